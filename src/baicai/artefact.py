@@ -26,13 +26,17 @@ def disk_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise MachineError(f"no space left while writing {path}: free some and run the same command again") from None
+            raise MachineError(
+                f"no space left while writing {path}: free some and run the same command again"
+            ) from None
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
             raise MachineError(f"cannot write {path}: {error.strerror}; choose another --out") from None
         raise
     except SafetensorError as error:  # safetensors wraps the system's error in its own
         if "os error 28" in str(error) or "No space" in str(error) or "os error 27" in str(error):
-            raise MachineError(f"no space left while writing {path}: free some and run the same command again") from None
+            raise MachineError(
+                f"no space left while writing {path}: free some and run the same command again"
+            ) from None
         raise
 
 

@@ -6,18 +6,20 @@ import json
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as _dataclass
 
 from baicai.errors import ConfigError
 
+R = TypeVar("R")
+
 recipe = _dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
 """Decorator of every recipe and size class: frozen, keywords only, types checked, unknown keys refused."""
 
 
-def read_recipe[R](kind: type[R], path: Path | None = None, overrides: Sequence[str] = ()) -> R:
+def read_recipe(kind: type[R], path: Path | None = None, overrides: Sequence[str] = ()) -> R:
     """Return a `kind` from a TOML file and `key=value` overrides, which win; dots reach into tables.
 
     A value is read as TOML where it parses and as a plain string otherwise: `steps=20`, `out=runs/a`.
@@ -36,7 +38,7 @@ def read_recipe[R](kind: type[R], path: Path | None = None, overrides: Sequence[
     return from_table(kind, table, str(path) if path else "command line")
 
 
-def from_table[R](kind: type[R], table: object, where: str) -> R:
+def from_table(kind: type[R], table: object, where: str) -> R:
     """Return a `kind` from plain values; `where` names their origin in errors.
 
     Raises: ConfigError
