@@ -18,25 +18,24 @@ from safetensors.torch import save_file
 from baicai.config import canonical
 from baicai.errors import ArtefactError, MachineError
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
     """Turn a full or forbidden disk into one line; what was there before `path` was written stays."""
+    full = MachineError(f"no space left while writing {path}: free some and run the same command again")
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise MachineError(
-                f"no space left while writing {path}: free some and run the same command again"
-            ) from None
+        if error.errno in _FULL:
+            raise full from None
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
             raise MachineError(f"cannot write {path}: {error.strerror}; choose another --out") from None
         raise
     except SafetensorError as error:  # safetensors wraps the system's error in its own
-        if "os error 28" in str(error) or "No space" in str(error) or "os error 27" in str(error):
-            raise MachineError(
-                f"no space left while writing {path}: free some and run the same command again"
-            ) from None
+        if any(f"os error {code}" in str(error) for code in _FULL):
+            raise full from None
         raise
 
 
@@ -136,7 +135,7 @@ def tensors_hash(tensors: Mapping[str, torch.Tensor]) -> str:
     for name in sorted(tensors):
         tensor = tensors[name].detach().contiguous().cpu()
         digest.update(canonical([name, str(tensor.dtype), list(tensor.shape)]))
-        digest.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
@@ -177,6 +176,11 @@ def find(reference: str | Path) -> Path:
     return next(iter(present.values()))
 
 
+def home() -> Path:
+    """Return the folder for what this user's runs share: `$BAICAI_HOME`, or `~/.baicai`."""
+    chosen = os.environ.get("BAICAI_HOME")
+    return Path(chosen) if chosen else Path.home() / ".baicai"
+
+
 def _index() -> Path:
-    home = os.environ.get("BAICAI_HOME")
-    return (Path(home) if home else Path.home() / ".baicai") / "index"
+    return home() / "index"

@@ -6,7 +6,7 @@ import json
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, cast, dataclass_transform, get_args
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as _dataclass
@@ -15,8 +15,12 @@ from baicai.errors import ConfigError
 
 R = TypeVar("R")
 
-recipe = _dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
-"""Decorator of every recipe and size class: frozen, keywords only, types checked, unknown keys refused."""
+
+@dataclass_transform(kw_only_default=True, frozen_default=True)
+def recipe(kind: type[R]) -> type[R]:
+    """Make a recipe or size class: frozen, keywords only, types checked, unknown keys refused."""
+    settings = ConfigDict(extra="forbid", allow_inf_nan=False)
+    return cast(type[R], _dataclass(kind, frozen=True, kw_only=True, config=settings))
 
 
 def read_recipe(kind: type[R], path: Path | None = None, overrides: Sequence[str] = ()) -> R:

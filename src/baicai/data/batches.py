@@ -1,0 +1,159 @@
+"""Batches: windows of token shards in a reproducible order that can be left and taken up again anywhere.
+
+Nothing is shuffled in memory: the order of an epoch is a keyed permutation that is computed window by window, so the
+whole state is how many windows were drawn from each source.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from baicai.data.shards import TokenShards
+from baicai.errors import ArtefactError, ConfigError, DataError
+
+_ROUNDS = 6
+_MASK = 2**64 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Sequences of S tokens and one more, with where they come from; all tensors are int64.
+
+    B: sequences, S: tokens of a sequence
+    """
+
+    tokens_BS1: Tensor
+    source_B: Tensor
+    """Position of each sequence's source in the list of sources."""
+    windows_B: Tensor
+    """Index of each sequence's window in its source."""
+
+
+class Batches:
+    """An endless stream of batches; every source is seen in full, in a new order each time, before it repeats.
+
+    Sources take turns by weight: any contiguous run of rows, so also a rank's slice of a batch, is close to it.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[TokenShards],
+        weights: Sequence[float],
+        *,
+        batch_sequences: int,
+        sequence_tokens: int,
+        seed: int,
+    ) -> None:
+        """Draw from `sources` in proportion to `weights`, which need not sum to 1.
+
+        Raises: DataError if a source is shorter than one window or the tokenizers differ, ConfigError for bad weights.
+        """
+        _check(sources, weights, sequence_tokens)
+        self._sources = list(sources)
+        self._shares = [weight / math.fsum(weights) for weight in weights]
+        self._batch_sequences = batch_sequences
+        self._sequence_tokens = sequence_tokens
+        self._seed = seed
+        self._drawn = [0] * len(sources)
+
+    def next(self) -> Batch:
+        """Return the next batch.
+
+        Raises: ArtefactError if a token file has been damaged since it was opened.
+        """
+        picks = [self._draw() for _ in range(self._batch_sequences)]
+        rows = [self._sources[source].window(window, self._sequence_tokens) for source, window in picks]
+        source_B, windows_B = torch.tensor(picks, dtype=torch.int64).reshape(-1, 2).unbind(1)
+        return Batch(torch.from_numpy(np.stack(rows)), source_B, windows_B)
+
+    def state(self) -> dict[str, Any]:
+        """Return the position as plain JSON values, with what it is a position in."""
+        return {**self._identity(), "drawn": list(self._drawn)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go to a position that `state` returned.
+
+        Raises: ArtefactError if it was taken with other data, weights, sizes or seed.
+        """
+        for key, value in self._identity().items():
+            if state.get(key) != value:
+                raise ArtefactError(
+                    f"the data position was saved with {key} = {state.get(key)}, now it is {value}: "
+                    "resume with the same data and recipe, or start anew"
+                )
+        drawn = state.get("drawn")
+        if not isinstance(drawn, list) or len(drawn) != len(self._sources) or not all(_is_count(n) for n in drawn):
+            raise ArtefactError(f"the data position is damaged (drawn = {drawn!r}): resume from another checkpoint")
+        self._drawn = list(drawn)
+
+    def _draw(self) -> tuple[int, int]:
+        """Return the source that is most behind its share, and its next window."""
+        total = sum(self._drawn) + 1
+        behind = [share * total - drawn for share, drawn in zip(self._shares, self._drawn, strict=True)]
+        source = behind.index(max(behind))
+        num_windows = self._sources[source].num_windows(self._sequence_tokens)
+        epoch, position = divmod(self._drawn[source], num_windows)
+        self._drawn[source] += 1
+        return source, permute(position, num_windows, _mix(_mix(_mix(self._seed) ^ source) ^ epoch))
+
+    def _identity(self) -> dict[str, Any]:
+        return {
+            "sources": [source.hash for source in self._sources],
+            "shares": self._shares,
+            "batch_sequences": self._batch_sequences,
+            "sequence_tokens": self._sequence_tokens,
+            "seed": self._seed,
+        }
+
+
+def permute(index: int, size: int, key: int) -> int:
+    """Return where the `key`-th permutation of range(size) sends `index`.
+
+    A Feistel network permutes the next power of four; indices outside are sent on until they fall inside.
+    Source: Black and Rogaway, Ciphers with Arbitrary Finite Domains (2002), the generalized-Feistel and
+    cycle-walking ciphers.
+    """
+    half_bits = max(1, ((size - 1).bit_length() + 1) // 2)
+    half = (1 << half_bits) - 1
+    while True:
+        left, right = index >> half_bits, index & half
+        for round_number in range(_ROUNDS):
+            left, right = right, left ^ (_mix(key + round_number * 2**32 + right) & half)
+        index = left << half_bits | right
+        if index < size:
+            return index
+
+
+def _mix(value: int) -> int:
+    """Return 64 well-mixed bits: SplitMix64's step. Source: Steele, Lea and Flood, Fast Splittable PRNGs (2014)."""
+    value = (value + 0x9E3779B97F4A7C15) & _MASK
+    value = ((value ^ value >> 30) * 0xBF58476D1CE4E5B9) & _MASK
+    value = ((value ^ value >> 27) * 0x94D049BB133111EB) & _MASK
+    return value ^ value >> 31
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _check(sources: Sequence[TokenShards], weights: Sequence[float], sequence_tokens: int) -> None:
+    if len(sources) != len(weights) or not sources:
+        raise ConfigError(f"{len(weights)} weights for {len(sources)} sources: give each source one weight")
+    if not all(math.isfinite(weight) and weight >= 0 for weight in weights) or not any(weights):
+        raise ConfigError(f"weights {list(weights)}: they must be 0 or more, and one above 0")
+    for source in sources:
+        if source.num_windows(sequence_tokens) < 1:
+            raise DataError(
+                f"{source.folder} has {source.num_tokens} tokens, one window needs {sequence_tokens + 1}: "
+                "add text or lower sequence_tokens"
+            )
+        if source.tokenizer_hash != sources[0].tokenizer_hash:
+            raise DataError(
+                f"{source.folder} was made with tokenizer {source.tokenizer_hash[:8]}, "
+                f"{sources[0].folder} with {sources[0].tokenizer_hash[:8]}: tokenize them with the same one"
+            )

@@ -1,0 +1,115 @@
+"""A document: plain text or a conversation, with where it comes from and under which licence."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeGuard
+
+from baicai.errors import DataError
+
+Role = Literal["system", "user", "assistant"]
+ROLES: tuple[Role, ...] = ("system", "user", "assistant")
+MAX_DOCUMENT_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A text, or the messages of a conversation; never both."""
+
+    id: str
+    text: str
+    source: str
+    licence: str
+    messages: tuple[Message, ...] = ()
+
+    def __post_init__(self) -> None:
+        assert not (self.text and self.messages), f"document {self.id} has both text and messages"
+
+    @property
+    def contents(self) -> tuple[str, ...]:
+        """The text, or the text of each message."""
+        return tuple(message.content for message in self.messages) if self.messages else (self.text,)
+
+
+def is_role(name: object) -> TypeGuard[Role]:
+    """Return whether `name` is one of the roles that a message can have."""
+    return name in ROLES
+
+
+def parse_messages(value: object, where: str) -> tuple[Message, ...]:
+    """Return messages in OpenAI's chat format; `where` names their origin in errors.
+
+    Content is a string or a list of text parts.
+    Raises: DataError
+    """
+    if not isinstance(value, list) or not value:
+        raise DataError(f"{where}: messages must be a list with at least one message")
+    return tuple(_parse_message(item, f"{where}: message {number}") for number, item in enumerate(value, 1))
+
+
+def parse_record(record: Mapping[str, Any], where: str, *, id: str, source: str, licence: str) -> Document | None:
+    """Return the document in a row of a data set, or None if the row holds no text; `where` names it in errors.
+
+    A row has `text` or `messages`, and may have `id`, `source` and `license` (or `licence`), which win over the
+    arguments. A null counts as absent.
+    Raises: DataError
+    """
+    row = {key: value for key, value in record.items() if value is not None}
+    if ("text" in row) == ("messages" in row):
+        have = "both text and messages: keep one" if "text" in row else "neither text nor messages: add one"
+        raise DataError(f"{where}: has {have} (fields: {', '.join(map(str, row)) or 'none'})")
+    messages = parse_messages(row["messages"], where) if "messages" in row else ()
+    text = row.get("text", "")
+    if not isinstance(text, str):
+        raise DataError(f"{where}: text is {type(text).__name__}, not a string")
+    document = Document(
+        id=str(row.get("id", id)),
+        text=text,
+        source=str(row.get("source", source)),
+        licence=str(row.get("license", row.get("licence", licence))),
+        messages=messages,
+    )
+    check_size(sum(_utf8_length(content, where) for content in document.contents), where)
+    return document if any(content.strip() for content in document.contents) else None
+
+
+def check_size(num_bytes: int, where: str) -> None:
+    """Refuse a document that would not fit the memory that reading is allowed.
+
+    Raises: DataError
+    """
+    if num_bytes > MAX_DOCUMENT_BYTES:
+        raise DataError(f"{where}: a document is larger than {MAX_DOCUMENT_BYTES} bytes: split it into several")
+
+
+def _parse_message(item: object, where: str) -> Message:
+    if not isinstance(item, Mapping):
+        raise DataError(f"{where} is {type(item).__name__}, not an object with role and content")
+    role, content = item.get("role"), item.get("content")
+    if not is_role(role):
+        raise DataError(f"{where}: role {role!r} is none of {', '.join(ROLES)}")
+    if isinstance(content, list) and all(isinstance(part, Mapping) and _is_text(part) for part in content):
+        content = "".join(part["text"] for part in content)
+    if not isinstance(content, str):
+        raise DataError(f"{where}: content is {type(content).__name__}, not a string or a list of text parts")
+    return Message(role, content)
+
+
+def _is_text(part: Mapping[str, Any]) -> bool:
+    return part.get("type") == "text" and isinstance(part.get("text"), str)
+
+
+def _utf8_length(text: str, where: str) -> int:
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"{where}: character {error.start} is half of a surrogate pair, which is no text: mend or remove it"
+        ) from None

@@ -1,0 +1,291 @@
+"""Token shards: a folder of raw little-endian token files and a manifest that says what they were made from.
+
+    manifest.json       format, dtype, vocabulary, tokenizer hash, counts, sha256 of each file, sources, licences, hash
+    tokens-00000.bin    `shard_tokens` tokens; the last file holds the rest
+
+Windows are read with plain file reads, not through a memory map: mapped pages would count as this process's memory,
+and a file that shrinks under a map kills the process, while a short read is an error that can be told.
+"""
+
+import hashlib
+import itertools
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from baicai.artefact import atomic_folder, file_hash, read_json, value_hash, write_json
+from baicai.config import from_table, recipe
+from baicai.data.document import Document
+from baicai.data.readers import fingerprint, read_documents
+from baicai.data.tokenizer import Tokenizer
+from baicai.errors import ArtefactError, ConfigError, DataError
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+SHARD_TOKENS = 2**27
+
+_BATCH_CHARACTERS, _BATCH_DOCUMENTS = 2**20, 2**12
+_MAX_NAMES = 1000  # distinct sources and licences that a manifest counts by name
+
+
+@recipe
+class _File:
+    tokens: int
+    sha256: str
+
+
+@recipe
+class _Manifest:
+    format: int
+    dtype: str
+    vocab_size: int
+    tokenizer: str
+    shard_tokens: int
+    documents: int
+    tokens: int
+    bytes: int
+    files: list[_File]
+    sources: dict[str, int]
+    licences: dict[str, int]
+    hash: str
+
+
+class TokenShards:
+    """Tokens on disk, read by position; memory use does not depend on how many there are."""
+
+    def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
+        """Use `TokenShards.open`, which checks the files."""
+        self.folder = folder
+        self.manifest = manifest
+        self.hash: str = manifest["hash"]
+        self.tokenizer_hash: str = manifest["tokenizer"]
+        self.vocab_size: int = manifest["vocab_size"]
+        self.num_tokens: int = manifest["tokens"]
+        self.num_bytes: int = manifest["bytes"]
+        self._dtype = np.dtype(manifest["dtype"])
+        self._shard_tokens: int = manifest["shard_tokens"]
+
+    @classmethod
+    def open(cls, folder: Path, verify: bool = True) -> "TokenShards":
+        """Return the shards in a folder; sizes are always checked, every byte if `verify`.
+
+        Raises: ArtefactError if a file is missing, truncated or changed.
+        """
+        manifest = _read_manifest(folder)
+        itemsize = np.dtype(manifest["dtype"]).itemsize
+        for number, entry in enumerate(manifest["files"]):
+            file = folder / _name(number)
+            try:
+                size = file.stat().st_size
+            except OSError as error:
+                raise _damaged(file, error.strerror or "cannot be read") from None
+            if size != entry["tokens"] * itemsize:
+                raise _damaged(file, f"{size} bytes instead of {entry['tokens'] * itemsize}")
+            if verify and file_hash(file) != entry["sha256"]:
+                raise _damaged(file, "its sha256 is not the manifest's")
+        return cls(folder, manifest)
+
+    def read(self, start: int, count: int) -> NDArray[np.int64]:
+        """Return tokens `start` to `start + count`, shape [count].
+
+        Raises: ArtefactError if a file has changed since it was opened.
+        """
+        assert 0 <= start <= start + count <= self.num_tokens, f"{start} + {count} of {self.num_tokens} tokens"
+        parts = []
+        while count:
+            number, offset = divmod(start, self._shard_tokens)
+            part = min(count, self._shard_tokens - offset)
+            parts.append(self._read_file(self.folder / _name(number), offset, part))
+            start, count = start + part, count - part
+        return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
+
+    def num_windows(self, sequence_tokens: int) -> int:
+        """Return how many windows there are; fewer than `sequence_tokens` tokens at the end are left out."""
+        return max(0, (self.num_tokens - 1) // sequence_tokens)
+
+    def window(self, index: int, sequence_tokens: int) -> NDArray[np.int64]:
+        """Return a window, shape [sequence_tokens + 1]: its last token, a target only, is the next one's first input."""
+        return self.read(index * sequence_tokens, sequence_tokens + 1)
+
+    def _read_file(self, file: Path, offset: int, count: int) -> NDArray[np.int64]:
+        try:
+            raw = np.fromfile(file, dtype=self._dtype, count=count, offset=offset * self._dtype.itemsize)
+        except OSError as error:
+            raise _damaged(file, error.strerror or "cannot be read") from None
+        if len(raw) != count:
+            raise _damaged(file, "it is shorter than when it was opened")
+        tokens = raw.astype(np.int64)
+        if tokens.max() >= self.vocab_size:
+            raise _damaged(file, f"it holds token {tokens.max()}, the vocabulary is {self.vocab_size}")
+        return tokens
+
+
+def write_shards(
+    documents: Iterable[Document],
+    tokenizer: Tokenizer,
+    folder: Path,
+    *,
+    shard_tokens: int = SHARD_TOKENS,
+    max_tokens: int | None = None,
+) -> TokenShards:
+    """Tokenize documents into `folder`, which appears when it is complete; `max_tokens` keeps the first so many.
+
+    Raises: DataError if the documents hold no text, MachineError if the disk is full, ArtefactError if `folder` exists.
+    """
+    if max_tokens is not None and max_tokens < 1:
+        raise ConfigError(f"max_tokens = {max_tokens}: keep at least one, or leave it out to keep all")
+    limit = sys.maxsize if max_tokens is None else max_tokens
+    sources, licences = Counter[str](), Counter[str]()
+    with atomic_folder(folder) as part:
+        writer = _Writer(part, tokenizer, shard_tokens)
+        for batch in _batches(documents):
+            room = limit - writer.num_tokens
+            encoded = tokenizer.encode_documents(batch)
+            starts = itertools.accumulate(map(len, encoded), initial=0)
+            for document in (document for document, start in zip(batch, starts, strict=False) if start < room):
+                _count(sources, document.source)
+                _count(licences, document.licence)
+            writer.write(np.concatenate(encoded)[:room])
+            if writer.num_tokens == limit:
+                break
+        if not writer.num_bytes:
+            raise DataError("the corpus holds no text: check the path and the format of its files")
+        _write_manifest(part, tokenizer, writer, sources, licences)
+    return TokenShards.open(folder, verify=False)
+
+
+def write_tokens(
+    tokens: NDArray[np.integer[Any]], tokenizer: Tokenizer, folder: Path, *, source: str, licence: str
+) -> TokenShards:
+    """Write tokens, shape [n], as they are; they count as one document.
+
+    Raises: DataError if there are none, MachineError if the disk is full, ArtefactError if `folder` exists.
+    """
+    if not len(tokens):
+        raise DataError(f"there are no tokens from {source} to write")
+    assert 0 <= tokens.min() <= tokens.max() < tokenizer.vocab_size, "a token is outside the vocabulary"
+    with atomic_folder(folder) as part:
+        writer = _Writer(part, tokenizer, SHARD_TOKENS)
+        writer.write(tokens)
+        _write_manifest(part, tokenizer, writer, Counter([source]), Counter([licence]))
+    return TokenShards.open(folder, verify=False)
+
+
+def cached_shards(
+    source: str, tokenizer: Tokenizer, cache_dir: Path, *, licence: str = "unknown", max_tokens: int | None = None
+) -> TokenShards:
+    """Return the token shards of a source that `read_documents` knows, tokenized once and kept in `cache_dir`.
+
+    They are found again by the contents of the source, so a changed corpus is tokenized anew.
+    Raises: DataError if the source cannot be read, holds no text or changes meanwhile.
+    """
+    before = fingerprint(source)
+    folder = cache_dir / value_hash([FORMAT, before, tokenizer.hash, licence, max_tokens])[:32]
+    if not folder.exists():
+        try:
+            write_shards(read_documents(source, licence=licence), tokenizer, folder, max_tokens=max_tokens)
+        except (ArtefactError, OSError):
+            if not folder.exists():  # else another process was the first to finish
+                raise
+        if fingerprint(source) != before:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise DataError(f"{source} changed while it was read: run the same command again")
+    return TokenShards.open(folder)
+
+
+class _Writer:
+    """Fills one token file after the other and counts."""
+
+    def __init__(self, folder: Path, tokenizer: Tokenizer, shard_tokens: int) -> None:
+        self.dtype = np.dtype("<u2" if tokenizer.vocab_size <= 2**16 else "<u4")
+        self.shard_tokens = shard_tokens
+        self.num_tokens = 0
+        self.num_bytes = 0
+        self.files: list[tuple[int, Any]] = []  # tokens and running sha256
+        self._folder = folder
+        self._token_bytes = tokenizer.token_bytes()
+
+    def write(self, tokens: NDArray[np.integer[Any]]) -> None:
+        self.num_tokens += len(tokens)
+        self.num_bytes += int(self._token_bytes[tokens].sum())
+        while len(tokens):
+            if not self.files or self.files[-1][0] == self.shard_tokens:
+                self.files.append((0, hashlib.sha256()))
+            filled, digest = self.files[-1]
+            part, tokens = np.split(tokens, [self.shard_tokens - filled])
+            raw = part.astype(self.dtype).tobytes()
+            with (self._folder / _name(len(self.files) - 1)).open("ab") as file:
+                file.write(raw)
+            digest.update(raw)
+            self.files[-1] = (filled + len(part), digest)
+
+
+def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
+    batch: list[Document] = []
+    characters = 0
+    for document in documents:
+        batch.append(document)
+        characters += sum(map(len, document.contents))
+        if characters >= _BATCH_CHARACTERS or len(batch) >= _BATCH_DOCUMENTS:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch
+
+
+def _count(counter: Counter[str], name: str) -> None:
+    counter[name if name in counter or len(counter) < _MAX_NAMES else "(others)"] += 1
+
+
+def _name(number: int) -> str:
+    return f"tokens-{number:05d}.bin"
+
+
+def _write_manifest(
+    folder: Path, tokenizer: Tokenizer, writer: _Writer, sources: Counter[str], licences: Counter[str]
+) -> None:
+    manifest = {
+        "format": FORMAT,
+        "dtype": writer.dtype.str,
+        "vocab_size": tokenizer.vocab_size,
+        "tokenizer": tokenizer.hash,
+        "shard_tokens": writer.shard_tokens,
+        "documents": licences.total(),
+        "tokens": writer.num_tokens,
+        "bytes": writer.num_bytes,
+        "files": [{"tokens": tokens, "sha256": digest.hexdigest()} for tokens, digest in writer.files],
+        "sources": dict(sorted(sources.items())),
+        "licences": dict(sorted(licences.items())),
+    }
+    write_json(folder / MANIFEST, {**manifest, "hash": _hash(manifest)})
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    file = folder / MANIFEST
+    manifest = read_json(file)
+    if manifest.get("format") != FORMAT:
+        raise ArtefactError(f"{file}: format {manifest.get('format')!r} is not {FORMAT}: make the shards again")
+    try:
+        from_table(_Manifest, manifest, str(file))
+    except ConfigError as error:
+        raise ArtefactError(f"{error}: make or copy the shards again") from None
+    files, full = [entry["tokens"] for entry in manifest["files"]], manifest["shard_tokens"]
+    fits = sum(files) == manifest["tokens"] > 0 and all(n == full for n in files[:-1]) and 0 < files[-1] <= full
+    if not fits or manifest["dtype"] not in ("<u2", "<u4") or _hash(manifest) != manifest["hash"]:
+        raise _damaged(file, "its hash or counts do not fit its contents")
+    return manifest
+
+
+def _hash(manifest: dict[str, Any]) -> str:
+    """Return what identifies the shards: everything but the sources, which may be named after folders."""
+    return value_hash({key: value for key, value in manifest.items() if key not in ("hash", "sources")})
+
+
+def _damaged(file: Path, why: str) -> ArtefactError:
+    return ArtefactError(f"{file} is damaged ({why}): remove {file.parent} and make or copy it again")

@@ -1,0 +1,68 @@
+"""Cards: what an artefact is, in Markdown, made from what its JSON says."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def trunk_card(card: Mapping[str, Any]) -> str:
+    """Return the README of a trunk."""
+    sizes = card["model"]
+    lines = [
+        "# Trunk",
+        "",
+        f"A frozen trunk of {sizes['num_layers']} layers, width {sizes['dim']}, vocabulary {sizes['vocab_size']}. "
+        f"Grow leaves on it with `baicai grow`.",
+        "",
+        f"- hash: `{card['hash']}`",
+        f"- trained on {card['metrics']['tokens']:,} tokens, last loss {card['metrics']['loss']:.3f} nats a token",
+        "",
+        *_data(card["data"]),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def leaf_card(card: Mapping[str, Any]) -> str:
+    """Return the README of a leaf."""
+    sizes = card["sizes"]
+    lines = [
+        f"# Leaf {card['name']}",
+        "",
+        f"{sizes['num_experts']} experts of hidden size {sizes['expert_dim']} in each layer from layer "
+        f"{sizes['first_layer']} up; a token uses {sizes['top_k']}. It fits the trunk below and no other.",
+        "",
+        f"- hash: `{card['hash']}`",
+        f"- trunk: `{card['trunk']}`",
+        "",
+        *_data(card["data"]),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def model_card(lock: Mapping[str, Any], trunk: Mapping[str, Any], leaves: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the README of a model."""
+    lines = [
+        "# Model",
+        "",
+        f"A trunk and {len(leaves)} leaves, joined by hash. `baicai chat model={lock['hash'][:12]}` talks to it.",
+        "",
+        f"- hash: `{lock['hash']}`",
+        f"- trunk: `{trunk['hash']}`",
+        "",
+        "| leaf | hash | tokens of its own text | licences |",
+        "| --- | --- | --- | --- |",
+    ]
+    for name, leaf in leaves.items():
+        tokens = sum(one["tokens"] for one in leaf["data"])
+        licences = sorted({licence for one in leaf["data"] for licence in one["licences"]})
+        lines.append(f"| {name} | `{leaf['hash'][:12]}` | {tokens:,} | {', '.join(licences)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _data(data: list[Mapping[str, Any]]) -> list[str]:
+    lines = ["| text | tokens | bytes | licences | manifest |", "| --- | --- | --- | --- | --- |"]
+    for one in data:
+        licences = ", ".join(one["licences"])
+        lines.append(
+            f"| {one['domain']} | {one['tokens']:,} | {one['bytes']:,} | {licences} | `{one['manifest'][:12]}` |"
+        )
+    return lines

@@ -1,0 +1,178 @@
+"""Growing a leaf, alone: the trunk is frozen, only the leaf's experts and router rows train."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from baicai.artefact import find
+from baicai.config import recipe, to_table
+from baicai.data.batches import Batch, Batches
+from baicai.data.shards import TokenShards
+from baicai.data.sources import SourceConfig, lineage, open_source
+from baicai.errors import ConfigError
+from baicai.leaves.activations import ActivationCache
+from baicai.leaves.leaf import check_name, save_leaf
+from baicai.leaves.trunk import Trunk, curve, open_trunk
+from baicai.model.config import LeafConfig
+from baicai.model.experts import Leaf
+from baicai.model.transformer import LayerTrace, Transformer
+from baicai.run import Run, console
+from baicai.training.loop import TrainConfig, mixed_precision, pick_device, train
+from baicai.training.losses import linear_cross_entropy, recognition_loss
+from baicai.training.optimizer import state_bytes
+
+
+@recipe
+class GrowRecipe:
+    """`baicai grow`: grow a leaf on one's own text."""
+
+    name: str
+    trunk: str
+    """Path or hash."""
+    data: list[SourceConfig]
+    """Own text."""
+    public: list[SourceConfig] = dataclasses.field(default_factory=list)
+    """Public text beside the trunk's own sample, as further examples of what is not the leaf's."""
+    public_share: float = 0.25
+    leaf: LeafConfig
+    train: TrainConfig
+    recognition: float = 0.1
+    """Weight of the loss that teaches the router to tell own text from public text."""
+    balance_rate: float = 1e-3
+    """Step of the choice bias that keeps the experts of the leaf equally used (DeepSeek-V3, section 2.1.2)."""
+    cache_activations: bool = False
+    """Keep what the layers below the leaf say of each token on disk (4 bytes x width a token): pays from the second
+    time the text is seen."""
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+        if not self.data:
+            raise ConfigError("data names no source: a leaf needs text of its own")
+        if not 0 <= self.public_share < 1:
+            raise ConfigError(f"public_share is {self.public_share}: it must be at least 0 and below 1")
+
+
+def grow_leaf(config: GrowRecipe, run: Run) -> None:
+    """Grow a leaf and write it to the run's artefact folder. The trunk's files are only read."""
+    trunk = open_trunk(find(config.trunk))
+    if config.leaf.first_layer >= trunk.model.config.num_layers:
+        raise ConfigError(
+            f"leaf.first_layer is {config.leaf.first_layer}: this trunk's last layer is {trunk.model.config.num_layers - 1}"
+        )
+    settings = config.train
+    own = {source.domain: open_source(source, trunk.tokenizer) for source in config.data}
+    public = [trunk.replay(), *(open_source(source, trunk.tokenizer) for source in config.public)]
+    batches = own_and_public(list(own.values()), public, [s.weight for s in config.data], config)
+    device = pick_device(settings.device)
+    model = trunk.model.to(device)
+    leaf = Leaf(model.config, config.leaf)
+    leaf.start(settings.seed)
+    leaf.to(device)
+    model.join(config.name, leaf)
+    lower = model.lower
+    _print_saving(trunk, leaf)
+    if config.cache_activations:
+        lower = ActivationCache(run.folder / "activations", model, batches.sources, settings.sequence_tokens).lower
+    balance = Balance(leaf, config.balance_rate)
+    metrics = train(
+        f"leaf {config.name}",
+        {name: parameter for name, parameter in leaf.named_parameters()},
+        batches,
+        leaf_loss(model, len(own), config, lower, balance),
+        settings,
+        run,
+        buffers={name: buffer for name, buffer in leaf.named_buffers()},
+        after_step=balance.step,
+    )
+    save_leaf(
+        run.out,
+        config.name,
+        leaf.cpu(),
+        trunk,
+        data=lineage(own),
+        about={"recipe": to_table(config), "metrics": _last(metrics), "curve": curve(run, settings)},
+    )
+
+
+def own_and_public(
+    own: list[TokenShards], public: list[TokenShards], weights: list[float], config: GrowRecipe
+) -> Batches:
+    """Return batches in which own text has its share and the public sources divide theirs by size."""
+    own_share = (1 - config.public_share) / sum(weights)
+    public_share = config.public_share / sum(one.num_tokens for one in public)
+    return Batches(
+        [*own, *public],
+        [own_share * weight for weight in weights] + [public_share * one.num_tokens for one in public],
+        batch_sequences=config.train.batch_sequences,
+        sequence_tokens=config.train.sequence_tokens,
+        seed=config.train.seed,
+    )
+
+
+class Balance:
+    """Auxiliary-loss-free balance inside a leaf: experts used less than their share get a higher choice bias.
+
+    Only own text counts; the bias keeps mean zero, so a leaf cannot outbid other leaves by it.
+    Source: DeepSeek-V3, section 2.1.2.
+    """
+
+    def __init__(self, leaf: Leaf, rate: float) -> None:
+        self.leaf, self.rate = leaf, rate
+        self._loads: list[Tensor] = []
+
+    def count(self, trace: list[LayerTrace], own_T: Tensor) -> None:
+        """Remember how often each expert was chosen by own tokens."""
+        experts = self.leaf.config.num_experts
+        self._loads = [
+            torch.bincount(layer.choice.expert_ids_TK[own_T].flatten(), minlength=experts) for layer in trace
+        ]
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Move the bias after an optimizer step."""
+        for layer, load_E in zip(self.leaf.stack(), self._loads, strict=True):
+            layer.bias_E += self.rate * (load_E.float().mean() - load_E).sign()
+            layer.bias_E -= layer.bias_E.mean()
+
+
+def leaf_loss(
+    model: Transformer,
+    num_own: int,
+    config: GrowRecipe,
+    lower: Callable[[Batch], Tensor],
+    balance: Balance,
+) -> Callable[[Batch], tuple[Tensor, dict[str, float]]]:
+    """Return the loss of design.md, section 3: next token, and own against public text."""
+
+    def loss_of(batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        device = model.embedding.weight.device
+        tokens_BS = batch.tokens_BS.to(device)
+        own_T = (batch.source_B < num_own).to(device).repeat_interleave(tokens_BS.shape[1] - 1)
+        trace: list[LayerTrace] = []
+        with mixed_precision(config.train, device):
+            with torch.no_grad():
+                stream_BSD = lower(batch)
+            hidden_BSD = model.upper(stream_BSD, trace=trace)
+            loss = linear_cross_entropy(hidden_BSD.flatten(0, 1), model.head_weight(), tokens_BS[:, 1:].flatten())
+            recognised = torch.stack([recognition_loss(layer.logits_TGE, own_T) for layer in trace]).mean()
+        balance.count(trace, own_T)
+        return loss + config.recognition * recognised, {"recognition": recognised.detach()}
+
+    return loss_of
+
+
+def _last(metrics: dict[str, Any]) -> dict[str, Any]:
+    return {key: metrics[key] for key in ("loss", "recognition") if key in metrics}
+
+
+def _print_saving(trunk: Trunk, leaf: Leaf) -> None:
+    config, first = trunk.model.config, leaf.config.first_layer
+    every = state_bytes([*trunk.model.parameters(), *leaf.parameters()])
+    alone = state_bytes(leaf.parameters())
+    console.print(
+        f"The leaf trains {alone / every:.0%} of what training everything would: gradients and optimizer state take "
+        f"{alone / 1e6:.0f} MB instead of {every / 1e6:.0f} MB, and {first} of {config.num_layers} layers need no backward pass."
+    )

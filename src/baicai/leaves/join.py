@@ -1,0 +1,199 @@
+"""A model is a lock file: a trunk's hash and its leaves' hashes. Joining and peeling copy no weights."""
+
+import os
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+import torch
+
+from baicai.artefact import atomic_folder, find, register, value_hash, write_atomic
+from baicai.config import recipe
+from baicai.data.tokenizer import Tokenizer
+from baicai.errors import ArtefactError, ConfigError
+from baicai.leaves.card import model_card
+from baicai.leaves.leaf import GrownLeaf, open_leaf
+from baicai.leaves.trunk import Trunk, open_trunk
+from baicai.model.transformer import LayerTrace, Transformer
+
+FORMAT = 1
+PROBE_WINDOWS = 32
+
+
+@recipe
+class JoinRecipe:
+    """`baicai join`: write the lock file of a trunk and some leaves."""
+
+    trunk: str
+    leaves: list[str]
+    """Paths or hashes."""
+    topk_group: int = 1
+    """How many leaves a token may consult in a layer."""
+    max_harm: float = 0.05
+    """Refuse a leaf that makes the trunk's public sample worse by more than this share."""
+    max_firing: float = 0.5
+    """Refuse a leaf whose mean routing weight on the public sample is above this."""
+
+
+@recipe
+class PeelRecipe:
+    """`baicai peel`: remove leaves from a model, exactly."""
+
+    model: str
+    leaves: list[str]
+    """Names or hashes."""
+
+
+@dataclass(frozen=True)
+class SparseModel:
+    """An opened model, ready to run; a trunk alone is a model without leaves."""
+
+    hash: str
+    model: Transformer
+    trunk: Trunk
+    leaves: dict[str, GrownLeaf]
+    topk_group: int
+    calibration: dict[str, list[float]]
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The trunk's tokenizer."""
+        return self.trunk.tokenizer
+
+
+def join_leaves(config: JoinRecipe, out: Path) -> str:
+    """Check each leaf against the trunk, write the model folder and return the model's hash.
+
+    Raises: ArtefactError if a leaf is damaged, of another trunk, or harmful; ConfigError if names or sizes collide.
+    """
+    trunk = open_trunk(config.trunk)
+    leaves = [open_leaf(reference, trunk) for reference in config.leaves]
+    for leaf in leaves:
+        _probe(trunk, leaf, config)
+    return write_model(out, assemble(trunk, leaves, config.topk_group))
+
+
+def peel_leaves(config: PeelRecipe, out: Path) -> str:
+    """Write the model without some leaves and return its hash, that of a model they were never joined to."""
+    before = open_model(config.model)
+    gone = set()
+    for wanted in config.leaves:
+        named = [name for name, leaf in before.leaves.items() if wanted == name or leaf.hash.startswith(wanted)]
+        if len(named) != 1:
+            raise ConfigError(f"there is no leaf '{wanted}': this model has {', '.join(before.leaves) or 'none'}")
+        gone.add(named[0])
+    trunk = open_trunk(before.trunk.path)
+    kept = [leaf for name, leaf in before.leaves.items() if name not in gone]
+    return write_model(out, assemble(trunk, kept, before.topk_group))
+
+
+def assemble(
+    trunk: Trunk, leaves: Sequence[GrownLeaf], topk_group: int, calibration: Mapping[str, list[float]] | None = None
+) -> SparseModel:
+    """Join opened leaves to an opened trunk, in the order of their hashes.
+
+    Raises: ConfigError if two leaves have one name or their sizes differ.
+    """
+    ordered = sorted(leaves, key=lambda leaf: leaf.hash)
+    for leaf in ordered:
+        trunk.model.join(leaf.name, leaf.leaf)
+    trunk.model.topk_group = topk_group
+    scales = dict(calibration or {})
+    for leaf in ordered:
+        for layer, scale in zip(leaf.leaf.stack(), scales.get(leaf.hash, []), strict=False):
+            with torch.no_grad():
+                layer.router_ED.mul_(scale)
+    digest = model_hash(trunk.hash, [leaf.hash for leaf in ordered], topk_group, scales)
+    return SparseModel(digest, trunk.model, trunk, {leaf.name: leaf for leaf in ordered}, topk_group, scales)
+
+
+def model_hash(trunk: str, leaves: Sequence[str], topk_group: int, calibration: Mapping[str, list[float]]) -> str:
+    """Return the identity of a model: a hash over the sorted set of its parts."""
+    parts: dict[str, Any] = {"trunk": trunk, "leaves": sorted(leaves), "topk_group": topk_group}
+    return value_hash(parts | ({"calibration": dict(calibration)} if calibration else {}))
+
+
+def write_model(out: Path, model: SparseModel) -> str:
+    """Write the lock file and its card; paths in it are relative, hashes decide."""
+    lock: dict[str, Any] = {
+        "format": FORMAT,
+        "hash": model.hash,
+        "topk_group": model.topk_group,
+        "trunk": {"hash": model.trunk.hash, "path": _relative(model.trunk.path, out)},
+        "leaf": [
+            {"name": name, "hash": leaf.hash, "path": _relative(leaf.path, out)} for name, leaf in model.leaves.items()
+        ],
+    }
+    if model.calibration:
+        lock["calibration"] = model.calibration
+    with atomic_folder(out) as part:
+        write_atomic(part / "model.toml", tomli_w.dumps(lock).encode())
+        cards = {name: leaf.card for name, leaf in model.leaves.items()}
+        write_atomic(part / "README.md", model_card(lock, model.trunk.card, cards).encode())
+    register(model.hash, out)
+    return model.hash
+
+
+def open_model(reference: str | Path) -> SparseModel:
+    """Return the model that a path or hash stands for: a model folder, its lock file, or a trunk.
+
+    Raises: ArtefactError if the lock file or a part is missing or damaged, or does not have the hash locked.
+    """
+    path = find(reference)
+    file = path if path.is_file() else path / "model.toml"
+    if not file.exists():
+        return assemble(open_trunk(path), [], 1)
+    try:
+        lock = tomllib.loads(file.read_text("utf-8"))
+        trunk_lock, leaf_locks = lock["trunk"], lock.get("leaf", [])
+        claimed = model_hash(
+            trunk_lock["hash"], [one["hash"] for one in leaf_locks], lock["topk_group"], lock.get("calibration", {})
+        )
+        places = [_place(file.parent, one) for one in (trunk_lock, *leaf_locks)]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ArtefactError(f"{file} is not a model's lock file ({error!r}): join the model again") from None
+    if lock.get("format") != FORMAT or claimed != lock.get("hash"):
+        raise ArtefactError(f"{file} does not match its hash: join the model again")
+    trunk = open_trunk(places[0], trunk_lock["hash"])
+    leaves = [open_leaf(place, trunk, one["hash"]) for place, one in zip(places[1:], leaf_locks, strict=True)]
+    return assemble(trunk, leaves, lock["topk_group"], lock.get("calibration"))
+
+
+def _place(folder: Path, part: Mapping[str, str]) -> Path:
+    beside = folder / part["path"]
+    return beside if beside.exists() else find(part["hash"])
+
+
+def _relative(path: Path, out: Path) -> str:
+    return os.path.relpath(path.resolve(), out.resolve())
+
+
+@torch.inference_mode()
+def _probe(trunk: Trunk, leaf: GrownLeaf, config: JoinRecipe) -> None:
+    """Run a leaf on the trunk's public sample, where it should keep still."""
+    replay = trunk.replay()
+    length = min(256, trunk.model.config.max_tokens)
+    count = min(PROBE_WINDOWS, replay.num_windows(length))
+    if count == 0:
+        return
+    rows = torch.stack([torch.from_numpy(replay.window(i, length)) for i in range(count)])
+    losses, trace = [], list[LayerTrace]()
+    for joined in (False, True):
+        if joined:
+            trunk.model.join(leaf.name, leaf.leaf)
+        logits = trunk.model(rows[:, :-1], trace=trace)
+        losses.append(float(torch.nn.functional.cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten())))
+    trunk.model.peel(leaf.name)
+    harm = losses[1] / losses[0] - 1
+    firing = float(torch.stack([layer.leaf_weights().mean() for layer in trace]).mean())
+    if harm > config.max_harm:
+        raise ArtefactError(
+            f"leaf '{leaf.name}' makes public text {harm:.1%} worse, allowed is {config.max_harm:.1%}: grow it with more public_share, or raise max_harm"
+        )
+    if firing > config.max_firing:
+        raise ArtefactError(
+            f"leaf '{leaf.name}' takes weight {firing:.2f} of public tokens, allowed is {config.max_firing:.2f}: grow it with more public_share, or raise max_firing"
+        )

@@ -1,0 +1,106 @@
+"""The leaf as an artefact: written by its grower, checked by whoever joins it."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from baicai.artefact import (
+    atomic_folder,
+    find,
+    read_json,
+    read_tensors,
+    register,
+    tensors_hash,
+    value_hash,
+    write_atomic,
+    write_json,
+    write_tensors,
+)
+from baicai.config import from_table, to_table
+from baicai.errors import ArtefactError, ConfigError
+from baicai.leaves.card import leaf_card
+from baicai.leaves.trunk import Trunk, load_tensors
+from baicai.model.config import LeafConfig
+from baicai.model.experts import Leaf
+
+FORMAT = 1
+ROW_NORM_CAP = 64.0
+"""A router row longer than this would claim every token; honestly grown rows stay below 5."""
+
+
+@dataclass(frozen=True)
+class GrownLeaf:
+    """An opened leaf: its experts, and what its card says."""
+
+    path: Path
+    hash: str
+    name: str
+    leaf: Leaf
+    card: dict[str, Any]
+
+
+def check_name(name: str) -> str:
+    """Return a leaf's name if it may be one.
+
+    Raises: ConfigError
+    """
+    if not re.fullmatch(r"[\w][\w-]{0,63}", name) or name in ("trunk", "joined", "oracle"):
+        raise ConfigError(
+            f"'{name}' cannot name a leaf: use letters, digits, '-' and '_', and not trunk, joined or oracle"
+        )
+    return name
+
+
+def save_leaf(
+    out: Path, name: str, leaf: Leaf, trunk: Trunk, *, data: list[dict[str, Any]], about: dict[str, Any]
+) -> str:
+    """Write a leaf, experts in bfloat16 and its router in float32, and return its hash."""
+    tensors = {
+        key: tensor if key.endswith(("router_ED", "bias_E")) else tensor.to(torch.bfloat16)
+        for key, tensor in leaf.state_dict().items()
+    }
+    parts = {"tensors": tensors_hash(tensors), "trunk": trunk.hash, "sizes": to_table(leaf.config), "data": data}
+    card = {"format": FORMAT, "kind": "leaf", "name": name, "hash": value_hash(parts), **parts, **about}
+    with atomic_folder(out) as part:
+        write_tensors(part / "leaf.safetensors", tensors)
+        write_json(part / "leaf.json", card)
+        write_atomic(part / "README.md", leaf_card(card).encode())
+    digest: str = card["hash"]
+    register(digest, out)
+    return digest
+
+
+def open_leaf(reference: str | Path, trunk: Trunk, expected_hash: str | None = None) -> GrownLeaf:
+    """Return the leaf in a folder or with a hash, after checking everything that can be checked without running it.
+
+    Raises: ArtefactError if it is damaged, of another trunk, of wrong shapes, not finite, or its router rows too long.
+    """
+    path = find(reference)
+    card = read_json(path / "leaf.json")
+    if card.get("kind") != "leaf" or card.get("format") != FORMAT:
+        raise ArtefactError(f"{path} is not a leaf of format {FORMAT}: it says kind={card.get('kind')}")
+    name = check_name(str(card.get("name")))
+    if card.get("trunk") != trunk.hash:
+        raise ArtefactError(
+            f"leaf '{name}' was grown on trunk {str(card.get('trunk'))[:8]}, this trunk is {trunk.hash[:8]}: "
+            "grow it again, or join it to its own trunk"
+        )
+    tensors = read_tensors(path / "leaf.safetensors")
+    parts = {key: card.get(key) for key in ("trunk", "sizes", "data")} | {"tensors": tensors_hash(tensors)}
+    if value_hash(parts) != card.get("hash"):
+        raise ArtefactError(f"leaf {path} is damaged: its content does not match its hash; copy it again")
+    if expected_hash is not None and card["hash"] != expected_hash:
+        raise ArtefactError(f"leaf {path} is {card['hash'][:8]}, wanted is {expected_hash[:8]}: give the right leaf")
+    sizes = from_table(LeafConfig, card["sizes"], str(path / "leaf.json"))
+    leaf = Leaf(trunk.model.config, sizes)
+    load_tensors(leaf, tensors, str(path))
+    longest = max(float(layer.router_ED.norm(dim=1).max()) for layer in leaf.stack())
+    if longest > ROW_NORM_CAP:
+        raise ArtefactError(
+            f"leaf {path}: a router row is {longest:.0f} long, the cap is {ROW_NORM_CAP:.0f}: do not use it"
+        )
+    leaf.requires_grad_(False).eval()
+    return GrownLeaf(path, card["hash"], name, leaf, card)

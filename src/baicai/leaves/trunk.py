@@ -1,0 +1,209 @@
+"""The trunk: trained once on public text, then frozen; leaves grow on it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from baicai.artefact import (
+    atomic_folder,
+    find,
+    read_json,
+    read_tensors,
+    register,
+    tensors_hash,
+    value_hash,
+    write_atomic,
+    write_json,
+    write_tensors,
+)
+from baicai.config import from_table, recipe, to_table
+from baicai.data.batches import Batch, Batches
+from baicai.data.shards import TokenShards, write_tokens
+from baicai.data.sources import SourceConfig, lineage, open_source
+from baicai.data.tokenizer import Tokenizer
+from baicai.errors import ArtefactError, ConfigError
+from baicai.leaves.card import trunk_card
+from baicai.model.config import ModelConfig
+from baicai.model.generate import sample_texts
+from baicai.model.transformer import Transformer
+from baicai.run import Run
+from baicai.training.loop import TrainConfig, mixed_precision, pick_device, train
+from baicai.training.losses import linear_cross_entropy
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Trunk:
+    """An opened trunk: its parts, and what its card says."""
+
+    path: Path
+    hash: str
+    model: Transformer
+    tokenizer: Tokenizer
+    card: dict[str, Any]
+
+    def replay(self) -> TokenShards:
+        """Return the trunk's public sample."""
+        return TokenShards.open(self.path / "replay")
+
+
+@recipe
+class TrunkRecipe:
+    """`baicai trunk`: train a trunk on public text."""
+
+    tokenizer: str
+    """Folder that `baicai tokenizer` made."""
+    data: list[SourceConfig]
+    model: ModelConfig
+    train: TrainConfig
+    replay: Literal["documents", "sampled"] = "documents"
+    """The public sample that leaves are grown beside: training text, or text that the trunk itself writes."""
+    replay_tokens: int = 500_000
+
+
+def train_trunk(config: TrunkRecipe, run: Run) -> None:
+    """Train a trunk and write it to the run's artefact folder."""
+    tokenizer = Tokenizer.open(find(config.tokenizer))
+    if config.model.vocab_size != tokenizer.vocab_size:
+        raise ConfigError(
+            f"model.vocab_size is {config.model.vocab_size}, the tokenizer has {tokenizer.vocab_size}: make them equal"
+        )
+    shards = {source.domain: open_source(source, tokenizer) for source in config.data}
+    if len(shards) != len(config.data):
+        raise ConfigError("two sources in data have one domain: give each its own name")
+    settings = config.train
+    device = pick_device(settings.device)
+    model = Transformer(config.model)
+    model.start(settings.seed)
+    model.to(device)
+    batches = Batches(
+        list(shards.values()),
+        [source.weight for source in config.data],
+        batch_sequences=settings.batch_sequences,
+        sequence_tokens=settings.sequence_tokens,
+        seed=settings.seed,
+    )
+
+    def loss_of(batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
+        tokens_BS = batch.tokens_BS.to(device)
+        with mixed_precision(settings, device):
+            hidden_BSD = model.hidden(tokens_BS[:, :-1])
+            return linear_cross_entropy(hidden_BSD.flatten(0, 1), model.head_weight(), tokens_BS[:, 1:].flatten()), {}
+
+    metrics = train("trunk", dict(model.named_parameters()), batches, loss_of, settings, run)
+    save_trunk(
+        run.out,
+        model.cpu(),
+        tokenizer,
+        replay=_replay(config, model, tokenizer, list(shards.values()), run.folder / "replay"),
+        about={
+            "recipe": to_table(config),
+            "data": lineage(shards),
+            "metrics": {
+                "loss": metrics.get("loss"),
+                "tokens": settings.steps * settings.batch_sequences * settings.sequence_tokens,
+            },
+            "curve": curve(run, settings),
+        },
+    )
+
+
+def _replay(
+    config: TrunkRecipe, model: Transformer, tokenizer: Tokenizer, shards: list[TokenShards], folder: Path
+) -> TokenShards:
+    if folder.exists():
+        return TokenShards.open(folder)
+    length = config.train.sequence_tokens
+    num_texts = max(1, config.replay_tokens // length)
+    if config.replay == "sampled":
+        rows = sample_texts(model, tokenizer.end_id, num_texts, length, config.train.seed)
+        write_tokens(rows.flatten().numpy(), tokenizer, folder, source="written by the trunk itself", licence="CC0-1.0")
+    else:
+        batches = Batches(
+            shards,
+            [source.weight for source in config.data],
+            batch_sequences=num_texts,
+            sequence_tokens=length,
+            seed=config.train.seed + 1,
+        )
+        licences = ", ".join(sorted({name for one in shards for name in one.manifest["licences"]}))
+        tokens = batches.next().tokens_BS[:, :-1].flatten().numpy()
+        write_tokens(tokens, tokenizer, folder, source="a sample of the trunk's training text", licence=licences)
+    return TokenShards.open(folder)
+
+
+def save_trunk(
+    out: Path, model: Transformer, tokenizer: Tokenizer, *, replay: TokenShards, about: dict[str, Any]
+) -> str:
+    """Write a trunk, weights in bfloat16, and return its hash."""
+    tensors = {
+        name: tensor.to(torch.bfloat16) for name, tensor in model.named_parameters() if not name.startswith("leaves.")
+    }
+    table = to_table(model.config)
+    parts = {"tensors": tensors_hash(tensors), "model": table, "tokenizer": tokenizer.hash}
+    card = {"format": FORMAT, "kind": "trunk", "hash": value_hash(parts), **parts, "replay": replay.hash, **about}
+    with atomic_folder(out) as part:
+        write_tensors(part / "trunk.safetensors", tensors)
+        tokenizer.save(part)
+        replay.copy_to(part / "replay")
+        write_json(part / "config.json", card)
+        write_atomic(part / "README.md", trunk_card(card).encode())
+    digest: str = card["hash"]
+    register(digest, out)
+    return digest
+
+
+def open_trunk(reference: str | Path, expected_hash: str | None = None) -> Trunk:
+    """Return the trunk in a folder or with a hash, checked, frozen and in float32.
+
+    Raises: ArtefactError if it is missing, damaged or not the expected one.
+    """
+    path = find(reference)
+    card = read_json(path / "config.json")
+    if card.get("kind") != "trunk" or card.get("format") != FORMAT:
+        raise ArtefactError(f"{path} is not a trunk of format {FORMAT}: it says kind={card.get('kind')}")
+    tokenizer = Tokenizer.open(path)
+    tensors = read_tensors(path / "trunk.safetensors")
+    parts = {"tensors": tensors_hash(tensors), "model": card.get("model"), "tokenizer": tokenizer.hash}
+    if value_hash(parts) != card.get("hash"):
+        raise ArtefactError(f"trunk {path} is damaged: its content does not match its hash; copy it again")
+    if expected_hash is not None and card["hash"] != expected_hash:
+        raise ArtefactError(f"trunk {path} is {card['hash'][:8]}, wanted is {expected_hash[:8]}: give the right trunk")
+    model = Transformer(from_table(ModelConfig, card["model"], str(path / "config.json")))
+    load_tensors(model, tensors, str(path))
+    model.requires_grad_(False).eval()
+    return Trunk(path, card["hash"], model, tokenizer, card)
+
+
+def load_tensors(module: torch.nn.Module, tensors: dict[str, torch.Tensor], where: str) -> None:
+    """Fill a module's weights, refusing wrong names, shapes and values that are not finite.
+
+    Raises: ArtefactError
+    """
+    wanted = module.state_dict()
+    for name in sorted(wanted.keys() ^ tensors.keys()):
+        raise ArtefactError(
+            f"{where}: tensor '{name}' is {'missing' if name in wanted else 'not expected'}: make it again"
+        )
+    for name, tensor in tensors.items():
+        if tensor.shape != wanted[name].shape:
+            raise ArtefactError(
+                f"{where}: '{name}' has shape {list(tensor.shape)}, expected {list(wanted[name].shape)}"
+            )
+        if tensor.dtype not in (torch.float32, torch.bfloat16, torch.float16):
+            raise ArtefactError(f"{where}: '{name}' has dtype {tensor.dtype}, expected float32, bfloat16 or float16")
+        if not tensor.isfinite().all():
+            raise ArtefactError(f"{where}: '{name}' holds NaN or infinite values: do not use it")
+    module.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+
+
+def curve(run: Run, settings: TrainConfig, points: int = 100) -> list[dict[str, float]]:
+    """Return the run's loss against tokens, thinned to about `points`."""
+    lines = [line for line in run.metrics() if "loss" in line]
+    step_tokens = settings.batch_sequences * settings.sequence_tokens
+    return [
+        {"tokens": x["step"] * step_tokens, "loss": round(x["loss"], 4)} for x in lines[:: max(1, len(lines) // points)]
+    ]

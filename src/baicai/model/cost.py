@@ -1,0 +1,52 @@
+"""What a model costs: parameters, FLOPs and bytes per token, counted from its sizes."""
+
+from dataclasses import dataclass
+
+from baicai.model.config import LeafConfig, ModelConfig
+from baicai.model.transformer import Transformer
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Counts of one model; per-token figures are for one new token with an empty cache."""
+
+    embedding_parameters: int
+    """Embedding and, where untied, output projection."""
+    total_parameters: int
+    active_parameters: int
+    """Of all parameters, those that one token uses: a matrix looked up by row counts as one row."""
+    active_share: float
+    """Active over total, both beyond embeddings."""
+    flops_per_token: int
+    """Forward pass: two for each weight of a matrix product."""
+    bytes_per_token: int
+    """Weights read to make one token."""
+
+
+def leaf_parameters(model: ModelConfig, leaf: LeafConfig) -> tuple[int, int, int]:
+    """Return the parameters of one leaf: all, those of the experts that one token uses, and those of its router."""
+    layers = model.num_layers - leaf.first_layer
+    expert = 3 * model.dim * leaf.expert_dim
+    router = leaf.num_experts * (model.dim + 1)
+    return layers * (leaf.num_experts * expert + router), layers * leaf.top_k * expert, layers * router
+
+
+def count_cost(model: Transformer, bytes_per_parameter: int = 4) -> Cost:
+    """Return the cost of a model with all its leaves on."""
+    config = model.config
+    embedding = config.vocab_size * config.dim * (1 if config.tied_head else 2)
+    dense = sum(p.numel() for name, p in model.named_parameters() if not name.startswith("leaves.")) - embedding
+    total, active = dense, dense
+    if model.leaf_config is not None:
+        every, used, router = leaf_parameters(config, model.leaf_config)
+        total += len(model.leaves) * every
+        active += len(model.leaves) * router + used
+    head = config.vocab_size * config.dim
+    return Cost(
+        embedding_parameters=embedding,
+        total_parameters=total + embedding,
+        active_parameters=active + head + (0 if config.tied_head else config.dim),
+        active_share=active / total,
+        flops_per_token=2 * (active + head),
+        bytes_per_token=bytes_per_parameter * (active + head),
+    )

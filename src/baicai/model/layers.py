@@ -1,0 +1,159 @@
+"""The pieces of a layer that every token passes: norm, rotary positions, attention, shared expert.
+
+Shape suffixes: B sequences, S positions, D model width, H query heads, J key heads, C head size, F hidden size of a
+feed-forward, R rank of the compressed cache, V vocabulary.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from baicai.model.config import GQAConfig, MLAConfig, ModelConfig
+
+
+class RMSNorm(nn.Module):
+    """Scale to unit root mean square, in float32. Source: Zhang and Sennrich, 2019."""
+
+    def __init__(self, size: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(size))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x.float(), self.weight.shape, self.weight.float(), self.eps).to(x.dtype)
+
+
+class SwiGLU(nn.Module):
+    """The feed-forward of a layer; beside leaves it is the shared expert. Source: Shazeer, 2020."""
+
+    def __init__(self, dim: int, ffn_dim: int) -> None:
+        super().__init__()
+        self.gate = nn.Linear(dim, ffn_dim, bias=False)
+        self.up = nn.Linear(dim, ffn_dim, bias=False)
+        self.down = nn.Linear(ffn_dim, dim, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.down(F.silu(self.gate(x)) * self.up(x))
+        return out
+
+
+class Rotary(nn.Module):
+    """Cosines and sines of rotary positions, float32. Source: Su et al., 2021, equation 34."""
+
+    cos: Tensor
+    sin: Tensor
+
+    def __init__(self, size: int, max_tokens: int, theta: float) -> None:
+        super().__init__()
+        frequency = theta ** (-torch.arange(0, size, 2, dtype=torch.float32) / size)
+        angle = torch.outer(torch.arange(max_tokens, dtype=torch.float32), frequency)
+        self.register_buffer("cos", angle.cos(), persistent=False)
+        self.register_buffer("sin", angle.sin(), persistent=False)
+
+    def turn(self, x_BHSC: Tensor, start: int, *, interleaved: bool) -> Tensor:
+        """Turn pairs of features by their position; pairs are neighbours if interleaved, else half a head apart."""
+        if interleaved:
+            x_BHSC = torch.cat((x_BHSC[..., 0::2], x_BHSC[..., 1::2]), dim=-1)
+        stop = start + x_BHSC.shape[-2]
+        cos, sin = self.cos[start:stop], self.sin[start:stop]
+        left, right = x_BHSC.float().chunk(2, dim=-1)
+        return torch.cat((left * cos - right * sin, right * cos + left * sin), dim=-1).to(x_BHSC.dtype)
+
+
+class LayerCache:
+    """What one layer keeps of the tokens it has seen: tensors that grow along the position axis, room made ahead."""
+
+    def __init__(self, max_tokens: int) -> None:
+        self._max_tokens = max_tokens
+        self._rooms: tuple[Tensor, ...] = ()
+
+    def extend(self, start: int, *parts_BxSx: Tensor) -> tuple[Tensor, ...]:
+        """Store the parts at position `start` (axis -2) and return all up to their end."""
+        if not self._rooms:
+            self._rooms = tuple(
+                part.new_empty(*part.shape[:-2], self._max_tokens, part.shape[-1]) for part in parts_BxSx
+            )
+        stop = start + parts_BxSx[0].shape[-2]
+        for room, part in zip(self._rooms, parts_BxSx, strict=True):
+            room[..., start:stop, :] = part
+        return tuple(room[..., :stop, :] for room in self._rooms)
+
+
+def attend(q_BHSC: Tensor, k_BHSC: Tensor, v_BHSC: Tensor) -> Tensor:
+    """Causal softmax attention in which the last query sees the last key."""
+    queries, keys = q_BHSC.shape[-2], k_BHSC.shape[-2]
+    if queries == keys:
+        return F.scaled_dot_product_attention(q_BHSC, k_BHSC, v_BHSC, is_causal=True)
+    seen = torch.ones(queries, keys, dtype=torch.bool, device=q_BHSC.device).tril(keys - queries)
+    return F.scaled_dot_product_attention(q_BHSC, k_BHSC, v_BHSC, attn_mask=None if queries == 1 else seen)
+
+
+class GroupedQueryAttention(nn.Module):
+    """Several query heads share a key and value head. Source: Ainslie et al., 2023."""
+
+    def __init__(self, config: ModelConfig, sizes: GQAConfig) -> None:
+        super().__init__()
+        self.sizes = sizes
+        queries, keys = sizes.num_heads * sizes.head_dim, sizes.num_kv_heads * sizes.head_dim
+        self.q = nn.Linear(config.dim, queries, bias=sizes.qkv_bias)
+        self.k = nn.Linear(config.dim, keys, bias=sizes.qkv_bias)
+        self.v = nn.Linear(config.dim, keys, bias=sizes.qkv_bias)
+        self.out = nn.Linear(queries, config.dim, bias=False)
+        self.q_norm = RMSNorm(sizes.head_dim, config.norm_eps) if sizes.qk_norm else None
+        self.k_norm = RMSNorm(sizes.head_dim, config.norm_eps) if sizes.qk_norm else None
+
+    def forward(self, x_BSD: Tensor, rotary: Rotary, start: int, cache: LayerCache | None) -> Tensor:
+        shape = (-1, self.sizes.head_dim)
+        q_BSHC, k_BSJC = self.q(x_BSD).unflatten(-1, shape), self.k(x_BSD).unflatten(-1, shape)
+        v_BJSC = self.v(x_BSD).unflatten(-1, shape).transpose(1, 2)
+        if self.q_norm is not None and self.k_norm is not None:
+            q_BSHC, k_BSJC = self.q_norm(q_BSHC), self.k_norm(k_BSJC)
+        q_BHSC = rotary.turn(q_BSHC.transpose(1, 2), start, interleaved=False)
+        k_BJSC = rotary.turn(k_BSJC.transpose(1, 2), start, interleaved=False)
+        if cache is not None:
+            k_BJSC, v_BJSC = cache.extend(start, k_BJSC, v_BJSC)
+        if self.sizes.num_kv_heads != self.sizes.num_heads:
+            groups = self.sizes.num_heads // self.sizes.num_kv_heads
+            k_BJSC, v_BJSC = k_BJSC.repeat_interleave(groups, 1), v_BJSC.repeat_interleave(groups, 1)
+        out: Tensor = self.out(attend(q_BHSC, k_BJSC, v_BJSC).transpose(1, 2).flatten(-2))
+        return out
+
+
+class LatentAttention(nn.Module):
+    """Keys and values come from one compressed vector per token, which is all the cache holds.
+
+    Source: DeepSeek-V2, section 2.1, equations 9 to 19.
+    """
+
+    def __init__(self, config: ModelConfig, sizes: MLAConfig) -> None:
+        super().__init__()
+        self.sizes = sizes
+        query_dim = sizes.num_heads * (sizes.nope_head_dim + sizes.rope_head_dim)
+        self.q_down: nn.Linear | None = None
+        if sizes.q_lora_rank is not None:
+            self.q_down = nn.Linear(config.dim, sizes.q_lora_rank, bias=False)
+            self.q_norm = RMSNorm(sizes.q_lora_rank, config.norm_eps)
+        self.q = nn.Linear(sizes.q_lora_rank or config.dim, query_dim, bias=False)
+        self.kv_down = nn.Linear(config.dim, sizes.kv_lora_rank + sizes.rope_head_dim, bias=False)
+        self.kv_norm = RMSNorm(sizes.kv_lora_rank, config.norm_eps)
+        self.kv_up = nn.Linear(
+            sizes.kv_lora_rank, sizes.num_heads * (sizes.nope_head_dim + sizes.value_head_dim), bias=False
+        )
+        self.out = nn.Linear(sizes.num_heads * sizes.value_head_dim, config.dim, bias=False)
+
+    def forward(self, x_BSD: Tensor, rotary: Rotary, start: int, cache: LayerCache | None) -> Tensor:
+        sizes = self.sizes
+        q_BSX = x_BSD if self.q_down is None else self.q_norm(self.q_down(x_BSD))
+        q_BHSC = self.q(q_BSX).unflatten(-1, (sizes.num_heads, -1)).transpose(1, 2)
+        q_nope, q_rope = q_BHSC.split((sizes.nope_head_dim, sizes.rope_head_dim), dim=-1)
+        latent_BSR, k_rope_BSC = self.kv_down(x_BSD).split((sizes.kv_lora_rank, sizes.rope_head_dim), dim=-1)
+        latent_BSR = self.kv_norm(latent_BSR)
+        k_rope_BSC = rotary.turn(k_rope_BSC.unsqueeze(1), start, interleaved=True).squeeze(1)
+        if cache is not None:
+            latent_BSR, k_rope_BSC = cache.extend(start, latent_BSR, k_rope_BSC)
+        kv_BHSC = self.kv_up(latent_BSR).unflatten(-1, (sizes.num_heads, -1)).transpose(1, 2)
+        k_nope, v_BHSC = kv_BHSC.split((sizes.nope_head_dim, sizes.value_head_dim), dim=-1)
+        k_BHSC = torch.cat((k_nope, k_rope_BSC.unsqueeze(1).expand(-1, sizes.num_heads, -1, -1)), dim=-1)
+        q_BHSC = torch.cat((q_nope, rotary.turn(q_rope, start, interleaved=True)), dim=-1)
+        out: Tensor = self.out(attend(q_BHSC, k_BHSC, v_BHSC).transpose(1, 2).flatten(-2))
+        return out

@@ -1,0 +1,62 @@
+"""The router: which few experts a token uses, and how much of each.
+
+Shape suffixes: T tokens, D model width, G leaves, E experts of one leaf, K experts a token uses.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+
+class Choice(NamedTuple):
+    """Where the tokens go in one layer."""
+
+    expert_ids_TK: Tensor
+    """Expert number, counted through all leaves; G * E where a token has no further expert."""
+    weights_TK: Tensor
+    """Float32; 0 where there is no further expert."""
+
+
+def routing_logits(h_TD: Tensor, rows_ED: Sequence[Tensor]) -> Tensor:
+    """Return each leaf's routing logits, float32, [T, G, E].
+
+    One product per leaf: the bits of a leaf's logits do not depend on which other leaves are there.
+    """
+    with torch.autocast(h_TD.device.type, enabled=False):
+        h_TD = h_TD.float()
+        return torch.stack([F.linear(h_TD, row_ED.float()) for row_ED in rows_ED], dim=1)
+
+
+def choose_experts(
+    logits_TGE: Tensor,
+    bias_GE: Tensor,
+    *,
+    topk_group: int,
+    top_k: int,
+    scaling: float = 1.0,
+    on_TG: Tensor | None = None,
+) -> Choice:
+    """Return the experts of each token and their weights, which are not renormalised.
+
+    The bias steers the choice only. A leaf's score is the sum of its two best choice scores; leaves that are off for a
+    token (`on_TG` false) are masked with -inf before the leaf choice. `topk_group` and `top_k` shrink to what there is.
+    Source: DeepSeek-V3, section 2.1.2, equations 12 to 16, and its inference code's group-limited gate.
+    """
+    leaves, experts = logits_TGE.shape[1:]
+    scores_TGE = logits_TGE.sigmoid()
+    choice_TGE = (scores_TGE + bias_GE).detach()
+    if on_TG is not None:
+        choice_TGE = choice_TGE.masked_fill(~on_TG.unsqueeze(-1), -torch.inf)
+    topk_group, top_k = min(topk_group, leaves), min(top_k, min(topk_group, leaves) * experts)
+    if topk_group < leaves:
+        leaf_score_TG = choice_TGE.topk(min(2, experts), dim=-1).values.sum(-1)
+        kept_TG = torch.zeros_like(leaf_score_TG, dtype=torch.bool)
+        kept_TG.scatter_(1, leaf_score_TG.topk(topk_group, dim=-1).indices, True)
+        choice_TGE = choice_TGE.masked_fill(~kept_TG.unsqueeze(-1), -torch.inf)
+    best_TK, ids_TK = choice_TGE.flatten(1).topk(top_k, dim=-1)
+    weights_TK = scores_TGE.flatten(1).gather(1, ids_TK) * scaling
+    absent_TK = best_TK == -torch.inf
+    return Choice(ids_TK.masked_fill(absent_TK, leaves * experts), weights_TK.masked_fill(absent_TK, 0.0))

@@ -1,0 +1,227 @@
+"""The network: a frozen trunk whose upper layers add what the chosen experts of its leaves say.
+
+Shape suffixes: B sequences, S positions, T = B * S tokens, D model width, G leaves, V vocabulary.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from baicai.errors import ConfigError
+from baicai.model.config import GQAConfig, LeafConfig, ModelConfig
+from baicai.model.experts import Leaf, mix_experts
+from baicai.model.layers import GroupedQueryAttention, LatentAttention, LayerCache, RMSNorm, Rotary, SwiGLU
+from baicai.model.router import Choice, choose_experts, routing_logits
+
+
+@dataclass(frozen=True)
+class LayerTrace:
+    """What the router did in one layer, for losses, balance and pictures."""
+
+    leaf_names: tuple[str, ...]
+    logits_TGE: Tensor
+    choice: Choice
+
+    def leaf_weights(self) -> Tensor:
+        """Return the weight that each leaf got from each token, [T, G]."""
+        leaves, experts = self.logits_TGE.shape[1:]
+        leaf_TK = (self.choice.expert_ids_TK // experts).clamp(max=leaves - 1)
+        weights_TG = self.logits_TGE.new_zeros(len(leaf_TK), leaves)
+        return weights_TG.scatter_add_(1, leaf_TK, self.choice.weights_TK)
+
+
+class Cache:
+    """What a model keeps of a batch's tokens between calls; it belongs to one set of leaves."""
+
+    def __init__(self, config: ModelConfig, max_tokens: int | None = None) -> None:
+        self.max_tokens = min(max_tokens or config.max_tokens, config.max_tokens)
+        self.length = 0
+        self.leaf_names: tuple[str, ...] | None = None
+        self.layers = [LayerCache(self.max_tokens) for _ in range(config.num_layers)]
+
+
+class Block(nn.Module):
+    """One layer of the trunk."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        sizes = config.attention
+        self.attention_norm = RMSNorm(config.dim, config.norm_eps)
+        self.attention: nn.Module = (
+            GroupedQueryAttention(config, sizes) if isinstance(sizes, GQAConfig) else LatentAttention(config, sizes)
+        )
+        self.shared_norm = RMSNorm(config.dim, config.norm_eps)
+        self.shared = SwiGLU(config.dim, config.ffn_dim)
+
+
+class Transformer(nn.Module):
+    """A trunk and the leaves joined to it."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(config.vocab_size, config.dim)
+        self.layers = nn.ModuleList(Block(config) for _ in range(config.num_layers))
+        self.norm = RMSNorm(config.dim, config.norm_eps)
+        self.head = None if config.tied_head else nn.Linear(config.dim, config.vocab_size, bias=False)
+        sizes = config.attention
+        rope_dim = sizes.head_dim if isinstance(sizes, GQAConfig) else sizes.rope_head_dim
+        self.rotary = Rotary(rope_dim, config.max_tokens, config.rope_theta)
+        self.leaves = nn.ModuleDict()
+        self.topk_group = 1
+
+    def start(self, seed: int) -> None:
+        """Draw the trunk's weights; the same seed gives the same bits."""
+        generator = torch.Generator().manual_seed(seed)
+        for name, parameter in self.named_parameters():
+            if parameter.ndim == 2:
+                into_stream = name.endswith(("out.weight", "down.weight"))
+                scale = (2 * self.config.num_layers) ** -0.5 if into_stream else 1.0
+                nn.init.normal_(parameter, std=0.02 * scale, generator=generator)
+            elif name.endswith("bias"):
+                nn.init.zeros_(parameter)
+
+    @property
+    def leaf_config(self) -> LeafConfig | None:
+        """The sizes that the leaves share; None if there is no leaf."""
+        leaf = next(iter(self.leaves.values()), None)
+        return leaf.config if isinstance(leaf, Leaf) else None
+
+    def join(self, name: str, leaf: Leaf) -> None:
+        """Add a leaf.
+
+        Raises: ConfigError if the name is taken or its sizes differ from the other leaves'.
+        """
+        if name in self.leaves:
+            raise ConfigError(f"two leaves are named '{name}': give one of them another name")
+        if self.leaf_config not in (None, leaf.config):
+            raise ConfigError(
+                f"leaf '{name}' has sizes {leaf.config}, this model's leaves {self.leaf_config}: grow it with those"
+            )
+        self.leaves[name] = leaf
+
+    def peel(self, name: str) -> Leaf:
+        """Remove a leaf and return it.
+
+        Raises: ConfigError if there is none of that name.
+        """
+        if name not in self.leaves:
+            raise ConfigError(f"there is no leaf '{name}': this model has {', '.join(self.leaves) or 'none'}")
+        leaf = self.leaves.pop(name)
+        assert isinstance(leaf, Leaf)
+        return leaf
+
+    @property
+    def first_leaf_layer(self) -> int:
+        """The lowest layer that a leaf is in; the number of layers if there is no leaf."""
+        return self.leaf_config.first_layer if self.leaf_config else self.config.num_layers
+
+    def head_weight(self) -> Tensor:
+        """Return the output projection, [V, D]."""
+        return self.embedding.weight if self.head is None else self.head.weight
+
+    def forward(
+        self,
+        tokens_BS: Tensor,
+        *,
+        on_BG: Tensor | None = None,
+        cache: Cache | None = None,
+        trace: list[LayerTrace] | None = None,
+    ) -> Tensor:
+        """Return logits [B, S, V] of the next tokens, in float32.
+
+        `on_BG` says which leaves, in the order of `self.leaves`, are on for each sequence (default: all); a leaf that
+        is off for all is not read. With a cache, the tokens continue what it holds. A `trace` is filled with what the
+        router did, a `LayerTrace` for each layer that has leaves.
+        """
+        hidden_BSD = self.hidden(tokens_BS, on_BG=on_BG, cache=cache, trace=trace)
+        return F.linear(hidden_BSD, self.head_weight()).float()
+
+    def hidden(
+        self,
+        tokens_BS: Tensor,
+        *,
+        on_BG: Tensor | None = None,
+        cache: Cache | None = None,
+        trace: list[LayerTrace] | None = None,
+    ) -> Tensor:
+        """Return the normed output of the last layer, [B, S, D]; arguments as in `forward`."""
+        return self.upper(self.lower(tokens_BS, self.first_leaf_layer, cache), on_BG=on_BG, cache=cache, trace=trace)
+
+    def lower(self, tokens_BS: Tensor, stop: int, cache: Cache | None = None) -> Tensor:
+        """Return the stream [B, S, D] that enters layer `stop`: the same whatever leaves are on below it."""
+        x_BSD: Tensor = self.embedding(tokens_BS)
+        return self._run(x_BSD, range(stop), [], None, cache, None)
+
+    def upper(
+        self,
+        x_BSD: Tensor,
+        *,
+        on_BG: Tensor | None = None,
+        cache: Cache | None = None,
+        trace: list[LayerTrace] | None = None,
+    ) -> Tensor:
+        """Return the normed output for a stream that enters the first leaf layer; arguments as in `forward`."""
+        names = list(self.leaves)
+        on_TG: Tensor | None = None
+        if on_BG is not None:
+            used_G = on_BG.any(0)
+            names = [name for name, used in zip(names, used_G.tolist(), strict=True) if used]
+            on_BG = on_BG[:, used_G]
+            if not bool(on_BG.all()):
+                on_TG = on_BG.repeat_interleave(x_BSD.shape[1], 0)
+        if cache is not None:
+            key = tuple(sorted(names)) if on_TG is None else (repr(on_BG), *names)
+            if cache.leaf_names not in (None, key):
+                raise ConfigError(f"this cache was made with leaves {cache.leaf_names}: start another for {key}")
+            cache.leaf_names = key
+        x_BSD = self._run(x_BSD, range(self.first_leaf_layer, self.config.num_layers), names, on_TG, cache, trace)
+        if cache is not None:
+            cache.length += x_BSD.shape[1]
+        out: Tensor = self.norm(x_BSD)
+        return out
+
+    def _run(
+        self,
+        x_BSD: Tensor,
+        numbers: range,
+        names: list[str],
+        on_TG: Tensor | None,
+        cache: Cache | None,
+        trace: list[LayerTrace] | None,
+    ) -> Tensor:
+        start = cache.length if cache else 0
+        if start + x_BSD.shape[1] > (cache.max_tokens if cache else self.config.max_tokens):
+            limit = cache.max_tokens if cache else self.config.max_tokens
+            raise ConfigError(f"{start + x_BSD.shape[1]} tokens do not fit: this model takes at most {limit}")
+        for number in numbers:
+            block = self.layers[number]
+            assert isinstance(block, Block)
+            layer_cache = cache.layers[number] if cache else None
+            x_BSD = x_BSD + block.attention(block.attention_norm(x_BSD), self.rotary, start, layer_cache)
+            h_BSD = block.shared_norm(x_BSD)
+            x_BSD = x_BSD + block.shared(h_BSD)
+            if names:
+                x_BSD = x_BSD + self._routed(h_BSD, number, names, on_TG, trace)
+        return x_BSD
+
+    def _routed(
+        self, h_BSD: Tensor, number: int, names: list[str], on_TG: Tensor | None, trace: list[LayerTrace] | None
+    ) -> Tensor:
+        leaves = [leaf for name in names if isinstance(leaf := self.leaves[name], Leaf)]
+        layers = [leaf.layer(number) for leaf in leaves]
+        h_TD = h_BSD.flatten(0, 1)
+        logits_TGE = routing_logits(h_TD, [layer.router_ED for layer in layers])
+        choice = choose_experts(
+            logits_TGE,
+            torch.stack([layer.bias_E for layer in layers]),
+            topk_group=self.topk_group,
+            top_k=leaves[0].config.top_k,
+            scaling=leaves[0].config.routed_scaling_factor,
+            on_TG=on_TG,
+        )
+        if trace is not None:
+            trace.append(LayerTrace(tuple(names), logits_TGE, choice))
+        return mix_experts(h_TD, choice, layers).view_as(h_BSD)

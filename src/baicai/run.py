@@ -1,0 +1,153 @@
+"""A run: the folder `OUT.run` beside the artefact OUT, with all that is needed to resume it or to repeat it.
+
+recipe.json    the resolved recipe, seed, versions and commit
+metrics.jsonl  one line per logged step
+checkpoint-N   the state after step N (safetensors and JSON)
+done           written when the artefact is in place
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+import baicai
+from baicai.artefact import atomic_folder, disk_errors, read_json, read_tensors, write_atomic, write_json, write_tensors
+from baicai.config import to_table
+from baicai.errors import ArtefactError
+
+console = Console(stderr=True, highlight=False)
+
+
+class Run:
+    """A stage at work on the artefact `out`. Only one process may hold it."""
+
+    def __init__(self, out: Path, recipe: object) -> None:
+        """Open or resume the run.
+
+        Raises: ArtefactError if it was begun with another recipe or another process is at work on it.
+        """
+        self.out = out
+        self.folder = out.parent / f"{out.name}.run"
+        with disk_errors(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock = (self.folder / "lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ArtefactError(f"another process is at work on {out}: wait for it, or choose another --out") from None
+        table = to_table(recipe)
+        note = self.folder / "recipe.json"
+        if note.exists():
+            before = read_json(note)["recipe"]
+            changed = sorted(key for key in before.keys() | table.keys() if before.get(key) != table.get(key))
+            if changed:
+                raise ArtefactError(
+                    f"{self.folder} was begun with another '{changed[0]}': choose another --out, or remove that folder"
+                )
+        else:
+            versions = {"baicai": baicai.__version__, "torch": torch.__version__, "python": sys.version.split()[0]}
+            write_json(note, {"recipe": table, "commit": _commit(), "versions": versions})
+
+    @property
+    def done(self) -> bool:
+        """Whether the artefact is in place."""
+        return (self.folder / "done").exists() and self.out.exists()
+
+    def log(self, metrics: Mapping[str, Any]) -> None:
+        """Append a line to metrics.jsonl."""
+        path = self.folder / "metrics.jsonl"
+        with disk_errors(path), path.open("a") as file:
+            file.write(json.dumps(metrics) + "\n")
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Return what was logged so far; a last line cut off by a kill is left out."""
+        path = self.folder / "metrics.jsonl"
+        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
+    def save(self, step: int, tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> None:
+        """Write a checkpoint, then remove the older ones.
+
+        Raises: MachineError if the disk is full; the older checkpoint stays.
+        """
+        path = self.folder / f"checkpoint-{step:09d}"
+        older = [entry for entry in self._checkpoints() if entry != path]
+        if not path.exists():
+            with atomic_folder(path) as part:
+                write_tensors(part / "state.safetensors", tensors)
+                write_json(part / "state.json", {"step": step, **state})
+        for entry in older:
+            shutil.rmtree(entry)
+
+    def latest(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
+        """Return the newest checkpoint and cut metrics.jsonl back to it; None at the very beginning."""
+        for part in self.folder.glob(".*.part"):  # what a kill left half-written
+            shutil.rmtree(part) if part.is_dir() else part.unlink()
+        found = self._checkpoints()
+        state = read_json(found[-1] / "state.json") if found else {"step": 0}
+        kept = [json.dumps(line) + "\n" for line in self.metrics() if line.get("step", 0) <= state["step"]]
+        write_atomic(self.folder / "metrics.jsonl", "".join(kept).encode())
+        return (read_tensors(found[-1] / "state.safetensors"), state) if found else None
+
+    def finish(self) -> None:
+        """Mark the artefact as made and drop the checkpoints."""
+        write_atomic(self.folder / "done", b"")
+        for entry in self._checkpoints():
+            shutil.rmtree(entry)
+
+    def _checkpoints(self) -> list[Path]:
+        return sorted(self.folder.glob("checkpoint-*"))
+
+
+def _commit() -> str | None:
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        here = Path(__file__).parent
+        asked = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, timeout=5, check=True
+        )
+        return asked.stdout.strip()
+    return None
+
+
+class Meter:
+    """Shows how a loop goes: a bar on a terminal, a line now and then elsewhere (`BAICAI_QUIET=1`: nothing)."""
+
+    def __init__(self, title: str, total: int, every_seconds: float = 15.0) -> None:
+        self.title, self.total, self.every_seconds = title, total, every_seconds
+        self._quiet = os.environ.get("BAICAI_QUIET") == "1"
+        self._last = time.monotonic()
+        self._bar: Progress | None = None
+
+    @contextlib.contextmanager
+    def running(self, begin: int) -> Iterator["Meter"]:
+        """Show the bar while the loop runs, from step `begin`."""
+        if self._quiet or not console.is_terminal:
+            yield self
+            return
+        texts = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[news]}")
+        with Progress(*texts, TimeRemainingColumn(), console=console, transient=True) as self._bar:
+            self._task = self._bar.add_task(self.title, total=self.total, completed=begin, news="")
+            yield self
+
+    def show(self, step: int, metrics: Mapping[str, Any]) -> None:
+        """Show the newest figures."""
+        news = " ".join(
+            f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}" for key, value in metrics.items()
+        )
+        if self._bar is not None:
+            self._bar.update(self._task, completed=step, news=news)
+        elif not self._quiet and (time.monotonic() - self._last >= self.every_seconds or step == self.total):
+            self._last = time.monotonic()
+            console.print(f"{self.title} {news}", soft_wrap=True)

@@ -1,0 +1,149 @@
+"""The one training loop. A stage gives it parameters, batches and a loss; it gives back trained parameters."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from baicai.config import recipe
+from baicai.data.batches import Batch, Batches
+from baicai.errors import ConfigError, MachineError
+from baicai.run import Meter, Run
+from baicai.training.optimizer import adamw, restore, state_tensors
+from baicai.training.schedule import rate_share
+
+LossOf = Callable[[Batch], tuple[Tensor, dict[str, float]]]
+
+
+@recipe
+class TrainConfig:
+    """How to train: the same keys for every stage."""
+
+    tokens: int
+    """Tokens to train on, all sources together."""
+    batch_sequences: int = 16
+    sequence_tokens: int = 256
+    learning_rate: float = 2e-3
+    warmup_share: float = 0.02
+    final_share: float = 0.05
+    """Last learning rate as a share of the peak."""
+    weight_decay: float = 0.1
+    clip_norm: float = 1.0
+    seed: int = 0
+    log_steps: int = 10
+    checkpoint_seconds: float = 60.0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of the matrix products; weights and optimizer stay float32. Auto: bfloat16 on CUDA, float32 on a CPU."""
+
+    @property
+    def steps(self) -> int:
+        """Number of optimizer steps."""
+        return max(1, self.tokens // (self.batch_sequences * self.sequence_tokens))
+
+
+def pick_device(wanted: str) -> torch.device:
+    """Return the device that a recipe asks for.
+
+    Raises: MachineError if it is CUDA and there is none.
+    """
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise MachineError("device=cuda, but this machine or this torch has none: use device=cpu")
+    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def mixed_precision(config: TrainConfig, device: torch.device) -> torch.autocast:
+    """Return the context in which the forward pass runs."""
+    wanted = "bfloat16" if config.dtype == "auto" and device.type == "cuda" else config.dtype
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=wanted == "bfloat16")
+
+
+def train(
+    title: str,
+    parameters: Mapping[str, nn.Parameter],
+    batches: Batches,
+    loss_of: LossOf,
+    config: TrainConfig,
+    run: Run,
+    *,
+    buffers: Mapping[str, Tensor] | None = None,
+    after_step: Callable[[], None] | None = None,
+) -> dict[str, Any]:
+    """Train `parameters` in place to the end of the recipe and return the last metrics.
+
+    It resumes from the run's newest checkpoint; the result is bit for bit that of an uninterrupted run. `buffers` are
+    tensors that `after_step` changes in place and that a checkpoint must hold.
+    Raises: ConfigError if the loss is no longer finite; the newest checkpoint stays.
+    """
+    buffers = buffers or {}
+    optimizer = adamw(parameters, learning_rate=config.learning_rate, weight_decay=config.weight_decay)
+    step = _resume(parameters, buffers, optimizer, batches, run)
+    step_tokens = config.batch_sequences * config.sequence_tokens
+    meter, last_saved, since, since_step = Meter(title, config.steps), time.monotonic(), time.monotonic(), step
+    metrics: dict[str, Any] = {}
+    with meter.running(step):
+        while step < config.steps:
+            rate = config.learning_rate * rate_share(
+                step, config.steps, warmup_share=config.warmup_share, final_share=config.final_share
+            )
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            loss, parts = loss_of(batches.next())
+            loss.backward()  # type: ignore[no-untyped-call]
+            norm = nn.utils.clip_grad_norm_(parameters.values(), config.clip_norm)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            if after_step is not None:
+                after_step()
+            step += 1
+            if step % config.log_steps == 0 or step == config.steps:
+                now = time.monotonic()
+                speed = (step - since_step) * step_tokens / max(now - since, 1e-9)
+                since, since_step = now, step
+                metrics = {"step": step, "loss": loss.item(), **parts, "tokens_per_second": round(speed)}
+                if not (loss.isfinite() and norm.isfinite()):
+                    raise ConfigError(f"{title}: the loss is {loss.item()} at step {step}: lower learning_rate")
+                run.log({**metrics, "learning_rate": rate, "gradient_norm": norm.item()})
+                meter.show(step, metrics)
+            if time.monotonic() - last_saved >= config.checkpoint_seconds and step < config.steps:
+                _save(step, parameters, buffers, optimizer, batches, run)
+                last_saved = time.monotonic()
+    _save(step, parameters, buffers, optimizer, batches, run)
+    return metrics or (run.metrics() or [{}])[-1]
+
+
+def _save(
+    step: int,
+    parameters: Mapping[str, nn.Parameter],
+    buffers: Mapping[str, Tensor],
+    optimizer: torch.optim.Optimizer,
+    batches: Batches,
+    run: Run,
+) -> None:
+    tensors: dict[str, Tensor] = {f"parameter/{name}": parameter for name, parameter in parameters.items()}
+    tensors |= {f"buffer/{name}": buffer for name, buffer in buffers.items()}
+    run.save(step, tensors | state_tensors(optimizer, parameters), {"batches": batches.state()})
+
+
+def _resume(
+    parameters: Mapping[str, nn.Parameter],
+    buffers: Mapping[str, Tensor],
+    optimizer: torch.optim.Optimizer,
+    batches: Batches,
+    run: Run,
+) -> int:
+    found = run.latest()
+    if found is None:
+        return 0
+    tensors, state = found
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(tensors[f"parameter/{name}"])
+        for name, buffer in buffers.items():
+            buffer.copy_(tensors[f"buffer/{name}"])
+    restore(optimizer, parameters, tensors)
+    batches.restore(state["batches"])
+    step: int = state["step"]
+    return step

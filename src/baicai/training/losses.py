@@ -1,0 +1,67 @@
+"""Losses. Shape suffixes: T tokens, D model width, V vocabulary, G leaves, E experts of one leaf."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+CHUNK_TOKENS = 1024
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    """Gradients are made with the loss, chunk by chunk, so the logits of all tokens never exist at once.
+
+    Source: Hsu et al., Liger Kernel, 2024, section 3.2.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hidden_TD: Tensor, weight_VD: Tensor, targets_T: Tensor) -> Tensor:
+        need_hidden, need_weight = ctx.needs_input_grad[:2]
+        tokens = len(targets_T)
+        grad_hidden_TD = torch.empty_like(hidden_TD) if need_hidden else None
+        grad_weight_VD = torch.zeros_like(weight_VD) if need_weight else None
+        loss = torch.zeros((), dtype=torch.float32, device=hidden_TD.device)
+        for start in range(0, tokens, CHUNK_TOKENS):
+            rows = slice(start, start + CHUNK_TOKENS)
+            logits_TV = F.linear(hidden_TD[rows], weight_VD).float()
+            normal_T1 = logits_TV.logsumexp(-1, keepdim=True)
+            picked = (torch.arange(len(logits_TV), device=logits_TV.device), targets_T[rows])
+            loss += (normal_T1.squeeze(1) - logits_TV[picked]).sum()
+            if not (need_hidden or need_weight):
+                continue
+            grad_TV = logits_TV.sub_(normal_T1).exp_()
+            grad_TV[picked] -= 1.0
+            grad_TV = grad_TV.div_(tokens).to(hidden_TD.dtype)
+            if grad_hidden_TD is not None:
+                grad_hidden_TD[rows] = grad_TV @ weight_VD
+            if grad_weight_VD is not None:
+                grad_weight_VD += grad_TV.T @ hidden_TD[rows]
+        ctx.save_for_backward(grad_hidden_TD, grad_weight_VD)
+        return loss / tokens
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        (scale,) = grad_outputs
+        hidden_TD, weight_VD = (grad if grad is None else grad * scale for grad in ctx.saved_tensors)
+        return hidden_TD, weight_VD, None
+
+
+def linear_cross_entropy(hidden_TD: Tensor, weight_VD: Tensor, targets_T: Tensor) -> Tensor:
+    """Return the mean cross-entropy, in nats, of `hidden @ weight.T` against the targets, float32."""
+    kind = hidden_TD.device.type
+    if torch.is_autocast_enabled(kind):
+        dtype = torch.get_autocast_dtype(kind)
+        hidden_TD, weight_VD = hidden_TD.to(dtype), weight_VD.to(dtype)
+    with torch.autocast(kind, enabled=False):
+        loss: Tensor = _LinearCrossEntropy.apply(hidden_TD, weight_VD, targets_T)  # type: ignore[no-untyped-call]
+        return loss
+
+
+def recognition_loss(logits_TGE: Tensor, own_T: Tensor) -> Tensor:
+    """Return the binary cross-entropy with which a leaf learns to tell its own text from public text.
+
+    The logit of a token is the mean of the leaf's two best routing logits; `own_T` is 1 for own text and 0 for public.
+    """
+    best_TG = logits_TGE.topk(min(2, logits_TGE.shape[-1]), dim=-1).values.mean(-1)
+    return F.binary_cross_entropy_with_logits(best_TG, own_T[:, None].expand_as(best_TG).to(best_TG.dtype))
