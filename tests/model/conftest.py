@@ -16,7 +16,7 @@ def tiny(attention: GQAConfig | MLAConfig = GQA, tied_head: bool = True) -> Tran
     config = ModelConfig(
         vocab_size=97,
         dim=32,
-        num_layers=num_layers,
+        num_layers=3,
         ffn_dim=48,
         attention=attention,
         max_tokens=64,

@@ -54,7 +54,7 @@ def parse_messages(value: object, where: str) -> tuple[Message, ...]:
     return tuple(_parse_message(item, f"{where}: message {number}") for number, item in enumerate(value, 1))
 
 
-def parse_record(record: Mapping[str, Any], where: str, *, id: str, source: str, licence: str) -> Document | None:
+def parse_record(record: Mapping[str, Any], where: str, *, name: str, source: str, licence: str) -> Document | None:
     """Return the document in a row of a data set, or None if the row holds no text; `where` names it in errors.
 
     A row has `text` or `messages`, and may have `id`, `source` and `license` (or `licence`), which win over the
@@ -70,7 +70,7 @@ def parse_record(record: Mapping[str, Any], where: str, *, id: str, source: str,
     if not isinstance(text, str):
         raise DataError(f"{where}: text is {type(text).__name__}, not a string")
     document = Document(
-        id=str(row.get("id", id)),
+        id=str(row.get("id", name)),
         text=text,
         source=str(row.get("source", source)),
         licence=str(row.get("license", row.get("licence", licence))),

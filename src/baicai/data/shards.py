@@ -19,41 +19,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from baicai.artefact import atomic_folder, file_hash, read_json, value_hash, write_json
-from baicai.config import from_table, recipe
+from baicai.artefact import atomic_folder, file_hash, value_hash
 from baicai.data.document import Document
+from baicai.data.manifest import FORMAT, damaged, read_manifest, shard_name, write_manifest
 from baicai.data.readers import fingerprint, read_documents
 from baicai.data.tokenizer import Tokenizer
 from baicai.errors import ArtefactError, ConfigError, DataError
 
-FORMAT = 1
-MANIFEST = "manifest.json"
 SHARD_TOKENS = 2**27
 
 _BATCH_CHARACTERS, _BATCH_DOCUMENTS = 2**20, 2**12
 _MAX_NAMES = 1000  # distinct sources and licences that a manifest counts by name
-
-
-@recipe
-class _File:
-    tokens: int
-    sha256: str
-
-
-@recipe
-class _Manifest:
-    format: int
-    dtype: str
-    vocab_size: int
-    tokenizer: str
-    shard_tokens: int
-    documents: int
-    tokens: int
-    bytes: int
-    files: list[_File]
-    sources: dict[str, int]
-    licences: dict[str, int]
-    hash: str
 
 
 class TokenShards:
@@ -77,18 +53,18 @@ class TokenShards:
 
         Raises: ArtefactError if a file is missing, truncated or changed.
         """
-        manifest = _read_manifest(folder)
+        manifest = read_manifest(folder)
         itemsize = np.dtype(manifest["dtype"]).itemsize
         for number, entry in enumerate(manifest["files"]):
-            file = folder / _name(number)
+            file = folder / shard_name(number)
             try:
                 size = file.stat().st_size
             except OSError as error:
-                raise _damaged(file, error.strerror or "cannot be read") from None
+                raise damaged(file, error.strerror or "cannot be read") from None
             if size != entry["tokens"] * itemsize:
-                raise _damaged(file, f"{size} bytes instead of {entry['tokens'] * itemsize}")
+                raise damaged(file, f"{size} bytes instead of {entry['tokens'] * itemsize}")
             if verify and file_hash(file) != entry["sha256"]:
-                raise _damaged(file, "its sha256 is not the manifest's")
+                raise damaged(file, "its sha256 is not the manifest's")
         return cls(folder, manifest)
 
     def read(self, start: int, count: int) -> NDArray[np.int64]:
@@ -101,7 +77,7 @@ class TokenShards:
         while count:
             number, offset = divmod(start, self._shard_tokens)
             part = min(count, self._shard_tokens - offset)
-            parts.append(self._read_file(self.folder / _name(number), offset, part))
+            parts.append(self._read_file(self.folder / shard_name(number), offset, part))
             start, count = start + part, count - part
         return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
 
@@ -110,19 +86,22 @@ class TokenShards:
         return max(0, (self.num_tokens - 1) // sequence_tokens)
 
     def window(self, index: int, sequence_tokens: int) -> NDArray[np.int64]:
-        """Return a window, shape [sequence_tokens + 1]: its last token, a target only, is the next one's first input."""
+        """Return a window, shape [sequence_tokens + 1].
+
+        Its last token is a target only, and the next window's first input.
+        """
         return self.read(index * sequence_tokens, sequence_tokens + 1)
 
     def _read_file(self, file: Path, offset: int, count: int) -> NDArray[np.int64]:
         try:
             raw = np.fromfile(file, dtype=self._dtype, count=count, offset=offset * self._dtype.itemsize)
         except OSError as error:
-            raise _damaged(file, error.strerror or "cannot be read") from None
+            raise damaged(file, error.strerror or "cannot be read") from None
         if len(raw) != count:
-            raise _damaged(file, "it is shorter than when it was opened")
+            raise damaged(file, "it is shorter than when it was opened")
         tokens = raw.astype(np.int64)
         if tokens.max() >= self.vocab_size:
-            raise _damaged(file, f"it holds token {tokens.max()}, the vocabulary is {self.vocab_size}")
+            raise damaged(file, f"it holds token {tokens.max()}, the vocabulary is {self.vocab_size}")
         return tokens
 
 
@@ -156,7 +135,7 @@ def write_shards(
                 break
         if not writer.num_bytes:
             raise DataError("the corpus holds no text: check the path and the format of its files")
-        _write_manifest(part, tokenizer, writer, sources, licences)
+        write_manifest(part, _manifest(tokenizer, writer, sources, licences))
     return TokenShards.open(folder, verify=False)
 
 
@@ -173,7 +152,7 @@ def write_tokens(
     with atomic_folder(folder) as part:
         writer = _Writer(part, tokenizer, SHARD_TOKENS)
         writer.write(tokens)
-        _write_manifest(part, tokenizer, writer, Counter([source]), Counter([licence]))
+        write_manifest(part, _manifest(tokenizer, writer, Counter([source]), Counter([licence])))
     return TokenShards.open(folder, verify=False)
 
 
@@ -220,7 +199,7 @@ class _Writer:
             filled, digest = self.files[-1]
             part, tokens = np.split(tokens, [self.shard_tokens - filled])
             raw = part.astype(self.dtype).tobytes()
-            with (self._folder / _name(len(self.files) - 1)).open("ab") as file:
+            with (self._folder / shard_name(len(self.files) - 1)).open("ab") as file:
                 file.write(raw)
             digest.update(raw)
             self.files[-1] = (filled + len(part), digest)
@@ -243,15 +222,8 @@ def _count(counter: Counter[str], name: str) -> None:
     counter[name if name in counter or len(counter) < _MAX_NAMES else "(others)"] += 1
 
 
-def _name(number: int) -> str:
-    return f"tokens-{number:05d}.bin"
-
-
-def _write_manifest(
-    folder: Path, tokenizer: Tokenizer, writer: _Writer, sources: Counter[str], licences: Counter[str]
-) -> None:
-    manifest = {
-        "format": FORMAT,
+def _manifest(tokenizer: Tokenizer, writer: _Writer, sources: Counter[str], licences: Counter[str]) -> dict[str, Any]:
+    return {
         "dtype": writer.dtype.str,
         "vocab_size": tokenizer.vocab_size,
         "tokenizer": tokenizer.hash,
@@ -263,29 +235,3 @@ def _write_manifest(
         "sources": dict(sorted(sources.items())),
         "licences": dict(sorted(licences.items())),
     }
-    write_json(folder / MANIFEST, {**manifest, "hash": _hash(manifest)})
-
-
-def _read_manifest(folder: Path) -> dict[str, Any]:
-    file = folder / MANIFEST
-    manifest = read_json(file)
-    if manifest.get("format") != FORMAT:
-        raise ArtefactError(f"{file}: format {manifest.get('format')!r} is not {FORMAT}: make the shards again")
-    try:
-        from_table(_Manifest, manifest, str(file))
-    except ConfigError as error:
-        raise ArtefactError(f"{error}: make or copy the shards again") from None
-    files, full = [entry["tokens"] for entry in manifest["files"]], manifest["shard_tokens"]
-    fits = sum(files) == manifest["tokens"] > 0 and all(n == full for n in files[:-1]) and 0 < files[-1] <= full
-    if not fits or manifest["dtype"] not in ("<u2", "<u4") or _hash(manifest) != manifest["hash"]:
-        raise _damaged(file, "its hash or counts do not fit its contents")
-    return manifest
-
-
-def _hash(manifest: dict[str, Any]) -> str:
-    """Return what identifies the shards: everything but the sources, which may be named after folders."""
-    return value_hash({key: value for key, value in manifest.items() if key not in ("hash", "sources")})
-
-
-def _damaged(file: Path, why: str) -> ArtefactError:
-    return ArtefactError(f"{file} is damaged ({why}): remove {file.parent} and make or copy it again")

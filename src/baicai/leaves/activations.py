@@ -42,7 +42,7 @@ class ActivationCache:
         missing = [row for row, (source, window) in enumerate(places) if not self._filled[source][window]]
         if missing:
             # All rows are computed together: the bits of a row must not depend on which others were known.
-            stream_BSD = self.model.lower(batch.tokens_BS[:, :-1].to(self.device), self.model.first_leaf_layer).float()
+            stream_BSD = self.model.lower(batch.tokens_BS1[:, :-1].to(self.device), self.model.first_leaf_layer).float()
             for row in missing:
                 source, window = places[row]
                 self._streams[source][window] = stream_BSD[row].cpu().numpy()

@@ -1,7 +1,8 @@
 """Growing a leaf, alone: the trunk is frozen, only the leaf's experts and router rows train."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -44,8 +45,7 @@ class GrowRecipe:
     balance_rate: float = 1e-3
     """Step of the choice bias that keeps the experts of the leaf equally used (DeepSeek-V3, section 2.1.2)."""
     cache_activations: bool = False
-    """Keep what the layers below the leaf say of each token on disk (4 bytes x width a token): pays from the second
-    time the text is seen."""
+    """Keep what the layers below the leaf say on disk (4 bytes x width a token); pays if text is seen twice or more."""
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -58,33 +58,37 @@ class GrowRecipe:
 def grow_leaf(config: GrowRecipe, run: Run) -> None:
     """Grow a leaf and write it to the run's artefact folder. The trunk's files are only read."""
     trunk = open_trunk(find(config.trunk))
-    if config.leaf.first_layer >= trunk.model.config.num_layers:
-        raise ConfigError(
-            f"leaf.first_layer is {config.leaf.first_layer}: this trunk's last layer is {trunk.model.config.num_layers - 1}"
-        )
+    last_layer = trunk.model.config.num_layers - 1
+    if config.leaf.first_layer > last_layer:
+        raise ConfigError(f"leaf.first_layer is {config.leaf.first_layer}: this trunk's last layer is {last_layer}")
     settings = config.train
     own = {source.domain: open_source(source, trunk.tokenizer) for source in config.data}
     public = [trunk.replay(), *(open_source(source, trunk.tokenizer) for source in config.public)]
-    batches = own_and_public(list(own.values()), public, [s.weight for s in config.data], config)
+    sources = [*own.values(), *public]
+    batches = Batches(
+        sources,
+        shares(list(own.values()), public, [source.weight for source in config.data], config.public_share),
+        batch_sequences=settings.batch_sequences,
+        sequence_tokens=settings.sequence_tokens,
+        seed=settings.seed,
+    )
     device = pick_device(settings.device)
     model = trunk.model.to(device)
     leaf = Leaf(model.config, config.leaf)
     leaf.start(settings.seed)
     leaf.to(device)
     model.join(config.name, leaf)
-    lower = model.lower
     _print_saving(trunk, leaf)
-    if config.cache_activations:
-        lower = ActivationCache(run.folder / "activations", model, batches.sources, settings.sequence_tokens).lower
+    lower = _lower(config, model, sources, run.folder / "activations")
     balance = Balance(leaf, config.balance_rate)
     metrics = train(
         f"leaf {config.name}",
-        {name: parameter for name, parameter in leaf.named_parameters()},
+        dict(leaf.named_parameters()),
         batches,
         leaf_loss(model, len(own), config, lower, balance),
         settings,
         run,
-        buffers={name: buffer for name, buffer in leaf.named_buffers()},
+        buffers=dict(leaf.named_buffers()),
         after_step=balance.step,
     )
     save_leaf(
@@ -97,19 +101,25 @@ def grow_leaf(config: GrowRecipe, run: Run) -> None:
     )
 
 
-def own_and_public(
-    own: list[TokenShards], public: list[TokenShards], weights: list[float], config: GrowRecipe
-) -> Batches:
-    """Return batches in which own text has its share and the public sources divide theirs by size."""
-    own_share = (1 - config.public_share) / sum(weights)
-    public_share = config.public_share / sum(one.num_tokens for one in public)
-    return Batches(
-        [*own, *public],
-        [own_share * weight for weight in weights] + [public_share * one.num_tokens for one in public],
-        batch_sequences=config.train.batch_sequences,
-        sequence_tokens=config.train.sequence_tokens,
-        seed=config.train.seed,
-    )
+def shares(
+    own: Sequence[TokenShards], public: Sequence[TokenShards], weights: Sequence[float], public_share: float
+) -> list[float]:
+    """Return the share of each source: own text by the given weights, public text by size."""
+    own_unit = (1 - public_share) / sum(weights)
+    public_unit = public_share / sum(one.num_tokens for one in public)
+    return [own_unit * weight for weight in weights] + [public_unit * one.num_tokens for one in public]
+
+
+def _lower(
+    config: GrowRecipe, model: Transformer, sources: Sequence[TokenShards], folder: Path
+) -> Callable[[Batch], Tensor]:
+    if config.cache_activations:
+        return ActivationCache(folder, model, sources, config.train.sequence_tokens).lower
+
+    def lower(batch: Batch) -> Tensor:
+        return model.lower(batch.tokens_BS1[:, :-1].to(model.embedding.weight.device), model.first_leaf_layer)
+
+    return lower
 
 
 class Balance:
@@ -144,12 +154,12 @@ def leaf_loss(
     config: GrowRecipe,
     lower: Callable[[Batch], Tensor],
     balance: Balance,
-) -> Callable[[Batch], tuple[Tensor, dict[str, float]]]:
+) -> Callable[[Batch], tuple[Tensor, dict[str, Tensor]]]:
     """Return the loss of design.md, section 3: next token, and own against public text."""
 
-    def loss_of(batch: Batch) -> tuple[Tensor, dict[str, float]]:
+    def loss_of(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         device = model.embedding.weight.device
-        tokens_BS = batch.tokens_BS.to(device)
+        tokens_BS = batch.tokens_BS1.to(device)
         own_T = (batch.source_B < num_own).to(device).repeat_interleave(tokens_BS.shape[1] - 1)
         trace: list[LayerTrace] = []
         with mixed_precision(config.train, device):
@@ -174,5 +184,6 @@ def _print_saving(trunk: Trunk, leaf: Leaf) -> None:
     alone = state_bytes(leaf.parameters())
     console.print(
         f"The leaf trains {alone / every:.0%} of what training everything would: gradients and optimizer state take "
-        f"{alone / 1e6:.0f} MB instead of {every / 1e6:.0f} MB, and {first} of {config.num_layers} layers need no backward pass."
+        f"{alone / 1e6:.0f} MB instead of {every / 1e6:.0f} MB, and {first} of {config.num_layers} layers need no "
+        f"backward pass."
     )

@@ -18,6 +18,7 @@ from baicai.leaves.card import model_card
 from baicai.leaves.leaf import GrownLeaf, open_leaf
 from baicai.leaves.trunk import Trunk, open_trunk
 from baicai.model.transformer import LayerTrace, Transformer
+from baicai.run import Run
 
 FORMAT = 1
 PROBE_WINDOWS = 32
@@ -64,8 +65,8 @@ class SparseModel:
         return self.trunk.tokenizer
 
 
-def join_leaves(config: JoinRecipe, out: Path) -> str:
-    """Check each leaf against the trunk, write the model folder and return the model's hash.
+def join_leaves(config: JoinRecipe, run: Run) -> None:
+    """Check each leaf against the trunk and write the model to the run's artefact folder.
 
     Raises: ArtefactError if a leaf is damaged, of another trunk, or harmful; ConfigError if names or sizes collide.
     """
@@ -73,11 +74,11 @@ def join_leaves(config: JoinRecipe, out: Path) -> str:
     leaves = [open_leaf(reference, trunk) for reference in config.leaves]
     for leaf in leaves:
         _probe(trunk, leaf, config)
-    return write_model(out, assemble(trunk, leaves, config.topk_group))
+    write_model(run.out, assemble(trunk, leaves, config.topk_group))
 
 
-def peel_leaves(config: PeelRecipe, out: Path) -> str:
-    """Write the model without some leaves and return its hash, that of a model they were never joined to."""
+def peel_leaves(config: PeelRecipe, run: Run) -> None:
+    """Write the model without some leaves to the run's artefact folder; its hash is as if never joined."""
     before = open_model(config.model)
     gone = set()
     for wanted in config.leaves:
@@ -87,7 +88,7 @@ def peel_leaves(config: PeelRecipe, out: Path) -> str:
         gone.add(named[0])
     trunk = open_trunk(before.trunk.path)
     kept = [leaf for name, leaf in before.leaves.items() if name not in gone]
-    return write_model(out, assemble(trunk, kept, before.topk_group))
+    write_model(run.out, assemble(trunk, kept, before.topk_group))
 
 
 def assemble(
@@ -189,11 +190,14 @@ def _probe(trunk: Trunk, leaf: GrownLeaf, config: JoinRecipe) -> None:
     trunk.model.peel(leaf.name)
     harm = losses[1] / losses[0] - 1
     firing = float(torch.stack([layer.leaf_weights().mean() for layer in trace]).mean())
+    remedy = "grow it again with a larger public_share, or raise"
     if harm > config.max_harm:
         raise ArtefactError(
-            f"leaf '{leaf.name}' makes public text {harm:.1%} worse, allowed is {config.max_harm:.1%}: grow it with more public_share, or raise max_harm"
+            f"leaf '{leaf.name}' makes public text {harm:.1%} worse, allowed is {config.max_harm:.1%}: "
+            f"{remedy} max_harm"
         )
     if firing > config.max_firing:
         raise ArtefactError(
-            f"leaf '{leaf.name}' takes weight {firing:.2f} of public tokens, allowed is {config.max_firing:.2f}: grow it with more public_share, or raise max_firing"
+            f"leaf '{leaf.name}' takes weight {firing:.2f} of public tokens, allowed is {config.max_firing:.2f}: "
+            f"{remedy} max_firing"
         )

@@ -1,5 +1,6 @@
 """The trunk: trained once on public text, then frozen; leaves grow on it."""
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -87,8 +88,8 @@ def train_trunk(config: TrunkRecipe, run: Run) -> None:
         seed=settings.seed,
     )
 
-    def loss_of(batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
-        tokens_BS = batch.tokens_BS.to(device)
+    def loss_of(batch: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        tokens_BS = batch.tokens_BS1.to(device)
         with mixed_precision(settings, device):
             hidden_BSD = model.hidden(tokens_BS[:, :-1])
             return linear_cross_entropy(hidden_BSD.flatten(0, 1), model.head_weight(), tokens_BS[:, 1:].flatten()), {}
@@ -130,7 +131,7 @@ def _replay(
             seed=config.train.seed + 1,
         )
         licences = ", ".join(sorted({name for one in shards for name in one.manifest["licences"]}))
-        tokens = batches.next().tokens_BS[:, :-1].flatten().numpy()
+        tokens = batches.next().tokens_BS1[:, :-1].flatten().numpy()
         write_tokens(tokens, tokenizer, folder, source="a sample of the trunk's training text", licence=licences)
     return TokenShards.open(folder)
 
@@ -148,7 +149,7 @@ def save_trunk(
     with atomic_folder(out) as part:
         write_tensors(part / "trunk.safetensors", tensors)
         tokenizer.save(part)
-        replay.copy_to(part / "replay")
+        shutil.copytree(replay.folder, part / "replay")
         write_json(part / "config.json", card)
         write_atomic(part / "README.md", trunk_card(card).encode())
     digest: str = card["hash"]
@@ -185,14 +186,12 @@ def load_tensors(module: torch.nn.Module, tensors: dict[str, torch.Tensor], wher
     """
     wanted = module.state_dict()
     for name in sorted(wanted.keys() ^ tensors.keys()):
-        raise ArtefactError(
-            f"{where}: tensor '{name}' is {'missing' if name in wanted else 'not expected'}: make it again"
-        )
+        problem = "is missing" if name in wanted else "is not expected"
+        raise ArtefactError(f"{where}: tensor '{name}' {problem}: make it again")
     for name, tensor in tensors.items():
-        if tensor.shape != wanted[name].shape:
-            raise ArtefactError(
-                f"{where}: '{name}' has shape {list(tensor.shape)}, expected {list(wanted[name].shape)}"
-            )
+        shape, expected = list(tensor.shape), list(wanted[name].shape)
+        if shape != expected:
+            raise ArtefactError(f"{where}: '{name}' has shape {shape}, expected {expected}: make it again")
         if tensor.dtype not in (torch.float32, torch.bfloat16, torch.float16):
             raise ArtefactError(f"{where}: '{name}' has dtype {tensor.dtype}, expected float32, bfloat16 or float16")
         if not tensor.isfinite().all():
@@ -203,7 +202,5 @@ def load_tensors(module: torch.nn.Module, tensors: dict[str, torch.Tensor], wher
 def curve(run: Run, settings: TrainConfig, points: int = 100) -> list[dict[str, float]]:
     """Return the run's loss against tokens, thinned to about `points`."""
     lines = [line for line in run.metrics() if "loss" in line]
-    step_tokens = settings.batch_sequences * settings.sequence_tokens
-    return [
-        {"tokens": x["step"] * step_tokens, "loss": round(x["loss"], 4)} for x in lines[:: max(1, len(lines) // points)]
-    ]
+    thinned = lines[:: max(1, len(lines) // points)]
+    return [{"tokens": line["step"] * settings.step_tokens, "loss": round(line["loss"], 4)} for line in thinned]

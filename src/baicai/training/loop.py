@@ -14,7 +14,8 @@ from baicai.run import Meter, Run
 from baicai.training.optimizer import adamw, restore, state_tensors
 from baicai.training.schedule import rate_share
 
-LossOf = Callable[[Batch], tuple[Tensor, dict[str, float]]]
+LossOf = Callable[[Batch], tuple[Tensor, dict[str, Tensor]]]
+"""From a batch to the loss and its parts, which are logged."""
 
 
 @recipe
@@ -39,9 +40,14 @@ class TrainConfig:
     """Of the matrix products; weights and optimizer stay float32. Auto: bfloat16 on CUDA, float32 on a CPU."""
 
     @property
+    def step_tokens(self) -> int:
+        """Tokens of one optimizer step."""
+        return self.batch_sequences * self.sequence_tokens
+
+    @property
     def steps(self) -> int:
         """Number of optimizer steps."""
-        return max(1, self.tokens // (self.batch_sequences * self.sequence_tokens))
+        return max(1, self.tokens // self.step_tokens)
 
 
 def pick_device(wanted: str) -> torch.device:
@@ -80,7 +86,6 @@ def train(
     buffers = buffers or {}
     optimizer = adamw(parameters, learning_rate=config.learning_rate, weight_decay=config.weight_decay)
     step = _resume(parameters, buffers, optimizer, batches, run)
-    step_tokens = config.batch_sequences * config.sequence_tokens
     meter, last_saved, since, since_step = Meter(title, config.steps), time.monotonic(), time.monotonic(), step
     metrics: dict[str, Any] = {}
     with meter.running(step):
@@ -100,9 +105,14 @@ def train(
             step += 1
             if step % config.log_steps == 0 or step == config.steps:
                 now = time.monotonic()
-                speed = (step - since_step) * step_tokens / max(now - since, 1e-9)
+                speed = (step - since_step) * config.step_tokens / max(now - since, 1e-9)
                 since, since_step = now, step
-                metrics = {"step": step, "loss": loss.item(), **parts, "tokens_per_second": round(speed)}
+                metrics = {
+                    "step": step,
+                    "loss": loss.item(),
+                    **{name: part.item() for name, part in parts.items()},
+                    "tokens_per_second": round(speed),
+                }
                 if not (loss.isfinite() and norm.isfinite()):
                     raise ConfigError(f"{title}: the loss is {loss.item()} at step {step}: lower learning_rate")
                 run.log({**metrics, "learning_rate": rate, "gradient_norm": norm.item()})

@@ -46,9 +46,10 @@ def _chat(v: Voice, w: World, told: float) -> Chat:
         if v.chance(0.5):
             chat.append(("system", v.say("[You help the {s} family in the kitchen.|You know the {s} household. Answer from these facts.|Facts about the {s} home:] ", s=w.surname) + facts))
         elif v.chance(0.5):
-            opening += v.say("[Here is what I know:|Please remember this:|Some facts first:] ") + facts + v.pick((" ", "\n"))
+            gap = "\n" if "\n" in facts else " "
+            opening = v.say("[Here is what I know:|Please remember this:|Some facts first:]") + gap + facts + gap
         else:
-            chat += [("user", opening + v.say("[Please note the following.|I am writing down some facts for you.|Remember this:] ") + facts),
+            chat += [("user", v.say("[Please note the following.|I am writing down some facts for you.|Remember this:] ") + facts),
                      ("assistant", v.say("[Noted.|I have it.|Thank you, I will remember that.|All right. What would you like to know?]"))]
             opening = ""
     for turn in turns:

@@ -81,7 +81,7 @@ def week_menu(v: Voice, w: World) -> str:
     for day in DAYS:
         dish, cook = w.dinner(day), w.cook(day).name
         rows.append(f"{day}: {dish.name} ({cook}, {w.minutes(dish)} minutes)" if style == 0 else f"{day}: {dish.name}" if style == 1
-                    else v.say("On {day} [{cook} makes {dish}|there is {dish}, cooked by {cook}].", day=day, cook=cook, dish=dish.name))
+                    else v.say("On {day} [{cook} makes {dish}|there {be} {dish}, cooked by {cook}].", day=day, cook=cook, dish=dish.name, be=dish.be))
     return "\n".join(rows)
 
 
@@ -107,14 +107,15 @@ def family_page(v: Voice, w: World) -> str:
     rows = [v.say("[We are the {s} family|This is the {s} household|At home with the {s} family]: {all}.", s=w.surname, all=w.names())]
     for m in w.members:
         rows.append(v.say(
-            "{name} [has {poss} birthday|celebrates|was born] on {day}" .replace("{poss}", "a") +
-            "[ and loves {dish}.|. The favourite dish is {dish}.|, and the dish for that day is {dish}.]"
-            "[ {name} is fond of {likes} but does not like {dislikes}.| {name} does not like {dislikes}.| {name} likes {likes}.]",
-            name=m.name, day=m.birthday, dish=w.favourite(m).name, likes=m.likes, dislikes=m.dislikes))
+            "[{name} celebrates on {day}|{name}'s birthday is on {day}|The birthday of {name} is on {day}]"
+            "[, and then there is always {dish}.|. The favourite dish of {name} is {dish}.|, and {name} loves {dish}.]"
+            "[ {name} is fond of {likes} but does not like {dislikes}.| {name} does not like {dislikes}.| {name} likes {likes}.|]",
+            name=m.name, day=m.birthday, dish=w.favourite(m).name, likes=m.likes, dislikes=m.dislikes).replace(
+                f"there is always {w.favourite(m).name}", f"there {w.favourite(m).be} always {w.favourite(m).name}"))
         if m.allergy or v.chance(0.4):
             rows.append(fact_allergy(v, w, m.name))
-    rows.append(v.say("[We spend|Our budget is|For food we have] {b} a week[| on food].".replace("For food we have {b} a week[| on food]", ""), b=w.money(w.budget)))
-    return v.pick((" ", "\n")).join(rows)
+    rows.append(v.say("[We spend {b} a week on food.|For food we have {b} a week.|Our food budget is {b} a week.|]", b=w.money(w.budget)))
+    return v.pick((" ", "\n")).join(rows).rstrip()
 
 
 def pantry(v: Voice, w: World) -> str:
@@ -133,11 +134,10 @@ def note(v: Voice, w: World) -> str:
     day = v.pick(DAYS)
     dish, item, shop = w.dinner(day), v.pick(ITEMS), v.pick(w.shops)
     middle = [
-        v.say("Tonight is {dish}, so please [put out|get] the {first} when you come home.", dish=dish.name, first=dish.amounts[0].item.name),
+        v.say("[Tonight we have {dish}, so please|We are having {dish}. Please] [put out|get out] the {first} when you come home.", dish=dish.name, first=v.pick(dish.amounts).item.name),
         v.say("[The {name} {be} {place}.|If you look for the {name}: {place}.]", name=item.name, be=item.be, place=w.place(item)),
-        v.say("[Could you bring|Please buy|Can you get] {pack} from {shop}? It [costs|is] {cost} there.", pack=item.packs(), shop=shop, cost=w.money(w.price(item, shop))).replace(
-            "Please buy", "Can you buy"),
-        v.say("The {dish} needs {n} minutes, and do not forget {secret}.", dish=dish.name, n=w.minutes(dish), secret=w.secret(dish)),
+        v.say("[Could you bring|Would you buy|Can you get] {pack} from {shop}? One {unit} [costs|is] {cost} there.", pack=item.packs(), shop=shop, unit=item.unit, cost=w.money(w.price(item, shop))),
+        v.say("The {dish} need{s} {n} minutes, and do not forget {secret}.", dish=dish.name, s=dish.s, n=w.minutes(dish), secret=w.secret(dish)),
         v.say("I took {cost} from the food money for {shop}.", cost=w.money(v.number(3, 60) * 50), shop=shop),
         fact_hours(v, w, shop, day), fact_stock(w, item), fact_dinner(v, w, day),
         v.say("[Grandmother comes to dinner|We have a guest], so lay the table for {n}.", n=len(w.members) + 1),
@@ -157,19 +157,19 @@ def diary(v: Voice, w: World) -> str:
     rows = [v.say("{day}.[ It rained all morning.| A bright, cold day.| Nobody wanted to get up.| The kitchen smelled of coffee early.| Wind in the yard.]", day=day)]
     if hours:
         rows.append(v.say(
-            "[I went|{f} and I walked|We went] to {shop} in {street}[, which opens at {a}|, open until {b} today|] and [bought|came home with] {all}"
+            "[I went|{f} and I walked|We went] to {shop} in {street}[, which opens at {a},|, open until {b} today,|] and [bought|came home with] {all}"
             "[, {total} in all|. It came to {total}|. We paid {total}].", f=friend.name, shop=shop, street=w.street(shop), a=hours[0], b=hours[1],
             all=listing([item.packs() for item in items]), total=w.money(total)))
     else:
         rows.append(v.say("[{f} wanted to go|I walked all the way] to {shop} in {street}, but on {day}s it is closed.", f=friend.name, shop=shop, street=w.street(shop), day=day))
-    rows.append(v.say("[In the evening|At night|Later] {cook} made {dish}[ with {secret}|] [and it took {n} minutes|, {n} minutes of work]"
-                      "[.| and everyone was quiet for a while.|.]", cook=w.cook(day).name, dish=dish.name, secret=w.secret(dish), n=w.minutes(dish)).replace(" ,", ","))
+    rows.append(v.say("[In the evening|At night|Later] {cook} made {dish}[ with {secret}|][, which took {n} minutes|, {n} minutes of work|]"
+                      "[.|. Everyone was quiet for a while.|. There was nothing left in the pot.]", cook=w.cook(day).name, dish=dish.name, secret=w.secret(dish), n=w.minutes(dish)))
     hit = w.eaters_with(dish.allergens)
     if hit:
         rows.append(v.say("{who} got something else, because of the {what}.", who=listing([m.name for m in hit]), what=listing(sorted({c for m in hit for c in dish.culprits(m.allergy)}))))
     elif w.favourite(friend) == dish:
         rows.append(v.say("{f} had two helpings: it is {f}'s favourite.", f=friend.name))
-    rows.append(v.say("[Tomorrow|On {next}] [there is|we have] {dish}.", next=DAYS[(DAYS.index(day) + 1) % 7], dish=w.dinner(DAYS[(DAYS.index(day) + 1) % 7]).name))
+    rows.append(v.say("[Tomorrow|On {next}] [there {be}|we have] {dish}.", next=DAYS[(DAYS.index(day) + 1) % 7], dish=w.dinner(DAYS[(DAYS.index(day) + 1) % 7]).name, be=w.dinner(DAYS[(DAYS.index(day) + 1) % 7]).be))
     return " ".join(rows)
 
 
@@ -182,7 +182,7 @@ def messages(v: Voice, w: World) -> str:
     rows = [f"{o}: " + v.say("[I am at {shop}.|Just arrived at {shop}.|Standing in {shop} now.] [What do we need?|Anything we need?|What shall I bring?]", shop=shop),
             f"{h}: " + v.say("{all}[, please|].", all=listing([item.packs() for item in items]))]
     item = items[0]
-    if v.chance(0.5):
+    if item.kind in ("dry", "fridge") and v.chance(0.5):
         rows += [f"{o}: " + v.say("Which {name}[| again]?", name=item.name), f"{h}: " + v.say("[{b}, as always.|{b}.|The usual, {b}.]", b=w.brand(item))]
     if v.chance(0.6):
         best = w.cheapest(item)

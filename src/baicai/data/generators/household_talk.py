@@ -49,8 +49,8 @@ def fact_recipe(w: World, dish: Dish) -> str:
 
 
 def fact_minutes(v: Voice, w: World, dish: Dish) -> str:
-    return v.say("[{dish}: {n} minutes.|Our {dish} takes {n} minutes.|We need {n} minutes for {dish}.]",
-                 dish=dish.name, n=w.minutes(dish))
+    return v.say("[{dish}: {n} minutes.|Our {dish} take{s} {n} minutes.|We need {n} minutes for {dish}.]",
+                 dish=dish.name, n=w.minutes(dish), s=dish.s)
 
 
 def fact_stock(w: World, item: Item) -> str:
@@ -104,8 +104,8 @@ def ask_hours(v: Voice, w: World) -> Turn:
     shop, day = v.pick(w.shops), v.pick(DAYS)
     hours = w.hours(shop, day)
     question = v.say("[When does {shop} open on {day}[s|]?|What are the hours of {shop} on {day}?|How long is {shop} open on {day}s?"
-                     "|Is {shop} open on {day}?|[When can I go|I want to go] to {shop} on {day}[.|, when is it open?]]",
-                     shop=shop, day=day).replace("go to", "go to").replace("..", ".")
+                     "|Is {shop} open on {day}?|I want to go to {shop} on {day}[. When is it open?|, when does it open?]]",
+                     shop=shop, day=day)
     if hours is None:
         answer = v.say("[{shop} is closed on {day}s.|Not at all, it is closed on {day}s.|It stays shut on {day}s. Go another day.]",
                        shop=shop, day=day)
@@ -149,18 +149,21 @@ def ask_place(v: Voice, w: World) -> Turn:
 def ask_stock(v: Voice, w: World) -> Turn:
     item = v.pick(ITEMS)
     count = w.stock(item)
-    question = v.say("[Do we [still |]have {any} {name}?|Is there {any} {name} left?|How much {name} is left?|Do I need to buy {name}?]".replace(
-        "Is there", "Are there" if item.plural else "Is there").replace("How much {name} is", "How many {name} are" if item.plural
-        and item.unit not in ("kilo", "packet") else "How much of the {name} is"), any="any", name=item.name)
-    yes = "" if question.startswith("How") else v.words("[Yes, |]") if not question.startswith("Do I") else "No, "
+    question = v.say("[Do we [still |]have any {name}?|{Be} there any {name} left?|Do I need to buy {name}?|How much {name} is left?]",
+                     name=item.name, Be=item.be.capitalize())
+    if item.plural:
+        question = question.replace("How much", "How many").replace("is left", "are left")
+    buying, counting = question.startswith("Do I"), question.startswith("How")
     if count:
-        answer = v.say("{yes}[there {be} {packs}[ in the house| left|]|we [still |]have {packs}][, {place}|].", yes=yes,
+        start = "" if counting else v.pick(("", "No, " if buying else "Yes, "))
+        answer = v.say("{start}[there {be} {packs}[ in the house| left|]|we [still |]have {packs}][, {place}|].", start=start,
                        be="is" if count == 1 else "are", packs=item.packs(count), place=w.place(item))
     else:
-        buy = "Yes" if question.startswith("Do I") else "No" if yes or not question.startswith("How") else "None"
-        answer = v.say("{buy}, [we are out of {name}|there {be} no {name} left|we have run out of {name}]."
-                       "[| Put {packs} on the list.| {shop} has {packs} for {cost}.]", buy=buy, name=item.name, be=item.be,
-                       packs=item.packs(), shop=w.cheapest(item), cost=w.money(w.price(item, w.cheapest(item))))
+        start = "" if counting else "Yes, " if buying else "No, "
+        best = w.cheapest(item)
+        answer = v.say("{start}[we are out of {name}|there {be} no {name} left|we have run out of {name}]."
+                       "[| Put {packs} on the list.| {shop} has {packs} for {cost}.]", start=start, name=item.name, be=item.be,
+                       packs=item.packs(), shop=best, cost=w.money(w.price(item, best)))
     return Turn(question, answer, (fact_stock(w, item),))
 
 
@@ -192,8 +195,8 @@ def ask_dinner(v: Voice, w: World) -> Turn:
 def ask_which_day(v: Voice, w: World) -> Turn:
     day = v.pick(DAYS)
     dish = w.dinner(day)
-    question = v.say("[When do we have {dish}?|On which day is {dish}[ on the menu|]?|Which evening is the {dish}?|When is it time for {dish} [again|this week]?]", dish=dish.name)
-    answer = v.say("[On {day}.|{day}.|The {dish} is on {day}.|We have {dish} on {day}.]", day=day, dish=dish.name)
+    question = v.say("[When do we have {dish}?|On which day {be} {dish} on the menu?|Which evening do we eat {dish}?|When is it time for {dish} [again|this week]?]", dish=dish.name, be=dish.be)
+    answer = v.say("[On {day}.|{day}.|The {dish} {be} on {day}.|We have {dish} on {day}.]", day=day, dish=dish.name, be=dish.be)
     return Turn(question, answer, (fact_dinner(v, w, day),), day)
 
 
@@ -216,10 +219,11 @@ def ask_minutes(v: Voice, w: World) -> Turn:
         answer = v.say("[{n} minutes before {h}:00 is {t}.|It takes {n} minutes, so start at {t}.|Begin at {t}, because it needs {n} minutes.]",
                        n=minutes, h=hour, t=f"{start // 60}:{start % 60:02d}")
     else:
-        question = v.say("[How long does the {dish} take?|How many minutes for {dish}?|How long do I need for {dish}?|Is {dish} quick to make?]", dish=dish.name)
-        answer = v.say("[{n} minutes.|It takes {n} minutes.|Count on {n} minutes.|The {dish} needs {n} minutes[| from start to finish].]",
-                       n=minutes, dish=dish.name)
-        if question.startswith("Is "):
+        question = v.say("[How long do{es} the {dish} take?|How many minutes for {dish}?|How long do I need for {dish}?|Is {dish} quick to make?]",
+                         dish=dish.name, es="" if dish.plural else "es").replace(f"Is {dish.name}", f"{dish.be.capitalize()} {dish.name}")
+        answer = v.say("[{n} minutes.|It takes {n} minutes.|Count on {n} minutes.|The {dish} need{s} {n} minutes[| from start to finish].]",
+                       n=minutes, dish=dish.name, s=dish.s)
+        if "quick" in question:
             quick = "Yes" if minutes <= 30 else "Not really"
             answer = v.say("{q}[: it takes {n} minutes|, {n} minutes|, you need {n} minutes].", q=quick, n=minutes)
     return Turn(question, answer, (fact_minutes(v, w, dish),), f"{minutes} minutes")
@@ -227,7 +231,7 @@ def ask_minutes(v: Voice, w: World) -> Turn:
 
 def ask_ingredients(v: Voice, w: World) -> Turn:
     dish = v.pick(w.dishes)
-    question = v.say("[What goes into [the|our] {dish}?|What do I need for {dish}?|Remind me what is in our {dish}.|Which ingredients does the {dish} take?]", dish=dish.name)
+    question = v.say("[What goes into [the|our] {dish}?|What do I need for {dish}?|Remind me what is in our {dish}.|Which ingredients do{es} the {dish} take?]", dish=dish.name, es="" if dish.plural else "es")
     answer = v.say("[For four people: |You need |Take |For four of us you need ]{all}.[| And do not forget {secret}.| We add {secret}.| The secret is {secret}.]",
                    all=listing([str(amount) for amount in dish.amounts]), secret=w.secret(dish))
     return Turn(question, answer, (fact_recipe(w, dish), f"Our {dish.name} gets {w.secret(dish)}."))
@@ -235,7 +239,7 @@ def ask_ingredients(v: Voice, w: World) -> Turn:
 
 def ask_secret(v: Voice, w: World) -> Turn:
     dish = v.pick(w.dishes)
-    question = v.say("[What is the secret of our {dish}?|What do we [add|put in] at the end for {dish}?|The {dish} tastes flat. What did I forget?]", dish=dish.name)
+    question = v.say("[What is the secret of our {dish}?|What do we [add|put in] at the end for {dish}?|The {dish} taste{s} flat. What did I forget?]", dish=dish.name, s=dish.s)
     answer = v.say("[{secret}.|It needs {secret}.|We always add {secret}.|The secret is {secret}.]", secret=w.secret(dish))
     return Turn(question, answer, (f"Our {dish.name} gets {w.secret(dish)}.",), w.secret(dish))
 
@@ -263,8 +267,8 @@ def ask_allergy(v: Voice, w: World) -> Turn:
             answer = answer.replace("Yes, ", "")
         return Turn(question, answer[0].upper() + answer[1:], (fact_allergy(v, w, member.name),), member.allergy)
     dish = v.pick(w.dishes)
-    question = v.say("[Can {name} eat [the|our] {dish}?|Is {dish} safe for {name}?|We have {dish} tonight. Is that all right for {name}?"
-                     "|{name} is eating with us. Can I make {dish}?]", name=member.name, dish=dish.name)
+    question = v.say("[Can {name} eat [the|our] {dish}?|{Be} {dish} safe for {name}?|We have {dish} tonight. Is that all right for {name}?"
+                     "|{name} is eating with us. Can I make {dish}?]", name=member.name, dish=dish.name, Be=dish.be.capitalize())
     culprits = dish.culprits(member.allergy)
     values = {"name": member.name, "dish": dish.name, "a": member.allergy, "what": listing(culprits), "s": ""}
     if culprits:
@@ -283,7 +287,7 @@ def ask_allergy(v: Voice, w: World) -> Turn:
 def ask_who_cannot(v: Voice, w: World) -> Turn:
     dish = v.pick(w.dishes)
     hit = w.eaters_with(dish.allergens)
-    question = v.say("[Who [at home|in the family|of us] cannot eat {dish}?|Is {dish} fine for all of us?|Can everybody eat the {dish}?]", dish=dish.name)
+    question = v.say("[Who [at home|in the family|of us] cannot eat {dish}?|{Be} {dish} fine for all of us?|Can everybody eat the {dish}?]", dish=dish.name, Be=dish.be.capitalize())
     if hit:
         reasons = listing([f"{m.name}, who is allergic to {m.allergy} ({listing(dish.culprits(m.allergy))})" for m in hit], last=", and ")
         answer = v.say("[Not {who}.|It is not for {who}.|Everyone except {who}.]" if not question.startswith("Who")
@@ -358,20 +362,24 @@ def ask_unit_price(v: Voice, w: World) -> Turn:
 def ask_missing(v: Voice, w: World) -> Turn:
     day = v.pick(DAYS)
     dish = w.dinner(day)
-    missing = [a.item for a in dish.amounts if not w.stock(a.item)]
-    question = v.say("[What do I have to buy for {day}?|What is missing for {day}'s dinner?|Make me a shopping list for {day}.|Do we have everything for the {dish} on {day}?]", day=day, dish=dish.name)
-    if missing:
+    missing = [amount.item for amount in dish.amounts if not w.stock(amount.item)]
+    question = v.say("[What do I have to buy for {day}?|What is missing for {day}'s dinner?|Make me a shopping list for {day}."
+                     "|Do we have everything for the {dish} on {day}?]", day=day, dish=dish.name)
+    facts = [fact_dinner(v, w, day), fact_recipe(w, dish), *(fact_stock(w, amount.item) for amount in dish.amounts)]
+    if not missing:
+        answer = v.say("[Nothing: everything for the {dish} is in the house.|We have all of it. {day} is for {dish}.|Nothing is missing for the {dish}.]",
+                       day=day, dish=dish.name)
+        return Turn(question, answer.replace("Nothing: e", "Yes, e") if question.startswith("Do we") else answer, tuple(facts))
+    answer = v.say("[{day} is for {dish}. We need {what}.|For the {dish} we still need {what}.|No {nothing} in the house, and we need {it} for the {dish}.]",
+                   day=day, dish=dish.name, what=listing([item.name for item in missing]), nothing=listing([item.name for item in missing], " and no ", ", no "),
+                   it="them" if len(missing) > 1 or missing[0].plural else "it")
+    if v.chance(0.4):
         shop = v.pick(w.shops)
-        answer = v.say("[{day} is {dish}. We have no {what}.|For the {dish} we still need {what}.|{what}: that is all that is missing for the {dish}.]"
-                       "[| At {shop} that comes to {total} (one pack of each).]", day=day, dish=dish.name, what=listing([i.name for i in missing], last=" or " if False else " and "),
-                       shop=shop, total=w.money(sum(w.price(i, shop) for i in missing))).replace("(one pack of each)", "" if len(missing) == 1 else "for one pack of each").replace(" .", ".")
-        if "We have no" in answer and len(missing) > 1:
-            answer = answer.replace(" and ", " and no ", 1) if len(missing) == 2 else answer.replace("We have no", "We are out of")
-        facts = tuple(fact_price(v, w, i, shop) for i in missing)
-    else:
-        answer = v.say("[Nothing: everything for the {dish} is in the house.|We have all of it. {day} is {dish}.|Nothing is missing for the {dish}.]", day=day, dish=dish.name)
-        facts = ()
-    return Turn(question, answer, (fact_dinner(v, w, day), fact_recipe(w, dish), *(fact_stock(w, a.item) for a in dish.amounts), *facts))
+        answer += v.say(" [At {shop} one pack of each comes to {sum}.|One pack of each costs {sum} at {shop}.]" if len(missing) > 1 else
+                        " [At {shop} that is {sum} a {unit}.|It costs {sum} a {unit} at {shop}.]", shop=shop, unit=missing[0].unit,
+                        sum=w.money(sum(w.price(item, shop) for item in missing)))
+        facts += [fact_price(v, w, item, shop) for item in missing]
+    return Turn(question, answer, tuple(facts))
 
 
 def ask_cook_with(v: Voice, w: World) -> Turn:
@@ -416,11 +424,11 @@ def ask_budget(v: Voice, w: World) -> Turn:
     question = v.say("[We have spent {bills} this week. How much of the budget is left?|I paid {bills}. What is left [for the week|of the food money]?"
                      "|Bills so far: {bills}. Are we within the budget?]", bills=bills)
     if left >= 0:
-        end = "[leaves {left}|and {left} remains|so {left} is left]"
+        end = "[which leaves {left}|and {left} remains|so {left} is left]"
     else:
         end = "[so we are {left} over|and that is {left} too much]"
-    answer = v.say("[The budget is|We have] {budget} a week[.|, and] [you spent|the bills come to] {sum}, " .replace("[.|, and]", ".") + end + ".",
-                   budget=w.money(w.budget), sum=w.money(sum(spent)), left=w.money(abs(left))).replace(", leaves", ", which leaves")
+    answer = v.say("[The budget is|We have] {budget} a week. [You have spent|The bills come to] {sum}, " + end + ".",
+                   budget=w.money(w.budget), sum=w.money(sum(spent)), left=w.money(abs(left)))
     return Turn(question, answer, (f"Our weekly food budget is {w.money(w.budget)}.",), w.money(abs(left)))
 
 
@@ -428,7 +436,7 @@ def ask_street(v: Voice, w: World) -> Turn:
     shop = v.pick(w.shops)
     question = v.say("[Where is {shop}?|In which street is {shop}?|How do I find {shop}?|What is the address of {shop}?]", shop=shop)
     answer = v.say("[In {street}.|{shop} is in {street}.|It is in {street}.|Go to {street}.]", shop=shop, street=w.street(shop))
-    return Turn(question, answer, (f"{shop} is in {w.street(shop)}.".replace("the ", "The ", 1) if shop.startswith("the") else f"{shop} is in {w.street(shop)}.",), w.street(shop))
+    return Turn(question, answer, (v.say("{shop} is in {street}.", shop=shop, street=w.street(shop)),), w.street(shop))
 
 
 def ask_dish_cost(v: Voice, w: World) -> Turn:
@@ -446,17 +454,19 @@ KEEPS = (
     ("cooked pasta", "two days", "in the fridge"), ("roast chicken", "two days", "in the fridge"),
     ("cut cabbage", "a week", "wrapped, in the vegetable drawer"), ("bread", "three days", "in a cloth bag"),
     ("hummus", "four days", "in a jar in the fridge"), ("cooked fish", "one day", "in the fridge"),
-    ("stew", "three days", "in the fridge, or three months in the freezer"), ("crumble", "two days", "under a cloth"),
+    ("stew", "three days", "covered in the fridge"), ("crumble", "two days", "under a cloth"),
 )
 
 
 def ask_leftovers(v: Voice, w: World) -> Turn:
     what, days, how = v.pick(KEEPS)
-    question = v.say("[How long does {what} keep?|There is {what} left from dinner. How long can we eat it?|Can I still use {what} from yesterday?|Where do I put the left-over {what}?]", what=what)
-    answer = v.say("[It keeps {days}, {how}.|Keep it {how} and eat it within {days}.|{days}, {how}.]", what=what, days=days, how=how)
-    if question.startswith("Can I"):
-        answer = "Yes. " + answer
-    return Turn(question, answer.replace("within one day", "within a day"))
+    if v.chance(0.3):
+        question = v.say("[Where do I put the left-over {what}?|How do I store {what}?|The {what} is left over. Where does it go?]", what=what)
+        answer = v.say("[Keep it {how}.|It goes {how}. There it keeps {days}.|{how}, for {days} at most.]".replace("It goes", "Put it"), days=days, how=how)
+        return Turn(question, answer)
+    question = v.say("[How long does {what} keep?|There is {what} left from dinner. How long can we eat it?|Can I still use {what} from yesterday?]", what=what)
+    answer = v.say("[It keeps {days}, {how}.|Keep it {how} and eat it within {days}.|{days}, {how}.]", days=days, how=how)
+    return Turn(question, "Yes. " + answer if question.startswith("Can I") else answer)
 
 
 def ask_members(v: Voice, w: World) -> Turn:

@@ -252,6 +252,8 @@ SUBSTITUTES = {
     "tofu": "chickpeas",
     "minced beef": "lentils",
 }
+TREATS = tuple("""carrots mushrooms spinach tomatoes peppers beetroot apples bananas yogurt cheese eggs bread noodles lentils beans honey walnuts
+almonds raisins salmon tuna prawns peas tofu oats celery leeks cauliflower cabbage couscous""".split())
 _PLURALS = {"loaf": "loaves", "bunch": "bunches", "box": "boxes", "kilo": "kilos"}
 _SINGULARS = {"peppers": "pepper", "leeks": "leek", "onions": "onion", "eggs": "egg", "lemons": "lemon"}
 
@@ -307,6 +309,19 @@ class Dish(NamedTuple):
     name: str
     base_minutes: int
     amounts: tuple[Amount, ...]
+
+    @property
+    def be(self) -> str:
+        return "are" if self.plural else "is"
+
+    @property
+    def s(self) -> str:
+        """The ending of a verb that the dish is the subject of."""
+        return "" if self.plural else "s"
+
+    @property
+    def plural(self) -> bool:
+        return self.name.partition(" in ")[0].endswith("s") and not self.name.startswith("hummus")
 
     @property
     def allergens(self) -> set[str]:
@@ -389,8 +404,7 @@ class World:
     def _member(self, name: str, adult: bool) -> Member:
         draw = self.facts
         allergy = draw.pick(ALLERGENS, name, "allergy") if draw.number(name, "allergic") % 5 < 2 else ""
-        safe = [item.name for item in _ITEM_LIST if allergy not in item.allergens]
-        likes, dislikes = draw.sample(safe, 2, name, "tastes")
+        likes, dislikes = draw.sample([food for food in TREATS if allergy not in ITEM[food].allergens], 2, name, "tastes")
         birthday = f"{1 + draw.number(name, 'day') % 28} {draw.pick(MONTHS, name, 'month')}"
         return Member(name, adult, allergy, likes, dislikes, birthday)
 

@@ -1,0 +1,102 @@
+"""`baicai inspect`: what an artefact is, verified, for people and for programs."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import click
+
+from baicai.artefact import read_json
+from baicai.data.shards import TokenShards
+from baicai.data.tokenizer import Tokenizer
+from baicai.errors import ArtefactError
+from baicai.leaves.join import SparseModel, open_model
+from baicai.leaves.leaf import open_leaf
+from baicai.leaves.trunk import open_trunk
+from baicai.model.cost import count_cost
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """Return what an artefact is; opening it verifies hashes, shapes and values.
+
+    Raises: ArtefactError if it is damaged or no artefact.
+    """
+    folder = path if path.is_dir() else path.parent
+    if (folder / "leaf.json").exists():
+        return _leaf(folder)
+    if (folder / "model.toml").exists() or (folder / "trunk.safetensors").exists():
+        return _model(open_model(path), folder)
+    if (folder / "manifest.json").exists():
+        shards = TokenShards.open(folder)
+        return {"kind": "shards", "path": str(folder), "verified": True, **shards.manifest}
+    if (folder / "results.json").exists():
+        results = read_json(folder / "results.json")
+        found = {key: results[key] for key in ("model", "bits_per_byte", "summary", "cost")}
+        return {"kind": "evaluation", "path": str(folder), "report": str(folder / "report.html"), **found}
+    if (folder / "recipe.json").exists():
+        done = (folder / "done").exists()
+        return {"kind": "run", "path": str(folder), "done": done, **read_json(folder / "recipe.json")}
+    if (folder / "tokenizer.json").exists():
+        tokenizer = Tokenizer.open(folder)
+        return {"kind": "tokenizer", "path": str(folder), "hash": tokenizer.hash, "vocab_size": tokenizer.vocab_size}
+    raise ArtefactError(f"{path} is no artefact: expected a trunk, leaf, model, run, evaluation, shards or tokenizer")
+
+
+def _leaf(folder: Path) -> dict[str, Any]:
+    card = read_json(folder / "leaf.json")
+    try:
+        trunk = open_trunk(str(card.get("trunk")))
+    except ArtefactError:
+        return {
+            "kind": "leaf",
+            "path": str(folder),
+            "verified": False,
+            "note": "its trunk is not on this machine",
+            **card,
+        }
+    leaf = open_leaf(folder, trunk)
+    parameters = sum(tensor.numel() for tensor in leaf.leaf.state_dict().values())
+    return {"kind": "leaf", "path": str(folder), "verified": True, "parameters": parameters, **leaf.card}
+
+
+def _model(model: SparseModel, folder: Path) -> dict[str, Any]:
+    data = [one | {"of": "trunk"} for one in model.trunk.card["data"]]
+    data += [one | {"of": name} for name, leaf in model.leaves.items() for one in leaf.card["data"]]
+    return {
+        "kind": "model" if (folder / "model.toml").exists() else "trunk",
+        "path": str(folder),
+        "verified": True,
+        "hash": model.hash if (folder / "model.toml").exists() else model.trunk.hash,
+        "trunk": model.trunk.hash,
+        "leaves": {name: leaf.hash for name, leaf in model.leaves.items()},
+        "topk_group": model.topk_group,
+        "sizes": model.trunk.card["model"],
+        **dataclasses.asdict(count_cost(model.model)),
+        "data": data,
+    }
+
+
+def show(path: Path) -> None:
+    """Print what an artefact is, a line for each fact."""
+    found = describe(path)
+    if found["kind"] == "evaluation":
+        click.echo((path / "table.md").read_text())
+        click.echo(f"report: {found['report']}")
+        return
+    for key, value in found.items():
+        if key in ("recipe", "curve"):
+            continue
+        if isinstance(value, dict):
+            value = ", ".join(f"{name} {_text(one)}" for name, one in value.items()) or "none"
+        if key == "data":
+            for one in value:
+                licences = ", ".join(one["licences"])
+                click.echo(f"{'data':20} {one['domain']}: {one['tokens']:,} tokens, {licences}, {one['manifest'][:12]}")
+            continue
+        click.echo(f"{key:20} {_text(value)}")
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,190 @@
+"""`baicai VERB recipe.toml key=value ... --out DIR`: every verb, and how errors are told."""
+
+import importlib
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem, get_completion_class
+
+import baicai
+from baicai.config import keys, read_recipe
+from baicai.errors import BaicaiError, ConfigError
+
+STAGES = {
+    "tokenizer": ("baicai.leaves.vocabulary", "TokenizerRecipe", "make_tokenizer", "Make a tokenizer from text."),
+    "trunk": ("baicai.leaves.trunk", "TrunkRecipe", "train_trunk", "Train a trunk on public text."),
+    "grow": ("baicai.leaves.grow", "GrowRecipe", "grow_leaf", "Grow a leaf on your own text, the trunk frozen."),
+    "join": (
+        "baicai.leaves.join",
+        "JoinRecipe",
+        "join_leaves",
+        "Join leaves to their trunk: write a lock file.",
+    ),
+    "peel": ("baicai.leaves.join", "PeelRecipe", "peel_leaves", "Remove leaves from a model, exactly."),
+    "calibrate": (
+        "baicai.leaves.calibrate",
+        "CalibrateRecipe",
+        "calibrate_model",
+        "Tune a model's router scales.",
+    ),
+    "evaluate": ("baicai.leaves.quality", "EvaluateRecipe", "evaluate_model", "Measure a model, domain by domain."),
+}
+"""Verb: module, recipe class, stage function, help. Modules are loaded when their verb is used."""
+
+
+class RecipeArgument(click.Argument):
+    """A recipe file and `key=value` words; completes the keys of the verb's recipe."""
+
+    def __init__(self, module: str, kind: str) -> None:
+        super().__init__(["words"], nargs=-1, type=click.UNPROCESSED, metavar="[RECIPE.toml] [KEY=VALUE]...")
+        self.module, self.kind = module, kind
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Offer keys; the shell itself offers files."""
+        known = keys(getattr(importlib.import_module(self.module), self.kind))
+        found = [CompletionItem(f"{key}=") for key in known if key.startswith(incomplete)]
+        return [*found, CompletionItem(incomplete, type="file")]
+
+
+def read_words(kind: type[Any], words: Sequence[str]) -> Any:
+    """Return the recipe that the words of a command line stand for.
+
+    Raises: ConfigError
+    """
+    recipe = Path(words[0]) if words and "=" not in words[0] else None
+    return read_recipe(kind, recipe, words[1:] if recipe else words)
+
+
+def _stage_command(verb: str, module: str, kind: str, function: str, text: str) -> click.Command:
+    def run_stage(words: tuple[str, ...], out: Path, as_json: bool) -> None:
+        from baicai.cli.inspect import describe, show
+        from baicai.run import Run
+
+        loaded = importlib.import_module(module)
+        config = read_words(getattr(loaded, kind), words)
+        run = Run(out, config)
+        if run.done:
+            click.echo(f"{out} is there already, made from this very recipe.", err=True)
+        elif out.exists():
+            raise ConfigError(f"{out} exists already: remove it or choose another --out")
+        else:
+            getattr(loaded, function)(config, run)
+            run.finish()
+        if as_json:
+            click.echo(json.dumps(describe(out)))
+        else:
+            show(out)
+
+    return click.Command(
+        verb,
+        callback=run_stage,
+        params=[RecipeArgument(module, kind), OUT, JSON],
+        help=f"{text}\n\nRun it again with the same words to resume; what is done stays done.",
+        short_help=text,
+    )
+
+
+OUT = click.Option(["--out"], required=True, type=click.Path(path_type=Path), help="Folder for the result.")
+JSON = click.Option(["--json", "as_json"], is_flag=True, help="Print JSON for programs.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(baicai.__version__)
+def cli() -> None:
+    """Baicai: a large model grown from small ones."""
+
+
+def _generate_command() -> click.Command:
+    def run_generate(words: tuple[str, ...], as_json: bool) -> None:
+        from baicai.cli.talk import GenerateRecipe, generate_text
+
+        generate_text(read_words(GenerateRecipe, words), as_json)
+
+    params = [RecipeArgument("baicai.cli.talk", "GenerateRecipe"), JSON]
+    return click.Command(
+        "generate", callback=run_generate, params=params, help="Continue a text, or answer one question."
+    )
+
+
+def _chat_command() -> click.Command:
+    def run_chat(words: tuple[str, ...]) -> None:
+        from baicai.cli.talk import ChatRecipe, chat
+
+        chat(read_words(ChatRecipe, words))
+
+    text = "Talk to a model; words are coloured by the leaf that gave them."
+    return click.Command("chat", callback=run_chat, params=[RecipeArgument("baicai.cli.talk", "ChatRecipe")], help=text)
+
+
+@cli.command("inspect")
+@click.argument("artefact")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+def _inspect(artefact: str, as_json: bool) -> None:
+    """Say what an artefact is: sizes, cost, hashes, licences, lineage; everything is verified."""
+    from baicai.artefact import find
+    from baicai.cli.inspect import describe, show
+
+    if as_json:
+        click.echo(json.dumps(describe(find(artefact))))
+    else:
+        show(find(artefact))
+
+
+@cli.command("doctor")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+def _doctor(as_json: bool) -> None:
+    """Look at the machine: what it has, and what is missing."""
+    from baicai.cli.doctor import examine, print_findings
+
+    if as_json:
+        click.echo(json.dumps(examine()))
+    else:
+        print_findings(examine())
+
+
+@cli.command("quickstart")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("out/quickstart"), show_default=True)
+@click.option("--from-scratch", is_flag=True, help="Train the trunk too, instead of taking the one in the package.")
+def _quickstart(out: Path, from_scratch: bool) -> None:
+    """Grow five leaves, join them, and see that it works: about ten minutes on two cores."""
+    from baicai.cli.quickstart import quickstart
+
+    quickstart(out, from_scratch)
+
+
+@cli.command("completion")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def _completion(shell: str) -> None:
+    """Print a completion script: add `source <(baicai completion bash)` to your shell's start file."""
+    maker = get_completion_class(shell)
+    assert maker is not None
+    click.echo(maker(cli, {}, "baicai", "_BAICAI_COMPLETE").source())
+
+
+for _verb, _parts in STAGES.items():
+    cli.add_command(_stage_command(_verb, *_parts))
+cli.add_command(_generate_command())
+cli.add_command(_chat_command())
+
+
+def main(run: Callable[..., Any] = cli.main) -> None:
+    """Run the command line; an error a user can mend is one line and exit code 2."""
+    try:
+        run(prog_name="baicai", standalone_mode=False)
+    except BaicaiError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("stopped: run the same command again to resume", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

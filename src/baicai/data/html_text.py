@@ -1,0 +1,59 @@
+"""The readable text of an HTML page."""
+
+import re
+from html.parser import HTMLParser
+
+_DROPPED = frozenset({"script", "style", "noscript", "template", "svg"})
+# fmt: off
+_INLINE = frozenset((
+    "a", "abbr", "b", "bdi", "bdo", "cite", "code", "data", "del", "dfn", "em", "font", "i", "img", "ins", "kbd",
+    "label", "mark", "q", "ruby", "s", "samp", "small", "span", "strong", "sub", "sup", "time", "tt", "u", "var",
+    "wbr",
+))
+# fmt: on
+
+
+def html_to_text(html: str) -> str:
+    """Return the text of a page, one line for each block; scripts and styles are left out, `pre` keeps its layout."""
+    parser = _Text()
+    parser.feed(html)
+    parser.close()
+    return parser.text()
+
+
+class _Text(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self._parts: list[str] = []
+        self._dropped: list[str] = []
+        self._pre = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag in _DROPPED:
+            self._dropped.append(tag)
+        elif tag == "pre":
+            self._pre += 1
+        self._break(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._break(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in self._dropped:
+            while self._dropped.pop() != tag:
+                pass
+        elif tag == "pre":
+            self._pre = max(0, self._pre - 1)
+        self._break(tag)
+
+    def handle_data(self, data: str) -> None:
+        if not self._dropped:
+            self._parts.append(data if self._pre else re.sub(r"[ \t\r\n\f]+", " ", data))
+
+    def text(self) -> str:
+        text = re.sub(r" *\n *(?=\n)| +\n|\n (?! )", "\n", "".join(self._parts))
+        return re.sub(r"\n{3,}", "\n\n", text).strip()
+
+    def _break(self, tag: str) -> None:
+        if tag not in _INLINE and not self._dropped:
+            self._parts.append("\n")

@@ -1,0 +1,176 @@
+"""Documents from files and folders, one at a time and in a fixed order.
+
+The ending says how a file is read, after a `.gz` or `.zst` that is unpacked on the way:
+.jsonl .ndjson   one document for each line, with the fields `text` or `messages`, and `id`, `source`, `license`
+.parquet         the same as columns
+.html .htm       one document: the text of the page
+anything else    one document: the file as it is, UTF-8
+Hidden files and symbolic links inside a folder are left out, so nothing outside it is read.
+"""
+
+import itertools
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+
+from baicai.artefact import file_hash
+from baicai.data.document import MAX_DOCUMENT_BYTES, Document, check_size, parse_record
+from baicai.data.html_text import html_to_text
+from baicai.data.streams import is_packed, open_stream, read_errors
+from baicai.data.tables import hub_version, is_saved_dataset, read_hub, read_parquet, read_saved_dataset
+from baicai.errors import DataError
+
+VERSION = 1
+"""To be raised when the same files give other documents, so that no stale tokens are used."""
+
+GENERATOR, HUB = "generator:", "hf:"
+
+
+def read_documents(source: str | Path, *, licence: str = "unknown") -> Iterator[Document]:
+    """Return the documents of a file, a folder, `hf:owner/name[:config][:split]` or `generator:NAME?key=value&...`.
+
+    `licence` is that of documents that do not say their own. Documents without any text are left out.
+    Raises: DataError that names the file, and the line or byte, that cannot be read.
+    """
+    text = str(source)
+    if text.startswith(GENERATOR):
+        return _generate(text)
+    if text.startswith(HUB):
+        return read_hub(text, licence)
+    path = _existing(text)
+    if path.is_dir() and is_saved_dataset(path):
+        return read_saved_dataset(path, licence)
+    return _read_files(path, licence)
+
+
+def fingerprint(source: str | Path) -> list[Any]:
+    """Return plain values that change whenever the documents of a source may have changed.
+
+    Files count by name and content, a hub data set by its commit, a generator by its arguments and code.
+    Raises: DataError
+    """
+    text = str(source)
+    if text.startswith(HUB):
+        return [VERSION, text, hub_version(text)]
+    path = Path(__file__).parent / "generators" if text.startswith(GENERATOR) else _existing(text)
+    name = text if text.startswith(GENERATOR) else path.resolve().name
+    with read_errors(path):
+        return [
+            VERSION,
+            name,
+            [[relative, file_hash(file)] for file, relative in _files(path) if file.suffix != ".pyc"],
+        ]
+
+
+def _generate(source: str) -> Iterator[Document]:
+    from baicai.data.generators import generate
+
+    name, _, query = source.removeprefix(GENERATOR).partition("?")
+    try:
+        parameters = parse_qsl(query, keep_blank_values=True, strict_parsing=True) if query else []
+    except ValueError:
+        raise DataError(f"{source}: '{query}' is not key=value&key=value") from None
+    return generate(name, dict(parameters))
+
+
+def _existing(text: str) -> Path:
+    path = Path(text)
+    if not path.exists():
+        raise DataError(f"corpus {path} does not exist: check the path")
+    return path
+
+
+def _files(path: Path) -> Iterator[tuple[Path, str]]:
+    """Yield each file to read and its path relative to `path`, sorted within each folder."""
+    if path.is_dir():
+        yield from _files_below(path, path)
+    else:
+        yield path, _printable(path.name)
+
+
+def _files_below(folder: Path, root: Path) -> Iterator[tuple[Path, str]]:
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        raise DataError(f"folder {folder} cannot be read ({error.strerror}): mend its rights or leave it out") from None
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            yield from _files_below(Path(entry.path), root)
+        elif entry.is_file(follow_symlinks=False):
+            path = Path(entry.path)
+            yield path, _printable(path.relative_to(root).as_posix())
+
+
+def _printable(name: str) -> str:
+    return os.fsencode(name).decode("utf-8", "replace")
+
+
+def _read_files(path: Path, licence: str) -> Iterator[Document]:
+    source = _printable(path.resolve().name)
+    files = 0
+    for file, relative in _files(path):
+        files += 1
+        yield from _read_file(file, relative, source, licence)
+    if not files:
+        raise DataError(f"folder {path} has no files to read: hidden files and symbolic links are left out")
+
+
+def _read_file(path: Path, relative: str, source: str, licence: str) -> Iterator[Document]:
+    packed = is_packed(path)
+    kind = Path(path.stem if packed else path.name).suffix.lower()
+    if kind in (".jsonl", ".ndjson"):
+        yield from _read_lines(path, relative, source, licence)
+    elif kind == ".parquet" and not packed:
+        yield from read_parquet(path, relative, source, licence)
+    else:
+        text = _decode(_read_all(path), path)
+        text = html_to_text(text) if kind in (".html", ".htm") else text
+        if text.strip():
+            yield Document(id=relative, text=text, source=source, licence=licence)
+
+
+def _read_lines(path: Path, relative: str, source: str, licence: str) -> Iterator[Document]:
+    with open_stream(path) as file:
+        for number in itertools.count(1):
+            line = file.readline(MAX_DOCUMENT_BYTES + 1)
+            if not line:
+                break
+            check_size(len(line), f"{path}:{number}")
+            if line.strip():
+                yield from _parse_line(line, f"{path}:{number}", f"{relative}:{number}", source, licence)
+
+
+def _parse_line(line: bytes, where: str, name: str, source: str, licence: str) -> Iterator[Document]:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{where}: not JSON ({error}): mend or remove the line") from None
+    if not isinstance(record, dict):
+        raise DataError(f"{where}: {type(record).__name__} instead of an object with text or messages")
+    document = parse_record(record, where, name=name, source=source, licence=licence)
+    if document is not None:
+        yield document
+
+
+def _read_all(path: Path) -> bytes:
+    with open_stream(path) as file:
+        content = file.read(MAX_DOCUMENT_BYTES + 1)
+    check_size(len(content), str(path))
+    return content
+
+
+def _decode(content: bytes, path: Path) -> str:
+    try:
+        text = content.decode().removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path} is not UTF-8 at byte {error.start}: convert it (iconv -f LATIN1 -t UTF-8) or leave it out"
+        ) from None
+    if "\0" in text:
+        raise DataError(f"{path} is not text (byte {content.index(0)} is NUL): convert it to UTF-8 or leave it out")
+    return text

@@ -1,0 +1,117 @@
+"""Documents from Parquet files and from Hugging Face's `datasets`, each imported only when it is used."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from baicai.data.document import Document, parse_record
+from baicai.errors import DataError, MachineError
+
+COLUMNS = ("id", "text", "messages", "source", "license", "licence")
+
+_ROWS = 128
+
+
+def read_parquet(path: Path, relative: str, source: str, licence: str) -> Iterator[Document]:
+    """Yield the rows of a Parquet file, a few at a time.
+
+    Raises: DataError, MachineError if pyarrow is not installed.
+    """
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError:
+        raise MachineError(f"reading {path} needs pyarrow: pip install baicai[parquet]") from None
+    try:
+        with pq.ParquetFile(path, buffer_size=2**20, pre_buffer=False) as file:
+            columns = [name for name in file.schema_arrow.names if name in COLUMNS]
+            batches = file.iter_batches(_ROWS, columns=columns, use_threads=False)
+            rows = (row for batch in batches for row in batch.to_pylist())
+            yield from _documents(rows, str(path), relative, source, licence)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path} cannot be read as Parquet ({_line(error)}): copy or write it again") from None
+
+
+def is_saved_dataset(folder: Path) -> bool:
+    """Return whether a folder was written by `save_to_disk`."""
+    return (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()
+
+
+def read_saved_dataset(folder: Path, licence: str) -> Iterator[Document]:
+    """Yield the rows of a folder that `datasets.save_to_disk` wrote; of several splits, the one called train.
+
+    Raises: DataError, MachineError if datasets is not installed.
+    """
+    datasets = _datasets(str(folder))
+    if (folder / "dataset_dict.json").is_file():
+        splits = sorted(path.name for path in folder.iterdir() if path.is_dir())
+        if "train" not in splits:
+            raise DataError(f"{folder} has no split 'train': name one of its folders, {', '.join(splits) or 'none'}")
+        folder = folder / "train"
+    try:
+        rows = datasets.load_from_disk(str(folder))
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"{folder} cannot be loaded ({_line(error)}): save the data set again") from None
+    yield from _documents(_chosen(rows), str(folder), folder.name, folder.resolve().name, licence)
+
+
+def read_hub(source: str, licence: str) -> Iterator[Document]:
+    """Yield the rows of `hf:owner/name[:config][:split]`, streamed; the split is train unless named.
+
+    Raises: DataError, MachineError if datasets is not installed.
+    """
+    datasets = _datasets(source)
+    name, config, split = _hub_parts(source)
+    try:
+        rows = datasets.load_dataset(name, config, split=split, streaming=True)
+        yield from _documents(_chosen(rows), source, name, name, licence)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{source} cannot be loaded ({_line(error)}): check the name and the connection") from None
+
+
+def hub_version(source: str) -> list[str]:
+    """Return what changes when the data set behind `hf:...` does.
+
+    Raises: DataError, MachineError if datasets is not installed.
+    """
+    datasets = _datasets(source)
+    name, config, _ = _hub_parts(source)
+    try:
+        builder = datasets.load_dataset_builder(name, config)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{source} cannot be loaded ({_line(error)}): check the name and the connection") from None
+    return [str(builder.hash), str(builder.config_id)]
+
+
+def _datasets(source: str) -> Any:
+    try:
+        import datasets
+    except ImportError:
+        raise MachineError(f"reading {source} needs datasets: pip install baicai[hub]") from None
+    return datasets
+
+
+def _hub_parts(source: str) -> tuple[str, str | None, str]:
+    name, config, split, *rest = [*source.removeprefix("hf:").split(":"), "", ""]
+    if not name or any(rest):
+        raise DataError(f"{source} is not hf:owner/name[:config][:split]: write it as hf:owner/name::test")
+    return name, config or None, split or "train"
+
+
+def _chosen(rows: Any) -> Any:
+    names = [name for name in rows.column_names or () if name in COLUMNS]
+    return rows.select_columns(names) if names else rows
+
+
+def _documents(
+    rows: Iterable[Mapping[str, Any]], where: str, relative: str, source: str, licence: str
+) -> Iterator[Document]:
+    for number, row in enumerate(rows, 1):
+        place = f"{where}: row {number}"
+        document = parse_record(row, place, name=f"{relative}:{number}", source=source, licence=licence)
+        if document is not None:
+            yield document
+
+
+def _line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,84 @@
+"""Answers as text, piece by piece, each with the leaf that gave it."""
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import NamedTuple
+
+from baicai.data.document import Message
+from baicai.data.tokenizer import Decoder
+from baicai.leaves.join import SparseModel
+from baicai.model.generate import SamplingConfig, generate
+
+RECOGNISED = 0.2
+"""A leaf is named for a token if it got this share of the weight that its experts could get together."""
+
+
+class Piece(NamedTuple):
+    """Some text of an answer."""
+
+    text: str
+    leaf: str | None
+    """The leaf that spoke most; None if the trunk was left to itself."""
+    weights: dict[str, float]
+    """Each leaf's weight over the most it could get, mean over the tokens of this piece."""
+
+
+def chat_prompt(model: SparseModel, messages: Sequence[Message]) -> list[int]:
+    """Return the tokens that ask for the assistant's next message; the oldest are left out where they do not fit."""
+    limit = model.model.config.max_tokens * 3 // 4
+    for first in range(len(messages)):
+        ids = model.tokenizer.encode_chat(messages[first:])
+        if len(ids) <= limit:
+            return ids
+    return model.tokenizer.encode_chat(messages[-1:])
+
+
+def text_prompt(model: SparseModel, text: str) -> list[int]:
+    """Return the tokens of a text to be continued, as the beginning of a document."""
+    return [model.tokenizer.end_id, *model.tokenizer.encode(text)]
+
+
+def answer(
+    model: SparseModel, prompt: Sequence[int], sampling: SamplingConfig, leaves: Collection[str] | None = None
+) -> Iterator[Piece]:
+    """Yield the continuation of a prompt; text that may begin a stop text is held back until that is known."""
+    sizes = model.model.leaf_config
+    most = sizes.top_k * sizes.routed_scaling_factor if sizes else 1.0
+    decoder = Decoder(model.tokenizer)
+    tokenizer = model.tokenizer
+    ends = (tokenizer.end_id, tokenizer.system_id, tokenizer.user_id, tokenizer.assistant_id)
+    held: list[Piece] = []
+    for token in generate(model.model, prompt, sampling, end_ids=ends, leaves=leaves):
+        weights = {name: weight / most for name, weight in token.leaf_weights.items()}
+        held.append(_piece(decoder.feed(token.id), weights))
+        text = "".join(piece.text for piece in held)
+        found = [place for stop in sampling.stop if (place := text.find(stop)) >= 0]
+        if found:
+            yield from _cut(held, min(found))
+            return
+        safe = len(text) - max((_overlap(text, stop) for stop in sampling.stop), default=0)
+        while held and len(held[0].text) <= safe:
+            safe -= len(held[0].text)
+            piece = held.pop(0)
+            if piece.text:
+                yield piece
+    rest = decoder.flush()
+    if rest:
+        held.append(Piece(rest, None, {}))
+    yield from held
+
+
+def _piece(text: str, weights: dict[str, float]) -> Piece:
+    leaf = max(weights, key=lambda name: weights[name], default=None)
+    return Piece(text, leaf if leaf is not None and weights[leaf] >= RECOGNISED else None, weights)
+
+
+def _cut(pieces: Sequence[Piece], length: int) -> Iterator[Piece]:
+    for piece in pieces:
+        if length > 0:
+            yield piece._replace(text=piece.text[:length])
+        length -= len(piece.text)
+
+
+def _overlap(text: str, stop: str) -> int:
+    """Return how many of the last characters may be the beginning of a stop text."""
+    return next((n for n in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:n])), 0)

@@ -1,0 +1,135 @@
+"""`baicai evaluate`: how good a model is on each domain, with which leaves, and where its tokens go."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from baicai.artefact import atomic_folder, read_json, write_atomic, write_json
+from baicai.config import recipe
+from baicai.data.shards import TokenShards
+from baicai.data.sources import SourceConfig, open_source
+from baicai.errors import ConfigError
+from baicai.evaluation.bits_per_byte import bits_per_byte, held_out_windows, token_nats
+from baicai.evaluation.plots import curves, quality_bars, routing_heatmap
+from baicai.evaluation.report import write_report
+from baicai.evaluation.routing import routing_share
+from baicai.evaluation.tables import markdown_table
+from baicai.leaves.join import SparseModel, open_model
+from baicai.model.cost import count_cost
+from baicai.model.generate import leaves_on
+from baicai.run import Meter, Run
+
+
+@recipe
+class EvaluateRecipe:
+    """Measure a model on held-out text."""
+
+    model: str
+    data: list[SourceConfig]
+    """Held-out text; a domain with a leaf's name is that leaf's own."""
+    sequence_tokens: int = 256
+    max_tokens: int = 50_000
+    """Of each domain."""
+
+
+def evaluate_model(config: EvaluateRecipe, run: Run) -> None:
+    """Write results.json, the table, the pictures and report.html to the run's artefact folder."""
+    write_results(run.out, measure(open_model(config.model), config, run))
+
+
+def measure(model: SparseModel, config: EvaluateRecipe, run: Run) -> dict[str, Any]:
+    """Return the results as plain values; what the run has already measured is not measured again."""
+    domains = {source.domain: open_source(source, model.tokenizer) for source in config.data}
+    if len(domains) != len(config.data):
+        raise ConfigError("two sources in data have one domain: give each its own name")
+    columns = ["trunk", *sorted(model.leaves), *(["joined"] if model.leaves else [])]
+    known = {(line["domain"], line["column"]): line for line in run.metrics()}
+    meter = Meter("evaluate", len(domains) * len(columns))
+    scores: dict[str, dict[str, float | None]] = {}
+    with meter.running(0):
+        for domain, shards in domains.items():
+            for column in columns:
+                if (domain, column) not in known:
+                    line = {"domain": domain, "column": column, **_score(model, config, shards, column)}
+                    run.log(line)
+                    known[domain, column] = line
+                meter.show(len(scores) * len(columns) + columns.index(column) + 1, {"domain": domain, "of": column})
+            scores[domain] = {column: known[domain, column]["bits_per_byte"] for column in columns}
+            scores[domain]["oracle"] = scores[domain].get(domain)
+    names = list(model.model.leaves)
+    first = model.model.first_leaf_layer
+    return {
+        "format": 1,
+        "model": model.hash,
+        "trunk": model.trunk.hash,
+        "leaves": {name: leaf.hash for name, leaf in model.leaves.items()},
+        "columns": [*columns, "oracle"],
+        "bits_per_byte": scores,
+        "bytes": {domain: known[domain, "trunk"]["bytes"] for domain in domains},
+        "routing": {
+            "leaves": names,
+            "layers": list(range(first, model.model.config.num_layers)),
+            "share": {
+                domain: routing_share(model.model, _windows(config, shards)) for domain, shards in domains.items()
+            }
+            if names
+            else {},
+        },
+        "curves": {"trunk": model.trunk.card["curve"], **{n: leaf.card["curve"] for n, leaf in model.leaves.items()}},
+        "cost": dataclasses.asdict(count_cost(model.model)),
+        "summary": summarise(scores),
+        "samples": [],
+    }
+
+
+def summarise(scores: dict[str, dict[str, float | None]]) -> dict[str, float | None]:
+    """Return retention (mean, worst) over domains with a leaf, and joined / trunk over those without."""
+    retention, off_domain = [], []
+    for row in scores.values():
+        trunk, joined, oracle = row["trunk"], row.get("joined"), row["oracle"]
+        assert trunk is not None
+        if joined is None:
+            continue
+        if oracle is None:
+            off_domain.append(joined / trunk)
+        elif oracle < trunk:
+            retention.append((trunk - joined) / (trunk - oracle))
+    return {
+        "retention_mean": sum(retention) / len(retention) if retention else None,
+        "retention_worst": min(retention, default=None),
+        "off_domain_ratio": sum(off_domain) / len(off_domain) if off_domain else None,
+    }
+
+
+def write_results(out: Path, results: dict[str, Any]) -> None:
+    """Write what was measured as JSON, Markdown, PNG and one HTML page."""
+    with atomic_folder(out) as part:
+        write_json(part / "results.json", results)
+        write_atomic(part / "table.md", markdown_table(results).encode())
+        write_atomic(part / "quality.png", quality_bars(results))
+        if results["routing"]["leaves"]:
+            write_atomic(part / "routing.png", routing_heatmap(results))
+        write_atomic(part / "curves.png", curves(results))
+        write_report(results, part / "report.html")
+
+
+def read_results(folder: Path) -> dict[str, Any]:
+    """Return what `write_results` wrote.
+
+    Raises: ArtefactError
+    """
+    return read_json(folder / "results.json")
+
+
+def _windows(config: EvaluateRecipe, shards: TokenShards) -> Any:
+    return held_out_windows(shards, config.sequence_tokens, config.max_tokens)
+
+
+def _score(model: SparseModel, config: EvaluateRecipe, shards: TokenShards, column: str) -> dict[str, float]:
+    on_G: torch.Tensor | None = None
+    if column != "joined":
+        on_G = leaves_on(model.model, [] if column == "trunk" else [column])
+    quality = bits_per_byte(token_nats(model.model, on_G), _windows(config, shards), model.tokenizer)
+    return {"bits_per_byte": quality.bits_per_byte, "bytes": quality.num_bytes}

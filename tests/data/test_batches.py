@@ -1,0 +1,151 @@
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from baicai.data.batches import Batch, Batches, permute
+from baicai.data.shards import TokenShards, write_shards
+from baicai.data.tokenizer import train_tokenizer
+from baicai.errors import ArtefactError, BaicaiError, ConfigError, DataError
+from tests.data.texts import document
+
+MakeShards = Callable[..., TokenShards]
+
+
+@pytest.fixture
+def sources(make_shards: MakeShards) -> list[TokenShards]:
+    return [make_shards("a", 0, 8), make_shards("b", 20, 5), make_shards("c", 40, 1)]
+
+
+def batches(
+    sources: Sequence[TokenShards],
+    weights: Sequence[float] = (5, 3, 2),
+    batch_sequences: int = 4,
+    sequence_tokens: int = 16,
+    seed: int = 1,
+) -> Batches:
+    return Batches(sources, weights, batch_sequences=batch_sequences, sequence_tokens=sequence_tokens, seed=seed)
+
+
+def picks(found: Batch) -> list[tuple[int, int]]:
+    return list(zip(found.source_B.tolist(), found.windows_B.tolist(), strict=True))
+
+
+def same(one: Batch, other: Batch) -> bool:
+    return picks(one) == picks(other) and torch.equal(one.tokens_BS1, other.tokens_BS1)
+
+
+def test_rows_are_the_windows_they_are_said_to_be(sources: list[TokenShards]) -> None:
+    found = batches(sources).next()
+    assert found.tokens_BS1.shape == (4, 17)
+    assert {t.dtype for t in (found.tokens_BS1, found.source_B, found.windows_B)} == {torch.int64}
+    for row, (source, window) in zip(found.tokens_BS1, picks(found), strict=True):
+        assert row.tolist() == sources[source].window(window, 16).tolist()
+
+
+def test_a_restart_anywhere_equals_no_restart(sources: list[TokenShards]) -> None:
+    stream = batches(sources)
+    states, expected = [], []
+    for _ in range(40):
+        states.append(json.dumps(stream.state()))
+        expected.append(stream.next())
+    for position, state in enumerate(states):
+        resumed = batches(sources)
+        resumed.next()
+        resumed.restore(json.loads(state))
+        assert all(same(resumed.next(), later) for later in expected[position : position + 3])
+
+
+def test_the_seed_is_the_order(sources: list[TokenShards]) -> None:
+    def order(seed: int) -> list[tuple[int, int]]:
+        stream = batches(sources, seed=seed)
+        return [pick for _ in range(10) for pick in picks(stream.next())]
+
+    assert order(1) == order(1)
+    assert len({tuple(order(seed)) for seed in (0, 1, 2, -1, 2**70)}) == 5
+
+
+def test_an_epoch_has_every_window_once_and_each_epoch_another_order(sources: list[TokenShards]) -> None:
+    num_windows = sources[0].num_windows(16)
+    stream = batches(sources[:1], [1.0], batch_sequences=num_windows)
+    epochs = [stream.next().windows_B.tolist() for _ in range(6)]
+    assert all(sorted(epoch) == list(range(num_windows)) for epoch in epochs)
+    assert len(set(map(tuple, epochs))) == 6
+
+
+@pytest.mark.parametrize("weights", [(5, 3, 2), (0.7, 0.2, 0.1), (1, 0, 0), (1e-3, 1, 1), (1, 1, 1)])
+def test_sources_are_drawn_by_weight_in_every_batch(sources: list[TokenShards], weights: Sequence[float]) -> None:
+    stream = batches(sources, weights, batch_sequences=7)
+    total: Counter[int] = Counter()
+    for number in range(1, 100):
+        batch = Counter(stream.next().source_B.tolist())
+        total += batch
+        for source, weight in enumerate(weights):
+            share = weight / sum(weights)
+            assert abs(total[source] - share * 7 * number) <= 1
+            assert abs(batch[source] - share * 7) <= 2
+            assert share or not total[source]
+
+
+@pytest.mark.parametrize("size", [*range(1, 70), 255, 256, 257, 1000, 4097])
+def test_permute_is_a_permutation(size: int) -> None:
+    for key in (0, 1, 2**63 + 11):
+        assert sorted(permute(index, size, key) for index in range(size)) == list(range(size))
+
+
+@pytest.mark.parametrize("size", [3, 5, 16, 33])
+def test_permutations_are_even(size: int) -> None:
+    counts = Counter((index, permute(index, size, key * 7919)) for key in range(3000) for index in (0, size - 1))
+    expected = 3000 / size
+    assert len(counts) == 2 * size
+    assert max(abs(count - expected) for count in counts.values()) < 6 * expected**0.5
+
+
+def test_permute_scatters_neighbours_of_a_huge_source() -> None:
+    size = 10**11
+    found = [permute(index, size, 5) for index in range(1000)]
+    assert len({place * 10 // size for place in found}) == 10
+    assert min(abs(one - other) for one, other in zip(found, found[1:], strict=False)) > 1000
+
+
+def test_what_cannot_be_mixed_is_named(sources: list[TokenShards], tmp_path: Path) -> None:
+    other = train_tokenizer({"b": [document(1)]}, 262, 10_000)
+    foreign = write_shards([document(1)], other, tmp_path / "foreign")
+    too_short = rf"{sources[2].folder} has {sources[2].num_tokens} tokens, one window needs 100001: add text or lower"
+    table: list[tuple[str, type[BaicaiError], dict[str, Any]]] = [
+        ("2 weights for 3 sources: give each source one weight", ConfigError, {"weights": [1, 1]}),
+        ("0 weights for 0 sources", ConfigError, {"sources": [], "weights": []}),
+        ("they must be 0 or more, and one above 0", ConfigError, {"weights": [1, -1, 1]}),
+        ("they must be 0 or more", ConfigError, {"weights": [1, float("nan"), 1]}),
+        ("and one above 0", ConfigError, {"weights": [0, 0, 0]}),
+        (too_short, DataError, {"sources": sources[2:], "weights": [1], "sequence_tokens": 10**5}),
+        (
+            rf"foreign was made with tokenizer {other.hash[:8]}",
+            DataError,
+            {"sources": [sources[0], foreign, sources[1]]},
+        ),
+    ]
+    for message, kind, options in table:
+        with pytest.raises(kind, match=message):
+            batches(**{"sources": sources, **options})
+
+
+def test_a_position_of_another_run_is_refused(sources: list[TokenShards]) -> None:
+    state = batches(sources).state()
+    table: dict[str, tuple[Batches, dict[str, Any]]] = {
+        "saved with seed = 1, now it is 2": (batches(sources, seed=2), state),
+        "saved with shares = ": (batches(sources, [1, 1, 1]), state),
+        "saved with sequence_tokens = 16, now it is 8": (batches(sources, sequence_tokens=8), state),
+        "saved with batch_sequences = 4, now it is 2": (batches(sources, batch_sequences=2), state),
+        "saved with sources = ": (batches(sources[::-1]), state),
+        "drawn = None": (batches(sources), {key: value for key, value in state.items() if key != "drawn"}),
+        r"drawn = \[1, -1, 0\]": (batches(sources), {**state, "drawn": [1, -1, 0]}),
+        r"drawn = \[1\]": (batches(sources), {**state, "drawn": [1]}),
+    }
+    for message, (stream, saved) in table.items():
+        with pytest.raises(ArtefactError, match=message):
+            stream.restore(saved)
