@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,30 @@ from baicai.errors import ArtefactError
 console = Console(stderr=True, highlight=False)
 
 
+def say(sentence: str) -> None:
+    """Tell the user something, unless `BAICAI_QUIET=1`."""
+    if os.environ.get("BAICAI_QUIET") != "1":
+        console.print(sentence, soft_wrap=True)
+
+
+def carry_out(stage: Callable[[Any, "Run"], None], recipe: object, out: Path) -> bool:
+    """Run a stage to its end, from where it was left; False if its artefact was there already.
+
+    Raises: ArtefactError if `out` was made by something else.
+    """
+    with Run(out, recipe) as run:
+        if run.done:
+            return False
+        if out.exists() and not run.resumed:
+            raise ArtefactError(f"{out} exists already: remove it or choose another --out")
+        if not out.exists():  # else the last try was killed between writing it and saying so
+            stage(recipe, run)
+        run.finish()
+        return True
+
+
 class Run:
-    """A stage at work on the artefact `out`. Only one process may hold it."""
+    """A stage at work on the artefact `out`. Only one process may hold it; close it, or use it as a context."""
 
     def __init__(self, out: Path, recipe: object) -> None:
         """Open or resume the run.
@@ -46,19 +68,32 @@ class Run:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
+            self.close()
             raise ArtefactError(f"another process is at work on {out}: wait for it, or choose another --out") from None
         table = to_table(recipe)
         note = self.folder / "recipe.json"
-        if note.exists():
+        self.resumed = note.exists()
+        if self.resumed:
             before = read_json(note)["recipe"]
             changed = sorted(key for key in before.keys() | table.keys() if before.get(key) != table.get(key))
             if changed:
+                self.close()
                 raise ArtefactError(
                     f"{self.folder} was begun with another '{changed[0]}': choose another --out, or remove that folder"
                 )
         else:
             versions = {"baicai": baicai.__version__, "torch": torch.__version__, "python": sys.version.split()[0]}
             write_json(note, {"recipe": table, "commit": _commit(), "versions": versions})
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let another process have it."""
+        self._lock.close()
 
     @property
     def done(self) -> bool:

@@ -1,3 +1,4 @@
+import itertools
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -66,7 +67,7 @@ def test_the_seed_is_the_order(sources: list[TokenShards]) -> None:
         return [pick for _ in range(10) for pick in picks(stream.next())]
 
     assert order(1) == order(1)
-    assert len({tuple(order(seed)) for seed in (0, 1, 2, -1, 2**70)}) == 5
+    assert len({tuple(order(seed)) for seed in (0, 1, 2, -1, 2**40)}) == 5
 
 
 def test_an_epoch_has_every_window_once_and_each_epoch_another_order(sources: list[TokenShards]) -> None:
@@ -97,7 +98,7 @@ def test_permute_is_a_permutation(size: int) -> None:
         assert sorted(permute(index, size, key) for index in range(size)) == list(range(size))
 
 
-@pytest.mark.parametrize("size", [3, 5, 16, 33])
+@pytest.mark.parametrize("size", [2, 3, 4, 5, 16, 33])
 def test_permutations_are_even(size: int) -> None:
     counts = Counter((index, permute(index, size, key * 7919)) for key in range(3000) for index in (0, size - 1))
     expected = 3000 / size
@@ -109,7 +110,7 @@ def test_permute_scatters_neighbours_of_a_huge_source() -> None:
     size = 10**11
     found = [permute(index, size, 5) for index in range(1000)]
     assert len({place * 10 // size for place in found}) == 10
-    assert min(abs(one - other) for one, other in zip(found, found[1:], strict=False)) > 1000
+    assert min(abs(one - other) for one, other in itertools.pairwise(found)) > 1000
 
 
 def test_what_cannot_be_mixed_is_named(sources: list[TokenShards], tmp_path: Path) -> None:

@@ -53,5 +53,5 @@ def test_a_bad_row_is_named(message: str) -> None:
 def test_a_document_has_a_largest_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(document_module, "MAX_DOCUMENT_BYTES", 5)
     assert parse({"text": "12345"})
-    with pytest.raises(DataError, match="a.jsonl:3: a document is larger than 5 bytes: split it"):
+    with pytest.raises(DataError, match=r"a\.jsonl:3: a document is larger than 5 bytes: split it"):
         parse({"text": "菜菜"})

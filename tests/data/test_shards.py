@@ -1,5 +1,6 @@
 import errno
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -204,8 +205,6 @@ def test_a_changed_source_is_tokenized_anew(corpus: Path, tokenizer: Tokenizer, 
     file = corpus / "1.txt"
     before = file.stat()
     file.write_text(text(1).replace("leaf", "lead"))
-    import os
-
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
     seen.add(cached_shards(str(corpus), tokenizer, cache).hash)
     (corpus / "0.txt").rename(corpus / "9.txt")

@@ -2,7 +2,10 @@
 
 from baicai.data.document import Document
 
-WORDS = "the trunk grows a leaf, and 27 leaves make a head of cabbage; 白菜是一种蔬菜，叶子包着叶子。 Grüße aus Köln! ".split()
+SENTENCE = (
+    "the trunk grows a leaf, and 27 leaves make a head of cabbage; 白菜是一种蔬菜，叶子包着叶子。 Grüße aus Köln!"
+)
+WORDS = SENTENCE.split()
 
 
 def text(number: int, num_words: int = 40) -> str:

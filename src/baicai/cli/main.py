@@ -13,7 +13,7 @@ from click.shell_completion import CompletionItem, get_completion_class
 
 import baicai
 from baicai.config import keys, read_recipe
-from baicai.errors import BaicaiError, ConfigError
+from baicai.errors import BaicaiError
 
 STAGES = {
     "tokenizer": ("baicai.leaves.vocabulary", "TokenizerRecipe", "make_tokenizer", "Make a tokenizer from text."),
@@ -63,18 +63,12 @@ def read_words(kind: type[Any], words: Sequence[str]) -> Any:
 def _stage_command(verb: str, module: str, kind: str, function: str, text: str) -> click.Command:
     def run_stage(words: tuple[str, ...], out: Path, as_json: bool) -> None:
         from baicai.cli.inspect import describe, show
-        from baicai.run import Run
+        from baicai.run import carry_out
 
         loaded = importlib.import_module(module)
         config = read_words(getattr(loaded, kind), words)
-        run = Run(out, config)
-        if run.done:
+        if not carry_out(getattr(loaded, function), config, out):
             click.echo(f"{out} is there already, made from this very recipe.", err=True)
-        elif out.exists():
-            raise ConfigError(f"{out} exists already: remove it or choose another --out")
-        else:
-            getattr(loaded, function)(config, run)
-            run.finish()
         if as_json:
             click.echo(json.dumps(describe(out)))
         else:

@@ -47,13 +47,21 @@ class _Text(HTMLParser):
         self._break(tag)
 
     def handle_data(self, data: str) -> None:
-        if not self._dropped:
-            self._parts.append(data if self._pre else re.sub(r"[ \t\r\n\f]+", " ", data))
+        if self._dropped:
+            return
+        if not self._pre:
+            data = re.sub(r"[ \t\r\n\f]+", " ", data)
+            data = data.lstrip(" ") if self._ends_in_space() else data
+        if data:
+            self._parts.append(data)
 
     def text(self) -> str:
-        text = re.sub(r" *\n *(?=\n)| +\n|\n (?! )", "\n", "".join(self._parts))
-        return re.sub(r"\n{3,}", "\n\n", text).strip()
+        lines = "".join(self._parts).split("\n")
+        return re.sub(r"\n{3,}", "\n\n", "\n".join(line.rstrip(" ") for line in lines)).strip()
+
+    def _ends_in_space(self) -> bool:
+        return not self._parts or self._parts[-1].endswith((" ", "\n"))
 
     def _break(self, tag: str) -> None:
-        if tag not in _INLINE and not self._dropped:
+        if tag not in _INLINE and tag not in _DROPPED and not self._dropped:
             self._parts.append("\n")

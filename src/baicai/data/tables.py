@@ -42,17 +42,20 @@ def read_saved_dataset(folder: Path, licence: str) -> Iterator[Document]:
 
     Raises: DataError, MachineError if datasets is not installed.
     """
-    datasets = _datasets(str(folder))
+    datasets, source = _datasets(str(folder)), folder.resolve().name
     if (folder / "dataset_dict.json").is_file():
         splits = sorted(path.name for path in folder.iterdir() if path.is_dir())
         if "train" not in splits:
             raise DataError(f"{folder} has no split 'train': name one of its folders, {', '.join(splits) or 'none'}")
         folder = folder / "train"
+    import pyarrow as pa
+
     try:
-        rows = datasets.load_from_disk(str(folder))
-    except (OSError, ValueError, KeyError) as error:
+        files = [file["filename"] for file in datasets.load_from_disk(str(folder)).cache_files]
+        rows = (row for file in files for row in _arrow_rows(file))
+        yield from _documents(rows, str(folder), folder.name, source, licence)
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise DataError(f"{folder} cannot be loaded ({_line(error)}): save the data set again") from None
-    yield from _documents(_chosen(rows), str(folder), folder.name, folder.resolve().name, licence)
 
 
 def read_hub(source: str, licence: str) -> Iterator[Document]:
@@ -96,6 +99,18 @@ def _hub_parts(source: str) -> tuple[str, str | None, str]:
     if not name or any(rest):
         raise DataError(f"{source} is not hf:owner/name[:config][:split]: write it as hf:owner/name::test")
     return name, config or None, split or "train"
+
+
+def _arrow_rows(file: str) -> Iterator[dict[str, Any]]:
+    """Yield the rows of an Arrow stream, read rather than mapped: mapped pages would count as our memory."""
+    import pyarrow as pa
+
+    with pa.OSFile(file) as source, pa.ipc.open_stream(source) as reader:
+        columns = [name for name in reader.schema.names if name in COLUMNS]
+        for batch in reader:
+            chosen = batch.select(columns)
+            for start in range(0, chosen.num_rows, _ROWS):
+                yield from chosen.slice(start, _ROWS).to_pylist()
 
 
 def _chosen(rows: Any) -> Any:

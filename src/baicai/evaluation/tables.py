@@ -4,9 +4,10 @@
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, NoReturn, cast
+from typing import Any, Literal, NamedTuple, NoReturn, cast
 
 from rich import box
+from rich.cells import cell_len, chop_cells
 from rich.table import Table
 from rich.text import Text
 
@@ -15,8 +16,8 @@ from baicai.errors import ArtefactError
 MAX_LEAF_COLUMNS = 5
 """A table with more leaves shows the best leaf of each row and its name instead of every leaf."""
 MISSING = "–"
-_HEADS = ("domain", "change", "best leaf", "which")
-
+NAME_HEADS = ("domain", "which")
+_HEADS = (*NAME_HEADS, "change", "best leaf")
 _SPEC: dict[Any, Any] = {  # a tuple may be null, a list holds any number, {str: x} maps any name to x
     "format": int,
     "model": str,
@@ -28,14 +29,10 @@ _SPEC: dict[Any, Any] = {  # a tuple may be null, a list holds any number, {str:
     "routing": {"leaves": [str], "layers": [int], "share": {str: [[float]]}},
     "curves": {str: [{"tokens": float, "loss": float}]},
     "cost": {
-        "total_parameters": float,
-        "active_parameters": float,
-        "active_share": float,
-        "flops_per_token": float,
-        "bytes_per_token": float,
-        "embedding_parameters": float,
+        **{"total_parameters": float, "active_parameters": float, "active_share": float},
+        **{"flops_per_token": float, "bytes_per_token": float, "embedding_parameters": float},
     },
-    "summary": {"retention_mean": (float,), "retention_worst": (float,), "off_domain_ratio": (float,)},
+    "summary": dict.fromkeys(("retention_mean", "retention_worst", "off_domain_ratio"), (float,)),
     "samples": [{"prompt": str, "pieces": [{"text": str, "leaf": (str,), "weight": (float,)}]}],
 }
 _KINDS: dict[Any, str] = {str: "text", int: "a whole number", float: "a finite number"}
@@ -95,7 +92,7 @@ def lines(results: Mapping[str, Any]) -> list[Line]:
     """Return the domains that a leaf covers and their mean, then the other domains and theirs."""
     every = [_line(domain, row, results) for domain, row in results["bits_per_byte"].items()]
     found = []
-    for covered, label in ((True, "mean, covered"), (False, "mean, uncovered")):
+    for covered, label in ((True, "mean, covered"), (False, "mean, others")):
         group = [line for line in every if line.covered == covered]
         if group:
             means = {column: _mean([line.values[column] for line in group]) for column in results["columns"]}
@@ -126,22 +123,16 @@ def bits_per_byte_table(results: Mapping[str, Any]) -> Table:
     Raises: ArtefactError if the results are malformed.
     """
     heads, rows = grid(results)
-    table = Table(box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False, header_style="", caption_justify="left")
-    table.caption = (
-        "bits per byte, lower is better; bold: best of the row, the oracle left out; change: joined to trunk"
-    )
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, collapse_padding=True, pad_edge=False, header_style="")
+    table.caption_justify = "left"
+    table.caption = "bits per byte, lower is better; bold: best of the row, the oracle left out"
     for head in heads:
-        text = Text(_folded(printable(head)))
-        if head == "domain":
-            table.add_column(text, overflow="fold", max_width=24)
-        elif head == "which":
-            table.add_column(text, no_wrap=True)
-        else:
-            table.add_column(text, justify="right", no_wrap=True, vertical="bottom")
+        side: Literal["left", "right"] = "left" if head in NAME_HEADS else "right"
+        title = Text(_folded(printable(head)))
+        table.add_column(title, justify=side, vertical="bottom", overflow="ellipsis", no_wrap=head != "domain")
     for line, cells in rows:
         tint = "green" if (line.change or 0) < 0 else "red"
-        label, *rest = cells
-        texts = [Text(label.text), *(Text(shortened(cell.text, 20), "bold" if cell.best else "") for cell in rest)]
+        texts = [Text(shortened(cell.text, 24), "bold" if cell.best else "") for cell in cells]
         if "change" in heads:
             texts[heads.index("change")].stylize(tint)
         table.add_row(*texts, style="italic" if line.mean else None, end_section=line.mean)
@@ -154,7 +145,7 @@ def markdown_table(results: Mapping[str, Any]) -> str:
     Raises: ArtefactError if the results are malformed.
     """
     heads, rows = grid(results)
-    rules = [":---" if head in ("domain", "which") else "---:" for head in heads]
+    rules = [":---" if head in NAME_HEADS else "---:" for head in heads]
     table = [[_escaped(printable(head)) for head in heads], rules]
     for line, (label, *cells) in rows:
         name = _escaped(label.text)
@@ -169,8 +160,12 @@ def printable(text: str) -> str:
 
 
 def shortened(text: str, width: int) -> str:
-    """Return a name in at most `width` characters, its middle left out."""
-    return text if len(text) <= width else f"{text[: (width + 1) // 2 - 1]}…{text[len(text) - width // 2 :]}"
+    """Return a name in at most `width` columns of a terminal, its middle left out where it is longer."""
+    shown, kept = text, len(text)
+    while cell_len(shown) > width:
+        kept -= 1
+        shown = f"{text[: (kept + 1) // 2]}…{text[len(text) - kept // 2 :]}"
+    return shown
 
 
 def percent(change: float | None) -> str:
@@ -205,8 +200,7 @@ def _cells(line: Line, heads: Sequence[str], folded: Sequence[str]) -> list[Cell
 
 
 def _folded(head: str, width: int = 9) -> str:
-    parts = head.replace("-", "-\n").split("\n")
-    return "\n".join(part[i : i + width] for part in parts for i in range(0, len(part), width)) or head
+    return "\n".join(line for part in head.split("-") for line in chop_cells(part, width))
 
 
 def _escaped(text: str) -> str:

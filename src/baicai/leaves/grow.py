@@ -20,7 +20,7 @@ from baicai.leaves.trunk import Trunk, curve, open_trunk
 from baicai.model.config import LeafConfig
 from baicai.model.experts import Leaf
 from baicai.model.transformer import LayerTrace, Transformer
-from baicai.run import Run, console
+from baicai.run import Run, say
 from baicai.training.loop import TrainConfig, mixed_precision, pick_device, train
 from baicai.training.losses import linear_cross_entropy, recognition_loss
 from baicai.training.optimizer import state_bytes
@@ -182,7 +182,7 @@ def _print_saving(trunk: Trunk, leaf: Leaf) -> None:
     config, first = trunk.model.config, leaf.config.first_layer
     every = state_bytes([*trunk.model.parameters(), *leaf.parameters()])
     alone = state_bytes(leaf.parameters())
-    console.print(
+    say(
         f"The leaf trains {alone / every:.0%} of what training everything would: gradients and optimizer state take "
         f"{alone / 1e6:.0f} MB instead of {every / 1e6:.0f} MB, and {first} of {config.num_layers} layers need no "
         f"backward pass."

@@ -36,7 +36,7 @@ class JoinRecipe:
     max_harm: float = 0.05
     """Refuse a leaf that makes the trunk's public sample worse by more than this share."""
     max_firing: float = 0.5
-    """Refuse a leaf whose mean routing weight on the public sample is above this."""
+    """Refuse a leaf that takes more than this share of the routing weight it could get on the public sample."""
 
 
 @recipe
@@ -189,7 +189,9 @@ def _probe(trunk: Trunk, leaf: GrownLeaf, config: JoinRecipe) -> None:
         losses.append(float(torch.nn.functional.cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten())))
     trunk.model.peel(leaf.name)
     harm = losses[1] / losses[0] - 1
-    firing = float(torch.stack([layer.leaf_weights().mean() for layer in trace]).mean())
+    sizes = leaf.leaf.config
+    most = sizes.top_k * sizes.routed_scaling_factor
+    firing = float(torch.stack([layer.leaf_weights().mean() for layer in trace]).mean()) / most
     remedy = "grow it again with a larger public_share, or raise"
     if harm > config.max_harm:
         raise ArtefactError(
@@ -198,6 +200,6 @@ def _probe(trunk: Trunk, leaf: GrownLeaf, config: JoinRecipe) -> None:
         )
     if firing > config.max_firing:
         raise ArtefactError(
-            f"leaf '{leaf.name}' takes weight {firing:.2f} of public tokens, allowed is {config.max_firing:.2f}: "
+            f"leaf '{leaf.name}' claims {firing:.0%} of public text, allowed is {config.max_firing:.0%}: "
             f"{remedy} max_firing"
         )

@@ -97,10 +97,10 @@ def open_leaf(reference: str | Path, trunk: Trunk, expected_hash: str | None = N
     sizes = from_table(LeafConfig, card["sizes"], str(path / "leaf.json"))
     leaf = Leaf(trunk.model.config, sizes)
     load_tensors(leaf, tensors, str(path))
+    leaf.requires_grad_(False).eval()
     longest = max(float(layer.router_ED.norm(dim=1).max()) for layer in leaf.stack())
     if longest > ROW_NORM_CAP:
         raise ArtefactError(
             f"leaf {path}: a router row is {longest:.0f} long, the cap is {ROW_NORM_CAP:.0f}: do not use it"
         )
-    leaf.requires_grad_(False).eval()
     return GrownLeaf(path, card["hash"], name, leaf, card)

@@ -45,7 +45,9 @@ def generate(name: str, params: Mapping[str, str]) -> Iterator[Document]:
 
 def _from_templates(name: str, module: ModuleType, settings: Mapping[str, str]) -> Iterator[Document]:
     own = {key: settings[key] for key in module.PARAMETERS}
-    source = f"baicai:{name}" + "".join(f"{mark}{key}={value}" for mark, (key, value) in zip("?&&&", own.items(), strict=False))
+    source = f"baicai:{name}" + "".join(
+        f"{mark}{key}={value}" for mark, (key, value) in zip("?&&&", own.items(), strict=False)
+    )
     prefix = "/".join([name, *own.values(), settings["split"], settings["seed"]])
     index = 0
     while True:
@@ -62,7 +64,11 @@ def _from_templates(name: str, module: ModuleType, settings: Mapping[str, str]) 
 
 def _from_library(name: str, module: ModuleType, settings: Mapping[str, str]) -> Iterator[Document]:
     files: list[str] = module.files()
-    kept = [file for file in sorted(files) if (sha256(file.encode()).digest()[0] % _HELD_OUT == 0) == (settings["split"] == "valid")]
+    kept = [
+        file
+        for file in sorted(files)
+        if (sha256(file.encode()).digest()[0] % _HELD_OUT == 0) == (settings["split"] == "valid")
+    ]
     random.Random(f"{name}/{settings['seed']}").shuffle(kept)
     for file in kept:
         for text in module.texts(file):
@@ -70,10 +76,12 @@ def _from_library(name: str, module: ModuleType, settings: Mapping[str, str]) ->
 
 
 def _settings(name: str, module: ModuleType, params: Mapping[str, str]) -> dict[str, str]:
-    known = _PARAMETERS | module.PARAMETERS
+    known: dict[str, str] = _PARAMETERS | module.PARAMETERS
     for key in params:
         if key not in known:
-            raise DataError(f"generator '{name}' has no parameter '{key}'{_nearest(key, known)}: it takes {', '.join(known)}")
+            raise DataError(
+                f"generator '{name}' has no parameter '{key}'{_nearest(key, known)}: it takes {', '.join(known)}"
+            )
     settings = known | {key: str(value) for key, value in params.items()}
     allowed = {
         "documents": (settings["documents"].isdecimal(), "a whole number"),

@@ -5,18 +5,35 @@ from collections.abc import Callable, Mapping
 from fractions import Fraction
 from math import gcd
 
-from baicai.data.generators.phrasing import Voice
+from baicai.data.generators.phrasing import Voice, options
 
 #: Level 1: two or three digits; 2: more digits and steps; 3: what a leaf may train for.
 PARAMETERS = {"level": "1"}
 Chat = list[tuple[str, str]]
-NAMES = "Anna Ben Clara David Eva Farid Grace Hugo Iris Jonas Kim Lena Musa Nora Omar Pia Quinn Rita Sven Tara Uma Viktor Wen Yusuf Zoe".split()
-THINGS = "apples|books|marbles|stamps|buttons|pencils|shells|candles|tickets|seeds|cards|stones|plums|bricks|cups|beads".split("|")
-BOXES = "boxes|bags|crates|baskets|trays|packets".split("|")
+NAMES = options("""
+Anna|Ben|Clara|David|Eva|Farid|Grace|Hugo|Iris|Jonas|Kim|Lena|Musa|Nora|Omar|Pia|Quinn|Rita|Sven|Tara|Uma
+Viktor|Wen|Yusuf|Zoe
+""")
+THINGS = options("""
+apples|books|marbles|stamps|buttons|pencils|shells|candles|tickets|seeds|cards|stones|plums|bricks|cups
+beads
+""")
+BOXES = options("boxes|bags|crates|baskets|trays|packets")
 # big unit, small unit, how many small ones
-UNITS = (("km", "m", 1000), ("m", "cm", 100), ("kg", "g", 1000), ("l", "ml", 1000), ("h", "min", 60), ("min", "s", 60), ("cm", "mm", 10),
-         ("days", "h", 24), ("weeks", "days", 7), ("t", "kg", 1000), ("dozen", "pieces", 12))
-SINGULAR = {"days": "day", "weeks": "week"}
+UNITS = (
+    ("km", "m", 1000),
+    ("m", "cm", 100),
+    ("kg", "g", 1000),
+    ("l", "ml", 1000),
+    ("h", "min", 60),
+    ("min", "s", 60),
+    ("cm", "mm", 10),
+    ("days", "h", 24),
+    ("weeks", "days", 7),
+    ("t", "kg", 1000),
+    ("dozen", "pieces", 12),
+)
+SINGULAR = {"days": "day", "weeks": "week", "pieces": "piece"}
 
 
 def write(rng: random.Random, params: Mapping[str, str]) -> str | Chat:
@@ -26,14 +43,25 @@ def write(rng: random.Random, params: Mapping[str, str]) -> str | Chat:
     if voice.chance(0.5):
         chat: Chat = []
         if voice.chance(0.15):
-            chat.append(("system", voice.say("[Show every step.|You are a patient teacher of arithmetic.|Work it out line by line.|Give the steps, then the answer.]")))
+            chat.append(
+                (
+                    "system",
+                    voice.say(
+                        "[Show every step.|You are a patient teacher of arithmetic.|"
+                        "Work it out line by line.|Give the steps, then the answer.]"
+                    ),
+                )
+            )
         for question, lines, answer in problems:
-            ask = voice.say("[||||Please: |Help me: |Next: |Can you do this? ]{q}[||| Show the steps.| Step by step, please.]", q=question)
+            ask = voice.say(
+                "[||||Please: |Help me: |Next: |Can you do this? ]{q}[||| Show the steps.| Step by step, please.]",
+                q=question,
+            )
             chat += [("user", ask), ("assistant", "\n".join([*lines, _closing(voice, answer)]))]
         return chat
-    pages = []
+    pages, heading = [], voice.pick(("Problem {i}. {q}", "{i}) {q}", "{q}", "Question: {q}", "Exercise {i}: {q}"))
     for index, (question, lines, answer) in enumerate(problems, 1):
-        head = voice.pick((f"Problem {index}. {question}", f"{index}) {question}", question, f"Question: {question}"))
+        head = heading.format(i=index, q=question)
         pages.append("\n".join([head, *lines, _closing(voice, answer)]))
     return "\n\n".join(pages)
 
@@ -52,7 +80,10 @@ def _size(v: Voice, level: int, extra: int = 0) -> int:
 
 def add(v: Voice, level: int) -> Problem:
     numbers = [_size(v, level, 1) for _ in range(v.number(2, 1 + level) if level > 1 else 2)]
-    question = v.say("[What is {e}?|Work out {e}.|Calculate {e}.|Add up: {e}|{e} = ?|Find the sum {e}.]", e=" + ".join(map(str, numbers)))
+    question = v.say(
+        "[What is {e}?|Work out {e}.|Calculate {e}.|Add up: {e}|{e} = ?|Find the sum {e}.]",
+        e=" + ".join(map(str, numbers)),
+    )
     lines, total = [], numbers[0]
     for number in numbers[1:]:
         lines += _carry(v, total, number)
@@ -90,7 +121,12 @@ def _places(number: int) -> list[int]:
 
 def subtract(v: Voice, level: int) -> Problem:
     a, b = sorted((_size(v, level, 1), _size(v, level, 1)), reverse=True)
-    question = v.say("[What is {a} - {b}?|Work out {a} - {b}.|Take {b} away from {a}.|{a} minus {b}?|Subtract {b} from {a}.|{a} - {b} = ?]", a=a, b=b)
+    question = v.say(
+        "[What is {a} - {b}?|Work out {a} - {b}.|Take {b} away from {a}.|{a} minus {b}?|"
+        "Subtract {b} from {a}.|{a} - {b} = ?]",
+        a=a,
+        b=b,
+    )
     places = _places(b)
     lines = [f"{b} = {' + '.join(map(str, places))}"] if len(places) > 1 else []
     rest = a
@@ -104,7 +140,12 @@ def subtract(v: Voice, level: int) -> Problem:
 
 def multiply(v: Voice, level: int) -> Problem:
     a, b = _size(v, level), _size(v, level - 1) if level > 1 else v.number(2, 12)
-    question = v.say("[What is {a} x {b}?|Multiply {a} by {b}.|{a} times {b}?|Calculate {a} x {b}.|{a} x {b} = ?|Find the product of {a} and {b}.]", a=a, b=b)
+    question = v.say(
+        "[What is {a} x {b}?|Multiply {a} by {b}.|{a} times {b}?|Calculate {a} x {b}.|{a} x {b} = ?|"
+        "Find the product of {a} and {b}.]",
+        a=a,
+        b=b,
+    )
     return question, _product(a, b), str(a * b)
 
 
@@ -112,7 +153,7 @@ def _product(a: int, b: int) -> list[str]:
     """Split the longer factor by place, then add."""
     factor, split = (b, a) if b < 13 or len(str(a)) > len(str(b)) else (a, b)
     places = _places(split)
-    if len(places) == 1 or factor == 1:
+    if len(places) == 1 or factor in (1, 10, 100):
         return [f"{a} x {b} = {a * b}"]
     lines, total = [f"{split} = {' + '.join(map(str, places))}"], 0
     lines += [f"{part} x {factor} = {part * factor}" for part in places]
@@ -127,13 +168,22 @@ def divide(v: Voice, level: int) -> Problem:
     b = v.number(2, 12) if level < 3 else v.number(3, 99)
     a = _size(v, level, 1) + b
     quotient, rest = divmod(a, b)
-    question = v.say("[Divide {a} by {b}.|What is {a} / {b}, with remainder?|How many times does {b} go into {a}, and what is left?|{a} / {b} = ?|Calculate {a} divided by {b}.]", a=a, b=b)
-    lines, carried = [], 0
+    question = v.say(
+        "[Divide {a} by {b}.|What is {a} / {b}, with remainder?|"
+        "How many times does {b} go into {a}, and what is left?|{a} / {b} = ?|Calculate {a} divided by {b}.]",
+        a=a,
+        b=b,
+    )
+    lines: list[str] = []
+    carried = 0
     for digit in str(a):
         carried = carried * 10 + int(digit)
         count = carried // b
         if count or lines:
-            lines.append(f"{carried} / {b} = {count}, because {count} x {b} = {count * b}; {carried} - {count * b} = {carried - count * b}")
+            lines.append(
+                f"{carried} / {b} = {count}, because {count} x {b} = {count * b}; {carried} - {count * b} = "
+                f"{carried - count * b}"
+            )
         carried -= count * b
     if v.chance(0.5):
         lines.append(f"Check: {quotient} x {b} + {rest} = {a}" if rest else f"Check: {quotient} x {b} = {a}")
@@ -152,7 +202,9 @@ def fractions(v: Voice, level: int) -> Problem:
         common = b * d // gcd(b, d)
         x, y = a * common // b, c * common // d
         top_line = x + y if sign == "+" else x - y
-        lines = [f"The common denominator of {b} and {d} is {common}."] if b != d else [f"Both have the denominator {b}."]
+        lines = (
+            [f"The common denominator of {b} and {d} is {common}."] if b != d else [f"Both have the denominator {b}."]
+        )
         lines += [f"{p}/{q} = {z}/{common}" for p, q, z in ((a, b, x), (c, d, y)) if q != common]
         lines.append(f"{x}/{common} {sign} {y}/{common} = {top_line}/{common}")
         result, raw = (one + two if sign == "+" else one - two), (top_line, common)
@@ -162,7 +214,9 @@ def fractions(v: Voice, level: int) -> Problem:
         lines.append(f"{a}/{b} x {e}/{f} = {a * e}/{b * f}")
         result, raw = Fraction(a * e, b * f), (a * e, b * f)
     shared = gcd(*raw)
-    if shared > 1 and result:
+    if not result:
+        lines.append(f"0/{raw[1]} = 0")
+    elif shared > 1:
         lines.append(f"Divide both by {shared}: {raw[0]}/{raw[1]} = {_fraction(result)}")
     if result > 1 and result.denominator > 1 and v.chance(0.5):
         whole, rest = divmod(result, 1)
@@ -175,17 +229,36 @@ def _fraction(value: Fraction) -> str:
 
 
 def percent(v: Voice, level: int) -> Problem:
-    rate = v.pick((10, 20, 25, 50, 5)) if level == 1 else v.pick((5, 8, 12, 15, 30, 35, 40, 60, 75, 90)) if level == 2 else v.number(2, 98)
+    rate = (
+        v.pick((10, 20, 25, 50, 5))
+        if level == 1
+        else v.pick((5, 8, 12, 15, 30, 35, 40, 60, 75, 90))
+        if level == 2
+        else v.number(2, 98)
+    )
     base = v.number(2, 9 * 10 ** (level - 1)) * 20 if level < 3 else v.number(3, 200) * 50
     part = Fraction(base * rate, 100)
     kind = v.number(0, 2)
-    lines = [f"1 percent of {base} is {_decimal(Fraction(base, 100))}.", f"{rate} x {_decimal(Fraction(base, 100))} = {_decimal(part)}"]
+    lines = [
+        f"1 percent of {base} is {_decimal(Fraction(base, 100))}.",
+        f"{rate} x {_decimal(Fraction(base, 100))} = {_decimal(part)}",
+    ]
     if kind == 0:
-        return v.say("[What is {r}% of {b}?|Find {r} percent of {b}.|How much is {r} percent of {b}?]", r=rate, b=base), lines, _decimal(part)
+        return (
+            v.say("[What is {r}% of {b}?|Find {r} percent of {b}.|How much is {r} percent of {b}?]", r=rate, b=base),
+            lines,
+            _decimal(part),
+        )
     up = kind == 1
     total = base + part if up else base - part
-    question = v.say("[A price of {b} [rises|goes up] by {r} percent. What is it now?|Increase {b} by {r} percent.]" if up else
-                     "[A coat costs {b}, less {r} percent. What do you pay?|Reduce {b} by {r} percent.|A price of {b} falls by {r}%. What is the new price?]", r=rate, b=base)
+    question = v.say(
+        "[A price of {b} [rises|goes up] by {r} percent. What is it now?|Increase {b} by {r} percent.]"
+        if up
+        else "[A coat costs {b}, less {r} percent. What do you pay?|Reduce {b} by {r} percent.|"
+        "A price of {b} falls by {r}%. What is the new price?]",
+        r=rate,
+        b=base,
+    )
     return question, [*lines, f"{base} {'+' if up else '-'} {_decimal(part)} = {_decimal(total)}"], _decimal(total)
 
 
@@ -202,12 +275,36 @@ def convert(v: Voice, level: int) -> Problem:
     one = SINGULAR.get(big, big)
     if v.chance(0.5):
         total = count * factor + rest
-        question = v.say("[How many {s} are {c} {b} and {r} {s}?|Convert {c} {b} {r} {s} to {s}.|Write {c} {b} {r} {s} in {s}.]", s=small, c=count, b=big, r=rest)
-        return question, [f"1 {one} = {factor} {small}", f"{count} x {factor} = {count * factor}", f"{count * factor} + {rest} = {total}"], f"{total} {small}"
+        question = v.say(
+            "[How many {s} are {c} {b} and {r} {o}?|Convert {c} {b} {r} {o} to {s}.|Write {c} {b} {r} {o} in {s}.]",
+            s=small,
+            c=count,
+            b=big,
+            r=rest,
+            o=SINGULAR.get(small, small) if rest == 1 else small,
+        )
+        return (
+            question,
+            [
+                f"1 {one} = {factor} {small}",
+                f"{count} x {factor} = {count * factor}",
+                f"{count * factor} + {rest} = {total}",
+            ],
+            f"{total} {small}",
+        )
     total = count * factor + rest
-    question = v.say("[How many {b} and {s} are {t} {s}?|Convert {t} {s} to {b} and {s}.|Write {t} {s} as {b} and {s}.]", s=small, b=big, t=total)
-    lines = [f"1 {one} = {factor} {small}", f"{total} / {factor} = {count} remainder {rest}, because {count} x {factor} = {count * factor} and {total} - {count * factor} = {rest}"]
-    return question, lines, f"{count} {big} {rest} {small}"
+    question = v.say(
+        "[How many {b} and {s} are {t} {s}?|Convert {t} {s} to {b} and {s}.|Write {t} {s} as {b} and {s}.]",
+        s=small,
+        b=big,
+        t=total,
+    )
+    lines = [
+        f"1 {one} = {factor} {small}",
+        f"{total} / {factor} = {count} remainder {rest}, because {count} x {factor} = {count * factor} and "
+        f"{total} - {count * factor} = {rest}",
+    ]
+    return question, lines, f"{count} {big} {rest} {SINGULAR.get(small, small) if rest == 1 else small}"
 
 
 def order(v: Voice, level: int) -> Problem:
@@ -217,7 +314,11 @@ def order(v: Voice, level: int) -> Problem:
     if kind == 0:
         text, lines, total = f"{a} + {b} x {c}", [f"{b} x {c} = {b * c}", f"{a} + {b * c} = {a + b * c}"], a + b * c
     elif kind == 1:
-        text, lines, total = f"({a} + {c}) x {b}", [f"{a} + {c} = {a + c}", f"{a + c} x {b} = {(a + c) * b}"], (a + c) * b
+        text, lines, total = (
+            f"({a} + {c}) x {b}",
+            [f"{a} + {c} = {a + c}", f"{a + c} x {b} = {(a + c) * b}"],
+            (a + c) * b,
+        )
     elif kind == 2:
         text, lines, total = f"{a * b} / {b} + {c}", [f"{a * b} / {b} = {a}", f"{a} + {c} = {a + c}"], a + c
     else:
@@ -235,36 +336,101 @@ def story(v: Voice, level: int) -> Problem:
     a, b, c = v.number(3, 12 * 3**level), v.number(2, 9 + 4 * level), v.number(2, 12 * level)
     kind = v.number(0, 5)
     if kind == 0:
-        question = v.say("[{p} has {a} {t} and [gets|finds|buys] {c} more. How many {t} does {p} have [now|in all]?|There are {a} {t} on the table and {p} adds {c}. How many are there?]", p=one, a=a, t=thing, c=c)
+        question = v.say(
+            "[{p} has {a} {t} and [gets|finds|buys] {c} more. How many {t} does {p} have [now|in all]?|"
+            "There are {a} {t} on the table and {p} adds {c}. How many are there?]",
+            p=one,
+            a=a,
+            t=thing,
+            c=c,
+        )
         return question, [f"{a} + {c} = {a + c}"], f"{a + c} {thing}"
     if kind == 1:
         big = a + c
-        question = v.say("[{p} has {n} {t} and gives {c} to {q}. How many are left?|{p} had {n} {t} and lost {c}. How many {t} remain?]", p=one, q=two, n=big, c=c, t=thing)
+        question = v.say(
+            "[{p} has {n} {t} and gives {c} to {q}. How many are left?|"
+            "{p} had {n} {t} and lost {c}. How many {t} remain?]",
+            p=one,
+            q=two,
+            n=big,
+            c=c,
+            t=thing,
+        )
         return question, [f"{big} - {c} = {a}"], f"{a} {thing}"
     if kind == 2:
-        question = v.say("[{p} fills {b} {x} with {c} {t} each. How many {t} is that?|There are {c} {t} in each of {b} {x}. How many {t} are there?]", p=one, b=b, x=box, c=c, t=thing)
+        question = v.say(
+            "[{p} fills {b} {x} with {c} {t} each. How many {t} is that?|"
+            "There are {c} {t} in each of {b} {x}. How many {t} are there?]",
+            p=one,
+            b=b,
+            x=box,
+            c=c,
+            t=thing,
+        )
         return question, _product(b, c), f"{b * c} {thing}"
     if kind == 3:
         total, rest = b * c + v.number(0, b - 1), 0
         each, rest = divmod(total, b)
-        question = v.say("[{p} shares {n} {t} equally among {b} friends. How many does each get, and how many are left over?|{p} packs {n} {t} into {b} {x}, the same number in each. How many go in each, and how many are left over?]",
-                         p=one, n=total, t=thing, b=b, x=box)
-        return question, [f"{total} / {b} = {each} remainder {rest}", f"Check: {each} x {b} + {rest} = {total}"], f"{each} each, {rest} left over"
+        question = v.say(
+            "[{p} shares {n} {t} equally among {b} friends. How many does each get, and how many are left "
+            "over?|{p} packs {n} {t} into {b} {x}, the same number in each. How many go in each, and how "
+            "many are left over?]",
+            p=one,
+            n=total,
+            t=thing,
+            b=b,
+            x=box,
+        )
+        return (
+            question,
+            [f"{total} / {b} = {each} remainder {rest}", f"Check: {each} x {b} + {rest} = {total}"],
+            f"{each} each, {rest} left over",
+        )
     if kind == 4:
         price, paid = v.number(2, 9 + 10 * level), 0
         cost = price * b
         paid = cost + v.number(1, 20)
-        question = v.say("[One of the {x} costs {c} coins. {p} buys {b} of them and pays with {n} coins. How much change does {p} get?|{p} pays {n} coins for {b} {t} at {c} coins each. What is the change?]",
-                         x=thing, c=price, p=one, b=b, n=paid, t=thing)
+        question = v.say(
+            "[One of the {x} costs {c} coins. {p} buys {b} of them and pays with {n} coins. How much change "
+            "does {p} get?|{p} pays {n} coins for {b} {t} at {c} coins each. What is the change?]",
+            x=thing,
+            c=price,
+            p=one,
+            b=b,
+            n=paid,
+            t=thing,
+        )
         return question, [f"{b} x {price} = {cost}", f"{paid} - {cost} = {paid - cost}"], f"{paid - cost} coins"
     speed, hours = v.number(3, 30 * level), v.number(2, 8)
-    question = v.say("[{p} travels {s} km in an hour. How far does {p} get in {h} hours?|A cart goes {s} km every hour for {h} hours. How far is that?]", p=one, s=speed, h=hours)
+    question = v.say(
+        "[{p} travels {s} km in an hour. How far does {p} get in {h} hours?|"
+        "A cart goes {s} km every hour for {h} hours. How far is that?]",
+        p=one,
+        s=speed,
+        h=hours,
+    )
     lines = _product(speed, hours)
     if level > 1:
         more = v.number(2, 40)
-        question = question.rsplit(". ", 1)[0] + f". After {hours} hours there are {more} km left. How long is the whole way?"
+        question = (
+            question.rsplit(". ", 1)[0] + f". After {hours} hours there are {more} km left. How long is the whole way?"
+        )
         return question, [*lines, f"{speed * hours} + {more} = {speed * hours + more}"], f"{speed * hours + more} km"
     return question, lines, f"{speed * hours} km"
 
 
-KINDS: tuple[Callable[[Voice, int], Problem], ...] = (add, add, subtract, subtract, multiply, multiply, divide, fractions, percent, convert, order, story, story)
+KINDS: tuple[Callable[[Voice, int], Problem], ...] = (
+    add,
+    add,
+    subtract,
+    subtract,
+    multiply,
+    multiply,
+    divide,
+    fractions,
+    percent,
+    convert,
+    order,
+    story,
+    story,
+)

@@ -18,11 +18,11 @@ from baicai.data.generators.german_world import (
     clock,
     euro,
 )
-from baicai.data.generators.phrasing import Turn, Voice
+from baicai.data.generators.phrasing import Turn, Voice, listing
 
 
-def joined(parts: list[str], last: str = " und ") -> str:
-    return ", ".join(parts[:-1]) + last + parts[-1] if len(parts) > 1 else "".join(parts)
+def joined(parts: list[str]) -> str:
+    return listing(parts, " und ")
 
 
 def fact_price(v: Voice, w: World, item: Item, shop: str) -> str:
@@ -50,7 +50,7 @@ def fact_recipe(w: World, dish: Dish) -> str:
 
 def fact_relative(v: Voice, person: Relative) -> str:
     if person.intolerance:
-        return v.say("[{n} verträgt {i}.|{n} darf {i} essen.|Bitte daran denken: {n} verträgt {i}.]".replace("essen", "zu sich nehmen"), n=person.name, i=person.intolerance)
+        return v.say("[{n} verträgt {i}.|{n} darf {i} zu sich nehmen.|Bitte daran denken: {n} verträgt {i}.]", n=person.name, i=person.intolerance)
     return v.say("[{n} verträgt alles.|{n} kann alles essen.|Bei {n} muss man auf nichts achten.]", n=person.name)
 
 
@@ -153,7 +153,7 @@ def ask_waste(v: Voice, w: World) -> Turn:
         question = v.say("[Wann muss ich {na} rausstellen?|Wann kommt {n} an die Straße?]", n=noun.form("def", "nom"), na=noun.form("def", "akk"))
         answer = v.say("[Am {b}abend, denn am {d} wird abgeholt.|Am Abend vorher, also am {b}: Abholung ist am {d}.]", b=before, d=day)
     else:
-        question = v.say("[Wann wird {n} abgeholt?|An welchem Tag wird {n} abgeholt?|Welcher Tag ist für {na}?]", n=noun.form("def", "nom"), na=noun.form("def", "akk"))
+        question = v.say("[Wann wird {n} abgeholt?|An welchem Tag wird {n} abgeholt?|An welchem Tag muss {n} raus?]", n=noun.form("def", "nom"), na=noun.form("def", "akk"))
         answer = v.say("[Am {d}.|Immer am {d}.|{n} wird am {d} abgeholt.]", n=noun.form("def", "nom"), d=day)
     return Turn(question, answer, (fact_waste(v, w, waste),), day)
 
@@ -179,8 +179,9 @@ def ask_quiet(v: Voice, w: World) -> Turn:
         return Turn(question, v.say("[Von {a} bis {b} Uhr.|Die Mittagsruhe dauert von {a} bis {b} Uhr.|Zwischen {a} und {b} Uhr.]", a=noon, b=end), (fact,), f"{end} Uhr")
     if kind == 1:
         question = v.say("[Ab wann gilt die Nachtruhe?|Wann beginnt die Nachtruhe?|Bis wann darf ich abends Musik machen?]")
-        return Turn(question, v.say("[Ab {a} Uhr.|Um {a} Uhr beginnt die Nachtruhe.|Bis {a} Uhr, dann ist Ruhe bis {b} Uhr.]" if "Bis" in question else
-                                    "[Ab {a} Uhr.|Um {a} Uhr beginnt die Nachtruhe.|Ab {a} Uhr, und sie gilt bis {b} Uhr.]", a=night, b=morning).replace("Ab", "Bis" if "Bis" in question else "Ab"), (fact,), f"{night} Uhr")
+        answer = v.say("[Bis {a} Uhr.|Bis {a} Uhr, dann ist Ruhe bis {b} Uhr.|Bis {a} Uhr, dann beginnt die Nachtruhe.]" if question.startswith("Bis") else
+                       "[Ab {a} Uhr.|Um {a} Uhr beginnt die Nachtruhe.|Ab {a} Uhr, und sie gilt bis {b} Uhr.]", a=night, b=morning)
+        return Turn(question, answer, (fact,), f"{night} Uhr")
     hour = v.number(7, 23)
     tool = v.pick(("bohren", "staubsaugen", "Klavier spielen", "den Rasen mähen", "hämmern", "Musik hören"))
     question = f"Darf ich um {hour} Uhr {tool}?"
@@ -189,7 +190,7 @@ def ask_quiet(v: Voice, w: World) -> Turn:
     elif hour >= night or hour < morning:
         answer = v.say("[Nein, ab {a} Uhr ist Nachtruhe.|Das geht nicht, die Nachtruhe gilt ab {a} Uhr.]", a=night)
     else:
-        answer = v.say("[Ja, um {h} Uhr ist keine Ruhezeit.|Ja, das geht.|Ja, Ruhe gilt erst wieder ab {n} Uhr.]", h=hour, n=noon if hour < noon else night)
+        answer = v.say("[Ja, um {h} Uhr ist keine Ruhezeit.|Ja, das geht.|Ja, die nächste Ruhezeit beginnt um {n} Uhr.]", h=hour, n=noon if hour < noon else night)
     return Turn(question, answer, (fact,))
 
 
@@ -222,13 +223,13 @@ def ask_key(v: Voice, w: World) -> Turn:
 def ask_room(v: Voice, w: World) -> Turn:
     who = v.pick(w.colleagues)
     question = v.say("[In welchem Zimmer sitzt {n}?|Wo finde ich {o}?|In welches Zimmer muss ich zu {o}?|Wo ist das Büro von {o}?]", n=who.name, o=who.oblique)
-    return Turn(question, v.say("[In Zimmer {r}.|Zimmer {r}.|{n} sitzt in Zimmer {r}.|Gehen Sie bitte in Zimmer {r}.]", r=w.room(who), n=who.name), (fact_room(v, w, who),), str(w.room(who)))
+    return Turn(question, v.say("[In Zimmer {r}.|Zimmer {r}.|{n} sitzt in Zimmer {r}.|Geh bitte in Zimmer {r}.]", r=w.room(who), n=who.name), (fact_room(v, w, who),), str(w.room(who)))
 
 
 def ask_duty(v: Voice, w: World) -> Turn:
     duty = v.pick(DUTY)
     who = w.duty_of(duty)
-    question = v.say("[Wer ist für {x} zuständig?|An wen wende ich mich wegen {z}?|Wer kümmert sich um {x}?|Ich habe eine Frage, es geht um {x}. Mit wem spreche ich?]".replace("|An wen wende ich mich wegen {z}?", ""), x=duty.form("def", "akk"))
+    question = v.say("[Wer ist für {x} zuständig?|Wer kümmert sich um {x}?|Ich habe eine Frage, es geht um {x}. Mit wem spreche ich?]", x=duty.form("def", "akk"))
     answer = v.say("[Mit {o}.|Mit {o} in Zimmer {r}.]" if "Mit wem" in question else "[{n}.|{n} in Zimmer {r}.|Das macht {n}.|Dafür ist {n} zuständig.]", n=who.name, o=who.oblique, r=w.room(who))
     return Turn(question, answer, (fact_duty(v, w, duty), fact_room(v, w, who)), who.surname)
 
@@ -242,8 +243,8 @@ def ask_meeting(v: Voice, w: World) -> Turn:
         question = v.say("[Wann ist {m}?|Wann findet {m} statt?|Um wie viel Uhr ist {u} am {d}?|Wann habe ich {ma} mit {o}?]", **values)
         return Turn(question, v.say("[Am {d} um {t}.|{m} ist am {d} um {t}.|Am {d}, {t}.]", **values), (fact_meeting(v, w, meeting),), clock(start))
     if kind == 1:
-        question = v.say("[Wann ist {m} am {d} zu Ende?|Bis wann dauert {m}?|Wann bin ich nach {md} wieder frei?]".replace("|Wann bin ich nach {md} wieder frei?", f"|Wann bin ich nach {meeting.form('def', 'dat')} wieder frei?"), **values)
-        return Turn(question, v.say("[{m} beginnt um {t} und dauert {l} Minuten, also bis {e}.|Um {e}, denn sie beginnt um {t} und dauert {l} Minuten.|Um {e}.]".replace("denn sie", f"denn {meeting.pronoun}"), **values), (fact_meeting(v, w, meeting),), clock(start + length))
+        question = v.say("[Wann ist {m} am {d} zu Ende?|Bis wann dauert {m}?|Wann bin ich nach {md} wieder frei?]", md=meeting.form("def", "dat"), **values)
+        return Turn(question, v.say("[{m} beginnt um {t} und dauert {l} Minuten, also bis {e}.|Um {e}, denn {p} beginnt um {t} und dauert {l} Minuten.|Um {e}.]", p=meeting.pronoun, **values), (fact_meeting(v, w, meeting),), clock(start + length))
     question = v.say("[Mit wem ist {m} am {d}?|Mit wem habe ich am {d} um {t} einen Termin?|Wer kommt am {d} um {t}?]", **values)
     answer = v.say("[{n}.|{n} kommt.|Es kommt {n}.]" if question.startswith("Wer") else "[Mit {o}.|Mit {o}, um {t}.|{m} ist mit {o}.]", n=who.name, **values)
     return Turn(question, answer, (fact_meeting(v, w, meeting),), who.surname)
@@ -253,7 +254,7 @@ def ask_deputy(v: Voice, w: World) -> Turn:
     who = v.pick(w.colleagues)
     other = w.deputy(who)
     question = v.say("[Wer vertritt {o}?|{n} ist im Urlaub. An wen wende ich mich?|{n} ist heute krank. Wer übernimmt?|Wer ist die Vertretung von {o}?]", n=who.name, o=who.oblique)
-    answer = v.say("[An {o}.|Bitte wenden Sie sich an {o}.]" if "An wen" in question else "[{n}.|{n} übernimmt das.|Das ist {n} in Zimmer {r}.]", n=other.name, o=other.oblique, r=w.room(other))
+    answer = v.say("[An {o}.|Wende dich an {o}.]" if "An wen" in question else "[{n}.|{n} übernimmt das.|Das ist {n} in Zimmer {r}.]", n=other.name, o=other.oblique, r=w.room(other))
     return Turn(question, answer, (f"{who.name} wird von {other.oblique} vertreten.", fact_room(v, w, other)), other.surname)
 
 
@@ -261,7 +262,7 @@ def ask_dinner(v: Voice, w: World) -> Turn:
     day = v.pick(DAYS)
     dish = w.dinner(day)
     if v.chance(0.3):
-        question = v.say("[Wann gibt es {x}?|An welchem Tag essen wir {x}?|Wann steht {x} auf dem Speiseplan?]", x=dish.name).replace(f"steht {dish.name}", f"{'stehen' if dish.noun.plural else 'steht'} {dish.name}")
+        question = v.say("[Wann gibt es {x}?|An welchem Tag essen wir {x}?|Wann steh{t} {x} auf dem Speiseplan?]", x=dish.name, t="en" if dish.noun.plural else "t")
         return Turn(question, v.say("[Am {d}.|Am {d} gibt es {x}.|{x} gibt es am {d}.]", d=day, x=dish.name), (fact_dinner(v, w, day),), day)
     question = v.say("[Was gibt es am {d} zu essen?|Was essen wir am {d}?|Was kochen wir am {d}?|Was steht am {d} auf dem Speiseplan?]", d=day)
     return Turn(question, v.say("[{x}.|Am {d} gibt es {x}.|Es gibt {x}.|{x}, das dauert {n} Minuten.]", d=day, x=dish.name, n=w.minutes(dish)), (fact_dinner(v, w, day), fact_minutes(w, dish)), dish.name)
@@ -272,19 +273,20 @@ def ask_minutes(v: Voice, w: World) -> Turn:
     minutes = w.minutes(dish)
     if v.chance(0.4):
         dinner = 60 * v.number(12, 19) + v.pick((0, 30))
-        question = v.say("[Wir essen um {t}. Wann muss ich mit {k} anfangen?|Um {t} soll {x} fertig sein. Wann fange ich an?]".replace("mit {k} anfangen", "anfangen, wenn es {k} gibt").replace("soll {x}", "sollen {x}" if dish.noun.plural else "soll {x}"),
+        question = v.say("[Wir essen um {t}. Wann muss ich anfangen, wenn es {k} gibt?|Um {t} soll{en} {x} fertig sein. Wann fange ich an?]", en="en" if dish.noun.plural else "",
                          t=clock(dinner), x=dish.noun.form("def", "nom"), k=dish.name)
         answer = v.say("[Um {s}, denn es dauert {n} Minuten.|Es dauert {n} Minuten, also um {s}.|Spätestens um {s}.]", s=clock(dinner - minutes), n=minutes)
     else:
-        question = v.say("[Wie lange dauert {x}?|Wie viele Minuten brauche ich für {a}?|Wie lange brauche ich für {a}?]".replace("dauert {x}", "dauern {x}" if dish.noun.plural else "dauert {x}"), x=dish.noun.form("def", "nom"), a=dish.noun.form("def", "akk"))
-        answer = v.say("[{n} Minuten.|Das dauert {n} Minuten.|Rechne mit {n} Minuten.|Etwa {n} Minuten.]", n=minutes)
+        question = v.say("[Wie lange dauert es, {k} zu kochen?|Wie viele Minuten brauche ich für {a}?|Wie lange brauche ich für {a}?|Wann {be} {x} fertig, wenn ich jetzt anfange?]",
+                         k=dish.name, x=dish.noun.form("def", "nom"), a=dish.noun.form("def", "akk"), be=dish.noun.be)
+        answer = v.say("[In {n} Minuten.|Rechne mit {n} Minuten.]" if question.startswith("Wann") else "[{n} Minuten.|Das dauert {n} Minuten.|Rechne mit {n} Minuten.|Etwa {n} Minuten.]", n=minutes)
     return Turn(question, answer, (fact_minutes(w, dish),), f"{minutes} Minuten")
 
 
 def ask_recipe(v: Voice, w: World) -> Turn:
     dish, people = v.pick(w.dishes), v.pick((4, 4, 2, 6, 8))
     word = {2: "zwei", 4: "vier", 6: "sechs", 8: "acht"}[people]
-    question = v.say("[Was brauche ich für {a} für {w} Personen?|Wir sind zu {zu}. Was muss in {a}?|Welche Zutaten brauche ich, wenn ich {x} für {w} Personen koche?]".replace("|Wir sind zu {zu}. Was muss in {a}?", "|Wir sind {w} Personen und kochen {x}. Was brauchen wir?"),
+    question = v.say("[Was brauche ich für {a} für {w} Personen?|Wir sind {w} Personen und kochen {x}. Was brauchen wir?|Welche Zutaten brauche ich, wenn ich {x} für {w} Personen koche?]",
                      a=dish.noun.form("def", "akk"), x=dish.name, w=word)
     answer = v.say("[Für {w} Personen: {all}.|Man braucht {all}.|Du brauchst {all}.]", w=word, all=joined([part.times(people) for part in dish.parts]))
     return Turn(question, answer, (fact_recipe(w, dish),))
@@ -299,7 +301,7 @@ def ask_intolerance(v: Voice, w: World) -> Turn:
         be = "sind" if len(culprits) > 1 or culprits[0] in ("Eier", "Nüsse", "Nudeln") else "ist"
         answer = v.say("[Nein, {n} verträgt {i}, und hier {be} {c} drin.|Nein. Es {be} {c} drin, und {n} verträgt {i}.|Lieber nicht, denn {n} verträgt {i}.]", be=be, **values)
     elif person.intolerance:
-        answer = v.say("[Ja. {n} verträgt zwar {i}, aber das ist hier nicht drin.|Ja, da ist nichts drin, was {n} nicht verträgt.|Ja, das geht.]", **values)
+        answer = v.say("[Ja. {n} verträgt zwar {i}, aber davon ist hier nichts drin.|Ja, da ist nichts drin, was {n} nicht verträgt.|Ja, das geht.]", **values)
     else:
         answer = v.say("[Ja, {n} verträgt alles.|Ja, natürlich.|Ja, bei {n} muss man auf nichts achten.]", **values)
     return Turn(question, answer, (fact_relative(v, person), fact_recipe(w, dish)))
@@ -330,7 +332,7 @@ def ask_gender(v: Voice, w: World) -> Turn:
     if kind == 1:
         question = v.say("[Ergänze: Ich sehe ___ {w}.|Wie heißt {d} im Akkusativ?]", w=noun.word, d=noun.form("def", "nom"))
         return Turn(question, f"Ich sehe {noun.form('def', 'akk')}." if question.startswith("Erg") else f"Im Akkusativ heißt es {noun.form('def', 'akk')}.")
-    question = v.say("[Ergänze: mit ___ {w}.|Wie heißt {d} im Dativ?|Wie sagt man: mit {d}?]".replace("|Wie sagt man: mit {d}?", ""), w=noun.word, d=noun.form("def", "nom"))
+    question = v.say("[Ergänze: mit ___ {w}.|Wie heißt {d} im Dativ?]", w=noun.word, d=noun.form("def", "nom"))
     return Turn(question, f"Mit {noun.form('def', 'dat')}." if question.startswith("Erg") else f"Im Dativ heißt es {noun.form('def', 'dat')}, zum Beispiel: mit {noun.form('def', 'dat')}.")
 
 

@@ -4,22 +4,34 @@ from fractions import Fraction
 from functools import cached_property
 from typing import NamedTuple
 
-from baicai.data.generators.phrasing import Facts
+from baicai.data.generators.phrasing import Facts, options
 
 DAYS = ("Montag", "Dienstag", "Mittwoch", "Donnerstag", "Freitag", "Samstag", "Sonntag")
 WORKDAYS = DAYS[:5]
-MONTHS = "Januar Februar März April Mai Juni Juli August September Oktober November Dezember".split()
-SURNAMES = """Krüger Sommer Yilmaz Berger Hoffmann Nowak Vogel Schreiber Brandt Lorenz Kaya Winter Petersen Albers Engel
-Rossi Haas Fuchs Dietrich Simon Pohl Jansen Busch Marten Seidel Arslan Keller Otto Thoma Wirth""".split()
-WOMEN = "Anke Birgit Claudia Doris Elif Franziska Gisela Heike Ingrid Jutta Karin Lara Maren Nina Petra Rosa Silke Tanja Ulrike Vera".split()
-MEN = "Andreas Bernd Carsten Dieter Emre Frank Georg Holger Jan Karl Lukas Martin Norbert Oliver Paul Ralf Stefan Thomas Uwe Walter".split()
-GIRLS = "Mia Emma Lina Klara Ida Frieda Marie Leni Ayla Johanna".split()
-BOYS = "Ben Jonas Felix Emil Anton Moritz Deniz Theo Jakob Max".split()
-STREETS = """in der Lindenstraße|im Birkenweg|am Mühlenplatz|in der Gartenstraße|in der Bahnhofstraße|im Rosenweg|am Alten Markt
-in der Schulgasse|am Stadtgraben|in der Bergstraße|im Tannenweg|in der Kirchgasse""".replace("\n", "|").split("|")
-SHOPS = """Feldmann|Grünkorb|Hofladen Weber|Markthalle Nord|Frischeck|Kaufhaus Adler|Dorfladen|Naturkost Linde|Sparmarkt|Bauer Heinrich
-Eckladen|Südmarkt""".replace("\n", "|").split("|")
-PLACES = """im obersten Fach des Kühlschranks|in der Tür des Kühlschranks|im Gemüsefach
+MONTHS = options("Januar|Februar|März|April|Mai|Juni|Juli|August|September|Oktober|November|Dezember")
+SURNAMES = options("""
+Krüger|Sommer|Yilmaz|Berger|Hoffmann|Nowak|Vogel|Schreiber|Brandt|Lorenz|Kaya|Winter|Petersen|Albers|Engel
+Rossi|Haas|Fuchs|Dietrich|Simon|Pohl|Jansen|Busch|Marten|Seidel|Arslan|Keller|Otto|Thoma|Wirth
+""")
+WOMEN = options("""
+Anke|Birgit|Claudia|Doris|Elif|Franziska|Gisela|Heike|Ingrid|Jutta|Karin|Lara|Maren|Nina|Petra|Rosa|Silke
+Tanja|Ulrike|Vera
+""")
+MEN = options("""
+Andreas|Bernd|Carsten|Dieter|Emre|Frank|Georg|Holger|Jan|Karl|Lukas|Martin|Norbert|Oliver|Paul|Ralf|Stefan
+Thomas|Uwe|Walter
+""")
+GIRLS = options("Mia|Emma|Lina|Klara|Ida|Frieda|Marie|Leni|Ayla|Johanna")
+BOYS = options("Ben|Jonas|Felix|Emil|Anton|Moritz|Deniz|Theo|Jakob|Max")
+STREETS = options("""
+in der Lindenstraße|im Birkenweg|am Mühlenplatz|in der Gartenstraße|in der Bahnhofstraße|im Rosenweg
+am Alten Markt|in der Schulgasse|am Stadtgraben|in der Bergstraße|im Tannenweg|in der Kirchgasse
+""")
+SHOPS = options("""
+Feldmann|Grünkorb|Bäuerle|Nordkauf|Frischeck|Adler|Lindner|Naturkost Linde|Sparfix|Bauer Heinrich|Kornmann
+Südkauf
+""")
+PLACES = """im obersten Fach des Kühlschranks|in der Tür des Kühlschranks|im mittleren Fach des Kühlschranks
 im Keller in der Holzkiste|auf dem Balkon in der grünen Kiste|im Korb unter der Treppe
 im Schrank über der Spüle|in der Schublade neben dem Herd|in der Speisekammer auf dem untersten Brett|im Hängeschrank links|in der blauen Dose auf dem Regal|auf dem Brett über dem Tisch"""
 # Name | Artikel (pl für Mehrzahl) | Packung | Geschlecht der Packung | Mehrzahl der Packung | Cent | Ort
@@ -81,7 +93,7 @@ Eier in Senfsoße|pl|30|Eier 8 Stück, Senf 60 g, Milch 400 ml, Kartoffeln 800 g
 # was jemand nicht verträgt, im Akkusativ mit "kein" | Zutaten, in denen es steckt
 INTOLERANCES = {
     "keine Milch": ("Milch", "Sahne", "Butter", "Quark", "Käse"), "keine Nüsse": ("Nüsse",), "keine Eier": ("Eier",),
-    "keinen Fisch": ("Lachs",), "keinen Senf": ("Senf",), "kein Mehl": ("Mehl", "Nudeln", "Brot"),
+    "keinen Fisch": ("Lachs",), "keinen Senf": ("Senf",), "keinen Weizen": ("Mehl", "Nudeln", "Brot"),
 }
 # Gegenstand | Artikel
 TOOLS = """Bohrmaschine|die
@@ -260,7 +272,7 @@ ITEM = {item.name: item for item in map(_item, ITEMS.splitlines())}
 ALL_ITEMS = tuple(ITEM.values())
 DISH = tuple(map(_dish, DISHES.splitlines()))
 TOOL, DUTY, MEETING = _nouns(TOOLS), _nouns(DUTIES), _nouns(MEETINGS)
-_PLACES = [line.split("|") for line in PLACES.splitlines()]
+_PLACES = [options(line) for line in PLACES.splitlines()]
 
 
 def euro(cents: int) -> str:
@@ -276,12 +288,24 @@ class World:
 
     def __init__(self, seed: str) -> None:
         self.facts = Facts(seed)
-        names = self.facts.sample(SURNAMES, 11, "surnames")
-        self.surname = names[0]
-        self.neighbours = [self._person(name) for name in names[1:6]]
-        self.colleagues = [self._person(name) for name in names[6:10]]
-        self.caretaker = Person("Herr", names[10], self.facts.pick(MEN, "caretaker"))
-        self.address = f"{self.facts.pick(STREETS, 'street')} {1 + self.facts.number('house') % 60}"
+        self._surnames = self.facts.sample(SURNAMES, 11, "surnames")
+        self.surname = self._surnames[0]
+
+    @cached_property
+    def neighbours(self) -> list[Person]:
+        return [self._person(name) for name in self._surnames[1:6]]
+
+    @cached_property
+    def colleagues(self) -> list[Person]:
+        return [self._person(name) for name in self._surnames[6:10]]
+
+    @property
+    def caretaker(self) -> Person:
+        return Person("Herr", self._surnames[10], self.facts.pick(MEN, "caretaker"))
+
+    @property
+    def address(self) -> str:
+        return f"{self.facts.pick(STREETS, 'street')} {1 + self.facts.number('house') % 60}"
 
     def _person(self, surname: str) -> Person:
         if self.facts.number("title", surname) % 2:
@@ -293,9 +317,13 @@ class World:
         return self.facts.sample(SHOPS, 3, "shops")
 
     @cached_property
+    def names(self) -> list[str]:
+        """The family: mother, father, daughter, son."""
+        return [self.facts.pick(names, who) for who, names in (("mother", WOMEN), ("father", MEN), ("girl", GIRLS), ("boy", BOYS))]
+
+    @cached_property
     def family(self) -> list[Relative]:
-        names = [self.facts.pick(WOMEN, "mother"), self.facts.pick(MEN, "father"), self.facts.pick(GIRLS, "girl"), self.facts.pick(BOYS, "boy")]
-        return [self._relative(name) for name in names]
+        return [self._relative(name) for name in self.names]
 
     def _relative(self, name: str) -> Relative:
         draw = self.facts
@@ -374,8 +402,14 @@ class World:
     def appointment(self, meeting: Noun) -> tuple[str, int, int, Person]:
         """Return the day, the start and the length in minutes, and with whom."""
         draw = self.facts
-        start = 60 * (8 + draw.number("hour", meeting.word) % 8) + draw.pick((0, 15, 30, 45), "start", meeting.word)
-        return draw.pick(WORKDAYS, "on", meeting.word), start, draw.pick((30, 45, 60, 90), "long", meeting.word), draw.pick(self.colleagues, "with", meeting.word)
+        day, hour = divmod(self._slots[MEETING.index(meeting)], 8)
+        start = 60 * (8 + hour) + draw.pick((0, 15, 30, 45), "start", meeting.word)
+        return WORKDAYS[day], start, draw.pick((30, 45, 60, 90), "long", meeting.word), draw.pick(self.colleagues, "with", meeting.word)
+
+    @cached_property
+    def _slots(self) -> list[int]:
+        """An hour of the working week for each meeting, all different."""
+        return self.facts.sample(range(40), len(MEETING), "slots")
 
     @property
     def phone(self) -> str:

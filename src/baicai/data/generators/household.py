@@ -38,7 +38,7 @@ def probes(world: int, count: int, seed: int | str = 0) -> list[tuple[str, str]]
 
 def _chat(v: Voice, w: World, told: float) -> Chat:
     turns = [v.pick(QUESTIONS)(v, w) for _ in range(v.pick((1, 1, 2, 2, 3, 4)))]
-    asker = v.pick(w.members).name
+    asker = v.pick(w.names)
     chat: Chat = []
     opening = v.say("[||||Hi. |Hello! |Good morning. |{n} here. |This is {n}. |One question: |Quick question. ]", n=asker)
     if v.chance(told):
@@ -65,10 +65,9 @@ def _facts(v: Voice, w: World, turns: list[Turn]) -> str:
     """What the answers rest on, among facts that nobody asks for, in any order."""
     facts = {fact for turn in turns for fact in turn.facts}
     for _ in range(v.number(0, 4)):
-        facts.add(v.pick((
-            lambda: fact_price(v, w, v.pick(ITEMS), v.pick(w.shops)),
-            lambda: fact_place(v, w, v.pick(ITEMS)),
-            lambda: fact_dinner(v, w, v.pick(DAYS))))())
+        kind = v.number(0, 2)
+        facts.add(fact_price(v, w, v.pick(ITEMS), v.pick(w.shops)) if kind == 0 else fact_place(v, w, v.pick(ITEMS)) if kind == 1 else
+                  fact_dinner(v, w, v.pick(DAYS)))
     ordered = sorted(facts)
     v.rng.shuffle(ordered)
     return v.pick((" ", "\n")).join(ordered)

@@ -43,7 +43,7 @@ def shopping_list(v: Voice, w: World) -> str:
     for item in v.sample(ITEMS, v.number(3, 8)):
         count = v.pick((1, 1, 2, 2, 3))
         total += count * w.price(item, shop)
-        who = v.pick(w.members).name
+        who = v.pick(w.names)
         note = v.words("[|||| ({brand}, not another one)| for {who}| if they have {it}| (about {cost})]", brand=w.brand(item), who=who,
                        it="them" if item.plural else "it", cost=w.money(count * w.price(item, shop)))
         rows.append(f"- {item.packs(count)}{note}")
@@ -79,7 +79,7 @@ def week_menu(v: Voice, w: World) -> str:
     rows = [v.say("[Menu of the week|What we eat this week|Dinners at the {s} table|This week's dinners]", s=w.surname)]
     style = v.number(0, 2)
     for day in DAYS:
-        dish, cook = w.dinner(day), w.cook(day).name
+        dish, cook = w.dinner(day), w.cook(day)
         rows.append(f"{day}: {dish.name} ({cook}, {w.minutes(dish)} minutes)" if style == 0 else f"{day}: {dish.name}" if style == 1
                     else v.say("On {day} [{cook} makes {dish}|there {be} {dish}, cooked by {cook}].", day=day, cook=cook, dish=dish.name, be=dish.be))
     return "\n".join(rows)
@@ -104,7 +104,7 @@ def shop_page(v: Voice, w: World) -> str:
 
 
 def family_page(v: Voice, w: World) -> str:
-    rows = [v.say("[We are the {s} family|This is the {s} household|At home with the {s} family]: {all}.", s=w.surname, all=w.names())]
+    rows = [v.say("[We are the {s} family|This is the {s} household|At home with the {s} family]: {all}.", s=w.surname, all=listing(w.names))]
     for m in w.members:
         rows.append(v.say(
             "[{name} celebrates on {day}|{name}'s birthday is on {day}|The birthday of {name} is on {day}]"
@@ -130,7 +130,7 @@ def pantry(v: Voice, w: World) -> str:
 
 
 def note(v: Voice, w: World) -> str:
-    writer, reader = v.sample(w.members, 2)
+    writer, reader = v.sample(w.names, 2)
     day = v.pick(DAYS)
     dish, item, shop = w.dinner(day), v.pick(ITEMS), v.pick(w.shops)
     middle = [
@@ -140,10 +140,10 @@ def note(v: Voice, w: World) -> str:
         v.say("The {dish} need{s} {n} minutes, and do not forget {secret}.", dish=dish.name, s=dish.s, n=w.minutes(dish), secret=w.secret(dish)),
         v.say("I took {cost} from the food money for {shop}.", cost=w.money(v.number(3, 60) * 50), shop=shop),
         fact_hours(v, w, shop, day), fact_stock(w, item), fact_dinner(v, w, day),
-        v.say("[Grandmother comes to dinner|We have a guest], so lay the table for {n}.", n=len(w.members) + 1),
+        v.say("[Grandmother comes to dinner|We have a guest], so lay the table for {n}.", n=len(w.names) + 1),
     ]
-    head = v.say("[Dear {r},|Hi {r},|{r},|{r}!]", r=reader.name)
-    foot = v.say("[Love, {n}|See you tonight, {n}|Thanks! {n}|Back at {h}. {n}|{n}]", n=writer.name, h=v.number(4, 8))
+    head = v.say("[Dear {r},|Hi {r},|{r},|{r}!]", r=reader)
+    foot = v.say("[Love, {n}|See you tonight, {n}|Thanks! {n}|Back at {h}. {n}|{n}]", n=writer, h=v.number(4, 8))
     return head + "\n" + " ".join(v.sample(middle, v.number(2, 4))) + "\n" + foot
 
 
@@ -163,7 +163,7 @@ def diary(v: Voice, w: World) -> str:
     else:
         rows.append(v.say("[{f} wanted to go|I walked all the way] to {shop} in {street}, but on {day}s it is closed.", f=friend.name, shop=shop, street=w.street(shop), day=day))
     rows.append(v.say("[In the evening|At night|Later] {cook} made {dish}[ with {secret}|][, which took {n} minutes|, {n} minutes of work|]"
-                      "[.|. Everyone was quiet for a while.|. There was nothing left in the pot.]", cook=w.cook(day).name, dish=dish.name, secret=w.secret(dish), n=w.minutes(dish)))
+                      "[.|. Everyone was quiet for a while.|. There was nothing left in the pot.]", cook=w.cook(day), dish=dish.name, secret=w.secret(dish), n=w.minutes(dish)))
     hit = w.eaters_with(dish.allergens)
     if hit:
         rows.append(v.say("{who} got something else, because of the {what}.", who=listing([m.name for m in hit]), what=listing(sorted({c for m in hit for c in dish.culprits(m.allergy)}))))
@@ -175,10 +175,9 @@ def diary(v: Voice, w: World) -> str:
 
 def messages(v: Voice, w: World) -> str:
     """Two of the family writing to each other, one of them at the shop."""
-    at_home, out = v.sample(w.members, 2)
+    h, o = v.sample(w.names, 2)
     shop, items = v.pick(w.shops), v.sample(ITEMS, v.number(2, 3))
     total = sum(w.price(item, shop) for item in items)
-    h, o = at_home.name, out.name
     rows = [f"{o}: " + v.say("[I am at {shop}.|Just arrived at {shop}.|Standing in {shop} now.] [What do we need?|Anything we need?|What shall I bring?]", shop=shop),
             f"{h}: " + v.say("{all}[, please|].", all=listing([item.packs() for item in items]))]
     item = items[0]

@@ -40,7 +40,7 @@ def fact_allergy(v: Voice, w: World, name: str) -> str:
     allergy = next(member.allergy for member in w.members if member.name == name)
     if not allergy:
         return v.say("[{name} has no allergies.|{name} can eat everything.|{name} is not allergic to anything.]", name=name)
-    return v.say("[{name} is allergic to {allergy}.|{name} must not eat {allergy}.|{name} has an allergy to {allergy}.]",
+    return v.say("[{name} is allergic to {allergy}.|{name} must not have {allergy}.|{name} has an allergy to {allergy}.]",
                  name=name, allergy=allergy)
 
 
@@ -187,8 +187,8 @@ def ask_dinner(v: Voice, w: World) -> Turn:
                      "|What does the menu say for {day}?]", day=day)
     answer = v.say("[{dish}.|On {day} we have {dish}.|It is {dish}[ on {day}|].|{day} is for {dish}.]"
                    "[| {cook} cooks.| {cook} is cooking.| It takes {n} minutes.]",
-                   dish=dish.name, day=day, cook=w.cook(day).name, n=w.minutes(dish))
-    facts = (fact_dinner(v, w, day), f"{w.cook(day).name} cooks on {day}s.", fact_minutes(v, w, dish))
+                   dish=dish.name, day=day, cook=w.cook(day), n=w.minutes(dish))
+    facts = (fact_dinner(v, w, day), f"{w.cook(day)} cooks on {day}s.", fact_minutes(v, w, dish))
     return Turn(question, answer, facts, dish.name)
 
 
@@ -202,7 +202,7 @@ def ask_which_day(v: Voice, w: World) -> Turn:
 
 def ask_cook(v: Voice, w: World) -> Turn:
     day = v.pick(DAYS)
-    name = w.cook(day).name
+    name = w.cook(day)
     question = v.say("[Who cooks on {day}?|Whose turn is it [to cook|in the kitchen] on {day}?|Who is cooking on {day}?]", day=day)
     answer = v.say("[{name}.|{name} cooks on {day}[s|].|It is {name}'s turn.|{name} does, and it will be {dish}.]", name=name, day=day, dish=w.dinner(day).name)
     return Turn(question, answer, (f"{name} cooks on {day}s.", fact_dinner(v, w, day)), name)
@@ -260,8 +260,8 @@ def ask_allergy(v: Voice, w: World) -> Turn:
     member = v.pick(w.members)
     if v.chance(0.3):
         question = v.say("[Is {name} allergic to anything?|What is {name} allergic to?|Does {name} have an allergy?]", name=member.name)
-        answer = v.say("[Yes, {a}.|{name} is allergic to {a}.|{name} must not eat {a}.]" if member.allergy else
-                       "[{name} has no allergies.|Nothing, {name} can eat everything.|No allergies that we know of.]",
+        answer = v.say("[Yes, {a}.|{name} is allergic to {a}.|{name} must not have {a}.]" if member.allergy else
+                       "[{name} has no allergies.|{name} can eat everything.|No allergies that we know of.]",
                        name=member.name, a=member.allergy)
         if question.startswith("What"):
             answer = answer.replace("Yes, ", "")
@@ -273,7 +273,7 @@ def ask_allergy(v: Voice, w: World) -> Turn:
     values = {"name": member.name, "dish": dish.name, "a": member.allergy, "what": listing(culprits), "s": ""}
     if culprits:
         swap = "".join(f" Use {SUBSTITUTES[c]} instead of the {c}." for c in culprits)
-        answer = v.say("[No: {name} is allergic to {a}, and there {be} {what} in it.|No. {what} {be} in it, and {name} must not eat {a}."
+        answer = v.say("[No: {name} is allergic to {a}, and there {be} {what} in it.|No. {what} {be} in it, and {name} must not have {a}."
                        "|Careful! It contains {what}, and {name} is allergic to {a}.]{swap}", swap=v.pick(("", swap)),
                        be="are" if len(culprits) > 1 or ITEM[culprits[0]].plural else "is", **values)
     elif member.allergy:
@@ -293,7 +293,7 @@ def ask_who_cannot(v: Voice, w: World) -> Turn:
         answer = v.say("[Not {who}.|It is not for {who}.|Everyone except {who}.]" if not question.startswith("Who")
                        else "[{who}.|It is not for {who}.|That is {who}.]", who=reasons)
     else:
-        answer = v.say("[Nobody has to go without: everyone can eat it.|It is fine for everyone.|All {n} of us can eat it.]", n=len(w.members))
+        answer = v.say("[Nobody has to go without: everyone can eat it.|It is fine for everyone.|All {n} of us can eat it.]", n=len(w.names))
     return Turn(question, answer, (*(fact_allergy(v, w, m.name) for m in w.members), fact_recipe(w, dish)))
 
 
@@ -353,7 +353,7 @@ def ask_unit_price(v: Voice, w: World) -> Turn:
     unit = [2 * per_small, 2 * per_large]
     best = 0 if unit[0] < unit[1] else 1
     packs = [f"{small} g of {one} for {w.money(costs[0])}", f"{large} g of {two} for {w.money(costs[1])}"]
-    question = v.say("[Which {name} is the better buy: {a} or {b}?|{a}, or {b}: which {name} is cheaper?|{name}: {a} or {b}?]", name=item.name, a=packs[0], b=packs[1])
+    question = v.say("[Which {name} {be} the better buy: {a} or {b}?|{a}, or {b}: which {name} {be} cheaper?|{name}: {a} or {b}?]", name=item.name, be=item.be, a=packs[0], b=packs[1])
     answer = v.say("{one} [costs|is] {x} per 100 g, {two} {y}[. {best} is cheaper.|, so take {best}.|. Take {best}.]",
                    one=one, two=two, x=w.money(unit[0]), y=w.money(unit[1]), best=(one, two)[best])
     return Turn(question, answer)
@@ -471,8 +471,8 @@ def ask_leftovers(v: Voice, w: World) -> Turn:
 
 def ask_members(v: Voice, w: World) -> Turn:
     question = v.say("[Who lives [here|with us]?|How many are we at the table?|Who is in the {s} family?|How many plates do I need tonight?]", s=w.surname)
-    answer = v.say("[{n} people: {all}.|We are {n}: {all}.|{all}, so {n} [plates|people].]", n=len(w.members), all=w.names())
-    return Turn(question, answer, (f"The {w.surname} family: {w.names()}.",), w.names())
+    answer = v.say("[{n} people: {all}.|We are {n}: {all}.|{all}, so {n} in all.]" if "plates" not in question else "[{n}: {all}.|{n} plates, for {all}.]", n=len(w.names), all=listing(w.names))
+    return Turn(question, answer, (f"The {w.surname} family: {listing(w.names)}.",), listing(w.names))
 
 
 #: Questions about what only this household knows; their answers can be checked.

@@ -4,137 +4,57 @@ from fractions import Fraction
 from functools import cached_property
 from typing import NamedTuple
 
-from baicai.data.generators.phrasing import Facts, listing
+from baicai.data.generators.phrasing import Facts, options
 
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-MONTHS = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-]
-SURNAMES = [
-    "Baker",
-    "Osei",
-    "Lindqvist",
-    "Moreau",
-    "Tanaka",
-    "Fischer",
-    "Novak",
-    "Hughes",
-    "Okafor",
-    "Silva",
-    "Duarte",
-    "Petrov",
-    "Kaya",
-    "Rossi",
-    "Brandt",
-    "Walsh",
-    "Ionescu",
-    "Haddad",
-    "Nguyen",
-    "Mercer",
-    "Whitfield",
-    "Larsen",
-    "Castellano",
-    "Abara",
-    "Sorensen",
-    "Kowalski",
-    "Dempsey",
-    "Farrow",
-    "Ellison",
-    "Marsh",
-]
-ADULTS = [
-    "Clara",
-    "Henrik",
-    "Amara",
-    "Joao",
-    "Mina",
-    "Peter",
-    "Leila",
-    "Marek",
-    "Sofia",
-    "Daniel",
-    "Ines",
-    "Tobias",
-    "Ruth",
-    "Kenji",
-    "Paula",
-    "Owen",
-    "Nadia",
-    "Felix",
-    "Greta",
-    "Samuel",
-    "Hanna",
-    "Victor",
-    "Irene",
-    "Malik",
-    "Edith",
-    "Bruno",
-    "Astrid",
-    "Joseph",
-    "Yara",
-    "Colin",
-]
-CHILDREN = [
-    "Tom",
-    "Lily",
-    "Noah",
-    "Ella",
-    "Max",
-    "Zoe",
-    "Ben",
-    "Ida",
-    "Leo",
-    "Mia",
-    "Finn",
-    "Nora",
-    "Sam",
-    "Ava",
-    "Theo",
-    "Rosa",
-    "Jack",
-    "Lena",
-    "Oscar",
-    "Maya",
-    "Emil",
-    "Alma",
-    "Hugo",
-    "Vera",
-    "Luca",
-    "Anna",
-    "Kofi",
-    "Suki",
-    "Milo",
-    "Freya",
-]
-SHOPS = """Miller's|the Corner Market|Harbour Foods|Green Basket|Rosa's Grocery|Hill Street Stores|the Farm Shop
-Old Mill Provisions|Daily Fresh|Bell & Sons|the Station Shop|Orchard Lane|Sunrise Foods|Park Road Market
-Lantern Grocers|the Yellow Door|Weaver's|Bridge Street Deli|North Gate Foods|Pepper & Vine|Tilly's|the Larder"""
-STREETS = """Mill Lane|Church Street|Station Road|Harbour Street|King's Road|Orchard Lane|Bridge Street|Market Square
-Park Avenue|Well Street|Hill Street|Canal Walk|Garden Row|School Lane|Chapel Hill|Ferry Road"""
-BRANDS = """Alder|Bluebell|Fairfield|Golden Spoon|Hearth|Juniper|Kestrel|Linden|Meadow Gate|Northwind|Oakley|Primrose
-Redcap|Silver Birch|Tern|Upland|Valley Star|Wren & Co|Copper Kettle|Three Bees"""
-ALLERGENS = ("nuts", "milk", "eggs", "wheat", "fish", "shellfish", "celery", "soy", "sesame", "mustard")
+MONTHS = options("January|February|March|April|May|June|July|August|September|October|November|December")
+SURNAMES = options("""
+Baker|Osei|Lindqvist|Moreau|Tanaka|Fischer|Novak|Hughes|Okafor|Silva|Duarte|Petrov|Kaya|Rossi|Brandt|Walsh
+Ionescu|Haddad|Nguyen|Mercer|Whitfield|Larsen|Castellano|Abara|Sorensen|Kowalski|Dempsey|Farrow|Ellison
+Marsh
+""")
+ADULTS = options("""
+Clara|Henrik|Amara|Joao|Mina|Peter|Leila|Marek|Sofia|Daniel|Ines|Tobias|Ruth|Kenji|Paula|Owen|Nadia|Felix
+Greta|Samuel|Hanna|Victor|Irene|Malik|Edith|Bruno|Astrid|Joseph|Yara|Colin
+""")
+CHILDREN = options("""
+Tom|Lily|Noah|Ella|Max|Zoe|Ben|Ida|Leo|Mia|Finn|Nora|Sam|Ava|Theo|Rosa|Jack|Lena|Oscar|Maya|Emil|Alma|Hugo
+Vera|Luca|Anna|Kofi|Suki|Milo|Freya
+""")
+SHOPS = options("""
+Miller's|the Corner Market|Harbour Foods|Green Basket|Rosa's Grocery|Hill Street Stores|the Farm Shop
+Old Mill Provisions|Daily Fresh|Bell & Sons|the Station Shop|Orchard Foods|Sunrise Foods|Park Road Market
+Lantern Grocers|the Yellow Door|Weaver's|Bridge Street Deli|North Gate Foods|Pepper & Vine|Tilly's
+the Larder
+""")
+STREETS = options("""
+Mill Lane|Church Street|Station Road|Harbour Street|King's Road|Orchard Lane|Bridge Street|Market Square
+Park Avenue|Well Street|Hill Street|Canal Walk|Garden Row|School Lane|Chapel Hill|Ferry Road
+""")
+BRANDS = options("""
+Alder|Bluebell|Fairfield|Golden Spoon|Hearth|Juniper|Kestrel|Linden|Meadow Gate|Northwind|Oakley|Primrose
+Redcap|Silver Birch|Tern|Upland|Valley Star|Wren & Co|Copper Kettle|Three Bees
+""")
+ALLERGENS = options("nuts|milk|eggs|wheat|fish|shellfish|celery|soy|sesame|mustard")
 PLACES = {
-    "cool": """in the vegetable drawer|in the wooden crate in the cellar|on the bottom shelf of the fridge
-in the basket under the stairs|in the box on the balcony|in the big pot by the back door""",
-    "fridge": """on the top shelf of the fridge|in the fridge door|on the middle shelf of the fridge
-in the left drawer of the fridge|at the back of the fridge|in the small fridge in the garage""",
-    "dry": """in the cupboard above the kettle|in the tall cupboard by the window|in the drawer under the oven
-on the second shelf of the pantry|in the blue tin by the stove|on the top shelf of the pantry|in the jar next to the toaster
-in the basket on the counter|behind the cookbooks|in the cupboard over the sink|on the floor of the pantry""",
-    "cold": """in the top drawer of the freezer|in the bottom drawer of the freezer|in the chest freezer in the cellar
-in the freezer, under the ice packs|in the freezer door""",
+    "cool": options("""
+in the vegetable drawer|in the wooden crate in the cellar|on the bottom shelf of the fridge
+in the basket under the stairs|in the box on the balcony|in the big pot by the back door
+"""),
+    "fridge": options("""
+on the top shelf of the fridge|in the fridge door|on the middle shelf of the fridge
+in the left drawer of the fridge|at the back of the fridge|in the small fridge in the garage
+"""),
+    "dry": options("""
+in the cupboard above the kettle|in the tall cupboard by the window|in the drawer under the oven
+on the second shelf of the pantry|in the blue tin by the stove|on the top shelf of the pantry
+in the jar next to the toaster|in the basket on the counter|behind the cookbooks
+in the cupboard over the sink|on the floor of the pantry
+"""),
+    "cold": options("""
+in the top drawer of the freezer|in the bottom drawer of the freezer|in the chest freezer in the cellar
+in the freezer, under the ice packs|in the freezer door
+"""),
 }
 # name | how it is sold | usual price in cents | allergens | kind of place
 ITEMS = """cabbage|head|190||cool
@@ -252,8 +172,18 @@ SUBSTITUTES = {
     "tofu": "chickpeas",
     "minced beef": "lentils",
 }
-TREATS = tuple("""carrots mushrooms spinach tomatoes peppers beetroot apples bananas yogurt cheese eggs bread noodles lentils beans honey walnuts
-almonds raisins salmon tuna prawns peas tofu oats celery leeks cauliflower cabbage couscous""".split())
+TREATS = options("""
+carrots|mushrooms|spinach|tomatoes|peppers|beetroot|apples|bananas|yogurt|cheese|eggs|bread|noodles|lentils
+beans|honey|walnuts|almonds|raisins|salmon|tuna|prawns|peas|tofu|oats|celery|leeks|cauliflower|cabbage
+couscous
+""")
+SECRETS = options("""
+a pinch of nutmeg|a spoonful of vinegar|a bay leaf|some caraway|a little chilli|fresh parsley
+a knob of ginger|lemon peel|smoked paprika|a handful of chives|black pepper|a sprig of thyme
+""")
+SWEET_SECRETS = options("""
+a pinch of salt|a stick of cinnamon|lemon peel|a drop of vanilla|two crushed cardamom pods|a little ginger
+""")
 _PLURALS = {"loaf": "loaves", "bunch": "bunches", "box": "boxes", "kilo": "kilos"}
 _SINGULARS = {"peppers": "pepper", "leeks": "leek", "onions": "onion", "eggs": "egg", "lemons": "lemon"}
 
@@ -321,7 +251,8 @@ class Dish(NamedTuple):
 
     @property
     def plural(self) -> bool:
-        return self.name.partition(" in ")[0].endswith("s") and not self.name.startswith("hummus")
+        head = self.name.partition(" with ")[0].partition(" in ")[0]
+        return head.endswith("s") and head != "hummus"
 
     @property
     def allergens(self) -> set[str]:
@@ -335,7 +266,6 @@ class Member(NamedTuple):
     """Someone in the household."""
 
     name: str
-    adult: bool
     allergy: str
     likes: str
     dislikes: str
@@ -369,10 +299,6 @@ DISH = tuple(
     Dish(name, int(minutes), tuple(_amount(part) for part in amounts.split(", ")))
     for name, minutes, amounts in (line.split("|") for line in DISHES.splitlines())
 )
-_SPLIT_SHOPS = SHOPS.replace("\n", "|").split("|")
-_SPLIT_STREETS = STREETS.replace("\n", "|").split("|")
-_SPLIT_BRANDS = BRANDS.replace("\n", "|").split("|")
-_SPLIT_PLACES = {kind: places.replace("\n", "|").split("|") for kind, places in PLACES.items()}
 _ITEM_LIST = tuple(ITEM.values())
 
 
@@ -390,27 +316,27 @@ class World:
 
     @cached_property
     def shops(self) -> list[str]:
-        return self.facts.sample(_SPLIT_SHOPS, 3, "shops")
+        return self.facts.sample(SHOPS, 3, "shops")
 
     def street(self, shop: str) -> str:
-        return self.facts.sample(_SPLIT_STREETS, 3, "streets")[self.shops.index(shop)]
+        return self.facts.sample(STREETS, 3, "streets")[self.shops.index(shop)]
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Everyone in the household, the two adults first."""
+        children = self.facts.sample(CHILDREN, 1 + self.facts.number("children") % 3, "children names")
+        return self.facts.sample(ADULTS, 2, "adults") + children
 
     @cached_property
     def members(self) -> list[Member]:
-        adults = self.facts.sample(ADULTS, 2, "adults")
-        children = self.facts.sample(CHILDREN, 1 + self.facts.number("children") % 3, "children names")
-        return [self._member(name, name in adults) for name in adults + children]
+        return [self._member(name) for name in self.names]
 
-    def _member(self, name: str, adult: bool) -> Member:
+    def _member(self, name: str) -> Member:
         draw = self.facts
         allergy = draw.pick(ALLERGENS, name, "allergy") if draw.number(name, "allergic") % 5 < 2 else ""
         likes, dislikes = draw.sample([food for food in TREATS if allergy not in ITEM[food].allergens], 2, name, "tastes")
         birthday = f"{1 + draw.number(name, 'day') % 28} {draw.pick(MONTHS, name, 'month')}"
-        return Member(name, adult, allergy, likes, dislikes, birthday)
-
-    @property
-    def adults(self) -> list[Member]:
-        return [member for member in self.members if member.adult]
+        return Member(name, allergy, likes, dislikes, birthday)
 
     @cached_property
     def dishes(self) -> list[Dish]:
@@ -420,31 +346,15 @@ class World:
     def dinner(self, day: str) -> Dish:
         return self.dishes[DAYS.index(day)]
 
-    def cook(self, day: str) -> Member:
-        return self.facts.pick(self.adults, "cook", day)
+    def cook(self, day: str) -> str:
+        return self.facts.pick(self.names[:2], "cook", day)
 
     def minutes(self, dish: Dish) -> int:
         return dish.base_minutes + 5 * (self.facts.number("minutes", dish.name) % 4)
 
     def secret(self, dish: Dish) -> str:
-        return self.facts.pick(
-            (
-                "a pinch of nutmeg",
-                "a spoonful of vinegar",
-                "a bay leaf",
-                "some caraway",
-                "a little chilli",
-                "fresh parsley",
-                "a knob of ginger",
-                "lemon peel",
-                "smoked paprika",
-                "a handful of chives",
-                "black pepper",
-                "a sprig of thyme",
-            ),
-            "secret",
-            dish.name,
-        )
+        sweet = any(amount.item.name in ("sugar", "honey") for amount in dish.amounts) or dish.name == "pancakes"
+        return self.facts.pick(SWEET_SECRETS if sweet else SECRETS, "secret", dish.name)
 
     def favourite(self, member: Member) -> Dish:
         fine = [dish for dish in self.dishes if member.allergy not in dish.allergens]
@@ -469,10 +379,10 @@ class World:
         return self.shops[min(range(len(self.shops)), key=self.prices(item).__getitem__)]
 
     def brand(self, item: Item) -> str:
-        return self.facts.pick(_SPLIT_BRANDS, "brand", item.name)
+        return self.facts.pick(BRANDS, "brand", item.name)
 
     def place(self, item: Item) -> str:
-        return self.facts.pick(_SPLIT_PLACES[item.kind], "place", item.name)
+        return self.facts.pick(PLACES[item.kind], "place", item.name)
 
     def stock(self, item: Item) -> int:
         """How many packs are in the house."""
@@ -503,6 +413,3 @@ class World:
 
     def eaters_with(self, allergens: set[str]) -> list[Member]:
         return [member for member in self.members if member.allergy in allergens]
-
-    def names(self) -> str:
-        return listing([member.name for member in self.members])

@@ -1,7 +1,7 @@
 """菜市场和厨房里的话: talk and papers around a Chinese market."""
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from baicai.data.generators.market_zh_pages import PAGES
 from baicai.data.generators.market_zh_talk import PRIVATE, QUESTIONS, fact_dinner, fact_place, fact_price
@@ -58,9 +58,9 @@ def _chat(v: Voice, w: World, told: float) -> Chat:
 
 def _facts(v: Voice, w: World, turns: list[Turn]) -> str:
     facts = {fact for turn in turns for fact in turn.facts}
-    extra: tuple[Callable[[], str], ...] = (
-        lambda: fact_price(v, w, v.pick(ALL_GOODS)), lambda: fact_place(v, w, v.pick(ALL_GOODS)), lambda: fact_dinner(v, w, v.pick(DAYS)))
-    facts.update(v.pick(extra)() for _ in range(v.number(0, 4)))
+    for _ in range(v.number(0, 4)):
+        kind = v.number(0, 2)
+        facts.add(fact_price(v, w, v.pick(ALL_GOODS)) if kind == 0 else fact_place(v, w, v.pick(ALL_GOODS)) if kind == 1 else fact_dinner(v, w, v.pick(DAYS)))
     ordered = sorted(facts)
     v.rng.shuffle(ordered)
     return "".join(ordered)

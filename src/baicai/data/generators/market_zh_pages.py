@@ -19,9 +19,9 @@ from baicai.data.generators.phrasing import Voice
 def at_stall(v: Voice, w: World) -> str:
     """A customer and a seller, from the first question to the change."""
     seller = v.pick(w.sellers)
-    goods = [good for good in ALL_GOODS if any(name == seller for name, _ in w.offers(good))]
+    goods = w.sold_by(seller)
     picked = v.sample(goods, v.number(1, 3))
-    buyer = v.pick(("顾客", w.family[0].name, "妈妈", "爸爸"))
+    buyer = v.pick(("顾客", w.names[0], "妈妈", "爸爸"))
     lines, total = [], 0
     for index, good in enumerate(picked):
         price = dict(w.offers(good))[seller]
@@ -57,7 +57,7 @@ def shopping_list(v: Voice, w: World) -> str:
         count = v.number(1, 4)
         total += price * count
         rows.append(f"{good.name}{two(count)}{good.unit}" + v.say("[||（找{s}）|（{s}家便宜，{p}一{u}）|（大概{t}）]", s=seller, p=written(price), u=good.unit, t=written(price * count)))
-    rows.append(v.say("[|都在便宜的摊子买，一共{t}。|带上{t}。|合计约{t}。]", t=written(total)).replace("合计约", "合计"))
+    rows.append(v.say("[|都在便宜的摊子买，一共{t}。|带上{t}。|合计{t}。]", t=written(total)))
     return "\n".join(rows).rstrip()
 
 
@@ -115,7 +115,7 @@ def market(v: Voice, w: World) -> str:
     rows = [v.say("[{m}早上{o}点就热闹起来了。|要说买菜，还得去{m}。|我家旁边就是{m}，早上{o}点开门。|去{m}要趁早，{o}点就开门了。]", m=w.market, o=opens)]
     for seller in v.sample(w.sellers, v.number(2, 4)):
         rows.append(fact_seller(v, w, seller))
-        goods = [good for good in ALL_GOODS if any(name == seller for name, _ in w.offers(good))]
+        goods = w.sold_by(seller)
         if goods and v.chance(0.8):
             good = v.pick(goods)
             rows.append(v.say("[那儿的{g}{p}一{u}。|{g}卖{p}一{u}。|买{g}可以去那儿，{p}一{u}。]", g=good.name, p=written(dict(w.offers(good))[seller]), u=good.unit))
@@ -124,7 +124,7 @@ def market(v: Voice, w: World) -> str:
 
 
 def family(v: Voice, w: World) -> str:
-    rows = [v.say("[{s}家一共{n}口人：{a}。|这是{s}家，有{a}。|{s}家的饭桌上坐着{a}。]", s=w.surname, n=two(len(w.family)), a=joined([p.name for p in w.family]))]
+    rows = [v.say("[{s}家一共{n}口人：{a}。|这是{s}家，有{a}。|{s}家的饭桌上坐着{a}。]", s=w.surname, n=two(len(w.names)), a=joined(w.names))]
     for person in w.family:
         rows.append(fact_person(v, person))
         if v.chance(0.6):
@@ -141,7 +141,7 @@ def storage(v: Voice, w: World) -> str:
 
 
 def note(v: Voice, w: World) -> str:
-    writer, reader = (person.name for person in v.sample(w.family, 2))
+    writer, reader = v.sample(w.names, 2)
     day, good = v.pick(DAYS), v.pick(ALL_GOODS)
     seller, price = w.offers(good)[0]
     dish = w.dinner(day)
@@ -155,7 +155,7 @@ def note(v: Voice, w: World) -> str:
 
 def diary(v: Voice, w: World) -> str:
     day = v.pick(DAYS)
-    who = v.pick(w.family).name
+    who = v.pick(w.names)
     picked: list[tuple[Good, str, int, int]] = []
     for good in v.sample(ALL_GOODS, v.number(2, 3)):
         open_stalls = [(seller, price) for seller, price in w.offers(good) if w.rest_day(seller) != day]
@@ -172,7 +172,7 @@ def diary(v: Voice, w: World) -> str:
     if hit:
         rows.append(f"{joined([p.name for p in hit])}没动筷子，因为里面有{joined(sorted({p.avoids for p in hit}))}。")
     else:
-        rows.append(v.say("[一家人吃得干干净净。|大家都说好吃。|{w}添了一碗饭。|汤都喝光了。]".replace("汤都喝光了。", "盘子都见底了。"), w=who))
+        rows.append(v.say("[一家人吃得干干净净。|大家都说好吃。|{w}添了一碗饭。|盘子都见底了。]", w=who))
     return "".join(rows)
 
 

@@ -6,7 +6,6 @@ from baicai.data.generators.market_zh_world import (
     ALL_GOODS,
     ALLERGIC,
     DAYS,
-
     PICKING,
     SWAPS,
     Dish,
@@ -16,7 +15,7 @@ from baicai.data.generators.market_zh_world import (
     two,
     written,
 )
-from baicai.data.generators.phrasing import Turn, Voice
+from baicai.data.generators.phrasing import Turn, Voice, listing
 
 
 def money(v: Voice, jiao: int) -> str:
@@ -27,8 +26,8 @@ def money(v: Voice, jiao: int) -> str:
     return f"{yuan}块{rest}" if yuan and rest else f"{rest}毛" if rest else f"{yuan}块"
 
 
-def joined(parts: list[str], last: str = "和") -> str:
-    return "、".join(parts[:-1]) + last + parts[-1] if len(parts) > 1 else "".join(parts)
+def joined(parts: list[str]) -> str:
+    return listing(parts, "和", "、")
 
 
 def fact_price(v: Voice, w: World, good: Good) -> str:
@@ -131,7 +130,7 @@ def ask_rest_day(v: Voice, w: World) -> Turn:
     seller, day = v.pick(w.sellers), v.pick(DAYS)
     rest = w.rest_day(seller)
     if v.chance(0.5):
-        question = v.say("[{s}哪天休息？|{s}星期几不出摊？|哪天去找不到{s}？]", s=seller).replace("星期几", "周几")
+        question = v.say("[{s}哪天休息？|{s}周几不出摊？|哪天去找不到{s}？]", s=seller)
         answer = v.say("[{r}。|{r}休息。|{s}每{r}不出摊。|{r}那天不在，别的日子都在。]", s=seller, r=rest)
     else:
         question = v.say("[{d}{s}出摊吗？|{d}去能找到{s}吗？|{s}{d}在不在？]", s=seller, d=day)
@@ -203,10 +202,9 @@ def ask_avoids(v: Voice, w: World) -> Turn:
         return Turn(question, answer, (fact_person(v, person),), person.avoids)
     question = v.say("[{n}能吃{x}吗？|今天做{x}，{n}吃得了吗？|{x}合{n}的口味吗？|给{n}做{x}行不行？]", **values)
     if person.avoids and dish.uses(person.avoids):
-        why = "过敏" if person.avoids in ALLERGIC else "忌口"
-        answer = v.say("[不行，里面有{a}，{n}对{a}过敏。|不能，{x}要放{a}，{n}吃了会过敏。]" if why == "过敏" else
-                       "[不行，里面有{a}，{n}不吃{a}。|{x}里有{a}，{n}不吃，可以单独给{n}做一份不放{a}的。]" if dish.name[:1] != person.avoids[:1] and person.avoids not in dish.name
-                       else "[不行，{n}不吃{a}。|换一个吧，{n}不吃{a}。]", **values)
+        answer = v.say("[不行，里面有{a}，{n}对{a}过敏。|不能，{x}里有{a}，{n}吃了会过敏。]" if person.avoids in ALLERGIC else
+                       "[不行，{n}不吃{a}。|换一个吧，{n}不吃{a}。]" if person.avoids in dish.name else
+                       "[不行，里面有{a}，{n}不吃{a}。|{x}里有{a}，{n}不吃，可以单独给{n}做一份不放{a}的。]", **values)
     elif person.avoids:
         answer = v.say("[可以，里面没有{a}。|行，{n}只是不能吃{a}，这道菜里没有。|没问题，{x}不放{a}。]", **values)
     else:
@@ -218,7 +216,7 @@ def ask_favourite(v: Voice, w: World) -> Turn:
     person = v.pick(w.family)
     dish = w.favourite(person).name
     question = v.say("[{n}最爱吃什么？|{n}喜欢吃什么菜？|想让{n}高兴，做什么菜好？|{n}最喜欢哪道菜？]", n=person.name)
-    answer = v.say("[{x}。|{n}最爱吃{x}。|做{x}吧，{n}最喜欢。|当然是{x}。]", n=person.name, x=dish)
+    answer = v.say("[{x}。|做{x}吧，{n}最喜欢。|当然是{x}。]" if "做" in question else "[{x}。|{n}最爱吃{x}。|当然是{x}。]", n=person.name, x=dish)
     return Turn(question, answer, (f"{person.name}最爱吃{dish}。",), dish)
 
 
@@ -251,9 +249,7 @@ def ask_cook_with(v: Voice, w: World) -> Turn:
     good = v.pick(v.pick(w.dishes).parts).good
     fitting = [dish.name for dish in w.dishes if dish.uses(good.name)]
     question = v.say("[家里{g}多，做什么好？|{g}能做什么菜？|买多了{g}，怎么吃？|剩了些{g}，能做点什么？]", g=good.name)
-    answer = v.say("[可以做{a}。|做{a}吧。|咱家常做的有{a}。|{a}，都行。]" if len(fitting) > 1 else "[可以做{a}。|做{a}吧。|正好做{a}。]", a=joined(fitting, "或者") )
-    if "常做的有" in answer or "都行" in answer:
-        answer = answer.replace("或者", "和")
+    answer = v.say("[可以做{a}。|做{a}吧。|咱家常做的有{a}。|{a}，都行。]" if len(fitting) > 1 else "[可以做{a}。|做{a}吧。|正好做{a}。]", a=joined(fitting))
     return Turn(question, answer, tuple(fact_recipe(w, dish) for dish in w.dishes if dish.uses(good.name)), fitting[0])
 
 
@@ -283,19 +279,19 @@ def ask_budget(v: Voice, w: World) -> Turn:
 def ask_missing(v: Voice, w: World) -> Turn:
     day = v.pick(DAYS)
     dish = w.dinner(day)
-    missing = [part.good for part in dish.parts if not w.stock(part.good)]
-    question = v.say("[{d}的晚饭还缺什么？|为{d}晚上要买什么？|{d}做{x}，家里的料够吗？|给{d}列个买菜单子。]", d=day, x=dish.name)
+    missing = [part.good for part in dish.parts if w.stock(part.good) < part.number]
+    question = v.say("[{d}的晚饭还缺什么？|{d}的晚饭要买什么？|{d}做{x}，家里的料够吗？|给{d}列个买菜单子。]", d=day, x=dish.name)
     if missing:
-        answer = v.say("[{d}做{x}，还缺{m}。|{x}要用的{m}家里没有了。|得买{m}。|{m}没有了，去{s}那儿看看。]", d=day, x=dish.name, m=joined([g.name for g in missing]), s=w.offers(missing[0])[0][0])
+        answer = v.say("[{d}做{x}，还缺{m}。|{x}要用的{m}家里不够。|得买{m}。|{m}不够，去{s}那儿看看。]", d=day, x=dish.name, m=joined([g.name for g in missing]), s=w.offers(missing[0])[0][0])
     else:
         answer = v.say("[什么也不缺，{x}的料家里都有。|都齐了，{d}做{x}。|家里都有，不用买。]", d=day, x=dish.name)
     return Turn(question, answer, (fact_dinner(v, w, day), fact_recipe(w, dish), *(fact_stock(w, part.good) for part in dish.parts)))
 
 
 def ask_family(v: Voice, w: World) -> Turn:
-    names = joined([person.name for person in w.family])
+    names = joined(w.names)
     question = v.say("[{s}家都有谁？|家里几口人？|晚饭摆几双筷子？|{s}家一共几个人吃饭？]", s=w.surname)
-    answer = v.say("[{n}口人：{a}。|{a}，一共{n}个人。|{n}个：{a}。]" if "筷子" not in question else "[{n}双：{a}。|{a}，一共{n}双。]", n=two(len(w.family)) if "筷子" in question else len(w.family), a=names)
+    answer = v.say("[{n}口人：{a}。|{a}，一共{n}个人。|{n}个：{a}。]" if "筷子" not in question else "[{n}双：{a}。|{a}，一共{n}双。]", n=two(len(w.names)) if "筷子" in question else len(w.names), a=names)
     return Turn(question, answer, (f"{w.surname}家有{names}。",), names)
 
 

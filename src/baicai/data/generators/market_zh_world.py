@@ -3,22 +3,32 @@
 from functools import cached_property
 from typing import NamedTuple
 
-from baicai.data.generators.phrasing import Facts
+from baicai.data.generators.phrasing import Facts, options
 
 DAYS = ("周一", "周二", "周三", "周四", "周五", "周六", "周日")
-MARKETS = "东门菜市场 南河早市 和平路菜场 西关菜市场 新桥农贸市场 柳巷菜市场 北街早市 向阳菜市场 河滨农贸市场 老城根菜市场".split()
-SELLERS = "王大姐 李叔 老张 陈阿姨 刘婶 赵师傅 周大爷 孙嫂 吴伯 郑姐 冯大妈 何老板 马叔 徐阿姨 胡大哥 林婶 梁师傅 宋大姐".split()
-SPOTS = """进门左手第一家 进门右手第三家 市场最里头 水产区旁边 东头靠墙的位置 二楼楼梯口 正中间那一排 后门口 停车棚对面 豆腐坊隔壁
-卖早点的旁边 大槐树底下""".split()
-HABITS = """总爱给老顾客抹零 买得多就送一把小葱 从来不还价 下午五点以后会便宜一些 只收现金 嗓门大，心肠好 会帮人把鱼收拾干净
-称好以后总要再添一点 天不亮就出摊 爱跟人聊天气 每样菜都让人先尝 秤从来不缺斤少两""".split()
-SURNAMES = "林 陈 周 沈 许 韩 唐 曹 袁 邓 傅 曾 彭 苏 叶 程 魏 蒋 田 杜".split()
-ELDERS = "爷爷 奶奶 外公 外婆".split()
-CHILDREN = "小雨 豆豆 乐乐 阳阳 小满 果果 天天 小禾 团团 安安 小川 米粒 冬冬 石头 朵朵 小北".split()
+MARKETS = options("""
+东门菜市场|南河早市|和平路菜场|西关菜市场|新桥农贸市场|柳巷菜市场|北街早市|向阳菜市场|河滨农贸市场
+老城根菜市场
+""")
+SELLERS = options("""
+王大姐|李叔|老张|陈阿姨|刘婶|赵师傅|周大爷|孙嫂|吴伯|郑姐|冯大妈|何老板|马叔|徐阿姨|胡大哥|林婶|梁师傅
+宋大姐
+""")
+SPOTS = options("""
+进门左手第一家|进门右手第三家|市场最里头|水产区旁边|东头靠墙的位置|二楼楼梯口|正中间那一排|后门口|停车棚对面
+豆腐坊隔壁|卖早点的旁边|大槐树底下
+""")
+HABITS = options("""
+总爱给老顾客抹零|买得多就送一把小葱|从来不还价|下午五点以后会便宜一些|只收现金|嗓门大，心肠好
+会帮人把鱼收拾干净|称好以后总要再添一点|天不亮就出摊|爱跟人聊天气|每样菜都让人先尝|秤从来不缺斤少两
+""")
+SURNAMES = options("林|陈|周|沈|许|韩|唐|曹|袁|邓|傅|曾|彭|苏|叶|程|魏|蒋|田|杜")
+ELDERS = options("爷爷|奶奶|外公|外婆")
+CHILDREN = options("小雨|豆豆|乐乐|阳阳|小满|果果|天天|小禾|团团|安安|小川|米粒|冬冬|石头|朵朵|小北")
 PLACES = {
-    "菜": "阳台的竹筐里 冰箱最下面的抽屉里 厨房门后的菜篮子里 楼道的纸箱里 水池下面的柜子里".split(),
-    "肉": "冷冻室第一层 冷冻室最下面 冰箱保鲜层 冰箱中间那格".split(),
-    "干": "灶台左边的柜子里 米缸旁边 吊柜第二层 餐边柜的铁盒里 碗柜上面的玻璃罐里 窗台下的木箱里".split(),
+    "菜": options("阳台的竹筐里|冰箱最下面的抽屉里|厨房门后的菜篮子里|楼道的纸箱里|水池下面的柜子里"),
+    "肉": options("冷冻室第一层|冷冻室最下面|冰箱保鲜层|冰箱中间那格"),
+    "干": options("灶台左边的柜子里|米缸旁边|吊柜第二层|餐边柜的铁盒里|碗柜上面的玻璃罐里|窗台下的木箱里"),
 }
 # 名称|几角一个单位|单位|数它的量词|放哪儿
 GOODS = """白菜|12|斤|棵|菜
@@ -83,8 +93,8 @@ DISHES = """醋溜白菜|12|白菜1棵、大蒜2头
 韭菜炒鸡蛋|10|韭菜1把、鸡蛋4个
 菠菜面|15|菠菜1把、面条2把、鸡蛋4个
 芹菜炒豆腐干|15|芹菜1把、豆腐干4块
-可乐鸡翅|35|鸡翅12个、生姜1块
-香菇炖鸡|70|鸡1只、蘑菇1盒、生姜1块
+红烧鸡翅|35|鸡翅12个、生姜1块
+蘑菇炖鸡|70|鸡1只、蘑菇1盒、生姜1块
 家常豆腐|20|豆腐2块、木耳12朵、青椒2个
 豆角焖面|35|豆角2把、面条2把、五花肉1块
 木耳炒肉|20|木耳16朵、五花肉1块、黄瓜1根
@@ -92,7 +102,7 @@ DISHES = """醋溜白菜|12|白菜1棵、大蒜2头
 玉米排骨汤|80|玉米2根、排骨8块、胡萝卜2根
 清炒豆芽|8|豆芽2袋、小葱1把
 南瓜粥|40|南瓜1块、大米2碗、红枣8颗
-萝卜炖牛肉|85|萝卜2根、牛肉2块、香菜1把""".replace("可乐鸡翅", "红烧鸡翅").replace("香菇炖鸡", "蘑菇炖鸡")
+萝卜炖牛肉|85|萝卜2根、牛肉2块、香菜1把"""
 PICKING = {
     "白菜": "挑叶子包得紧、掂着沉的，根上的切口要白", "土豆": "挑皮光滑、没发芽、不发绿的", "黄瓜": "挑带小刺、顶花还新鲜的，摸着要硬",
     "西红柿": "挑颜色均匀、捏着有点软但不烂的", "茄子": "挑皮亮、蒂是绿的，太大的籽多", "莲藕": "挑节短粗、表面没有伤的，颜色太白的不要",
@@ -124,10 +134,10 @@ class Part(NamedTuple):
     """How many of something a dish for four takes."""
 
     good: Good
-    count: int
+    number: int
 
     def times(self, people: int) -> str:
-        halves = self.count * people // 2
+        halves = self.number * people // 2
         whole, half = divmod(halves, 2)
         number = two(whole) if whole and not half else f"{two(whole)}{self.good.counted}半" if whole else "半"
         return f"{self.good.name}{number}" if half and whole else f"{self.good.name}{number}{self.good.counted}"
@@ -205,6 +215,7 @@ class World:
         self.facts = Facts(seed)
         self.market = self.facts.pick(MARKETS, "market")
         self.surname = self.facts.pick(SURNAMES, "surname")
+        self._offers: dict[str, list[tuple[str, int]]] = {}
 
     @cached_property
     def sellers(self) -> list[str]:
@@ -221,19 +232,31 @@ class World:
 
     def offers(self, good: Good) -> list[tuple[str, int]]:
         """Return two stalls that have it, with the price of one unit in jiao; the cheaper one first."""
-        one, two = self.facts.sample(self.sellers, 2, "who sells", good.name)
-        step = 2 if good.unit == "斤" else 1
-        low = max(step, round(good.base_jiao * (80 + self.facts.number("price", good.name) % 35) / 100 / step) * step)
-        return [(one, low), (two, low + step * (1 + self.facts.number("more", good.name) % 4))]
+        if good.name not in self._offers:
+            number = self.facts.number("offers", good.name)
+            one = number % 4
+            two = (one + 1 + number // 4 % 3) % 4
+            step = 2 if good.unit == "斤" else 1
+            low = max(step, round(good.base_jiao * (80 + number // 12 % 35) / 100 / step) * step)
+            self._offers[good.name] = [(self.sellers[one], low), (self.sellers[two], low + step * (1 + number // 420 % 4))]
+        return self._offers[good.name]
+
+    def sold_by(self, seller: str) -> list[Good]:
+        return [good for good in ALL_GOODS if seller in dict(self.offers(good))]
 
     @property
     def hours(self) -> tuple[int, int]:
         return self.facts.pick((5, 6, 7), "opens"), self.facts.pick((12, 13, 18, 19, 20), "closes")
 
     @cached_property
+    def names(self) -> list[str]:
+        """The family: an elder, the parents, the children."""
+        children = self.facts.sample(CHILDREN, 1 + self.facts.number("n") % 2, "children")
+        return [self.facts.pick(ELDERS, "elder"), "爸爸", "妈妈", *children]
+
+    @cached_property
     def family(self) -> list[Person]:
-        names = [self.facts.pick(ELDERS, "elder"), "爸爸", "妈妈", *self.facts.sample(CHILDREN, 1 + self.facts.number("n") % 2, "children")]
-        return [self._person(name) for name in names]
+        return [self._person(name) for name in self.names]
 
     def _person(self, name: str) -> Person:
         draw = self.facts
@@ -249,7 +272,7 @@ class World:
         return self.dishes[DAYS.index(day)]
 
     def cook(self, day: str) -> str:
-        return self.facts.pick(("爸爸", "妈妈", self.family[0].name), "cook", day)
+        return self.facts.pick(self.names[:3], "cook", day)
 
     def minutes(self, dish: Dish) -> int:
         return dish.base_minutes + self.facts.pick((0, 2, 3, 5), "minutes", dish.name)

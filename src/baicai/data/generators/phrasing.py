@@ -27,12 +27,13 @@ class Facts:
     """Facts of a world: each is a pure function of the world's seed and a key, so a world costs nothing to make."""
 
     def __init__(self, seed: str) -> None:
-        self.seed = seed.encode()
+        self._seeded = blake2b(seed.encode(), digest_size=8)
 
     def number(self, *key: object) -> int:
         """Return 64 bits that depend on the world and the key alone."""
-        digest = blake2b(repr(key).encode(), digest_size=8, key=self.seed[:64]).digest()
-        return int.from_bytes(digest, "little")
+        seeded = self._seeded.copy()
+        seeded.update(repr(key).encode())
+        return int.from_bytes(seeded.digest(), "little")
 
     def pick(self, options: Sequence[T], *key: object) -> T:
         return options[self.number(*key) % len(options)]
@@ -80,6 +81,11 @@ class Voice:
 
     def chance(self, probability: float) -> bool:
         return self.rng.random() < probability
+
+
+def options(text: str) -> tuple[str, ...]:
+    """Return the options of a table: what stands between bars or on lines of its own."""
+    return tuple(re.split(r"[|\n]", text.strip()))
 
 
 def listing(parts: Sequence[str], last: str = " and ", between: str = ", ") -> str:

@@ -1,0 +1,253 @@
+"""Results as a page: one HTML file that needs nothing else, for people who have never seen a leaf."""
+
+import base64
+import struct
+from collections.abc import Callable, Mapping
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from baicai.artefact import write_atomic
+from baicai.evaluation import plots
+from baicai.evaluation.tables import MAX_LEAF_COLUMNS, NAME_HEADS, check_results, grid, lines, printable, shortened
+
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+_STYLE = """
+*{box-sizing:border-box}
+body{margin:0 auto;padding:2rem 1.25rem 4rem;max-width:60rem;background:var(--paper);color:var(--ink);
+ font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,"Noto Sans","Noto Sans CJK SC","PingFang SC",sans-serif;
+ overflow-wrap:anywhere}
+h1{font-size:clamp(1.5rem,4.5vw,2.3rem);line-height:1.2;margin:.3rem 0 1.4rem;text-wrap:balance}
+h2{font-size:1.25rem;margin:3rem 0 .3rem;padding-top:1.2rem;border-top:1px solid var(--rule)}
+p,li,figcaption,.note{max-width:44rem}
+.note,figcaption,.kicker,dt,summary,th{color:var(--faint)}
+.kicker{font-size:.9rem;margin:0}
+.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(10rem,1fr));gap:1px;background:var(--rule);
+ border:1px solid var(--rule);border-radius:.6rem;overflow:hidden;margin:0}
+.tiles div{background:var(--paper);padding:.9rem 1rem}
+.tiles dd{margin:0;font-size:1.6rem;font-weight:650}
+.tiles dt{font-size:.85rem;line-height:1.35}
+.tiles div{display:flex;flex-direction:column-reverse;justify-content:flex-end}
+.wide{overflow-x:auto;margin:1rem 0}
+table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.92rem}
+th,td{padding:.35rem .6rem;text-align:right;white-space:nowrap;border-bottom:1px solid var(--rule)}
+th{font-weight:500;vertical-align:bottom}
+thead th{white-space:normal;overflow-wrap:normal}
+tbody th,.name{text-align:left}
+tbody th{position:sticky;left:0;background:var(--paper);color:var(--ink)}
+.facts :is(th,td){vertical-align:top;white-space:normal;overflow-wrap:normal}
+.facts code{overflow-wrap:anywhere}
+tr.mean>*{font-style:italic;border-bottom:2px solid var(--faint)}
+td b{color:var(--accent)}
+figure{margin:1rem 0}
+figure img{display:block;max-width:100%;height:auto}
+@media(max-width:40rem){figure img{max-width:none;width:max(100%,var(--narrow))}}
+figcaption{margin-top:.5rem;font-size:.92rem}
+.sample{border:1px solid var(--rule);border-radius:.6rem;padding:.9rem 1rem;margin:1rem 0}
+.sample p{margin:0;max-width:none;white-space:pre-wrap;line-height:1.9;unicode-bidi:isolate}
+.sample p.prompt{color:var(--faint);line-height:1.5;margin-bottom:.5rem}
+.sample span{border-radius:.2rem;padding:.1rem 0}
+.legend{display:flex;flex-wrap:wrap;gap:.3rem 1.1rem;padding:0;margin:.8rem 0;list-style:none;font-size:.92rem}
+.legend i{display:inline-block;width:.85rem;height:.85rem;border-radius:.2rem;margin-right:.4rem;vertical-align:-.08rem}
+code{font-size:.85rem}
+"""
+_COUNTS = (
+    ("total_parameters", "parameters, all"),
+    ("active_parameters", "parameters one token uses"),
+    ("embedding_parameters", "parameters in embeddings"),
+    ("flops_per_token", "floating-point operations per token"),
+    ("bytes_per_token", "bytes of weights read per token"),
+)
+
+
+def write_report(results: Mapping[str, Any], path: Path) -> None:
+    """Write a self-contained HTML page about a model; it loads nothing and runs no script.
+
+    Raises: ArtefactError if the results are malformed, MachineError if the disk is full.
+    """
+    check_results(results)
+    title = f"Baicai model {printable(results['model'])[:12]}"
+    parts = [
+        f'<p class="kicker">白菜 Baicai · model <code>{_name(results["model"][:12])}</code></p>',
+        f"<h1>{escape(headline(results)).replace(' %', '&nbsp;%')}</h1>",
+        _tiles(results),
+        *(part(results) for part in (_quality, _routing, _training, _samples, _origin)),
+    ]
+    page = (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="color-scheme" content="light dark">\n'
+        f"<title>{escape(title)}</title>\n<style>{_colours(plots.LIGHT)}"
+        f"@media(prefers-color-scheme:dark){{{_colours(plots.DARK)}}}{_STYLE}</style></head>\n"
+        f"<body>\n{''.join(parts)}</body></html>\n"
+    )
+    write_atomic(path, page.encode("utf-8", "replace"))
+
+
+def headline(results: Mapping[str, Any]) -> str:
+    """Return the result in one sentence."""
+    count = len(results["leaves"])
+    uses = f"each token uses {results['cost']['active_share']:.0%} of the parameters".replace("%", " %")
+    if not count:
+        return f"A trunk without leaves: {uses}"
+    subject = f"{count} leaves" if count > 1 else "1 leaf"
+    change = next((line.change for line in lines(results) if line.covered and line.mean), None)
+    if change is None:
+        return f"{subject} on a trunk, none measured on a domain of its own; {uses}"
+    own = "their own domains" if count > 1 else "its own domain"
+    if abs(change) < 0.05:
+        return f"{subject} {'leave' if count > 1 else 'leaves'} the trunk as it was on {own}; {uses}"
+    size = f"{abs(change):.0f}" if abs(change) >= 9.95 else f"{abs(change):.1f}"
+    verb, way = "make" if count > 1 else "makes", "better" if change < 0 else "worse"
+    return f"{subject} {verb} the trunk {size} % {way} on {own}; {uses}"
+
+
+def _tiles(results: Mapping[str, Any]) -> str:
+    summary, tiles = results["summary"], []
+    if summary["retention_mean"] is not None:
+        tiles.append(
+            (f"{100 * summary['retention_mean']:.0f} %", "of what a leaf gains alone is kept when all are joined")
+        )
+    if summary["retention_worst"] is not None:
+        tiles.append((f"{100 * summary['retention_worst']:.0f} %", "is kept on the domain that keeps least"))
+    if summary["off_domain_ratio"] is not None:
+        harm = 100 * (summary["off_domain_ratio"] - 1)
+        tiles.append((f"{harm:+.1f} %", "bits per byte on text that no leaf was grown for; 0 is no harm"))
+    tiles.append(
+        (f"{100 * results['cost']['active_share']:.0f} %", "of the parameters work on a token, embeddings aside")
+    )
+    return f'<dl class="tiles">{"".join(f"<div><dt>{text}</dt><dd>{value}</dd></div>" for value, text in tiles)}</dl>\n'
+
+
+def _quality(results: Mapping[str, Any]) -> str:
+    every = ""
+    if len(results["leaves"]) > MAX_LEAF_COLUMNS:
+        table = _table(results, len(results["leaves"]))
+        every = f"<details><summary>Every leaf on every domain</summary>{table}</details>"
+    return (
+        "<h2>How well it predicts text</h2>"
+        '<p class="note">Bits per byte: how many bits the model needs for one byte of text it has not seen. Lower is '
+        "better. <em>Trunk</em> is the model without leaves, <em>joined</em> has them all and chooses for itself, "
+        "<em>oracle</em> is told which leaf to use. <em>Change</em> compares joined with the trunk; the best of each "
+        "row is <b>bold</b>, the oracle left out.</p>"
+        f"{_table(results, MAX_LEAF_COLUMNS)}{every}"
+        + _figure(
+            plots.quality_bars,
+            results,
+            "Each row runs from the trunk (ring) to the joined model (dot): further left is better.",
+            "The bar is the oracle. A dot on the bar means that joining lost nothing.",
+        )
+    )
+
+
+def _routing(results: Mapping[str, Any]) -> str:
+    routing = results["routing"]
+    if not (routing["leaves"] and routing["layers"] and routing["share"]):
+        return ""
+    labels = plots.plot_labels(results)
+    strange = [f"{_name(label)} is {_name(name)}" for name, label in labels.items() if plots.NO_GLYPH in label]
+    return "<h2>Which leaf reads what</h2>" + _figure(
+        plots.routing_heatmap,
+        results,
+        "A row is a kind of text, a column a leaf; the darker the cell (brighter on a dark page), the more weight the "
+        "leaf got from a token of that text.",
+        "Good routing is strong where a text meets its own leaf (framed) and near 0 elsewhere. Below: layer by layer.",
+        *([f"No font here can draw some names: {'; '.join(strange)}."] if strange else []),
+    )
+
+
+def _training(results: Mapping[str, Any]) -> str:
+    if not any(results["curves"].values()):
+        return ""
+    return "<h2>How it was trained</h2>" + _figure(
+        plots.curves, results, "How surprised each stage was by the text it was learning from. Lower is better."
+    )
+
+
+def _samples(results: Mapping[str, Any]) -> str:
+    if not results["samples"]:
+        return ""
+    colours = plots.leaf_colours(results["leaves"])
+    used = {piece["leaf"] for sample in results["samples"] for piece in sample["pieces"]}
+    keys = "".join(
+        f'<li><i style="background:{colours[n]}"></i>{_name(n)}</li>' for n in results["leaves"] if n in used
+    )
+    boxes = ""
+    for sample in results["samples"]:
+        pieces = "".join(_piece(piece, colours) for piece in sample["pieces"])
+        boxes += f'<div class="sample"><p class="prompt">{_prose(sample["prompt"])}</p><p>{pieces}</p></div>'
+    return (
+        '<h2>What it says</h2><p class="note">Each word is tinted by the leaf that had most weight in it, the stronger '
+        f'the more weight; words without a tint come from the trunk.</p><ul class="legend">{keys}</ul>{boxes}'
+    )
+
+
+def _origin(results: Mapping[str, Any]) -> str:
+    made = [("model", results["model"]), ("trunk", results["trunk"])]
+    made += [(f"leaf {name}", digest) for name, digest in results["leaves"].items()]
+    hashes = "".join(f"<tr><th>{_short(name)}</th><td class=name><code>{_name(d)}</code></td></tr>" for name, d in made)
+    costs = "".join(f"<tr><th>{text}</th><td>{results['cost'][key]:,}</td></tr>" for key, text in _COUNTS)
+    texts = "".join(f"<tr><th>{_short(name)}</th><td>{size:,}</td></tr>" for name, size in results["bytes"].items())
+    return "".join(
+        f'<h2>{title}</h2><div class="wide"><table class="facts">{rows}</table></div>'
+        for title, rows in (
+            ("What it is made of", hashes),
+            ("What it costs", costs),
+            ("What it was measured on: bytes of held-out text", texts),
+        )
+    )
+
+
+def _table(results: Mapping[str, Any], max_leaf_columns: int) -> str:
+    heads, rows = grid(results, max_leaf_columns)
+    body = ""
+    for line, (label, *cells) in rows:
+        values = ""
+        for head, cell in zip(heads[1:], cells, strict=True):
+            text = f"<b>{cell.text}</b>" if cell.best else _short(cell.text)
+            values += f"<td{_side(head)}>{text}</td>"
+        body += f"<tr{' class=mean' if line.mean else ''}><th>{_short(label.text)}</th>{values}</tr>"
+    head = "".join(f"<th{_side(head)}>{_short(head)}</th>" for head in heads)
+    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _side(head: str) -> str:
+    return ' class="name"' if head in NAME_HEADS else ""
+
+
+def _figure(draw: Callable[[Mapping[str, Any], bool], bytes], results: Mapping[str, Any], *captions: str) -> str:
+    light, dark = (draw(results, night) for night in (False, True))
+    width, height = (round(pixels * 120 / plots.DPI) for pixels in struct.unpack(">II", light[16:24]))
+    urls = [f"data:image/png;base64,{base64.b64encode(png).decode()}" for png in (light, dark)]
+    source = f'<source media="(prefers-color-scheme: dark)" srcset="{urls[1]}">'
+    size = f'width="{width}" height="{height}" style="--narrow:{0.55 * width:.0f}px"'
+    picture = f'<picture>{source}<img src="{urls[0]}" {size} alt="{captions[0]}"></picture>'
+    return f'<figure><div class="wide">{picture}</div><figcaption>{"<br>".join(captions)}</figcaption></figure>'
+
+
+def _piece(piece: Mapping[str, Any], colours: Mapping[str, str]) -> str:
+    text, leaf = _prose(piece["text"]), piece["leaf"]
+    if leaf is None:
+        return text
+    weight = piece["weight"] or 0.0
+    alpha = round(255 * (0.12 + 0.38 * min(1.0, max(0.0, weight))))
+    style = f"background:{colours[leaf]}{alpha:02x};box-shadow:inset 0 -2px {colours[leaf]}"
+    return f'<span style="{style}" title="{_name(leaf)} {weight:.2f}">{text}</span>'
+
+
+def _colours(look: plots.Look) -> str:
+    return f":root{{{''.join(f'--{name}:{colour};' for name, colour in look._asdict().items())}}}"
+
+
+def _name(text: str) -> str:
+    return escape(printable(text))
+
+
+def _short(text: str) -> str:
+    short = shortened(text, 26)
+    return _name(text) if short == text else f'<span title="{_name(text)}">{_name(short)}</span>'
+
+
+def _prose(text: str) -> str:
+    return escape("".join(c if c in "\n\t" or (c >= " " and c != "\x7f") else "\ufffd" for c in text))

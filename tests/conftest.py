@@ -1,0 +1,100 @@
+"""A tiny workshop that the tests share: a trunk and two leaves, made by the real stages in a few seconds."""
+
+import dataclasses
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from baicai.data.sources import SourceConfig
+from baicai.leaves.grow import GrowRecipe, grow_leaf
+from baicai.leaves.join import JoinRecipe, join_leaves
+from baicai.leaves.trunk import TrunkRecipe, train_trunk
+from baicai.leaves.vocabulary import TokenizerRecipe, make_tokenizer
+from baicai.model.config import GQAConfig, LeafConfig, ModelConfig
+from baicai.run import carry_out
+from baicai.training.loop import TrainConfig
+
+WORDS = {
+    "fruit": ["apple", "pear", "plum", "cherry", "quince", "grape", "melon", "fig", "peach", "lemon"],
+    "metal": ["iron", "copper", "zinc", "nickel", "cobalt", "silver", "gold", "lead", "tin", "chrome"],
+    "public": ["the", "of", "and", "a", "to", "in", "is", "that", "it", "was", "for", "on", "are", "as", "with"],
+}
+
+
+def write_domain(folder: Path, domain: str, sentences: int = 400, seed: int = 0) -> Path:
+    """Sentences of a domain's words, in which each word is followed by one of two."""
+    draw, words = random.Random(f"{domain} {seed}"), WORDS[domain]
+    lines = []
+    for _ in range(sentences):
+        at = draw.randrange(len(words))
+        line = []
+        for _ in range(draw.randint(6, 14)):
+            line.append(words[at])
+            at = (at * 2 + draw.randint(1, 2)) % len(words)
+        lines.append(" ".join(line) + ".")
+    path = folder / f"{domain}.txt"
+    path.write_text("\n".join(lines))
+    return path
+
+
+@dataclasses.dataclass(frozen=True)
+class Workshop:
+    """Paths of what was made."""
+
+    folder: Path
+
+    def text(self, domain: str) -> SourceConfig:
+        return SourceConfig(path=str(self.folder / f"{domain}.txt"), domain=domain, licence="CC0-1.0")
+
+    def path(self, name: str) -> str:
+        return str(self.folder / name)
+
+
+TRAIN = TrainConfig(tokens=60 * 8 * 32, batch_sequences=8, sequence_tokens=32, learning_rate=1e-2, log_steps=5)
+LEAF = LeafConfig(first_layer=1, num_experts=4, expert_dim=16, top_k=2)
+
+
+def grow_recipe(workshop: Workshop, domain: str, **changes: object) -> GrowRecipe:
+    recipe = GrowRecipe(name=domain, trunk=workshop.path("trunk"), data=[workshop.text(domain)], leaf=LEAF, train=TRAIN)
+    return dataclasses.replace(recipe, **changes)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Nothing of the user's is read or written; progress is not printed."""
+    folder = tmp_path_factory.mktemp("home")
+    before = dict(os.environ)
+    torch.set_num_threads(1)
+    os.environ |= {"BAICAI_HOME": str(folder), "BAICAI_QUIET": "1"}
+    yield folder
+    os.environ.clear()
+    os.environ |= before
+
+
+@pytest.fixture(scope="session")
+def workshop(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    shop = Workshop(tmp_path_factory.mktemp("workshop"))
+    for domain in WORDS:
+        write_domain(shop.folder, domain)
+    texts = [shop.text(domain) for domain in WORDS]
+    out = shop.folder / "tokenizer"
+    carry_out(make_tokenizer, TokenizerRecipe(data=texts, vocab_size=320), out)
+    sizes = ModelConfig(
+        vocab_size=320,
+        dim=32,
+        num_layers=3,
+        ffn_dim=64,
+        max_tokens=64,
+        attention=GQAConfig(num_heads=4, num_kv_heads=2, head_dim=8, qk_norm=True),
+    )
+    recipe = TrunkRecipe(tokenizer=str(out), data=[shop.text("public")], model=sizes, train=TRAIN, replay_tokens=2000)
+    carry_out(train_trunk, recipe, shop.folder / "trunk")
+    for name in ("fruit", "metal"):
+        carry_out(grow_leaf, grow_recipe(shop, name), shop.folder / name)
+    join = JoinRecipe(trunk=shop.path("trunk"), leaves=[shop.path("fruit"), shop.path("metal")])
+    carry_out(join_leaves, join, shop.folder / "model")
+    return shop

@@ -1,0 +1,182 @@
+"""Growing alone: what it leaves untouched, what it holds, and that it can be killed at any moment."""
+
+import dataclasses
+import multiprocessing
+import multiprocessing.process
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from baicai.artefact import file_hash, read_tensors
+from baicai.config import from_table, to_table
+from baicai.data.sources import SourceConfig
+from baicai.errors import ArtefactError, ConfigError, DataError
+from baicai.leaves.grow import Balance, GrowRecipe, grow_leaf
+from baicai.leaves.leaf import open_leaf
+from baicai.leaves.trunk import open_trunk
+from baicai.model.experts import Leaf
+from baicai.model.router import Choice
+from baicai.model.transformer import LayerTrace
+from baicai.run import carry_out
+from tests.conftest import LEAF, TRAIN, Workshop, grow_recipe
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return read_tensors(path / "leaf.safetensors")
+
+
+def assert_same_bits(one: Path, other: Path) -> None:
+    assert file_hash(one / "leaf.safetensors") == file_hash(other / "leaf.safetensors")
+
+
+def test_law_5_growing_leaves_the_trunks_bytes_untouched(workshop: Workshop, tmp_path: Path) -> None:
+    files = [file for file in sorted(Path(workshop.path("trunk")).rglob("*")) if file.is_file()]
+    before = [(file.name, file_hash(file), file.stat().st_mtime_ns) for file in files]
+    recipe = grow_recipe(workshop, "fruit")
+    carry_out(grow_leaf, recipe, tmp_path / "leaf")
+    assert before == [(file.name, file_hash(file), file.stat().st_mtime_ns) for file in files]
+
+
+def test_the_same_recipe_gives_the_same_bits_and_another_seed_others(workshop: Workshop, tmp_path: Path) -> None:
+    recipe = grow_recipe(workshop, "fruit")
+    carry_out(grow_leaf, recipe, tmp_path / "leaf")
+    assert_same_bits(tmp_path / "leaf", workshop.folder / "fruit")
+    other = grow_recipe(workshop, "fruit", train=dataclasses.replace(TRAIN, seed=1))
+    carry_out(grow_leaf, other, tmp_path / "other")
+    assert file_hash(tmp_path / "other" / "leaf.safetensors") != file_hash(tmp_path / "leaf" / "leaf.safetensors")
+
+
+def test_cached_activations_change_no_bit(workshop: Workshop, tmp_path: Path) -> None:
+    recipe = grow_recipe(workshop, "fruit", cache_activations=True)
+    carry_out(grow_leaf, recipe, tmp_path / "leaf")
+    assert_same_bits(tmp_path / "leaf", workshop.folder / "fruit")
+
+
+def test_only_the_leaf_trains_and_nothing_below_it_is_differentiated(
+    workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import baicai.leaves.grow as grow
+
+    seen: dict[str, object] = {}
+
+    def spy(
+        title: str,
+        parameters: dict[str, torch.nn.Parameter],
+        batches: object,
+        loss_of: object,
+        *_: object,
+        **__: object,
+    ) -> dict[str, object]:
+        loss, _parts = loss_of(batches.next())  # type: ignore[operator, attr-defined]
+        loss.backward()
+        seen.update(parameters=parameters, loss=loss)
+        return {}
+
+    monkeypatch.setattr(grow, "train", spy)
+    recipe = grow_recipe(workshop, "fruit")
+    carry_out(grow_leaf, recipe, tmp_path / "leaf")
+    parameters = seen["parameters"]
+    assert isinstance(parameters, dict)
+    assert {name.split(".")[0] for name in parameters} == {"layers"}
+    assert {name.split(".")[1] for name in parameters} == {"1", "2"}
+    assert sum(p.numel() for p in parameters.values()) == 2 * 4 * (3 * 16 * 32 + 32)
+    assert all(p.grad is not None for name, p in parameters.items() if "down" in name or "router" in name)
+
+
+def test_a_leaf_helps_its_own_text(workshop: Workshop) -> None:
+    from baicai.data.sources import open_source
+    from baicai.evaluation.bits_per_byte import bits_per_byte, held_out_windows, token_nats
+
+    trunk = open_trunk(workshop.path("trunk"))
+    own = open_source(workshop.text("fruit"), trunk.tokenizer)
+    before = bits_per_byte(token_nats(trunk.model), held_out_windows(own, 32), trunk.tokenizer).bits_per_byte
+    leaf = open_leaf(workshop.path("fruit"), trunk)
+    trunk.model.join(leaf.name, leaf.leaf)
+    after = bits_per_byte(token_nats(trunk.model), held_out_windows(own, 32), trunk.tokenizer).bits_per_byte
+    assert after < 0.9 * before
+
+
+def test_balance_lifts_what_is_used_too_little_and_keeps_mean_zero(workshop: Workshop) -> None:
+    trunk = open_trunk(workshop.path("trunk"))
+    leaf = Leaf(trunk.model.config, LEAF)
+    leaf.start(0)
+    balance = Balance(leaf, 0.5)
+    ids_TK = torch.tensor([[0, 1], [0, 1], [0, 2], [3, 3]])
+    trace = [LayerTrace(("a",), torch.zeros(4, 1, 4), Choice(ids_TK, torch.ones(4, 2)))] * 2
+    balance.count(trace, torch.tensor([True, True, True, False]))  # the last token is public: 3 is unused
+    balance.step()
+    bias_E = leaf.layer(1).bias_E
+    assert bias_E[3] > bias_E[0]
+    assert bias_E[2] > bias_E[0]
+    assert float(bias_E.mean()) == pytest.approx(0, abs=1e-6)
+
+
+def grow_in_process(table: dict[str, object], out: str) -> None:
+    torch.set_num_threads(1)
+    carry_out(grow_leaf, from_table(GrowRecipe, table, "test"), Path(out))
+
+
+def test_law_8_twenty_kills_change_no_bit(workshop: Workshop, tmp_path: Path) -> None:
+    train = dataclasses.replace(TRAIN, tokens=1500 * TRAIN.step_tokens, checkpoint_seconds=0.1)
+    table = to_table(grow_recipe(workshop, "fruit", train=train))
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["baicai.leaves.grow"])
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+
+    def start(out: Path) -> multiprocessing.process.BaseProcess:
+        process = context.Process(target=grow_in_process, args=(table, str(out)))
+        process.start()
+        return process
+
+    start(whole).join()
+    draw = random.Random(0)
+    for kill in range(20):
+        before = set(tmp_path.glob("broken.run/checkpoint-*"))
+        process = start(broken)
+        while kill > 2 and process.is_alive() and set(tmp_path.glob("broken.run/checkpoint-*")) == before:
+            time.sleep(0.001)  # the first three may die while starting; the others get somewhere first
+        time.sleep(draw.random() * 0.1)
+        assert process.is_alive(), f"it ended before kill {kill}: give it more steps"
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        assert not broken.exists()
+    last = start(broken)
+    last.join()
+    assert last.exitcode == 0
+    assert_same_bits(whole, broken)
+    assert not list(tmp_path.rglob(".*.part"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"trunk": "/nowhere"}, ArtefactError, "does not exist"),
+        ({"public_share": 1.0}, ConfigError, "public_share"),
+        ({"data": []}, ConfigError, "no source"),
+        ({"name": "../up"}, ConfigError, "cannot name a leaf"),
+        ({"leaf": dataclasses.replace(LEAF, first_layer=3)}, ConfigError, "last layer is 2"),
+    ],
+)
+def test_bad_recipes_are_one_clear_line(
+    workshop: Workshop, tmp_path: Path, changes: dict[str, object], error: type[Exception], message: str
+) -> None:
+    def act() -> None:
+        carry_out(grow_leaf, grow_recipe(workshop, "fruit", **changes), tmp_path / "leaf")
+
+    with pytest.raises(error, match=message):
+        act()
+    assert not (tmp_path / "leaf").exists()
+
+
+def test_text_shorter_than_a_window_is_refused(workshop: Workshop, tmp_path: Path) -> None:
+    (tmp_path / "short.txt").write_text("apple pear")
+    source = SourceConfig(path=str(tmp_path / "short.txt"))
+    recipe = grow_recipe(workshop, "fruit", data=[source])
+    with pytest.raises(DataError, match="one window needs 33"):
+        carry_out(grow_leaf, recipe, tmp_path / "leaf")
