@@ -61,7 +61,7 @@ class Run:
         Raises: ArtefactError if it was begun with another recipe or another process is at work on it.
         """
         self.out = out
-        self.folder = out.parent / f"{out.name}.run"
+        self.folder = _folder(out)
         with disk_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             self._lock = (self.folder / "lock").open("w")
@@ -108,9 +108,7 @@ class Run:
 
     def metrics(self) -> list[dict[str, Any]]:
         """Return what was logged so far; a last line cut off by a kill is left out."""
-        path = self.folder / "metrics.jsonl"
-        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+        return _read_lines(self.folder / "metrics.jsonl")
 
     def save(self, step: int, tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> None:
         """Write a checkpoint, then remove the older ones.
@@ -144,6 +142,21 @@ class Run:
 
     def _checkpoints(self) -> list[Path]:
         return sorted(self.folder.glob("checkpoint-*"))
+
+
+def last_metrics(out: Path) -> dict[str, Any]:
+    """Return the newest metrics of the run that makes `out`, also while another process holds it."""
+    lines = _read_lines(_folder(out) / "metrics.jsonl")
+    return lines[-1] if lines else {}
+
+
+def _folder(out: Path) -> Path:
+    return out.parent / f"{out.name}.run"
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
 def _commit() -> str | None:

@@ -11,6 +11,7 @@ Hidden files and symbolic links inside a folder are left out, so nothing outside
 import itertools
 import json
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -49,20 +50,22 @@ def read_documents(source: str | Path, *, licence: str = "unknown") -> Iterator[
 def fingerprint(source: str | Path) -> list[Any]:
     """Return plain values that change whenever the documents of a source may have changed.
 
-    Files count by name and content, a hub data set by its commit, a generator by its arguments and code.
+    Files count by name and content, a hub data set by its commit, a generator by its arguments, its code and Python.
     Raises: DataError
     """
     text = str(source)
     if text.startswith(HUB):
         return [VERSION, text, hub_version(text)]
-    path = Path(__file__).parent / "generators" if text.startswith(GENERATOR) else _existing(text)
-    name = text if text.startswith(GENERATOR) else path.resolve().name
+    if text.startswith(GENERATOR):  # some of them read Python's own library
+        code = (entry for entry in _hashes(Path(__file__).parent / "generators") if not entry[0].endswith(".pyc"))
+        return [VERSION, text, sys.version, list(code)]
+    path = _existing(text)
+    return [VERSION, path.resolve().name, _hashes(path)]
+
+
+def _hashes(path: Path) -> list[list[str]]:
     with read_errors(path):
-        return [
-            VERSION,
-            name,
-            [[relative, file_hash(file)] for file, relative in _files(path) if file.suffix != ".pyc"],
-        ]
+        return [[relative, file_hash(file)] for file, relative in _files(path)]
 
 
 def _generate(source: str) -> Iterator[Document]:

@@ -1,12 +1,27 @@
 """Where a recipe's text comes from."""
 
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator
 
 from baicai.artefact import home
 from baicai.config import recipe
 from baicai.data.shards import TokenShards, cached_shards
 from baicai.data.tokenizer import Tokenizer
+
+
+def _named(value: Any) -> Any:
+    """Let a plain path stand for a source, and a source without a domain be named after its path."""
+    tables = value if isinstance(value, list) else [value]
+    tables = [{"path": one} if isinstance(one, str) else one for one in tables]
+    return [
+        {"domain": Path(str(one["path"]).partition("?")[0]).name.partition(".")[0] or "text"} | one
+        if isinstance(one, dict) and "path" in one
+        else one
+        for one in tables
+    ]
 
 
 @recipe
@@ -22,6 +37,10 @@ class SourceConfig:
     """SPDX id for documents that do not say their own."""
     max_tokens: int | None = None
     """Use only about the first so many tokens."""
+
+
+Sources = Annotated[list[SourceConfig], BeforeValidator(_named)]
+"""What a recipe takes: sources, or simply a path."""
 
 
 def open_source(source: SourceConfig, tokenizer: Tokenizer) -> TokenShards:

@@ -20,9 +20,8 @@ _PALETTE = (
 )
 """At least 3:1 in contrast to black and to white; each far from those before it, also for colour-blind eyes."""
 _CJK = (
-    *("Noto Sans CJK SC", "Noto Sans SC", "Noto Sans CJK JP", "Source Han Sans SC", "Source Han Sans CN"),
-    *("WenQuanYi Micro Hei", "WenQuanYi Zen Hei", "Droid Sans Fallback", "PingFang SC", "Hiragino Sans GB"),
-    *("Microsoft YaHei", "SimHei", "SimSun", "Arial Unicode MS"),
+    *("Noto Sans CJK SC", "Noto Sans SC", "Noto Sans CJK JP", "Source Han Sans SC", "WenQuanYi Micro Hei"),
+    *("WenQuanYi Zen Hei", "Droid Sans Fallback", "PingFang SC", "Hiragino Sans GB", "Microsoft YaHei", "SimHei"),
 )
 
 
@@ -48,11 +47,9 @@ def leaf_colours(names: Iterable[str]) -> dict[str, str]:
 
 def plot_labels(results: Mapping[str, Any]) -> dict[str, str]:
     """Return what the pictures write for each name: short, drawable with the fonts there are, each different."""
-    glyphs = _fonts()[1]
-    labels: dict[str, str] = {}
-    for number, name in enumerate(
-        dict.fromkeys([*results["leaves"], *results["bits_per_byte"], *results["curves"]]), 1
-    ):
+    glyphs, labels = _fonts()[1], dict[str, str]()
+    kinds = (results["leaves"], results["bits_per_byte"], results["routing"]["share"], results["curves"])
+    for number, name in enumerate(dict.fromkeys(name for kind in kinds for name in kind), 1):
         drawn = "".join(c if ord(c) in glyphs else NO_GLYPH for c in printable(name))
         label = shortened(re.sub(f"{NO_GLYPH}+", NO_GLYPH, drawn), 24)
         labels[name] = f"{label} #{number}" if NO_GLYPH in label or label in labels.values() else label
@@ -71,20 +68,18 @@ def routing_heatmap(results: Mapping[str, Any], dark: bool = False) -> bytes:
     if not (leaves and domains and routing["layers"]):
         return _message("no leaves, so no routing", look)
     by_layer = [[share[domain][layer] for domain in domains] for layer in range(len(routing["layers"]))]
-    mean = [[sum(column) / len(column) for column in zip(*share[domain], strict=True)] for domain in domains]
+    mean = {domain: [sum(column) / len(column) for column in zip(*share[domain], strict=True)] for domain in domains}
     top = max(0.01, *(weight for values in by_layer for row in values for weight in row))
     figure = _figure(look)
     width, height = len(leaves) * min(1.6, max(0.55, 4.8 / len(leaves))), 0.36 * len(domains)
     main = _axes(figure, look, 0, 0, width, height, "mean over layers")
-    _cells(main, mean, top, look)
-    _annotate(main, mean, top, look)
-    _name_cells(main, leaves, domains, results, look)
-    small = max(0.9, 0.16 * len(leaves))
+    _cells(main, list(mean.values()), top, look)
+    _write_cells(main, mean, results, look)
+    small, low = max(0.9, 0.16 * len(leaves)), max(0.4, 0.13 * len(domains))
     fit = int((max(width, 4.8) + 0.2) // (small + 0.2))
     for index, layer in enumerate(routing["layers"]):
-        small_height = max(0.4, 0.13 * len(domains))
-        x, y = (small + 0.2) * (index % fit), -(small_height + 0.4) * (index // fit + 1)
-        _cells(_axes(figure, look, x, y, small, small_height, f"layer {layer}"), by_layer[index], top, look)
+        x, y = (small + 0.2) * (index % fit), -(low + 0.4) * (index // fit + 1)
+        _cells(_axes(figure, look, x, y, small, low, f"layer {layer}"), by_layer[index], top, look)
     return _png(figure)
 
 
@@ -100,11 +95,10 @@ def quality_bars(results: Mapping[str, Any], dark: bool = False) -> bytes:
     axes = _axes(figure, look, 0, 0, 3.8, 0.36 * len(rows))
     for y, line in enumerate(rows):
         _dots(axes, y, line, colours.get(line.label, look.faint), look)
-    axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_yticks(range(len(rows)), [labels[line.label] for line in rows], **_text(look.ink))
     axes.set_xlabel("bits per byte, lower is better", **_text(look.faint))
     axes.grid(color=look.rule, linewidth=0.6)
-    axes.margins(x=0.06)
+    axes.set(ylim=(len(rows) - 0.5, -0.5), xmargin=0.06)
     axes.text(1.02, 1, "change", va="bottom", transform=axes.transAxes, **_text(look.faint))
     for name, marker, face in (("trunk", "o", look.paper), ("joined", "o", look.ink), ("oracle", "|", look.ink)):
         axes.plot([], [], marker, label=name, color=look.ink, markerfacecolor=face, markersize=7, markeredgewidth=1.5)
@@ -121,13 +115,13 @@ def curves(results: Mapping[str, Any], dark: bool = False) -> bytes:
     check_results(results)
     look = DARK if dark else LIGHT
     stages = {name: points for name, points in results["curves"].items() if points}
-    groups = [[name for name in stages if name == "trunk"], [name for name in stages if name != "trunk"]]
+    groups = ([name for name in stages if (name == "trunk") == trunk] for trunk in (True, False))
     if not stages:
         return _message("no curves were kept", look)
     figure = _figure(look)
-    for index, names in enumerate(group for group in groups if group):
+    for index, names in enumerate(filter(None, groups)):
         height = max(2.3, 0.18 * len(names))
-        title = "trunk" if names == ["trunk"] else "leaves"
+        title = "trunk" if names == ["trunk"] else "leaves" if set(names) <= set(results["leaves"]) else "later stages"
         axes = _axes(figure, look, 0, -height - 0.8 if index else 0, 3.8, height, title)
         _lines(axes, {name: stages[name] for name in names}, results, look)
     return _png(figure)
@@ -161,8 +155,7 @@ def _axes(figure: "Figure", look: Look, x: float, y: float, width: float, height
     axes = figure.add_axes((x, y, width, height), facecolor=look.paper)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0, colors=look.faint, labelsize=9)
-    if title:
-        axes.set_title(title, loc="left", **_text(look.faint))
+    axes.set_title(title, loc="left", **_text(look.faint))
     return axes
 
 
@@ -174,7 +167,7 @@ def _png(figure: "Figure") -> bytes:
 
 def _message(message: str, look: Look) -> bytes:
     figure = _figure(look)
-    figure.text(0, 0, message, **_text(look.faint, 11))
+    figure.text(0, 0, message, **_text(look.faint))
     return _png(figure)
 
 
@@ -184,30 +177,24 @@ def _cells(axes: "Axes", values: Sequence[Sequence[float]], top: float, look: Lo
     colours = LinearSegmentedColormap.from_list("weight", [look.empty, look.accent])
     axes.pcolormesh(values, cmap=colours, vmin=0, vmax=top, edgecolors=look.paper, linewidth=0.8)
     axes.invert_yaxis()
-    axes.set_xticks([])
-    axes.set_yticks([])
+    axes.set(xticks=[], yticks=[])
 
 
-def _annotate(axes: "Axes", values: Sequence[Sequence[float]], top: float, look: Look) -> None:
-    for y, row in enumerate(values):
-        for x, weight in enumerate(row):
-            colour = look.paper if weight > 0.55 * top else look.ink
-            axes.text(x + 0.5, y + 0.5, f"{weight:.2f}", ha="center", va="center", **_text(colour, 8.5))
-
-
-def _name_cells(
-    axes: "Axes", leaves: Sequence[str], domains: Sequence[str], results: Mapping[str, Any], look: Look
-) -> None:
-    labels, colours = plot_labels(results), leaf_colours(results["leaves"])
-    names = [labels.get(leaf, leaf) for leaf in leaves]
+def _write_cells(axes: "Axes", values: Mapping[str, Sequence[float]], results: Mapping[str, Any], look: Look) -> None:
+    """Write the weights into the cells, the names beside them, and frame where a domain meets its own leaf."""
+    leaves, labels, colours = results["routing"]["leaves"], plot_labels(results), leaf_colours(results["leaves"])
+    names, top = [labels[leaf] for leaf in leaves], axes.collections[0].get_clim()[1] or 1.0
     flat = max(len(name) for name in names) * 0.085 < axes.get_position().width / len(leaves)
     turn: dict[str, Any] = {"ha": "center"} if flat else {"rotation": 35, "ha": "left", "rotation_mode": "anchor"}
     axes.xaxis.tick_top()
     axes.set_xticks([x + 0.5 for x in range(len(leaves))], names, **_text(look.ink, **turn))
     for leaf, tick in zip(leaves, axes.get_xticklabels(), strict=True):
         tick.set(color=colours[leaf], fontweight="bold")
-    axes.set_yticks([y + 0.5 for y in range(len(domains))], [labels.get(d, d) for d in domains], **_text(look.ink))
-    for y, domain in enumerate(domains):
+    axes.set_yticks([y + 0.5 for y in range(len(values))], [labels[domain] for domain in values], **_text(look.ink))
+    for y, (domain, row) in enumerate(values.items()):
+        for x, weight in enumerate(row):
+            colour = look.paper if weight > 0.55 * top else look.ink
+            axes.text(x + 0.5, y + 0.5, f"{weight:.2f}", ha="center", va="center", **_text(colour, 8.5))
         if domain in leaves:
             x, colour = leaves.index(domain), colours[domain]
             axes.plot([x, x + 1, x + 1, x, x], [y, y, y + 1, y + 1, y], color=colour, linewidth=2.2, clip_on=False)
@@ -259,5 +246,4 @@ def _name_ends(axes: "Axes", ends: Sequence[tuple[float, float, str, str]]) -> N
 def _thinned(values: Sequence[float], keep: int = 120) -> list[float]:
     """Return means of equally many neighbours, at most `keep` of them: the noise of single steps hides the line."""
     size = -(-len(values) // keep)
-    blocks = [values[i : i + size] for i in range(0, len(values), size)]
-    return [sum(block) / len(block) for block in blocks]
+    return [sum(block) / len(block) for block in (values[i : i + size] for i in range(0, len(values), size))]

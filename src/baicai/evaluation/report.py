@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from baicai.artefact import write_atomic
-from baicai.evaluation import plots
-from baicai.evaluation.tables import MAX_LEAF_COLUMNS, NAME_HEADS, check_results, grid, lines, printable, shortened
+from baicai.evaluation import plots, tables
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 _STYLE = """
@@ -36,7 +35,7 @@ thead th{white-space:normal;overflow-wrap:normal}
 tbody th,.name{text-align:left}
 tbody th{position:sticky;left:0;background:var(--paper);color:var(--ink)}
 .facts :is(th,td){vertical-align:top;white-space:normal;overflow-wrap:normal}
-.facts code{overflow-wrap:anywhere}
+.facts code{display:block;text-align:left;overflow-wrap:anywhere}
 tr.mean>*{font-style:italic;border-bottom:2px solid var(--faint)}
 td b{color:var(--accent)}
 figure{margin:1rem 0}
@@ -65,10 +64,10 @@ def write_report(results: Mapping[str, Any], path: Path) -> None:
 
     Raises: ArtefactError if the results are malformed, MachineError if the disk is full.
     """
-    check_results(results)
-    title = f"Baicai model {printable(results['model'])[:12]}"
+    tables.check_results(results)
+    model = _name(results["model"][:12])
     parts = [
-        f'<p class="kicker">白菜 Baicai · model <code>{_name(results["model"][:12])}</code></p>',
+        f'<p class="kicker">白菜 Baicai · model <code>{model}</code></p>',
         f"<h1>{escape(headline(results)).replace(' %', '&nbsp;%')}</h1>",
         _tiles(results),
         *(part(results) for part in (_quality, _routing, _training, _samples, _origin)),
@@ -78,7 +77,7 @@ def write_report(results: Mapping[str, Any], path: Path) -> None:
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark">\n'
-        f"<title>{escape(title)}</title>\n<style>{_colours(plots.LIGHT)}"
+        f"<title>Baicai model {model}</title>\n<style>{_colours(plots.LIGHT)}"
         f"@media(prefers-color-scheme:dark){{{_colours(plots.DARK)}}}{_STYLE}</style></head>\n"
         f"<body>\n{''.join(parts)}</body></html>\n"
     )
@@ -86,13 +85,17 @@ def write_report(results: Mapping[str, Any], path: Path) -> None:
 
 
 def headline(results: Mapping[str, Any]) -> str:
-    """Return the result in one sentence."""
+    """Return the result in one sentence.
+
+    Raises: ArtefactError if the results are malformed.
+    """
+    tables.check_results(results)
     count = len(results["leaves"])
-    uses = f"each token uses {results['cost']['active_share']:.0%} of the parameters".replace("%", " %")
+    uses = f"each token uses {_share(results['cost']['active_share'])} of the parameters"
     if not count:
         return f"A trunk without leaves: {uses}"
     subject = f"{count} leaves" if count > 1 else "1 leaf"
-    change = next((line.change for line in lines(results) if line.covered and line.mean), None)
+    change = next((line.change for line in tables.lines(results) if line.covered and line.mean), None)
     if change is None:
         return f"{subject} on a trunk, none measured on a domain of its own; {uses}"
     own = "their own domains" if count > 1 else "its own domain"
@@ -104,34 +107,29 @@ def headline(results: Mapping[str, Any]) -> str:
 
 
 def _tiles(results: Mapping[str, Any]) -> str:
-    summary, tiles = results["summary"], []
-    if summary["retention_mean"] is not None:
-        tiles.append(
-            (f"{100 * summary['retention_mean']:.0f} %", "of what a leaf gains alone is kept when all are joined")
-        )
-    if summary["retention_worst"] is not None:
-        tiles.append((f"{100 * summary['retention_worst']:.0f} %", "is kept on the domain that keeps least"))
-    if summary["off_domain_ratio"] is not None:
-        harm = 100 * (summary["off_domain_ratio"] - 1)
-        tiles.append((f"{harm:+.1f} %", "bits per byte on text that no leaf was grown for; 0 is no harm"))
-    tiles.append(
-        (f"{100 * results['cost']['active_share']:.0f} %", "of the parameters work on a token, embeddings aside")
+    summary, off_domain = results["summary"], results["summary"]["off_domain_ratio"]
+    harm = None if off_domain is None else tables.percent(100 * (off_domain - 1))
+    tiles = (
+        (_share(summary["retention_mean"]), "of what a leaf gains alone is kept when all are joined"),
+        (_share(summary["retention_worst"]), "is kept on the domain that keeps least"),
+        (harm, "bits per byte on text that no leaf was grown for; 0 is no harm"),
+        (_share(results["cost"]["active_share"]), "of the parameters work on a token, embeddings aside"),
     )
-    return f'<dl class="tiles">{"".join(f"<div><dt>{text}</dt><dd>{value}</dd></div>" for value, text in tiles)}</dl>\n'
+    shown = "".join(f"<div><dt>{text}</dt><dd>{value}</dd></div>" for value, text in tiles if value)
+    return f'<dl class="tiles">{shown}</dl>'
 
 
 def _quality(results: Mapping[str, Any]) -> str:
-    every = ""
-    if len(results["leaves"]) > MAX_LEAF_COLUMNS:
-        table = _table(results, len(results["leaves"]))
-        every = f"<details><summary>Every leaf on every domain</summary>{table}</details>"
+    count, every = len(results["leaves"]), ""
+    if count > tables.MAX_LEAF_COLUMNS:
+        every = f"<details><summary>Every leaf on every domain</summary>{_table(results, count)}</details>"
     return (
         "<h2>How well it predicts text</h2>"
         '<p class="note">Bits per byte: how many bits the model needs for one byte of text it has not seen. Lower is '
         "better. <em>Trunk</em> is the model without leaves, <em>joined</em> has them all and chooses for itself, "
-        "<em>oracle</em> is told which leaf to use. <em>Change</em> compares joined with the trunk; the best of each "
-        "row is <b>bold</b>, the oracle left out.</p>"
-        f"{_table(results, MAX_LEAF_COLUMNS)}{every}"
+        "<em>oracle</em> is told which leaf to use. <em>Change</em> compares joined with the trunk. A domain is "
+        "<em>covered</em> if a leaf was grown for it. The best of each row is <b>bold</b>, the oracle left out.</p>"
+        f"{_table(results, tables.MAX_LEAF_COLUMNS)}{every}"
         + _figure(
             plots.quality_bars,
             results,
@@ -184,36 +182,30 @@ def _samples(results: Mapping[str, Any]) -> str:
 
 
 def _origin(results: Mapping[str, Any]) -> str:
-    made = [("model", results["model"]), ("trunk", results["trunk"])]
-    made += [(f"leaf {name}", digest) for name, digest in results["leaves"].items()]
-    hashes = "".join(f"<tr><th>{_short(name)}</th><td class=name><code>{_name(d)}</code></td></tr>" for name, d in made)
-    costs = "".join(f"<tr><th>{text}</th><td>{results['cost'][key]:,}</td></tr>" for key, text in _COUNTS)
-    texts = "".join(f"<tr><th>{_short(name)}</th><td>{size:,}</td></tr>" for name, size in results["bytes"].items())
-    return "".join(
-        f'<h2>{title}</h2><div class="wide"><table class="facts">{rows}</table></div>'
-        for title, rows in (
-            ("What it is made of", hashes),
-            ("What it costs", costs),
-            ("What it was measured on: bytes of held-out text", texts),
-        )
-    )
+    made = {"model": results["model"], "trunk": results["trunk"]}
+    made |= {f"leaf {name}": digest for name, digest in results["leaves"].items()}
+    facts = {
+        "What it is made of": {name: f"<code>{_name(digest)}</code>" for name, digest in made.items()},
+        "What it costs": {text: f"{results['cost'][key]:,}" for key, text in _COUNTS},
+        "What it was measured on: bytes of held-out text": {name: f"{n:,}" for name, n in results["bytes"].items()},
+    }
+    page = ""
+    for title, values in facts.items():
+        rows = "".join(f"<tr><th>{_short(name)}</th><td>{value}</td></tr>" for name, value in values.items())
+        page += f'<h2>{title}</h2><div class="wide"><table class="facts">{rows}</table></div>'
+    return page
 
 
 def _table(results: Mapping[str, Any], max_leaf_columns: int) -> str:
-    heads, rows = grid(results, max_leaf_columns)
-    body = ""
+    heads, rows = tables.grid(results, max_leaf_columns)
+    sides, body = [" class=name" if head in tables.NAME_HEADS else "" for head in heads], ""
     for line, (label, *cells) in rows:
         values = ""
-        for head, cell in zip(heads[1:], cells, strict=True):
-            text = f"<b>{cell.text}</b>" if cell.best else _short(cell.text)
-            values += f"<td{_side(head)}>{text}</td>"
+        for side, cell in zip(sides[1:], cells, strict=True):
+            values += f"<td{side}>{f'<b>{cell.text}</b>' if cell.best else _short(cell.text)}</td>"
         body += f"<tr{' class=mean' if line.mean else ''}><th>{_short(label.text)}</th>{values}</tr>"
-    head = "".join(f"<th{_side(head)}>{_short(head)}</th>" for head in heads)
+    head = "".join(f"<th{side}>{_short(head)}</th>" for side, head in zip(sides, heads, strict=True))
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def _side(head: str) -> str:
-    return ' class="name"' if head in NAME_HEADS else ""
 
 
 def _figure(draw: Callable[[Mapping[str, Any], bool], bytes], results: Mapping[str, Any], *captions: str) -> str:
@@ -240,12 +232,16 @@ def _colours(look: plots.Look) -> str:
     return f":root{{{''.join(f'--{name}:{colour};' for name, colour in look._asdict().items())}}}"
 
 
+def _share(value: float | None) -> str | None:
+    return None if value is None else f"{100 * value:.0f} %"
+
+
 def _name(text: str) -> str:
-    return escape(printable(text))
+    return escape(tables.printable(text))
 
 
 def _short(text: str) -> str:
-    short = shortened(text, 26)
+    short = tables.shortened(text, 26)
     return _name(text) if short == text else f'<span title="{_name(text)}">{_name(short)}</span>'
 
 

@@ -20,8 +20,7 @@ NAME_HEADS = ("domain", "which")
 _HEADS = (*NAME_HEADS, "change", "best leaf")
 _SPEC: dict[Any, Any] = {  # a tuple may be null, a list holds any number, {str: x} maps any name to x
     "format": int,
-    "model": str,
-    "trunk": str,
+    **{"model": str, "trunk": str},
     "leaves": {str: str},
     "columns": [str],
     "bits_per_byte": {str: {str: (float,)}},
@@ -29,8 +28,8 @@ _SPEC: dict[Any, Any] = {  # a tuple may be null, a list holds any number, {str:
     "routing": {"leaves": [str], "layers": [int], "share": {str: [[float]]}},
     "curves": {str: [{"tokens": float, "loss": float}]},
     "cost": {
-        **{"total_parameters": float, "active_parameters": float, "active_share": float},
-        **{"flops_per_token": float, "bytes_per_token": float, "embedding_parameters": float},
+        **{"total_parameters": float, "active_parameters": float, "embedding_parameters": float},
+        **{"active_share": float, "flops_per_token": float, "bytes_per_token": float},
     },
     "summary": dict.fromkeys(("retention_mean", "retention_worst", "off_domain_ratio"), (float,)),
     "samples": [{"prompt": str, "pieces": [{"text": str, "leaf": (str,), "weight": (float,)}]}],
@@ -131,10 +130,9 @@ def bits_per_byte_table(results: Mapping[str, Any]) -> Table:
         title = Text(_folded(printable(head)))
         table.add_column(title, justify=side, vertical="bottom", overflow="ellipsis", no_wrap=head != "domain")
     for line, cells in rows:
-        tint = "green" if (line.change or 0) < 0 else "red"
         texts = [Text(shortened(cell.text, 24), "bold" if cell.best else "") for cell in cells]
         if "change" in heads:
-            texts[heads.index("change")].stylize(tint)
+            texts[heads.index("change")].style = {"-": "green", "+": "red"}.get(percent(line.change)[0], "")
         table.add_row(*texts, style="italic" if line.mean else None, end_section=line.mean)
     return table
 
@@ -147,10 +145,9 @@ def markdown_table(results: Mapping[str, Any]) -> str:
     heads, rows = grid(results)
     rules = [":---" if head in NAME_HEADS else "---:" for head in heads]
     table = [[_escaped(printable(head)) for head in heads], rules]
-    for line, (label, *cells) in rows:
-        name = _escaped(label.text)
-        values = [f"**{cell.text}**" if cell.best else _escaped(cell.text) for cell in cells]
-        table.append([f"*{name}*" if line.mean else name, *values])
+    for line, cells in rows:
+        label, *values = [f"**{cell.text}**" if cell.best else _escaped(cell.text) for cell in cells]
+        table.append([f"*{label}*" if line.mean else label, *values])
     return "".join(f"| {' | '.join(row)} |\n" for row in table)
 
 
@@ -161,7 +158,7 @@ def printable(text: str) -> str:
 
 def shortened(text: str, width: int) -> str:
     """Return a name in at most `width` columns of a terminal, its middle left out where it is longer."""
-    shown, kept = text, len(text)
+    shown, kept = text, min(len(text), width)
     while cell_len(shown) > width:
         kept -= 1
         shown = f"{text[: (kept + 1) // 2]}…{text[len(text) - kept // 2 :]}"
@@ -248,5 +245,5 @@ def _check(value: object, spec: Any, where: str) -> None:
 
 
 def _wrong(key: str, problem: str) -> NoReturn:
-    where = printable(f"results: key '{key}'" if key else "results")
-    raise ArtefactError(f"{where} {printable(problem)}: evaluate the model again")
+    where = f"results: key '{key}'" if key else "results"
+    raise ArtefactError(printable(f"{where} {problem}: evaluate the model again"))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from baicai.config import recipe
 from baicai.data.batches import Batch, Batches
-from baicai.data.sources import SourceConfig, open_source
+from baicai.data.sources import Sources, open_source
 from baicai.errors import ConfigError
 from baicai.leaves.join import assemble, open_model, write_model
 from baicai.leaves.leaf import open_leaf
@@ -26,7 +26,7 @@ class CalibrateRecipe:
     """`baicai calibrate`: tune the router's scales."""
 
     model: str
-    data: list[SourceConfig] = dataclasses.field(default_factory=list)
+    data: Sources = dataclasses.field(default_factory=list)
     """Text to tune on; default: the trunk's public sample."""
     train: TrainConfig
 

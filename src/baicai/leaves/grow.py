@@ -12,7 +12,7 @@ from baicai.artefact import find
 from baicai.config import recipe, to_table
 from baicai.data.batches import Batch, Batches
 from baicai.data.shards import TokenShards
-from baicai.data.sources import SourceConfig, lineage, open_source
+from baicai.data.sources import Sources, lineage, open_source
 from baicai.errors import ConfigError
 from baicai.leaves.activations import ActivationCache
 from baicai.leaves.leaf import check_name, save_leaf
@@ -33,13 +33,13 @@ class GrowRecipe:
     name: str
     trunk: str
     """Path or hash."""
-    data: list[SourceConfig]
+    data: Sources
     """Own text."""
-    public: list[SourceConfig] = dataclasses.field(default_factory=list)
+    public: Sources = dataclasses.field(default_factory=list)
     """Public text beside the trunk's own sample, as further examples of what is not the leaf's."""
     public_share: float = 0.25
-    leaf: LeafConfig
-    train: TrainConfig
+    leaf: LeafConfig = LeafConfig()
+    train: TrainConfig = TrainConfig(tokens=1_000_000)
     recognition: float = 0.1
     """Weight of the loss that teaches the router to tell own text from public text."""
     balance_rate: float = 1e-3
@@ -58,9 +58,12 @@ class GrowRecipe:
 def grow_leaf(config: GrowRecipe, run: Run) -> None:
     """Grow a leaf and write it to the run's artefact folder. The trunk's files are only read."""
     trunk = open_trunk(find(config.trunk))
+    sizes = config.leaf
+    if sizes.first_layer < 0:
+        sizes = dataclasses.replace(sizes, first_layer=trunk.model.config.num_layers // 2)
     last_layer = trunk.model.config.num_layers - 1
-    if config.leaf.first_layer > last_layer:
-        raise ConfigError(f"leaf.first_layer is {config.leaf.first_layer}: this trunk's last layer is {last_layer}")
+    if sizes.first_layer > last_layer:
+        raise ConfigError(f"leaf.first_layer is {sizes.first_layer}: this trunk's last layer is {last_layer}")
     settings = config.train
     own = {source.domain: open_source(source, trunk.tokenizer) for source in config.data}
     public = [trunk.replay(), *(open_source(source, trunk.tokenizer) for source in config.public)]
@@ -74,7 +77,7 @@ def grow_leaf(config: GrowRecipe, run: Run) -> None:
     )
     device = pick_device(settings.device)
     model = trunk.model.to(device)
-    leaf = Leaf(model.config, config.leaf)
+    leaf = Leaf(model.config, sizes)
     leaf.start(settings.seed)
     leaf.to(device)
     model.join(config.name, leaf)

@@ -9,7 +9,7 @@ import torch
 from baicai.artefact import atomic_folder, read_json, write_atomic, write_json
 from baicai.config import recipe
 from baicai.data.shards import TokenShards
-from baicai.data.sources import SourceConfig, open_source
+from baicai.data.sources import Sources, open_source
 from baicai.errors import ConfigError
 from baicai.evaluation.bits_per_byte import bits_per_byte, held_out_windows, token_nats
 from baicai.evaluation.plots import curves, quality_bars, routing_heatmap
@@ -27,7 +27,7 @@ class EvaluateRecipe:
     """Measure a model on held-out text."""
 
     model: str
-    data: list[SourceConfig]
+    data: Sources
     """Held-out text; a domain with a leaf's name is that leaf's own."""
     sequence_tokens: int = 256
     max_tokens: int = 50_000

@@ -22,7 +22,7 @@ from baicai.artefact import (
 from baicai.config import from_table, recipe, to_table
 from baicai.data.batches import Batch, Batches
 from baicai.data.shards import TokenShards, write_tokens
-from baicai.data.sources import SourceConfig, lineage, open_source
+from baicai.data.sources import Sources, lineage, open_source
 from baicai.data.tokenizer import Tokenizer
 from baicai.errors import ArtefactError, ConfigError
 from baicai.leaves.card import trunk_card
@@ -57,7 +57,7 @@ class TrunkRecipe:
 
     tokenizer: str
     """Folder that `baicai tokenizer` made."""
-    data: list[SourceConfig]
+    data: Sources
     model: ModelConfig
     train: TrainConfig
     replay: Literal["documents", "sampled"] = "documents"

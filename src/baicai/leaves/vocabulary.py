@@ -3,7 +3,7 @@
 from baicai.artefact import atomic_folder
 from baicai.config import recipe
 from baicai.data.readers import read_documents
-from baicai.data.sources import SourceConfig
+from baicai.data.sources import Sources
 from baicai.data.tokenizer import train_tokenizer
 from baicai.errors import ConfigError
 from baicai.run import Run
@@ -13,7 +13,7 @@ from baicai.run import Run
 class TokenizerRecipe:
     """Make a byte-level BPE tokenizer from a balanced sample of the sources."""
 
-    data: list[SourceConfig]
+    data: Sources
     vocab_size: int = 8192
     sample_bytes: int = 20_000_000
     """Text looked at, all sources together; each gives the same share, so that no language is starved."""

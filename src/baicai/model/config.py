@@ -77,8 +77,8 @@ class ModelConfig:
 class LeafConfig:
     """Sizes of a leaf; the leaves of one model share them."""
 
-    first_layer: int
-    """Lowest layer with experts; layers below it never see a leaf."""
+    first_layer: int = -1
+    """Lowest layer with experts; layers below it never see a leaf. -1 in a recipe: the upper half of the trunk."""
     num_experts: int = 8
     """Experts in each of its layers."""
     expert_dim: int = 64
@@ -91,6 +91,6 @@ class LeafConfig:
     def _check(self) -> "LeafConfig":
         if not 1 <= self.top_k <= self.num_experts:
             raise ValueError(f"top_k {self.top_k} must be between 1 and num_experts {self.num_experts}")
-        if self.first_layer < 0 or self.expert_dim < 1:
-            raise ValueError("first_layer must be at least 0 and expert_dim at least 1")
+        if self.first_layer < -1 or self.expert_dim < 1:
+            raise ValueError("first_layer must be at least 0 (-1: upper half) and expert_dim at least 1")
         return self

@@ -43,6 +43,7 @@ class Leaf(nn.Module):
 
     def __init__(self, model: ModelConfig, config: LeafConfig) -> None:
         super().__init__()
+        assert config.first_layer >= 0, "first_layer is resolved before a leaf is made"
         self.config = config
         numbers = range(config.first_layer, model.num_layers)
         self.layers = nn.ModuleDict({str(number): LeafLayer(model.dim, config) for number in numbers})

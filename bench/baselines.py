@@ -1,0 +1,203 @@
+"""The other parties of bench/quality.py: what one could do with the same leaves, or without them.
+
+Shape suffixes: N scored tokens, V vocabulary, L leaves.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from baicai.artefact import value_hash
+from baicai.config import recipe, to_table
+from baicai.data.batches import Batch, Batches
+from baicai.data.shards import TokenShards
+from baicai.data.sources import lineage
+from baicai.data.tokenizer import Tokenizer
+from baicai.evaluation.bits_per_byte import held_out_windows, token_nats
+from baicai.leaves.grow import Balance
+from baicai.leaves.join import SparseModel, assemble
+from baicai.leaves.leaf import GrownLeaf, open_leaf, save_leaf
+from baicai.leaves.trunk import Trunk, open_trunk, save_trunk
+from baicai.model.config import LeafConfig
+from baicai.model.experts import Leaf
+from baicai.model.generate import leaves_on
+from baicai.model.transformer import LayerTrace
+from baicai.run import Run, carry_out
+from baicai.training.loop import TrainConfig, mixed_precision, pick_device, train
+from baicai.training.losses import linear_cross_entropy
+
+PREFIX_TOKENS = 64
+"""How far back the ensemble looks to weigh its members."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Scores:
+    """One text, scored token by token by several parties."""
+
+    windows: list[Tensor]
+    bytes_N: Tensor
+    nats: dict[str, Tensor]
+    """Party -> [N]."""
+
+    def bits_per_byte(self, nats_N: Tensor) -> float:
+        """Return the bits per byte of the scored tokens."""
+        return float((nats_N * (self.bytes_N > 0)).sum() / math.log(2) / self.bytes_N.sum())
+
+    def mean(self, party: str) -> float:
+        """Return the bits per byte of a party."""
+        return self.bits_per_byte(self.nats[party])
+
+
+@torch.inference_mode()
+def score(
+    model: SparseModel, sets: dict[str, TokenShards], max_tokens: int, joined_only: bool = False
+) -> dict[str, Scores]:
+    """Score texts with the trunk, each leaf alone, and all leaves joined."""
+    token_bytes_V = torch.from_numpy(model.tokenizer.token_bytes())
+    parties = ["joined"] if joined_only else ["trunk", *model.model.leaves, "joined"]
+    scores = {}
+    for domain, shards in sets.items():
+        windows = list(held_out_windows(shards, 256, max_tokens))
+        nats = {}
+        for party in parties:
+            on_G = None if party == "joined" else leaves_on(model.model, [] if party == "trunk" else [party])
+            scorer = token_nats(model.model, on_G)
+            nats[party] = torch.cat([scorer(tokens_BS).flatten().double() for tokens_BS in windows])
+        targets_N = torch.cat([tokens_BS[:, 1:].flatten() for tokens_BS in windows])
+        scores[domain] = Scores(windows, token_bytes_V[targets_N], nats)
+    return scores
+
+
+def classifier_and_one_leaf(scores: Scores, own: dict[str, TokenShards], tokenizer: Tokenizer) -> float:
+    """Send each window to the leaf that naive Bayes names, or to the trunk for public text.
+
+    Its classifier pools a sample of every owner's text and sees the whole window, future included: both in its favour.
+    """
+    names, log_V = list(own), []
+    for shards in own.values():
+        counts_V = np.bincount(shards.read(0, min(shards.num_tokens, 300_000)), minlength=tokenizer.vocab_size)
+        log_V.append(np.log((counts_V + 0.5) / (counts_V.sum() + 0.5 * tokenizer.vocab_size)))
+    table_VL = torch.from_numpy(np.stack(log_V, 1))
+    chosen = []
+    for tokens_BS in scores.windows:
+        best_B = table_VL[tokens_BS].sum(1).argmax(1)
+        chosen += [names[best] for best in best_B.tolist()]
+    length = len(scores.bytes_N) // len(chosen)
+    nats_N = torch.cat(
+        [
+            scores.nats["trunk" if name == "public" else name][i * length : (i + 1) * length]
+            for i, name in enumerate(chosen)
+        ]
+    )
+    return scores.bits_per_byte(nats_N)
+
+
+def ensemble(scores: Scores) -> float:
+    """Mix the probabilities of trunk and single-leaf models, each weighed by how well it predicted the last tokens.
+
+    It runs every member on every token. Source: Li et al., Branch-Train-Merge, 2022, section 2.2 (domain posterior).
+    """
+    members = [name for name in scores.nats if name != "joined"]
+    nats_LN = torch.stack([scores.nats[name] for name in members])
+    count = sum(len(tokens_BS) for tokens_BS in scores.windows)
+    nats_LWS = nats_LN.view(len(members), count, -1)
+    past_LWS = nats_LWS.cumsum(-1) - nats_LWS
+    far_LWS = torch.zeros_like(past_LWS)
+    far_LWS[..., PREFIX_TOKENS:] = past_LWS[..., :-PREFIX_TOKENS]
+    posterior_LWS = (far_LWS - past_LWS).softmax(0)
+    mixed_N = -(posterior_LWS * (-nats_LWS).exp()).sum(0).log()
+    return scores.bits_per_byte(mixed_N.flatten())
+
+
+def average_leaves(trunk: Path, paths: list[Path]) -> SparseModel:
+    """Return a model with one leaf whose every tensor is the mean of the leaves'."""
+    opened = open_trunk(trunk)
+    leaves = [open_leaf(path, opened) for path in paths]
+    states = [leaf.leaf.state_dict() for leaf in leaves]
+    mean = Leaf(opened.model.config, leaves[0].leaf.config)
+    mean.load_state_dict({name: torch.stack([state[name] for state in states]).mean(0) for name in states[0]})
+    mean.requires_grad_(False)
+    return assemble(opened, [GrownLeaf(trunk, "mean", "mean", mean, {})], topk_group=1)
+
+
+@recipe
+class UnrestrictedRecipe:
+    """All weights, all data: the trunk and as many experts as all leaves together."""
+
+    trunk: str
+    leaf: LeafConfig
+    train: TrainConfig
+    own: list[str]
+    public_share: float = 0.25
+
+
+def train_unrestricted(
+    budget: Any, work: Path, trunk: Path, own: dict[str, TokenShards], num_leaves: int
+) -> SparseModel:
+    """Train the same architecture on the owners' pooled text, as many tokens as all leaves together."""
+    leaf = dataclasses.replace(budget.leaf, num_experts=budget.leaf.num_experts * num_leaves)
+    settings = dataclasses.replace(
+        budget.grow, tokens=budget.grow.tokens * num_leaves, batch_sequences=2 * budget.grow.batch_sequences
+    )
+    config = UnrestrictedRecipe(trunk=str(trunk), leaf=leaf, train=settings, own=[one.hash for one in own.values()])
+    out = work / f"unrestricted-{value_hash(to_table(config))[:12]}"
+
+    def stage(config: UnrestrictedRecipe, run: Run) -> None:
+        _train_everything(open_trunk(trunk), config, own, run)
+
+    carry_out(stage, config, out)
+    opened = open_trunk(out / "trunk")
+    return assemble(opened, [open_leaf(out / "leaf", opened)], topk_group=1)
+
+
+def _train_everything(trunk: Trunk, config: UnrestrictedRecipe, own: dict[str, TokenShards], run: Run) -> None:
+    device = pick_device(config.train.device)
+    model = trunk.model.to(device).requires_grad_(True)
+    leaf = Leaf(model.config, config.leaf)
+    leaf.start(config.train.seed)
+    model.join("everything", leaf.to(device))
+    shards = [*own.values(), trunk.replay()]
+    batches = Batches(
+        shards,
+        [(1 - config.public_share) / len(own)] * len(own) + [config.public_share],
+        batch_sequences=config.train.batch_sequences,
+        sequence_tokens=config.train.sequence_tokens,
+        seed=config.train.seed,
+    )
+    balance = Balance(leaf, 1e-3)
+    train(
+        "unrestricted",
+        dict(model.named_parameters()),
+        batches,
+        _loss(model, config.train, balance),
+        config.train,
+        run,
+        buffers=dict(leaf.named_buffers()),
+        after_step=balance.step,
+    )
+    model.peel("everything")
+    run.out.mkdir()
+    about = {"recipe": to_table(config), "data": lineage(own), "metrics": {"loss": 0.0, "tokens": 0}, "curve": []}
+    save_trunk(run.out / "trunk", model.cpu(), trunk.tokenizer, replay=trunk.replay(), about=about)
+    changed = open_trunk(run.out / "trunk")
+    save_leaf(run.out / "leaf", "everything", leaf.cpu(), changed, data=lineage(own), about=about)
+
+
+def _loss(model: Any, settings: TrainConfig, balance: Balance) -> Callable[[Batch], tuple[Tensor, dict[str, Tensor]]]:
+    def loss_of(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        device = model.embedding.weight.device
+        tokens_BS = batch.tokens_BS1.to(device)
+        trace: list[LayerTrace] = []
+        with mixed_precision(settings, device):
+            hidden_BSD = model.hidden(tokens_BS[:, :-1], trace=trace)
+            loss = linear_cross_entropy(hidden_BSD.flatten(0, 1), model.head_weight(), tokens_BS[:, 1:].flatten())
+        balance.count(trace, torch.ones(tokens_BS[:, 1:].numel(), dtype=torch.bool, device=device))
+        return loss, {}
+
+    return loss_of

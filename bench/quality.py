@@ -1,0 +1,352 @@
+"""Quality on real text: leaves grown alone and joined, against every honest baseline.
+
+    python bench/quality.py --budget small      # under two hours on two cores
+    python bench/quality.py --budget large      # one GPU
+
+Reads `../shared/corpus`, works in `--work` (what is done there is not done again), prints the table and writes
+`bench/results/quality.json` and pictures. Nothing is trained after joining.
+"""
+
+import argparse
+import dataclasses
+import json
+import platform
+import random
+import statistics
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from baicai.artefact import value_hash, write_atomic, write_json
+from baicai.config import to_table
+from baicai.data.document import Document
+from baicai.data.readers import read_documents
+from baicai.data.shards import TokenShards
+from baicai.data.sources import SourceConfig, open_source
+from baicai.evaluation.plots import quality_bars, routing_heatmap
+from baicai.evaluation.routing import routing_share
+from baicai.leaves.grow import GrowRecipe, grow_leaf
+from baicai.leaves.join import SparseModel, assemble
+from baicai.leaves.leaf import open_leaf
+from baicai.leaves.trunk import TrunkRecipe, open_trunk, train_trunk
+from baicai.leaves.vocabulary import TokenizerRecipe, make_tokenizer
+from baicai.model.config import GQAConfig, LeafConfig, ModelConfig
+from baicai.model.cost import count_cost
+from baicai.model.experts import Leaf
+from baicai.model.transformer import Transformer
+from baicai.run import carry_out
+from baicai.training.loop import TrainConfig
+from baicai.training.parallel import Job, carry_out_all
+from baselines import Scores, average_leaves, classifier_and_one_leaf, ensemble, score, train_unrestricted
+
+CORPUS = Path(__file__).parents[2] / "shared" / "corpus"
+RESULTS = Path(__file__).parent / "results"
+LEAVES = ("law-de", "poetry-zh", "medicine-en", "math-en", "python-code", "c-code")
+OFF_DOMAIN = ("fiction-en", "recipes-en")
+"""Text that no leaf covers: fiction is public, in the trunk's training and in the replay; recipes nobody has seen."""
+SEEDS = (0, 1, 2)
+console = Console(highlight=False)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Sizes of one comparison."""
+
+    model: ModelConfig
+    leaf: LeafConfig
+    trunk: TrainConfig
+    grow: TrainConfig
+    eval_tokens: int
+    workers: int
+
+
+BUDGETS = {
+    "small": Budget(
+        model=ModelConfig(
+            vocab_size=4096,
+            dim=128,
+            num_layers=6,
+            ffn_dim=384,
+            max_tokens=512,
+            attention=GQAConfig(num_heads=4, num_kv_heads=2, head_dim=32, qk_norm=True),
+        ),
+        leaf=LeafConfig(first_layer=2, num_experts=16, expert_dim=96, top_k=4),
+        trunk=TrainConfig(tokens=20_000_000, learning_rate=3e-3, dtype="bfloat16"),
+        grow=TrainConfig(tokens=1_000_000, batch_sequences=8, learning_rate=3e-3, dtype="bfloat16"),
+        eval_tokens=60_000,
+        workers=2,
+    ),
+    "large": Budget(
+        model=ModelConfig(
+            vocab_size=8192,
+            dim=512,
+            num_layers=8,
+            ffn_dim=1536,
+            max_tokens=1024,
+            attention=GQAConfig(num_heads=8, num_kv_heads=4, head_dim=64, qk_norm=True),
+        ),
+        leaf=LeafConfig(first_layer=3, num_experts=32, expert_dim=256, top_k=4),
+        trunk=TrainConfig(tokens=200_000_000, batch_sequences=64, sequence_tokens=512, learning_rate=1e-3),
+        grow=TrainConfig(tokens=8_000_000, batch_sequences=32, sequence_tokens=512, learning_rate=1e-3),
+        eval_tokens=100_000,
+        workers=1,
+    ),
+}
+
+
+def main() -> None:
+    """Run the comparison."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--budget", choices=BUDGETS, default="small")
+    parser.add_argument("--work", type=Path, default=Path("out/quality"))
+    arguments = parser.parse_args()
+    begun = time.monotonic()
+    budget, work = BUDGETS[arguments.budget], arguments.work / arguments.budget
+    texts = split_corpus(arguments.work)
+    trunk = make_trunk(budget, work, texts)
+    forests = [grow_all(budget, work, texts, trunk, seed) for seed in SEEDS]
+    results = compare(budget, work, texts, trunk, forests)
+    results |= {"budget": arguments.budget, "seconds_of_this_run": round(time.monotonic() - begun)}
+    report(results, RESULTS)
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Paths of each domain's text."""
+
+    public: dict[str, str]
+    """What the trunk trains on: fiction, and a tenth of each leaf's domain."""
+    own: dict[str, str]
+    """What only the owner of a leaf has."""
+    held_out: dict[str, str]
+    """Never trained on; `mixed` alternates between domains inside a document."""
+
+
+def split_corpus(work: Path) -> Texts:
+    """Divide the training text into public and own, and make mixed documents from held-out text."""
+    public = {"fiction-en": str(CORPUS / "fiction-en" / "train.jsonl.zst")}
+    held_out = {domain: str(CORPUS / domain / "valid.jsonl.zst") for domain in (*LEAVES, *OFF_DOMAIN)}
+    own = {}
+    for domain in LEAVES:
+        documents = list(read_documents(CORPUS / domain / "train.jsonl.zst"))
+        public[domain] = _write(work / "texts" / f"{domain}.public.jsonl", documents[::10])
+        own[domain] = _write(
+            work / "texts" / f"{domain}.own.jsonl", [d for i, d in enumerate(documents) if i % 10 != 0]
+        )
+    held_out["mixed"] = _write(work / "texts" / "mixed.jsonl", list(_mixed(held_out)))
+    return Texts(public, own, held_out)
+
+
+def _mixed(held_out: dict[str, str]) -> Iterator[Document]:
+    """Yield documents that change domain every 150 to 600 characters."""
+    draw = random.Random(0)
+    pools = {domain: "\n\n".join(d.text for d in read_documents(held_out[domain])) for domain in LEAVES}
+    for number in range(150):
+        parts = []
+        for domain in draw.sample(LEAVES, 3) * 2:
+            start = draw.randrange(len(pools[domain]) - 600)
+            parts.append(pools[domain][start : start + draw.randint(150, 600)])
+        yield Document(f"mixed-{number}", "\n\n".join(parts), "mixed", "mixed")
+
+
+def _write(path: Path, documents: list[Document]) -> str:
+    lines = [
+        json.dumps({"id": d.id, "text": d.text, "source": d.source, "license": d.licence}, ensure_ascii=False)
+        for d in documents
+    ]
+    write_atomic(path, ("\n".join(lines) + "\n").encode())
+    return str(path)
+
+
+def make_trunk(budget: Budget, work: Path, texts: Texts) -> Path:
+    """Return the trunk of this recipe, trained if it is not there yet."""
+    sources = [SourceConfig(domain=domain, path=path) for domain, path in texts.public.items()]
+    tokenizer = TokenizerRecipe(data=sources, vocab_size=budget.model.vocab_size)
+    vocabulary = work / f"tokenizer-{value_hash(to_table(tokenizer))[:12]}"
+    carry_out(make_tokenizer, tokenizer, vocabulary)
+    weighted = [dataclasses.replace(s, weight=2.0 if s.domain == "fiction-en" else 0.2) for s in sources]
+    recipe = TrunkRecipe(tokenizer=str(vocabulary), data=weighted, model=budget.model, train=budget.trunk)
+    out = work / f"trunk-{value_hash(to_table(recipe))[:12]}"
+    carry_out(train_trunk, recipe, out)
+    return out
+
+
+def grow_all(budget: Budget, work: Path, texts: Texts, trunk: Path, seed: int) -> list[Path]:
+    """Return one leaf for each domain, grown alone."""
+    jobs = []
+    for domain in LEAVES:
+        train = dataclasses.replace(budget.grow, seed=seed)
+        source = SourceConfig(domain=domain, path=texts.own[domain])
+        recipe = GrowRecipe(name=domain, trunk=str(trunk), data=[source], leaf=budget.leaf, train=train)
+        out = work / f"{domain}-{value_hash(to_table(recipe))[:12]}"
+        jobs.append(Job(grow_leaf, recipe, out, train.steps))
+    carry_out_all(f"leaves, seed {seed}", jobs, budget.workers)
+    return [job.out for job in jobs]
+
+
+def compare(budget: Budget, work: Path, texts: Texts, trunk: Path, forests: list[list[Path]]) -> dict[str, Any]:
+    """Return everything that was measured."""
+    opened = open_trunk(trunk)
+    sets = {d: open_source(SourceConfig(domain=d, path=p), opened.tokenizer) for d, p in texts.held_out.items()}
+    own = {d: open_source(SourceConfig(domain=d, path=p), opened.tokenizer) for d, p in texts.own.items()}
+    own_public = {"public": opened.replay(), **own}
+    by_seed, models = [], []
+    for paths in forests:
+        model = _joined(trunk, paths)
+        scores = score(model, sets, budget.eval_tokens)
+        by_seed.append(_one_seed(model, scores, own_public, sets, budget, trunk, paths))
+        models.append(model)
+    unrestricted = train_unrestricted(budget, work, trunk, own, len(LEAVES))
+    free = {d: score(unrestricted, {d: sets[d]}, budget.eval_tokens, joined_only=True)[d].mean("joined") for d in sets}
+    return _summary(budget, models[0], by_seed, free, sets)
+
+
+def _joined(trunk: Path, paths: list[Path]) -> SparseModel:
+    opened = open_trunk(trunk)
+    return assemble(opened, [open_leaf(path, opened) for path in paths], topk_group=1)
+
+
+def _one_seed(
+    model: SparseModel,
+    scores: dict[str, Scores],
+    own: dict[str, TokenShards],
+    sets: dict[str, TokenShards],
+    budget: Budget,
+    trunk: Path,
+    paths: list[Path],
+) -> dict[str, dict[str, float]]:
+    """Return bits per byte: set -> party -> value."""
+    averaged = average_leaves(trunk, paths)
+    rows = {}
+    for domain, one in scores.items():
+        row = {party: one.mean(party) for party in one.nats}
+        row["best single leaf"] = min(row[name] for name in model.leaves)
+        row["classifier + one leaf"] = classifier_and_one_leaf(one, own, model.tokenizer)
+        row["output ensemble"] = ensemble(one)
+        row["averaged leaves"] = score(averaged, {domain: sets[domain]}, budget.eval_tokens, joined_only=True)[
+            domain
+        ].mean("joined")
+        if domain in model.leaves:
+            row["oracle leaf"] = row[domain]
+        rows[domain] = row
+    return rows
+
+
+def _summary(
+    budget: Budget,
+    model: SparseModel,
+    by_seed: list[dict[str, dict[str, float]]],
+    free: dict[str, float],
+    sets: dict[str, TokenShards],
+) -> dict[str, Any]:
+    table = {
+        domain: {party: statistics.mean(seed[domain][party] for seed in by_seed) for party in by_seed[0][domain]}
+        for domain in by_seed[0]
+    }
+    for domain, value in free.items():
+        table[domain]["unrestricted"] = value
+    retention = {
+        d: [(s[d]["trunk"] - s[d]["joined"]) / (s[d]["trunk"] - s[d]["oracle leaf"]) for s in by_seed] for d in LEAVES
+    }
+    gap = {d: (table[d]["trunk"] - table[d]["joined"]) / (table[d]["trunk"] - table[d]["unrestricted"]) for d in LEAVES}
+    means = [statistics.mean(retention[d][seed] for d in LEAVES) for seed in range(len(by_seed))]
+    mixed = table["mixed"]
+    windows = {d: _first_windows(sets[d]) for d in sets}
+    return {
+        "retention_mean": statistics.mean(means),
+        "retention_mean_standard_error": statistics.stdev(means) / len(means) ** 0.5,
+        "retention_worst": min(statistics.mean(values) for values in retention.values()),
+        "off_domain_ratio": statistics.mean(table[d]["joined"] / table[d]["trunk"] for d in OFF_DOMAIN),
+        "mixed_ratio_ensemble": mixed["joined"] / mixed["output ensemble"],
+        "mixed_ratio_average": mixed["joined"] / mixed["averaged leaves"],
+        "mixed_ratio_classifier": mixed["joined"] / mixed["classifier + one leaf"],
+        "gap_closed": statistics.mean(gap.values()),
+        "active_share_16": active_share(budget, 16),
+        "retention": {d: statistics.mean(values) for d, values in retention.items()},
+        "gap": gap,
+        "bits_per_byte": table,
+        "cost": dataclasses.asdict(count_cost(model.model)),
+        "routing": {
+            "leaves": list(model.model.leaves),
+            "layers": list(range(budget.leaf.first_layer, budget.model.num_layers)),
+            "share": {d: routing_share(model.model, iter(w)) for d, w in windows.items()},
+        },
+        "seeds": len(by_seed),
+    }
+
+
+def _first_windows(shards: TokenShards) -> list[torch.Tensor]:
+    return [torch.stack([torch.from_numpy(shards.window(i, 256)) for i in range(min(32, shards.num_windows(256)))])]
+
+
+def active_share(budget: Budget, leaves: int) -> float:
+    """Return active over total parameters beyond embeddings with so many leaves; weights do not matter."""
+    model = Transformer(budget.model)
+    for number in range(leaves):
+        model.join(f"leaf-{number}", Leaf(budget.model, budget.leaf))
+    return count_cost(model).active_share
+
+
+PARTIES = (
+    "trunk",
+    "joined",
+    "oracle leaf",
+    "best single leaf",
+    "classifier + one leaf",
+    "output ensemble",
+    "averaged leaves",
+    "unrestricted",
+)
+KEYS = (
+    "retention_mean",
+    "retention_worst",
+    "off_domain_ratio",
+    "mixed_ratio_ensemble",
+    "mixed_ratio_average",
+    "mixed_ratio_classifier",
+    "gap_closed",
+    "active_share_16",
+)
+
+
+def report(results: dict[str, Any], folder: Path) -> None:
+    """Print the tables, write quality.json and the pictures."""
+    table = Table("bits per byte", *PARTIES, title=f"mean of {results['seeds']} seeds")
+    for domain, row in results["bits_per_byte"].items():
+        table.add_row(domain, *(f"{row[party]:.3f}" if party in row else "" for party in PARTIES))
+    console.print(table)
+    for key in KEYS:
+        console.print(f"{key:24} {results[key]:.4f}")
+    results["commit"] = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
+    results["machine"] = {
+        "processor": _processor(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+    folder.mkdir(exist_ok=True)
+    write_json(folder / "quality.json", results)
+    shown = {
+        d: {"trunk": row["trunk"], "joined": row["joined"], "oracle": row.get("oracle leaf")}
+        for d, row in results["bits_per_byte"].items()
+    }
+    pictures = results | {"bits_per_byte": shown, "columns": ["trunk", "joined", "oracle"]}
+    write_atomic(folder / "quality.png", quality_bars(pictures))
+    write_atomic(folder / "routing.png", routing_heatmap(pictures))
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""`baicai quickstart`: the whole idea on one small machine, with text that every machine has."""
+
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+import baicai
+from baicai.artefact import read_json, write_json
+from baicai.cli.talk import stream
+from baicai.data.document import Message
+from baicai.data.generators.household import probes
+from baicai.data.sources import SourceConfig
+from baicai.errors import MachineError
+from baicai.evaluation.plots import leaf_colours
+from baicai.evaluation.report import write_report
+from baicai.evaluation.tables import bits_per_byte_table
+from baicai.leaves.answer import Piece, answer, chat_prompt
+from baicai.leaves.grow import GrowRecipe, grow_leaf
+from baicai.leaves.join import JoinRecipe, SparseModel, join_leaves, open_model
+from baicai.leaves.quality import EvaluateRecipe, evaluate_model
+from baicai.leaves.trunk import TrunkRecipe, train_trunk
+from baicai.leaves.vocabulary import TokenizerRecipe, make_tokenizer
+from baicai.model.config import GQAConfig, LeafConfig, ModelConfig
+from baicai.model.generate import SamplingConfig
+from baicai.run import carry_out
+from baicai.training.loop import TrainConfig
+from baicai.training.parallel import Job, carry_out_all
+
+STARTER = Path(baicai.__file__).parent / "starter"
+WORLD = 7
+"""The household and the market whose private facts the leaves learn; the trunk has never seen them."""
+PRIVATE = {
+    "household": f"generator:household?world={WORLD}&documents=6000",
+    "market-zh": f"generator:market_zh?world={WORLD}&documents=6000",
+    "arithmetic": "generator:arithmetic?level=3&documents=8000",
+    "python-code": "generator:python_library?documents=3000",
+    "python-docs": "generator:python_docs?documents=3000",
+}
+PUBLIC = {
+    "household": "generator:household?world=many&documents=8000",
+    "market-zh": "generator:market_zh?world=many&documents=8000",
+    "arithmetic": "generator:arithmetic?level=1&documents=8000",
+    "python-docs": "generator:python_docs?documents=1500",
+}
+"""What `--from-scratch` trains the trunk on."""
+LEAF = LeafConfig(first_layer=2, num_experts=8, expert_dim=96, top_k=4)
+GROW = TrainConfig(tokens=400_000, batch_sequences=8, sequence_tokens=256, learning_rate=3e-3, dtype="bfloat16")
+
+
+def quickstart(out: Path, from_scratch: bool) -> None:
+    """Grow five leaves, join them and show the result; run again, it goes on where it was."""
+    begun = time.monotonic()
+    console = Console(highlight=False)
+    console.print("[bold]1. The trunk[/]: a small language model that has read public text. From here on it is frozen.")
+    trunk = _trunk(out, from_scratch)
+    console.print(
+        f"[bold]2. The leaves[/]: {len(PRIVATE)} owners each grow one on text of their own. Nobody sees "
+        "another's text, and nobody touches the trunk."
+    )
+    jobs = [
+        Job(grow_leaf, _grow_recipe(name, path, trunk), out / "leaves" / name, GROW.steps)
+        for name, path in PRIVATE.items()
+    ]
+    carry_out_all("leaves", jobs, workers=2)
+    console.print("[bold]3. The model[/]: the leaves are joined by hash. Nothing is trained, no weight is copied.")
+    join = JoinRecipe(trunk=str(trunk), leaves=[str(job.out) for job in jobs])
+    carry_out(join_leaves, join, out / "model")
+    console.print("[bold]4. The proof[/]: text that none of them has seen, in bits per byte (less is better).")
+    held_out = [SourceConfig(domain=name, path=f"{path}&split=valid") for name, path in PRIVATE.items()]
+    evaluate = EvaluateRecipe(model=str(out / "model"), data=held_out, max_tokens=20_000)
+    carry_out(evaluate_model, evaluate, out / "report")
+    results = read_json(out / "report" / "results.json")
+    console.print(bits_per_byte_table(results))
+    console.print("[bold]5. Answers[/], each word in the colour of the leaf that gave it:")
+    results["samples"] = _samples(console, open_model(out / "model"))
+    write_json(out / "report" / "results.json", results)
+    write_report(results, out / "report" / "report.html")
+    _close(console, out, results["cost"], time.monotonic() - begun)
+
+
+def _trunk(out: Path, from_scratch: bool) -> Path:
+    if not from_scratch:
+        if not (STARTER / "trunk.safetensors").exists():
+            raise MachineError(f"the package holds no starter trunk at {STARTER}: use --from-scratch")
+        return STARTER
+    public = [SourceConfig(domain=name, path=path) for name, path in PUBLIC.items()]
+    tokenizer = TokenizerRecipe(data=public, vocab_size=4096, sample_bytes=4_000_000)
+    carry_out(make_tokenizer, tokenizer, out / "tokenizer")
+    sizes = ModelConfig(
+        vocab_size=4096,
+        dim=128,
+        num_layers=4,
+        ffn_dim=384,
+        max_tokens=512,
+        attention=GQAConfig(num_heads=4, num_kv_heads=2, head_dim=32, qk_norm=True),
+    )
+    train = TrainConfig(tokens=3_000_000, learning_rate=3e-3, dtype="bfloat16")
+    recipe = TrunkRecipe(tokenizer=str(out / "tokenizer"), data=public, model=sizes, train=train, replay_tokens=200_000)
+    carry_out(train_trunk, recipe, out / "trunk")
+    return out / "trunk"
+
+
+def _grow_recipe(name: str, path: str, trunk: Path) -> GrowRecipe:
+    source = SourceConfig(domain=name, path=path)
+    return GrowRecipe(name=name, trunk=str(trunk), data=[source], leaf=LEAF, train=GROW)
+
+
+def _samples(console: Console, model: SparseModel) -> list[dict[str, Any]]:
+    questions = [question for question, _expected in probes(WORLD, 1, seed=3)]
+    questions += ["白菜多少钱一斤？", "What is 348 + 276? Show the steps."]
+    sampling = SamplingConfig(max_tokens=60, temperature=0)
+    colours = leaf_colours(list(model.leaves))
+    samples = []
+    for question in questions:
+        console.print(Text(f"> {question}", style="bold"))
+        pieces: list[Piece] = list(answer(model, chat_prompt(model, [Message("user", question)]), sampling))
+        stream(console, pieces, colours)
+        told = [{"text": p.text, "leaf": p.leaf, "weight": max(p.weights.values(), default=0.0)} for p in pieces]
+        samples.append({"prompt": question, "pieces": told})
+    console.print(Text.assemble("leaves: ", *(Text(f"{name}  ", style=colour) for name, colour in colours.items())))
+    return samples
+
+
+def _close(console: Console, out: Path, cost: dict[str, Any], seconds: float) -> None:
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) * unit
+    model, trunk = out / "model", STARTER if (STARTER / "config.json").exists() else out / "trunk"
+    lines = (
+        "",
+        f"{cost['total_parameters']:,} parameters, of which a token uses {cost['active_parameters']:,}; "
+        f"{seconds:.0f} s, at most {peak / 1e6:.0f} MB of memory in one process.",
+        f"Report, with pictures: {(out / 'report' / 'report.html').resolve()}",
+        f"Talk to it:            baicai chat model={model}",
+        f"Take a leaf away:      baicai peel model={model} 'leaves=[\"household\"]' --out {out / 'peeled'}",
+        f"Grow your own:         baicai grow name=mine trunk={trunk} data=PATH-TO-YOUR-TEXTS --out {out / 'mine'}",
+    )
+    for line in lines:
+        console.print(line, soft_wrap=True)

@@ -1,0 +1,67 @@
+"""Several runs at once, a process each: on a small machine two narrow runs are faster than one wide one."""
+
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from baicai.run import Meter, Run, carry_out, last_metrics
+
+
+@dataclass(frozen=True)
+class Job:
+    """A stage to carry out."""
+
+    stage: Callable[[Any, Run], None]
+    recipe: Any
+    out: Path
+    steps: int
+    """Optimizer steps that it takes."""
+
+
+def carry_out_all(title: str, jobs: Sequence[Job], workers: int) -> None:
+    """Carry out the jobs, `workers` at a time with an equal share of the cores each; what is done stays done.
+
+    Raises: the first error of a job, after the jobs that are running have ended.
+    """
+    threads = max(1, (os.cpu_count() or 1) // workers)
+    context = multiprocessing.get_context("spawn")
+    total = sum(job.steps for job in jobs)
+    with ProcessPoolExecutor(workers, context, _begin, (threads, os.getpid())) as pool:
+        waiting = {pool.submit(carry_out, job.stage, job.recipe, job.out) for job in jobs}
+        meter = Meter(title, total)
+        with meter.running(0):
+            while waiting:
+                finished, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    future.result()
+                meter.show(*_progress(jobs))
+
+
+def _progress(jobs: Sequence[Job]) -> tuple[int, dict[str, float]]:
+    lines = [last_metrics(job.out) for job in jobs]
+    step = sum(int(line.get("step", 0)) for line in lines)
+    at_work = [line for job, line in zip(jobs, lines, strict=True) if 0 < line.get("step", 0) < job.steps]
+    rate = sum(line["tokens_per_second"] for line in at_work)
+    running = [line["loss"] for line in lines if "loss" in line]
+    return step, {"loss": running[-1], "tokens_per_second": rate} if running else {}
+
+
+def _begin(threads: int, parent: int) -> None:
+    torch.set_num_threads(threads)
+    os.environ["BAICAI_QUIET"] = "1"
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    """Die when the parent was killed, so that its runs are free to be resumed."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
