@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,7 @@ from baicai.config import canonical
 from baicai.errors import ArtefactError, MachineError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_REFUSED = (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG)
 
 
 @contextmanager
@@ -30,7 +32,7 @@ def disk_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in _FULL:
             raise full from None
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+        if error.errno in _REFUSED:
             raise MachineError(f"cannot write {path}: {error.strerror}; choose another --out") from None
         raise
     except SafetensorError as error:  # safetensors wraps the system's error in its own
@@ -45,10 +47,10 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
     Raises: MachineError if the disk is full, ArtefactError if `path` exists already.
     """
-    if path.exists():
-        raise ArtefactError(f"{path} exists already: remove it or choose another --out")
-    part = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.part"
     with disk_errors(path):
+        if path.exists():
+            raise ArtefactError(f"{path} exists already: remove it or choose another --out")
+        part = _part(path)
         try:
             part.mkdir(parents=True)
             yield part
@@ -66,7 +68,7 @@ def write_atomic(path: Path, content: bytes) -> None:
 
     Raises: MachineError if the disk is full.
     """
-    part = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.part"
+    part = _part(path)
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -75,6 +77,18 @@ def write_atomic(path: Path, content: bytes) -> None:
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)
+
+
+def _part(path: Path) -> Path:
+    return path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.part"
+
+
+def remove_parts(path: Path) -> None:
+    """Remove what a kill left half-written of the folder `path`; nobody may be writing it."""
+    name = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}\.part")
+    for part in path.parent.iterdir() if path.parent.is_dir() else ():
+        if name.fullmatch(part.name):
+            shutil.rmtree(part, ignore_errors=True)
 
 
 def _sync(path: Path) -> None:
@@ -96,7 +110,7 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises: ArtefactError if it is missing or is not a JSON object.
     """
     try:
-        value = json.loads(path.read_bytes())
+        value = json.loads(path.read_bytes(), parse_constant=_no_number)
     except FileNotFoundError:
         raise ArtefactError(f"{path} is missing: the artefact is incomplete; make or copy it again") from None
     except (ValueError, OSError, RecursionError) as error:
@@ -104,6 +118,10 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ArtefactError(f"{path} does not hold a JSON object: make or copy the artefact again")
     return value
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
 
 
 def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
@@ -160,10 +178,9 @@ def find(reference: str | Path) -> Path:
 
     Raises: ArtefactError if there is none, or a short hash fits several.
     """
-    path = Path(reference)
-    if path.exists():
-        return path
     text = str(reference)
+    if not named_hash(reference):
+        return Path(reference)
     if len(text) < 8 or set(text) - set("0123456789abcdef"):
         raise ArtefactError(f"{text} does not exist: give the path or the hash of an artefact")
     known = sorted(_index().glob(f"{text}*"))
@@ -174,6 +191,14 @@ def find(reference: str | Path) -> Path:
     if not present:
         raise ArtefactError(f"no artefact with hash {text} is known on this machine: give its path")
     return next(iter(present.values()))
+
+
+def named_hash(reference: str | Path) -> str:
+    """Return the beginning of the hash that an artefact must have: the reference, or nothing if it is a path."""
+    try:
+        return "" if Path(reference).exists() else str(reference)
+    except OSError as error:
+        raise ArtefactError(f"{reference} cannot be read ({error.strerror}): check the path") from None
 
 
 def home() -> Path:

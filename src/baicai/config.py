@@ -4,9 +4,9 @@ import dataclasses
 import difflib
 import json
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, cast, dataclass_transform, get_args
+from typing import Any, TypeVar, cast, dataclass_transform, get_args, get_origin
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as _dataclass
@@ -26,7 +26,7 @@ def recipe(kind: type[R]) -> type[R]:
 def read_recipe(kind: type[R], path: Path | None = None, overrides: Sequence[str] = ()) -> R:
     """Return a `kind` from a TOML file and `key=value` overrides, which win; dots reach into tables.
 
-    A value is read as TOML where it parses and as a plain string otherwise: `steps=20`, `out=runs/a`.
+    A value is read as TOML where it parses, else, and where the key wants a string, as it is: `steps=20`, `out=runs/a`.
     Raises: ConfigError that names the file, the key and, for an unknown key, the nearest known one.
     """
     table: dict[str, Any] = {}
@@ -37,8 +37,15 @@ def read_recipe(kind: type[R], path: Path | None = None, overrides: Sequence[str
             raise ConfigError(f"recipe {path} does not exist: check the path") from None
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ConfigError(f"recipe {path} cannot be read: {error}") from None
-    for override in overrides:
-        _set(table, override)
+    texts = dict(_split(override) for override in overrides)
+    for key, text in texts.items():
+        _set(table, key, _value(text))
+    try:
+        TypeAdapter(kind).validate_python(table)
+    except ValidationError as error:  # a short hash or a prompt may look like a number
+        for key in {".".join(map(str, one["loc"])) for one in error.errors() if one["type"] == "string_type"}:
+            if key in texts:
+                _set(table, key, texts[key])
     return from_table(kind, table, str(path) if path else "command line")
 
 
@@ -68,19 +75,26 @@ def keys(kind: type) -> list[str]:
     """Return every key of a recipe class, nested ones with dots."""
     found = []
     for field in dataclasses.fields(kind):
-        inner = _nested(field.type)
-        found += [f"{field.name}.{key}" for key in keys(inner)] if inner else [field.name]
-    return found
+        inner = [f"{field.name}.{key}" for one in _nested(field.type) for key in keys(one)]
+        found += inner if inner and not _is_list(field.type) else [field.name, *inner]
+    return list(dict.fromkeys(found))
 
 
-def _set(table: dict[str, Any], override: str) -> None:
+def _split(override: str) -> tuple[str, str]:
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise ConfigError(f"'{override}' is not key=value: write it as steps=200 or data.path=texts")
+    return key, text
+
+
+def _value(text: str) -> Any:
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
+        return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
-        value = text
+        return text
+
+
+def _set(table: dict[str, Any], key: str, value: Any) -> None:
     *parents, last = key.split(".")
     for parent in parents:
         table = table.setdefault(parent, {})
@@ -89,22 +103,40 @@ def _set(table: dict[str, Any], override: str) -> None:
     table[last] = value
 
 
-def _nested(kind: object) -> type | None:
-    for candidate in (kind, *get_args(kind)):
-        if isinstance(candidate, type) and dataclasses.is_dataclass(candidate):
-            return candidate
-    return None
+def _nested(kind: object) -> Iterator[type]:
+    """Yield the recipe classes in a type: itself, or those of a union or a list."""
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        yield kind
+    for part in get_args(kind):
+        yield from _nested(part)
+
+
+def _is_list(kind: object) -> bool:
+    return get_origin(kind) is list or any(_is_list(part) for part in get_args(kind))
+
+
+def _class_names(kind: type) -> set[str]:
+    inner = [one for field in dataclasses.fields(kind) for one in _nested(field.type)]
+    return {kind.__name__}.union(*map(_class_names, inner))
 
 
 def _explain(kind: type, error: ValidationError) -> str:
-    first = error.errors()[0]
-    location = [str(part) for part in first["loc"]]
-    key = ".".join(location)
-    if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        known = keys(kind)
-        close = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
+    errors = error.errors()
+    other_kinds = [one["loc"][:-1] for one in errors if one["loc"][-1:] == ("kind",)]  # members of a union not meant
+    errors = [one for one in errors if one["loc"][:-1] not in other_kinds] or errors
+    unknown = ("unexpected_keyword_argument", "extra_forbidden")
+    first = min(errors, key=lambda one: one["type"] not in unknown)  # a misspelt key makes another one missing
+    classes = _class_names(kind)  # which pydantic puts into the place where there is a union
+    key = ".".join(str(part) for part in first["loc"] if not _names_class(str(part), classes))
+    if first["type"] in unknown:
+        plain = ".".join(part for part in key.split(".") if not part.isdigit())
+        close = difflib.get_close_matches(plain, [one for one in keys(kind) if one != plain], n=1, cutoff=0.0)
         return f"unknown key '{key}': the nearest is '{close[0]}'" if close else f"unknown key '{key}'"
     if first["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
         return f"key '{key}' is missing: add it to the recipe or as {key}=..."
     message = first["msg"].removeprefix("Value error, ")
     return f"key '{key}' = {first['input']!r}: {message}" if key else message
+
+
+def _names_class(part: str, classes: set[str]) -> bool:
+    return part.rstrip("]").rpartition(" ")[2] in classes

@@ -23,7 +23,16 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 import baicai
-from baicai.artefact import atomic_folder, disk_errors, read_json, read_tensors, write_atomic, write_json, write_tensors
+from baicai.artefact import (
+    atomic_folder,
+    disk_errors,
+    read_json,
+    read_tensors,
+    remove_parts,
+    write_atomic,
+    write_json,
+    write_tensors,
+)
 from baicai.config import to_table
 from baicai.errors import ArtefactError
 
@@ -44,8 +53,6 @@ def carry_out(stage: Callable[[Any, "Run"], None], recipe: object, out: Path) ->
     with Run(out, recipe) as run:
         if run.done:
             return False
-        if out.exists() and not run.resumed:
-            raise ArtefactError(f"{out} exists already: remove it or choose another --out")
         if not out.exists():  # else the last try was killed between writing it and saying so
             stage(recipe, run)
         run.finish()
@@ -58,11 +65,15 @@ class Run:
     def __init__(self, out: Path, recipe: object) -> None:
         """Open or resume the run.
 
-        Raises: ArtefactError if it was begun with another recipe or another process is at work on it.
+        Raises: ArtefactError if `out` was made by something else, the run was begun with another recipe, or another
+        process is at work on it.
         """
         self.out = out
         self.folder = _folder(out)
+        note = self.folder / "recipe.json"
         with disk_errors(self.folder):
+            if out.exists() and not note.exists():
+                raise ArtefactError(f"{out} exists already: remove it or choose another --out")
             self.folder.mkdir(parents=True, exist_ok=True)
             self._lock = (self.folder / "lock").open("w")
         try:
@@ -70,20 +81,26 @@ class Run:
         except OSError:
             self.close()
             raise ArtefactError(f"another process is at work on {out}: wait for it, or choose another --out") from None
-        table = to_table(recipe)
-        note = self.folder / "recipe.json"
-        self.resumed = note.exists()
-        if self.resumed:
-            before = read_json(note)["recipe"]
-            changed = sorted(key for key in before.keys() | table.keys() if before.get(key) != table.get(key))
-            if changed:
-                self.close()
-                raise ArtefactError(
-                    f"{self.folder} was begun with another '{changed[0]}': choose another --out, or remove that folder"
-                )
-        else:
+        try:
+            self._begin(to_table(recipe), note)
+        except BaseException:
+            self.close()
+            raise
+
+    def _begin(self, table: dict[str, Any], note: Path) -> None:
+        if not note.exists():
             versions = {"baicai": baicai.__version__, "torch": torch.__version__, "python": sys.version.split()[0]}
             write_json(note, {"recipe": table, "commit": _commit(), "versions": versions})
+            return
+        changed = _changed(read_json(note).get("recipe"), table)
+        if changed:
+            raise ArtefactError(
+                f"{self.folder} was begun with another '{changed}': choose another --out, or remove that folder"
+            )
+        remove_parts(self.out)
+        metrics = self.folder / "metrics.jsonl"
+        if metrics.exists() and not metrics.read_bytes().endswith(b"\n"):  # a kill cut the last line off
+            write_atomic(metrics, b"".join(metrics.read_bytes().splitlines(keepends=True)[:-1]))
 
     def __enter__(self) -> "Run":
         return self
@@ -148,6 +165,15 @@ def last_metrics(out: Path) -> dict[str, Any]:
     """Return the newest metrics of the run that makes `out`, also while another process holds it."""
     lines = _read_lines(_folder(out) / "metrics.jsonl")
     return lines[-1] if lines else {}
+
+
+def _changed(before: Any, now: Any, key: str = "") -> str | None:
+    """Return the first key, with dots, in which two recipes differ."""
+    if not (isinstance(before, dict) and isinstance(now, dict)):
+        return None if before == now else key or "recipe"
+    names = sorted(before.keys() | now.keys())
+    found = (_changed(before.get(name), now.get(name), f"{key}.{name}" if key else name) for name in names)
+    return next((one for one in found if one), None)
 
 
 def _folder(out: Path) -> Path:

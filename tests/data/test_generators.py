@@ -12,24 +12,22 @@ import pytest
 
 from baicai.data.document import Document
 from baicai.data.generators import LIBRARIES, NAMES, TEMPLATES, generate, german, household, market_zh, python_library
+from baicai.data.generators.conversation import Turn
 from baicai.data.generators.german_world import DUTY, INTOLERANCES, MEETING, TOOL
 from baicai.data.generators.german_world import World as GermanWorld
 from baicai.data.generators.household_world import DISH, ITEM
 from baicai.data.generators.household_world import World as Household
 from baicai.data.generators.market_zh_world import World as Market
 from baicai.data.generators.market_zh_world import han
-from baicai.data.generators.phrasing import Turn
 from baicai.errors import DataError
 
-VARIANTS = (
-    ("household", "world=many"), ("household", "world=7"), ("market_zh", "world=many"), ("market_zh", "world=7"),
-    ("german", "world=many"), ("german", "world=7"), ("arithmetic", "level=1"), ("arithmetic", "level=2"), ("arithmetic", "level=3"),
-)  # fmt: skip
+VARIANTS = [(name, f"world={world}") for name in ("household", "market_zh", "german") for world in ("many", "7")]
+VARIANTS += [("arithmetic", f"level={level}") for level in (1, 2, 3)]
 DIGEST = "import sys; from test_generators import digest; print(digest(*sys.argv[1:]))"
 
 
 @cache
-def made(name: str, query: str, documents: int = 1000) -> tuple[Document, ...]:
+def made(name: str, query: str, documents: int = 300) -> tuple[Document, ...]:
     params = dict(part.split("=") for part in query.split("&")) if query else {}
     return tuple(generate(name, params | {"documents": str(documents)}))
 
@@ -65,9 +63,9 @@ def test_another_process_makes_the_same_documents(name: str) -> None:
 @pytest.mark.parametrize(("name", "query"), VARIANTS)
 def test_documents_are_well_formed(name: str, query: str) -> None:
     documents = made(name, query)
-    assert len(documents) == 1000
-    assert len({document.id for document in documents}) > 950
-    assert 250 < sum(bool(document.messages) for document in documents) < 750
+    assert len(documents) == 300
+    assert len({document.id for document in documents}) > 285
+    assert 90 < sum(bool(document.messages) for document in documents) < 240
     for document in documents:
         assert document.licence == "CC0-1.0"
         assert document.source == f"baicai:{name}?{query}"
@@ -81,31 +79,32 @@ def test_documents_are_well_formed(name: str, query: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_splits_share_no_document(name: str) -> None:
-    params = {"documents": "150"} if name in LIBRARIES else {"documents": "300"}
+    params = {"documents": "30" if name in LIBRARIES else "100"}
     train = {text for d in generate(name, params) for text in ["\n".join(d.contents)]}
     valid = {text for d in generate(name, params | {"split": "valid"}) for text in ["\n".join(d.contents)]}
     assert valid
     assert train.isdisjoint(valid)
 
 
-# The value of an expression in fractions: numbers, + - x /, one pair of brackets.
 def value(expression: str) -> Fraction:
-    def term(text: str) -> Fraction:
-        first, *rest = re.split(r" ?([x]| / ) ?", text.strip())
-        result = Fraction(first)
-        for sign, number in zip(rest[::2], rest[1::2], strict=True):
-            result = result * Fraction(number) if sign.strip() == "x" else result / Fraction(number)
-        return result
-
+    """Work out +, -, x and / between spaces, with at most one pair of brackets; 2/3 without spaces is a number."""
     if bracket := re.search(r"\(([^()]*)\)", expression):
         return value(expression.replace(bracket[0], str(value(bracket[1]))))
-    first, *rest = re.split(r" ([+-]) ", expression)
-    return term(first) + sum(
-        (term(t) if s == "+" else -term(t) for s, t in zip(rest[::2], rest[1::2], strict=True)), Fraction(0)
-    )
+    first, *rest = expression.split(" ")
+    terms = [Fraction(first)]
+    for sign, number in zip(rest[::2], rest[1::2], strict=True):
+        if sign in "x/":
+            terms[-1] = terms[-1] * Fraction(number) if sign == "x" else terms[-1] / Fraction(number)
+        else:
+            terms.append(Fraction(number) if sign == "+" else -Fraction(number))
+    return sum(terms, Fraction(0))
 
 
-EQUATION = re.compile(r"((?:\(?[\d./]+\)? (?:[-+x]|/) )+\(?[\d./]+\)?|\d+/\d+) = (\d+ remainder \d+|[\d./]*\d)")
+NUMBER = r"\d+(?:\.\d+)?(?:/\d+)?"
+EXPRESSION = rf"\(?{NUMBER}(?:\)? [-+x/] \(?{NUMBER})+\)?"
+EQUATION = re.compile(rf"({EXPRESSION}|\d+/\d+) = (\d+ remainder \d+|{NUMBER})")
+ASKED = re.compile(rf"^[^\d(]*({EXPRESSION})\D*$")
+ANSWER = re.compile(rf"(?:Answer: |answer is |result is |Result: )({NUMBER})\.?$")
 
 
 @pytest.mark.parametrize("level", ["1", "2", "3"])
@@ -114,25 +113,18 @@ def test_arithmetic_is_right(level: str) -> None:
     for text in texts(made("arithmetic", f"level={level}")):
         for expression, result in EQUATION.findall(text):
             equations += 1
-            if "remainder" in result:
+            if "remainder" in result or f"{expression} = {result}, because" in text:
                 a, b = map(int, expression.split(" / "))
-                assert result == f"{a // b} remainder {a % b}"
-            elif f"{expression} = {result}, because" in text:
-                a, b = map(int, expression.split(" / "))
-                assert int(result) == a // b
+                assert result in (f"{a // b}", f"{a // b} remainder {a % b}")
             else:
                 assert value(expression) == Fraction(result), text
-        for block in text.split("\n\n") if "\n\n" in text else [text]:
-            asked = re.search(
-                r"(?:What is|Calculate|Work out|Find the sum|Add up:|order:) ([\d(][^?=A-Za-z]*(?:x [^?=A-Za-z]*)*)(?:[?.]| =|$)",
-                block,
-            )
-            answer = re.search(r"(?:Answer: |answer is |result is |Result: )([\d/.]*\d)\.?$", block)
-            if asked and answer and " / " not in asked[1] and asked[1].strip("? .").count(" "):
-                answers += 1
-                assert value(asked[1].strip("? .")) == Fraction(answer[1]), block
-    assert equations > 1500
-    assert answers > 100
+    for turn in turns(made("arithmetic", f"level={level}")):
+        asked, answer = ASKED.match(turn.question), ANSWER.search(turn.answer)
+        if asked and answer and "remainder" not in turn.question and (" / " not in asked[1] or "/" in asked[1][:4]):
+            answers += 1
+            assert value(asked[1]) == Fraction(answer[1]), turn
+    assert equations > 500
+    assert answers > 40
 
 
 def test_divisions_with_remainder_are_answered_right() -> None:
@@ -166,11 +158,17 @@ def test_receipts_add_up(world: str) -> None:
                 if paid in amounts:
                     assert amounts[change] == amounts[paid] - amounts[total]
                 seen += 1
-        assert seen > 10
+        assert seen > 5
     for text in texts(made("market_zh", f"world={world}")):
         for account in re.findall(r"((?:\S+ \d+\S × .*\n)+合计.*)", text):
             sums = re.findall(r"= ([\d.]+)元", account)
             assert sum(map(Fraction, sums)) == Fraction(re.findall(r"合计 ([\d.]+)元", account)[0])
+
+
+SUM = re.compile(
+    r"(.*?)\. (?:Together that is|In all,|The total is|You need|Zusammen sind das|Das macht|Insgesamt kostet das"
+    r"|Die Summe ist) \D?([\d.,]+\d)"
+)
 
 
 def test_sums_in_answers_are_right() -> None:
@@ -183,8 +181,7 @@ def test_sums_in_answers_are_right() -> None:
             for count, one, all_of_them in re.findall(times, turn.answer):
                 assert int(count) * cents(one) == cents(all_of_them)
                 products += 1
-            parts = re.match(r"(.*?)\. (?:Together that is|In all,|The total is|You need|Zusammen sind das|Das macht|Insgesamt kostet das|Die Summe ist) \D?([\d.,]+\d)",
-                             turn.answer)  # fmt: skip
+            parts = SUM.match(turn.answer)
             if parts and " per 100 g" not in turn.answer:
                 kept = re.sub(r"\d x \D[\d.]+ =|\d mal [\d,]+ Euro, das sind", "", parts[1])
                 assert sum(map(cents, re.findall(r"\d+[.,]\d\d", kept))) == cents(parts[2]), turn
@@ -196,14 +193,14 @@ def test_sums_in_answers_are_right() -> None:
         if whole := re.search(r"(?:一共|总共|合计|加起来是)([\d.]+)元", turn.answer):
             assert not found or sum(Fraction(product) for _, _, product in found) == Fraction(whole[1]), turn
             totals += 1
-    assert products > 100
-    assert totals > 200
+    assert products > 40
+    assert totals > 80
 
 
 PRICES = {
     "household": r"([Aa]n? \w+ of [a-z ]+) costs \D([\d.]+\d) at ([A-Z'&a-z ]+?)\.",
     "german": r"(Eine? [\wüöä]+ [\wüöäß]+) kostet bei ([\wüöäß ]+?) ([\d,]+) Euro",
-    "market_zh": r"(\S\S)的(\S{2,3}?)([\d.]+)元一斤，\S+那儿要",
+    "market_zh": r"([王李老陈刘赵周孙吴郑冯何马徐胡林梁宋]\S{1,2})的([^\s，。]{1,3}?)([\d.]+)元一斤",
 }
 
 
@@ -211,14 +208,14 @@ PRICES = {
 def test_a_private_world_keeps_its_prices_and_many_worlds_do_not(name: str) -> None:
     def found(world: str) -> dict[tuple[str, str], set[str]]:
         prices = defaultdict(set)
-        for text in texts(made(name, f"world={world}", 3000)):
+        for text in texts(made(name, f"world={world}", 1000)):
             for groups in re.findall(PRICES[name], text):
                 item, shop, price = groups if name != "household" else (groups[0], groups[2], groups[1])
                 prices[item.lower(), shop].add(price)
         return prices
 
     private, many = found("7"), found("many")
-    assert len(private) > 30
+    assert len(private) > 20
     assert all(len(prices) == 1 for prices in private.values())
     assert any(len(prices) > 1 for prices in many.values())
 
@@ -242,7 +239,7 @@ def test_probes_agree_with_the_generated_talk(module: object) -> None:
     assert probes != module.probes(8, 40, 1)  # type: ignore[attr-defined]
     name = module.__name__.rpartition(".")[2]  # type: ignore[attr-defined]
     answers = defaultdict(list)
-    for turn in turns(made(name, "world=7", 3000)):
+    for turn in turns(made(name, "world=7", 1000)):
         answers[turn.question].append(turn.answer)
     met = 0
     for question, expected in probes:
@@ -250,7 +247,7 @@ def test_probes_agree_with_the_generated_talk(module: object) -> None:
         for answer in answers[question]:
             assert expected.lower() in answer.lower(), (question, answer)
             met += 1
-    assert met > 20
+    assert met > 10
 
 
 def test_a_household_warns_of_allergies() -> None:
@@ -259,7 +256,7 @@ def test_a_household_warns_of_allergies() -> None:
     dishes = {dish.name: dish for dish in DISH}
     asked = re.compile(r"(?:Can|Is|Are) (\w+) eat (?:the |our )?([a-z ]+)\?|(?:Is|Are) ([a-z ]+) safe for (\w+)\?")
     verdicts = defaultdict(int)
-    for turn in turns(made("household", "world=7", 3000)):
+    for turn in turns(made("household", "world=7", 1000)):
         if found := asked.search(turn.question):
             name, dish = (found[1], found[2]) if found[1] else (found[4], found[3])
             if name == "everybody":
@@ -267,7 +264,7 @@ def test_a_household_warns_of_allergies() -> None:
             harmful = members[name].allergy in dishes[dish].allergens
             assert turn.answer.startswith(("No", "Careful") if harmful else ("Yes", "Of course")), turn
             verdicts[harmful] += 1
-    assert verdicts[True] > 3
+    assert verdicts[True] > 0
     assert verdicts[False] > 3
 
 
@@ -275,7 +272,7 @@ def test_a_german_family_is_warned_as_well() -> None:
     family = {person.name: person for person in GermanWorld("de7").family}
     dishes = {dish.noun.form("def", "akk"): dish for dish in GermanWorld("de7").dishes}
     seen = set()
-    for turn in turns(made("german", "world=7", 3000)):
+    for turn in turns(made("german", "world=7", 1000)):
         if found := re.search(r"(?:Kann|Darf|Verträgt) (\w+) (.+?)(?: essen)?\?", turn.question):
             if found[1] not in family:
                 continue
@@ -287,11 +284,12 @@ def test_a_german_family_is_warned_as_well() -> None:
 
 
 def test_german_articles_fit_their_nouns() -> None:
-    text = "\n".join(texts(made("german", "world=many", 3000)))
+    text = "\n".join(texts(made("german", "world=many", 1000))).replace("der, die oder das ", "")
     wrong = {
-        "der": r"\b(?:das|die|eine|keine|unsere|einer|unserer) ", "die": r"\b(?:das|den|dem|einen|ein|einem|kein|keinen|unser|unseren) ",
+        "der": r"\b(?:das|die|eine|keine|unsere|einer|unserer) ",
+        "die": r"\b(?:das|den|dem|einen|ein|einem|kein|keinen|unser|unseren) ",
         "das": r"\b(?:die|den|eine|einen|einer|keine|keinen|unsere|unseren) ",
-    }  # fmt: skip
+    }
     for noun in (*TOOL, *DUTY, *MEETING):
         if not noun.plural:
             assert not re.search(wrong[noun.article] + noun.word + r"\b", text), noun
@@ -324,9 +322,9 @@ def test_the_library_is_cut_into_pieces_that_lose_nothing() -> None:
         assert all(len(piece) <= python_library.MAX_DOCUMENT_CHARACTERS + 1 for piece in pieces)
         kept = [line for line in "".join(pieces).splitlines() if line.strip()]
         assert kept == [line for line in python_library.source(file).splitlines() if line.strip()]
-    assert not [
-        file for file in python_library.files() if "test/" in file or "idlelib" in file or "site-packages" in file
-    ]
+    folders = {folder for file in python_library.files() for folder in file.split("/")[:-1]}
+    assert "json" in folders
+    assert folders.isdisjoint({"test", "tests", "idlelib", "lib2to3", "site-packages", "encodings"})
 
 
 @pytest.mark.parametrize("name", LIBRARIES)

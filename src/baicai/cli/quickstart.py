@@ -107,7 +107,8 @@ def _trunk(out: Path, from_scratch: bool) -> Path:
 
 def _grow_recipe(name: str, path: str, trunk: Path) -> GrowRecipe:
     source = SourceConfig(domain=name, path=path)
-    return GrowRecipe(name=name, trunk=str(trunk), data=[source], leaf=LEAF, train=GROW)
+    held_out = [SourceConfig(domain=name, path=f"{path}&split=valid")]
+    return GrowRecipe(name=name, trunk=str(trunk), data=[source], held_out=held_out, leaf=LEAF, train=GROW)
 
 
 def _samples(console: Console, model: SparseModel) -> list[dict[str, Any]]:

@@ -34,8 +34,16 @@ def leaf_card(card: Mapping[str, Any]) -> str:
         f"- trunk: `{card['trunk']}`",
         "",
         *_data(card["data"]),
+        "",
+        "| bits per byte on | trunk | with this leaf |",
+        "| --- | --- | --- |",
+        *(f"| {text} | {row['trunk']:.3f} | {row['leaf']:.3f} |" for text, row in _quality(card).items()),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _quality(card: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    return {text: row for text, row in card["metrics"].items() if isinstance(row, dict)}
 
 
 def model_card(lock: Mapping[str, Any], trunk: Mapping[str, Any], leaves: Mapping[str, Mapping[str, Any]]) -> str:

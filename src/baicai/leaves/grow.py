@@ -14,16 +14,21 @@ from baicai.data.batches import Batch, Batches
 from baicai.data.shards import TokenShards
 from baicai.data.sources import Sources, lineage, open_source
 from baicai.errors import ConfigError
+from baicai.evaluation.bits_per_byte import bits_per_byte, held_out_windows, token_nats
 from baicai.leaves.activations import ActivationCache
 from baicai.leaves.leaf import check_name, save_leaf
 from baicai.leaves.trunk import Trunk, curve, open_trunk
 from baicai.model.config import LeafConfig
+from baicai.model.cost import growing_share
 from baicai.model.experts import Leaf
 from baicai.model.transformer import LayerTrace, Transformer
 from baicai.run import Run, say
 from baicai.training.loop import TrainConfig, mixed_precision, pick_device, train
 from baicai.training.losses import linear_cross_entropy, recognition_loss
 from baicai.training.optimizer import state_bytes
+
+CARD_TOKENS = 10_000
+"""Tokens of each text that the card's quality is measured on."""
 
 
 @recipe
@@ -35,6 +40,8 @@ class GrowRecipe:
     """Path or hash."""
     data: Sources
     """Own text."""
+    held_out: Sources = dataclasses.field(default_factory=list)
+    """Own text that is not trained on; the card says how well it is predicted."""
     public: Sources = dataclasses.field(default_factory=list)
     """Public text beside the trunk's own sample, as further examples of what is not the leaf's."""
     public_share: float = 0.25
@@ -94,13 +101,18 @@ def grow_leaf(config: GrowRecipe, run: Run) -> None:
         buffers=dict(leaf.named_buffers()),
         after_step=balance.step,
     )
+    model.cpu()
     save_leaf(
         run.out,
         config.name,
-        leaf.cpu(),
+        leaf,
         trunk,
         data=lineage(own),
-        about={"recipe": to_table(config), "metrics": _last(metrics), "curve": curve(run, settings)},
+        about={
+            "recipe": to_table(config),
+            "metrics": _last(metrics) | _quality(trunk, config),
+            "curve": curve(run, settings),
+        },
     )
 
 
@@ -177,16 +189,33 @@ def leaf_loss(
     return loss_of
 
 
+def _quality(trunk: Trunk, config: GrowRecipe) -> dict[str, dict[str, float]]:
+    """Return bits per byte without and with the leaf, on the public sample and on held-out text where given."""
+    texts = {"public": trunk.replay()} | {
+        source.domain: open_source(source, trunk.tokenizer) for source in config.held_out
+    }
+    found: dict[str, dict[str, float]] = {}
+    for domain, shards in texts.items():
+        found[domain] = {}
+        for column, on in (("trunk", torch.zeros(1, dtype=torch.bool)), ("leaf", None)):
+            windows = held_out_windows(shards, config.train.sequence_tokens, CARD_TOKENS)
+            scored = bits_per_byte(token_nats(trunk.model, on), windows, trunk.tokenizer)
+            found[domain][column] = scored.bits_per_byte
+    return found
+
+
 def _last(metrics: dict[str, Any]) -> dict[str, Any]:
     return {key: metrics[key] for key in ("loss", "recognition") if key in metrics}
 
 
 def _print_saving(trunk: Trunk, leaf: Leaf) -> None:
     config, first = trunk.model.config, leaf.config.first_layer
-    every = state_bytes([*trunk.model.parameters(), *leaf.parameters()])
-    alone = state_bytes(leaf.parameters())
+    size = sum(p.numel() for name, p in trunk.model.named_parameters() if not name.startswith("leaves."))
+    own = sum(p.numel() for p in leaf.parameters())
+    every, alone = state_bytes(size + own), state_bytes(own)
+    work = growing_share(config, size, leaf.config)
     say(
-        f"The leaf trains {alone / every:.0%} of what training everything would: gradients and optimizer state take "
-        f"{alone / 1e6:.0f} MB instead of {every / 1e6:.0f} MB, and {first} of {config.num_layers} layers need no "
-        f"backward pass."
+        f"Against training everything, growing takes {work:.0%} of the arithmetic (no backward pass in {first} of "
+        f"{config.num_layers} layers) and {alone / every:.0%} of the memory for gradients and optimizer "
+        f"({alone / 1e6:.0f} MB instead of {every / 1e6:.0f} MB)."
     )

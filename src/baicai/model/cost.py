@@ -31,6 +31,20 @@ def leaf_parameters(model: ModelConfig, leaf: LeafConfig) -> tuple[int, int, int
     return layers * (leaf.num_experts * expert + router), layers * leaf.top_k * expert, layers * router
 
 
+def growing_share(model: ModelConfig, trunk_parameters: int, leaf: LeafConfig) -> float:
+    """Return the FLOPs of a step that grows a leaf, as a share of one that trains trunk and leaf.
+
+    Both run everything forward. Growing runs nothing backward below the leaf, above it only the gradient of the stream
+    through the trunk, and both gradients through the leaf.
+    """
+    head = model.vocab_size * model.dim
+    layer = (trunk_parameters - head * (1 if model.tied_head else 2)) / model.num_layers
+    upper = model.num_layers - leaf.first_layer
+    _, experts, router = leaf_parameters(model, leaf)
+    forward = layer * model.num_layers + head + experts + router
+    return (forward + layer * upper + head + 2 * (experts + router)) / (3 * forward)
+
+
 def count_cost(model: Transformer, bytes_per_parameter: int = 4) -> Cost:
     """Return the cost of a model with all its leaves on."""
     config = model.config

@@ -103,7 +103,11 @@ def train(
             if after_step is not None:
                 after_step()
             step += 1
-            if step % config.log_steps == 0 or step == config.steps:
+            log_due = step % config.log_steps == 0 or step == config.steps
+            save_due = time.monotonic() - last_saved >= config.checkpoint_seconds and step < config.steps
+            if (log_due or save_due) and not (loss.isfinite() and norm.isfinite()):
+                raise ConfigError(f"{title}: the loss is {loss.item()} at step {step}: lower learning_rate")
+            if log_due:
                 now = time.monotonic()
                 speed = (step - since_step) * config.step_tokens / max(now - since, 1e-9)
                 since, since_step = now, step
@@ -113,11 +117,9 @@ def train(
                     **{name: part.item() for name, part in parts.items()},
                     "tokens_per_second": round(speed),
                 }
-                if not (loss.isfinite() and norm.isfinite()):
-                    raise ConfigError(f"{title}: the loss is {loss.item()} at step {step}: lower learning_rate")
                 run.log({**metrics, "learning_rate": rate, "gradient_norm": norm.item()})
                 meter.show(step, metrics)
-            if time.monotonic() - last_saved >= config.checkpoint_seconds and step < config.steps:
+            if save_due:
                 _save(step, parameters, buffers, optimizer, batches, run)
                 last_saved = time.monotonic()
     _save(step, parameters, buffers, optimizer, batches, run)

@@ -1,6 +1,6 @@
 """The optimizer and its state as named tensors."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -31,9 +31,9 @@ def restore(
         area, *middle, kind = key.split("/")
         if area == "optimizer":
             parameter = parameters["/".join(middle)]
-            optimizer.state[parameter][kind] = tensor.to(parameter.device if tensor.ndim else tensor.device)
+            optimizer.state[parameter][kind] = tensor.to(parameter.device)
 
 
-def state_bytes(parameters: Iterable[nn.Parameter]) -> int:
-    """Return the bytes that training holds for these parameters beyond their own: gradient and two moments."""
-    return sum(3 * p.numel() * p.element_size() for p in parameters)
+def state_bytes(num_parameters: int) -> int:
+    """Return the bytes that training holds for float32 parameters beyond their own: gradient and two moments."""
+    return 3 * 4 * num_parameters

@@ -6,12 +6,14 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from baicai.errors import MachineError
 from baicai.run import Meter, Run, carry_out, last_metrics
 
 
@@ -29,20 +31,26 @@ class Job:
 def carry_out_all(title: str, jobs: Sequence[Job], workers: int) -> None:
     """Carry out the jobs, `workers` at a time with an equal share of the cores each; what is done stays done.
 
-    Raises: the first error of a job, after the jobs that are running have ended.
+    Raises: the first error of a job, after the jobs that are running have ended; MachineError if one was killed.
     """
     threads = max(1, (os.cpu_count() or 1) // workers)
     context = multiprocessing.get_context("spawn")
     total = sum(job.steps for job in jobs)
     with ProcessPoolExecutor(workers, context, _begin, (threads, os.getpid())) as pool:
-        waiting = {pool.submit(carry_out, job.stage, job.recipe, job.out) for job in jobs}
+        every = waiting = {pool.submit(carry_out, job.stage, job.recipe, job.out) for job in jobs}
         meter = Meter(title, total)
-        with meter.running(0):
-            while waiting:
-                finished, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
-                for future in finished:
-                    future.result()
-                meter.show(*_progress(jobs))
+        try:
+            with meter.running(0):
+                while waiting:
+                    finished, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
+                    for future in finished:
+                        future.result()
+                    meter.show(*_progress(jobs))
+        except BrokenProcessPool:
+            raise MachineError(f"{title}: a process was killed, memory may be short: run it again to resume") from None
+        finally:
+            for future in every:
+                future.cancel()
 
 
 def _progress(jobs: Sequence[Job]) -> tuple[int, dict[str, float]]:

@@ -5,11 +5,11 @@ from collections.abc import Callable, Mapping
 from fractions import Fraction
 from math import gcd
 
+from baicai.data.generators.conversation import Chat
 from baicai.data.generators.phrasing import Voice, options
 
 #: Level 1: two or three digits; 2: more digits and steps; 3: what a leaf may train for.
 PARAMETERS = {"level": "1"}
-Chat = list[tuple[str, str]]
 NAMES = options("""
 Anna|Ben|Clara|David|Eva|Farid|Grace|Hugo|Iris|Jonas|Kim|Lena|Musa|Nora|Omar|Pia|Quinn|Rita|Sven|Tara|Uma
 Viktor|Wen|Yusuf|Zoe
@@ -36,41 +36,41 @@ UNITS = (
 SINGULAR = {"days": "day", "weeks": "week", "pieces": "piece"}
 
 
+# A question, the lines of its solution, and the answer.
+Problem = tuple[str, list[str], str]
+
+
 def write(rng: random.Random, params: Mapping[str, str]) -> str | Chat:
     """Write one to four problems with their solutions, as a page or as a chat."""
-    level, voice = int(params["level"]), Voice(rng)
-    problems = [voice.pick(KINDS)(voice, level) for _ in range(voice.pick((1, 1, 2, 2, 3, 4)))]
-    if voice.chance(0.5):
-        chat: Chat = []
-        if voice.chance(0.15):
-            chat.append(
-                (
-                    "system",
-                    voice.say(
-                        "[Show every step.|You are a patient teacher of arithmetic.|"
-                        "Work it out line by line.|Give the steps, then the answer.]"
-                    ),
-                )
-            )
-        for question, lines, answer in problems:
-            ask = voice.say(
-                "[||||Please: |Help me: |Next: |Can you do this? ]{q}[||| Show the steps.| Step by step, please.]",
-                q=question,
-            )
-            chat += [("user", ask), ("assistant", "\n".join([*lines, _closing(voice, answer)]))]
-        return chat
-    pages, heading = [], voice.pick(("Problem {i}. {q}", "{i}) {q}", "{q}", "Question: {q}", "Exercise {i}: {q}"))
-    for index, (question, lines, answer) in enumerate(problems, 1):
-        head = heading.format(i=index, q=question)
-        pages.append("\n".join([head, *lines, _closing(voice, answer)]))
-    return "\n\n".join(pages)
+    level, v = int(params["level"]), Voice(rng)
+    problems = [v.pick(KINDS)(v, level) for _ in range(v.pick((1, 1, 2, 2, 3, 4)))]
+    if v.chance(0.5):
+        return _chat(v, problems)
+    heading = v.pick(("Problem {}. ", "{}) ", "", "Question: ", "Exercise {}: "))
+    return "\n\n".join(
+        "\n".join([heading.format(index) + question, *lines, _closing(v, answer)])
+        for index, (question, lines, answer) in enumerate(problems, 1)
+    )
+
+
+def _chat(v: Voice, problems: list[Problem]) -> Chat:
+    chat: Chat = []
+    if v.chance(0.15):
+        style = (
+            "[Show every step.|You are a patient teacher of arithmetic.|Work it out line by line.|"
+            "Give the steps, then the answer.]"
+        )
+        chat.append(("system", v.say(style)))
+    opening = "[||||Please: |Help me: |Can you do this? ]"
+    for question, lines, answer in problems:
+        ask = v.say(f"{opening}{question}[||| Show the steps.| Step by step, please.]")
+        chat += [("user", ask), ("assistant", "\n".join([*lines, _closing(v, answer)]))]
+        opening = "[||||Next: |And this one: |Thanks. ]"
+    return chat
 
 
 def _closing(v: Voice, answer: str) -> str:
-    return v.say("[Answer: {a}|The answer is {a}.|So the result is {a}.|Result: {a}]", a=answer)
-
-
-Problem = tuple[str, list[str], str]
+    return v.say(f"[Answer: {answer}|The answer is {answer}.|So the result is {answer}.|Result: {answer}]")
 
 
 def _size(v: Voice, level: int, extra: int = 0) -> int:
@@ -80,10 +80,8 @@ def _size(v: Voice, level: int, extra: int = 0) -> int:
 
 def add(v: Voice, level: int) -> Problem:
     numbers = [_size(v, level, 1) for _ in range(v.number(2, 1 + level) if level > 1 else 2)]
-    question = v.say(
-        "[What is {e}?|Work out {e}.|Calculate {e}.|Add up: {e}|{e} = ?|Find the sum {e}.]",
-        e=" + ".join(map(str, numbers)),
-    )
+    e = " + ".join(map(str, numbers))
+    question = v.say(f"[What is {e}?|Work out {e}.|Calculate {e}.|Add up: {e}|{e} = ?|Find the sum {e}.]")
     lines, total = [], numbers[0]
     for number in numbers[1:]:
         lines += _carry(v, total, number)
@@ -122,10 +120,8 @@ def _places(number: int) -> list[int]:
 def subtract(v: Voice, level: int) -> Problem:
     a, b = sorted((_size(v, level, 1), _size(v, level, 1)), reverse=True)
     question = v.say(
-        "[What is {a} - {b}?|Work out {a} - {b}.|Take {b} away from {a}.|{a} minus {b}?|"
-        "Subtract {b} from {a}.|{a} - {b} = ?]",
-        a=a,
-        b=b,
+        f"[What is {a} - {b}?|Work out {a} - {b}.|Take {b} away from {a}.|{a} minus {b}?|"
+        f"Subtract {b} from {a}.|{a} - {b} = ?]"
     )
     places = _places(b)
     lines = [f"{b} = {' + '.join(map(str, places))}"] if len(places) > 1 else []
@@ -141,10 +137,8 @@ def subtract(v: Voice, level: int) -> Problem:
 def multiply(v: Voice, level: int) -> Problem:
     a, b = _size(v, level), _size(v, level - 1) if level > 1 else v.number(2, 12)
     question = v.say(
-        "[What is {a} x {b}?|Multiply {a} by {b}.|{a} times {b}?|Calculate {a} x {b}.|{a} x {b} = ?|"
-        "Find the product of {a} and {b}.]",
-        a=a,
-        b=b,
+        f"[What is {a} x {b}?|Multiply {a} by {b}.|{a} times {b}?|Calculate {a} x {b}.|{a} x {b} = ?|"
+        f"Find the product of {a} and {b}.]"
     )
     return question, _product(a, b), str(a * b)
 
@@ -169,10 +163,8 @@ def divide(v: Voice, level: int) -> Problem:
     a = _size(v, level, 1) + b
     quotient, rest = divmod(a, b)
     question = v.say(
-        "[Divide {a} by {b}.|What is {a} / {b}, with remainder?|"
-        "How many times does {b} go into {a}, and what is left?|{a} / {b} = ?|Calculate {a} divided by {b}.]",
-        a=a,
-        b=b,
+        f"[Divide {a} by {b}.|What is {a} / {b}, with remainder?|"
+        f"How many times does {b} go into {a}, and what is left?|{a} / {b} = ?|Calculate {a} divided by {b}.]"
     )
     lines: list[str] = []
     carried = 0
@@ -197,7 +189,8 @@ def fractions(v: Voice, level: int) -> Problem:
     one, two = Fraction(a, b), Fraction(c, d)
     if sign == "-" and one < two:
         a, b, c, d, one, two = c, d, a, b, two, one
-    question = v.say("[What is {e}?|Calculate {e}.|Work out {e} as a fraction.|{e} = ?]", e=f"{a}/{b} {sign} {c}/{d}")
+    text = f"{a}/{b} {sign} {c}/{d}"
+    question = v.say(f"[What is {text}?|Calculate {text}.|Work out {text} as a fraction.|{text} = ?]")
     if sign in "+-":
         common = b * d // gcd(b, d)
         x, y = a * common // b, c * common // d
@@ -229,37 +222,26 @@ def _fraction(value: Fraction) -> str:
 
 
 def percent(v: Voice, level: int) -> Problem:
-    rate = (
-        v.pick((10, 20, 25, 50, 5))
-        if level == 1
-        else v.pick((5, 8, 12, 15, 30, 35, 40, 60, 75, 90))
-        if level == 2
-        else v.number(2, 98)
-    )
+    rate = v.pick(((5, 10, 20, 25, 50), (5, 8, 12, 15, 30, 35, 40, 60, 75, 90), range(2, 99))[level - 1])
     base = v.number(2, 9 * 10 ** (level - 1)) * 20 if level < 3 else v.number(3, 200) * 50
     part = Fraction(base * rate, 100)
-    kind = v.number(0, 2)
-    lines = [
-        f"1 percent of {base} is {_decimal(Fraction(base, 100))}.",
-        f"{rate} x {_decimal(Fraction(base, 100))} = {_decimal(part)}",
-    ]
+    one, kind = _decimal(Fraction(base, 100)), v.number(0, 2)
+    lines = [f"1 percent of {base} is {one}.", f"{rate} x {one} = {_decimal(part)}"]
     if kind == 0:
-        return (
-            v.say("[What is {r}% of {b}?|Find {r} percent of {b}.|How much is {r} percent of {b}?]", r=rate, b=base),
-            lines,
-            _decimal(part),
+        question = v.say(
+            f"[What is {rate}% of {base}?|Find {rate} percent of {base}.|How much is {rate} percent of {base}?]"
         )
-    up = kind == 1
-    total = base + part if up else base - part
+        return question, lines, _decimal(part)
+    if kind == 1:
+        question = v.say(
+            f"[A price of {base} [rises|goes up] by {rate} percent. What is it now?|Increase {base} by {rate} percent.]"
+        )
+        return question, [*lines, f"{base} + {_decimal(part)} = {_decimal(base + part)}"], _decimal(base + part)
     question = v.say(
-        "[A price of {b} [rises|goes up] by {r} percent. What is it now?|Increase {b} by {r} percent.]"
-        if up
-        else "[A coat costs {b}, less {r} percent. What do you pay?|Reduce {b} by {r} percent.|"
-        "A price of {b} falls by {r}%. What is the new price?]",
-        r=rate,
-        b=base,
+        f"[A coat costs {base}, less {rate} percent. What do you pay?|Reduce {base} by {rate} percent.|"
+        f"A price of {base} falls by {rate}%. What is the new price?]"
     )
-    return question, [*lines, f"{base} {'+' if up else '-'} {_decimal(part)} = {_decimal(total)}"], _decimal(total)
+    return question, [*lines, f"{base} - {_decimal(part)} = {_decimal(base - part)}"], _decimal(base - part)
 
 
 def _decimal(value: Fraction) -> str:
@@ -272,39 +254,21 @@ def _decimal(value: Fraction) -> str:
 def convert(v: Voice, level: int) -> Problem:
     big, small, factor = v.pick(UNITS)
     count, rest = v.number(2, 9 * 4 ** (level - 1)), v.number(1, factor - 1)
-    one = SINGULAR.get(big, big)
+    whole, total = count * factor, count * factor + rest
+    known = f"1 {SINGULAR.get(big, big)} = {factor} {small}"
+    left = f"{rest} {SINGULAR.get(small, small) if rest == 1 else small}"
     if v.chance(0.5):
-        total = count * factor + rest
         question = v.say(
-            "[How many {s} are {c} {b} and {r} {o}?|Convert {c} {b} {r} {o} to {s}.|Write {c} {b} {r} {o} in {s}.]",
-            s=small,
-            c=count,
-            b=big,
-            r=rest,
-            o=SINGULAR.get(small, small) if rest == 1 else small,
+            f"[How many {small} are {count} {big} and {left}?|Convert {count} {big} {left} to {small}.|"
+            f"Write {count} {big} {left} in {small}.]"
         )
-        return (
-            question,
-            [
-                f"1 {one} = {factor} {small}",
-                f"{count} x {factor} = {count * factor}",
-                f"{count * factor} + {rest} = {total}",
-            ],
-            f"{total} {small}",
-        )
-    total = count * factor + rest
+        return question, [known, f"{count} x {factor} = {whole}", f"{whole} + {rest} = {total}"], f"{total} {small}"
     question = v.say(
-        "[How many {b} and {s} are {t} {s}?|Convert {t} {s} to {b} and {s}.|Write {t} {s} as {b} and {s}.]",
-        s=small,
-        b=big,
-        t=total,
+        f"[How many {big} and {small} are {total} {small}?|Convert {total} {small} to {big} and {small}.|"
+        f"Write {total} {small} as {big} and {small}.]"
     )
-    lines = [
-        f"1 {one} = {factor} {small}",
-        f"{total} / {factor} = {count} remainder {rest}, because {count} x {factor} = {count * factor} and "
-        f"{total} - {count * factor} = {rest}",
-    ]
-    return question, lines, f"{count} {big} {rest} {SINGULAR.get(small, small) if rest == 1 else small}"
+    because = f"because {count} x {factor} = {whole} and {total} - {whole} = {rest}"
+    return question, [known, f"{total} / {factor} = {count} remainder {rest}, {because}"], f"{count} {big} {left}"
 
 
 def order(v: Voice, level: int) -> Problem:
@@ -327,7 +291,7 @@ def order(v: Voice, level: int) -> Problem:
         second = first + c * d
         text = f"{a} x {b} + {c} x {d}"
         lines, total = [f"{a} x {b} = {first}", f"{c} x {d} = {c * d}", f"{first} + {c * d} = {second}"], second
-    return v.say("[What is {e}?|Calculate {e}.|Mind the order: {e} = ?|Work out {e}.]", e=text), lines, str(total)
+    return v.say(f"[What is {text}?|Calculate {text}.|Mind the order: {text} = ?|Work out {text}.]"), lines, str(total)
 
 
 def story(v: Voice, level: int) -> Problem:
@@ -337,49 +301,30 @@ def story(v: Voice, level: int) -> Problem:
     kind = v.number(0, 5)
     if kind == 0:
         question = v.say(
-            "[{p} has {a} {t} and [gets|finds|buys] {c} more. How many {t} does {p} have [now|in all]?|"
-            "There are {a} {t} on the table and {p} adds {c}. How many are there?]",
-            p=one,
-            a=a,
-            t=thing,
-            c=c,
+            f"[{one} has {a} {thing} and [gets|finds|buys] {c} more. How many {thing} does {one} have [now|"
+            f"in all]?|There are {a} {thing} on the table and {one} adds {c}. How many are there?]"
         )
         return question, [f"{a} + {c} = {a + c}"], f"{a + c} {thing}"
     if kind == 1:
         big = a + c
         question = v.say(
-            "[{p} has {n} {t} and gives {c} to {q}. How many are left?|"
-            "{p} had {n} {t} and lost {c}. How many {t} remain?]",
-            p=one,
-            q=two,
-            n=big,
-            c=c,
-            t=thing,
+            f"[{one} has {big} {thing} and gives {c} to {two}. How many are left?|"
+            f"{one} had {big} {thing} and lost {c}. How many {thing} remain?]"
         )
         return question, [f"{big} - {c} = {a}"], f"{a} {thing}"
     if kind == 2:
         question = v.say(
-            "[{p} fills {b} {x} with {c} {t} each. How many {t} is that?|"
-            "There are {c} {t} in each of {b} {x}. How many {t} are there?]",
-            p=one,
-            b=b,
-            x=box,
-            c=c,
-            t=thing,
+            f"[{one} fills {b} {box} with {c} {thing} each. How many {thing} is that?|"
+            f"There are {c} {thing} in each of {b} {box}. How many {thing} are there?]"
         )
         return question, _product(b, c), f"{b * c} {thing}"
     if kind == 3:
-        total, rest = b * c + v.number(0, b - 1), 0
+        total = b * c + v.number(0, b - 1)
         each, rest = divmod(total, b)
         question = v.say(
-            "[{p} shares {n} {t} equally among {b} friends. How many does each get, and how many are left "
-            "over?|{p} packs {n} {t} into {b} {x}, the same number in each. How many go in each, and how "
-            "many are left over?]",
-            p=one,
-            n=total,
-            t=thing,
-            b=b,
-            x=box,
+            f"[{one} shares {total} {thing} equally among {b} friends. How many does each get, and how many "
+            f"are left over?|{one} packs {total} {thing} into {b} {box}, the same number in each. How many go "
+            "in each, and how many are left over?]"
         )
         return (
             question,
@@ -387,27 +332,19 @@ def story(v: Voice, level: int) -> Problem:
             f"{each} each, {rest} left over",
         )
     if kind == 4:
-        price, paid = v.number(2, 9 + 10 * level), 0
+        price = v.number(2, 9 + 10 * level)
         cost = price * b
         paid = cost + v.number(1, 20)
         question = v.say(
-            "[One of the {x} costs {c} coins. {p} buys {b} of them and pays with {n} coins. How much change "
-            "does {p} get?|{p} pays {n} coins for {b} {t} at {c} coins each. What is the change?]",
-            x=thing,
-            c=price,
-            p=one,
-            b=b,
-            n=paid,
-            t=thing,
+            f"[One of the {thing} costs {price} coins. {one} buys {b} of them and pays with {paid} coins. How "
+            f"much change does {one} get?|{one} pays {paid} coins for {b} {thing} at {price} coins each. What "
+            "is the change?]"
         )
         return question, [f"{b} x {price} = {cost}", f"{paid} - {cost} = {paid - cost}"], f"{paid - cost} coins"
     speed, hours = v.number(3, 30 * level), v.number(2, 8)
     question = v.say(
-        "[{p} travels {s} km in an hour. How far does {p} get in {h} hours?|"
-        "A cart goes {s} km every hour for {h} hours. How far is that?]",
-        p=one,
-        s=speed,
-        h=hours,
+        f"[{one} travels {speed} km in an hour. How far does {one} get in {hours} hours?|"
+        f"A cart goes {speed} km every hour for {hours} hours. How far is that?]"
     )
     lines = _product(speed, hours)
     if level > 1:

@@ -31,9 +31,14 @@ SHOPS = options("""
 Feldmann|Grünkorb|Bäuerle|Nordkauf|Frischeck|Adler|Lindner|Naturkost Linde|Sparfix|Bauer Heinrich|Kornmann
 Südkauf
 """)
-PLACES = """im obersten Fach des Kühlschranks|in der Tür des Kühlschranks|im mittleren Fach des Kühlschranks
-im Keller in der Holzkiste|auf dem Balkon in der grünen Kiste|im Korb unter der Treppe
-im Schrank über der Spüle|in der Schublade neben dem Herd|in der Speisekammer auf dem untersten Brett|im Hängeschrank links|in der blauen Dose auf dem Regal|auf dem Brett über dem Tisch"""
+PLACES = (
+    options("im obersten Fach des Kühlschranks|in der Tür des Kühlschranks|im mittleren Fach des Kühlschranks"),
+    options("im Keller in der Holzkiste|auf dem Balkon in der grünen Kiste|im Korb unter der Treppe"),
+    options("""
+im Schrank über der Spüle|in der Schublade neben dem Herd|in der Speisekammer auf dem untersten Brett
+im Hängeschrank links|in der blauen Dose auf dem Regal|auf dem Brett über dem Tisch
+"""),
+)
 # Name | Artikel (pl für Mehrzahl) | Packung | Geschlecht der Packung | Mehrzahl der Packung | Cent | Ort
 ITEMS = """Weißkohl|der|Kopf|m|Köpfe|210|1
 Möhren|pl|Kilo|n|Kilo|160|1
@@ -92,8 +97,12 @@ Nusskuchen|der|65|Nüsse 200 g, Mehl 200 g, Eier 4 Stück, Butter 120 g, Zucker 
 Eier in Senfsoße|pl|30|Eier 8 Stück, Senf 60 g, Milch 400 ml, Kartoffeln 800 g"""
 # was jemand nicht verträgt, im Akkusativ mit "kein" | Zutaten, in denen es steckt
 INTOLERANCES = {
-    "keine Milch": ("Milch", "Sahne", "Butter", "Quark", "Käse"), "keine Nüsse": ("Nüsse",), "keine Eier": ("Eier",),
-    "keinen Fisch": ("Lachs",), "keinen Senf": ("Senf",), "keinen Weizen": ("Mehl", "Nudeln", "Brot"),
+    "keine Milch": ("Milch", "Sahne", "Butter", "Quark", "Käse"),
+    "keine Nüsse": ("Nüsse",),
+    "keine Eier": ("Eier",),
+    "keinen Fisch": ("Lachs",),
+    "keinen Senf": ("Senf",),
+    "keinen Weizen": ("Mehl", "Nudeln", "Brot"),
 }
 # Gegenstand | Artikel
 TOOLS = """Bohrmaschine|die
@@ -133,12 +142,26 @@ Rundgang|der
 Abnahme|die
 Telefontermin|der
 Versammlung|die"""
-WASTE = {"Restmüll": "der", "Biomüll": "der", "Papier": "das", "Glas": "das", "Sperrmüll": "der"}
+WASTES = """Restmüll|der
+Biomüll|der
+Papier|das
+Glas|das
+Sperrmüll|der"""
 _FORMS = {
     "def": {"der": "der den dem", "die": "die die der", "das": "das das dem", "pl": "die die den"},
     "ein": {"der": "ein einen einem", "die": "eine eine einer", "das": "ein ein einem", "pl": "  "},
-    "kein": {"der": "kein keinen keinem", "die": "keine keine keiner", "das": "kein kein keinem", "pl": "keine keine keinen"},
-    "unser": {"der": "unser unseren unserem", "die": "unsere unsere unserer", "das": "unser unser unserem", "pl": "unsere unsere unseren"},
+    "kein": {
+        "der": "kein keinen keinem",
+        "die": "keine keine keiner",
+        "das": "kein kein keinem",
+        "pl": "keine keine keinen",
+    },
+    "unser": {
+        "der": "unser unseren unserem",
+        "die": "unsere unsere unserer",
+        "das": "unser unser unserem",
+        "pl": "unsere unsere unseren",
+    },
 }
 _CASES = ("nom", "akk", "dat")
 
@@ -153,6 +176,35 @@ class Noun(NamedTuple):
         """Return the noun with def, ein, kein or unser in nom, akk or dat; plural nouns only in nom and akk."""
         assert case != "dat" or self.article != "pl", self.word
         return f"{_FORMS[kind][self.article].split(' ')[_CASES.index(case)]} {self.word}".strip()
+
+    # With the definite article in the three cases, and with others in the accusative or nominative.
+    @property
+    def der(self) -> str:
+        return self.form("def", "nom")
+
+    @property
+    def den(self) -> str:
+        return self.form("def", "akk")
+
+    @property
+    def dem(self) -> str:
+        return self.form("def", "dat")
+
+    @property
+    def einen(self) -> str:
+        return self.form("ein", "akk")
+
+    @property
+    def keinen(self) -> str:
+        return self.form("kein", "akk")
+
+    @property
+    def unser(self) -> str:
+        return self.form("unser", "nom")
+
+    @property
+    def unseren(self) -> str:
+        return self.form("unser", "akk")
 
     @property
     def pronoun(self) -> str:
@@ -259,20 +311,23 @@ def _nouns(text: str) -> tuple[Noun, ...]:
 
 def _item(line: str) -> Item:
     name, article, pack, gender, plural, cents, kind = line.split("|")
-    return Item(Noun(name, article), Noun(pack, {"m": "der", "f": "die", "n": "das"}[gender]), plural, int(cents), int(kind))
+    return Item(
+        Noun(name, article), Noun(pack, {"m": "der", "f": "die", "n": "das"}[gender]), plural, int(cents), int(kind)
+    )
 
 
 def _dish(line: str) -> Dish:
     name, article, minutes, parts = line.split("|")
     found = [part.rsplit(" ", 2) for part in parts.split(", ")]
-    return Dish(Noun(name, article), int(minutes), tuple(Part(ITEM[word], int(number), unit) for word, number, unit in found))
+    return Dish(
+        Noun(name, article), int(minutes), tuple(Part(ITEM[word], int(number), unit) for word, number, unit in found)
+    )
 
 
 ITEM = {item.name: item for item in map(_item, ITEMS.splitlines())}
 ALL_ITEMS = tuple(ITEM.values())
 DISH = tuple(map(_dish, DISHES.splitlines()))
-TOOL, DUTY, MEETING = _nouns(TOOLS), _nouns(DUTIES), _nouns(MEETINGS)
-_PLACES = [options(line) for line in PLACES.splitlines()]
+TOOL, DUTY, MEETING, WASTE = _nouns(TOOLS), _nouns(DUTIES), _nouns(MEETINGS), _nouns(WASTES)
 
 
 def euro(cents: int) -> str:
@@ -319,7 +374,10 @@ class World:
     @cached_property
     def names(self) -> list[str]:
         """The family: mother, father, daughter, son."""
-        return [self.facts.pick(names, who) for who, names in (("mother", WOMEN), ("father", MEN), ("girl", GIRLS), ("boy", BOYS))]
+        return [
+            self.facts.pick(names, who)
+            for who, names in (("mother", WOMEN), ("father", MEN), ("girl", GIRLS), ("boy", BOYS))
+        ]
 
     @cached_property
     def family(self) -> list[Relative]:
@@ -336,8 +394,10 @@ class World:
 
     def prices(self, item: Item) -> list[int]:
         found: list[int] = []
-        for index in range(3):
-            cents = 5 * round(item.base_cents * (80 + self.facts.number("price", item.name, index) % 50) / 500) - 1
+        number = self.facts.number("price", item.name)
+        for _ in self.shops:
+            number, share = divmod(number, 50)
+            cents = 5 * round(item.base_cents * (80 + share) / 500) - 1
             while cents in found:
                 cents += 10
             found.append(cents)
@@ -354,11 +414,15 @@ class World:
         """Return the opening and closing hour, or None on a day off."""
         if day == "Sonntag" or day == self.facts.pick(("Montag", "Mittwoch", "", "", ""), "rest", shop):
             return None
-        closes = 12 + self.facts.number("saturday", shop) % 5 if day == "Samstag" else 17 + self.facts.number("closes", shop) % 4
+        closes = (
+            12 + self.facts.number("saturday", shop) % 5
+            if day == "Samstag"
+            else 17 + self.facts.number("closes", shop) % 4
+        )
         return 7 + self.facts.number("opens", shop) % 3, closes
 
     def place(self, item: Item) -> str:
-        return self.facts.pick(_PLACES[item.kind], "place", item.name)
+        return self.facts.pick(PLACES[item.kind], "place", item.name)
 
     @cached_property
     def dishes(self) -> list[Dish]:
@@ -370,8 +434,8 @@ class World:
     def minutes(self, dish: Dish) -> int:
         return dish.base_minutes + 5 * (self.facts.number("minutes", dish.name) % 3)
 
-    def waste_day(self, waste: str) -> str:
-        return self.facts.pick(WORKDAYS, "waste", waste)
+    def waste_day(self, waste: Noun) -> str:
+        return self.facts.pick(WORKDAYS, "waste", waste.word)
 
     def laundry_day(self, neighbour: Person) -> str:
         return self.facts.sample(DAYS[:6], 5, "laundry")[self.neighbours.index(neighbour)]
@@ -404,7 +468,12 @@ class World:
         draw = self.facts
         day, hour = divmod(self._slots[MEETING.index(meeting)], 8)
         start = 60 * (8 + hour) + draw.pick((0, 15, 30, 45), "start", meeting.word)
-        return WORKDAYS[day], start, draw.pick((30, 45, 60, 90), "long", meeting.word), draw.pick(self.colleagues, "with", meeting.word)
+        return (
+            WORKDAYS[day],
+            start,
+            draw.pick((30, 45, 60, 90), "long", meeting.word),
+            draw.pick(self.colleagues, "with", meeting.word),
+        )
 
     @cached_property
     def _slots(self) -> list[int]:

@@ -32,9 +32,16 @@ def receipt(v: Voice, w: World) -> str:
     else:
         lines.append(f"{'CARD':<42}{w.money(total):>8}")
     head = f"{shop.upper()}\n{w.street(shop)}\n{day}, {v.number(9, 16)}:{v.number(10, 59)}"
-    return f"{head}\n\n" + "\n".join(lines) + "\n\n" + v.say(
-        "[Thank you for shopping with us!|Please keep this receipt.|See you soon!|You were served by {who}.|Goods can be returned within seven days.]",
-        who=v.pick(("Dana", "Ravi", "Ute", "Pascal", "Ming")))
+    who = v.pick(("Dana", "Ravi", "Ute", "Pascal", "Ming"))
+    return (
+        f"{head}\n\n"
+        + "\n".join(lines)
+        + "\n\n"
+        + v.say(
+            "[Thank you for shopping with us!|Please keep this receipt.|See you soon!|"
+            f"You were served by {who}.|Goods can be returned within seven days.]"
+        )
+    )
 
 
 def shopping_list(v: Voice, w: World) -> str:
@@ -44,11 +51,13 @@ def shopping_list(v: Voice, w: World) -> str:
         count = v.pick((1, 1, 2, 2, 3))
         total += count * w.price(item, shop)
         who = v.pick(w.names)
-        note = v.words("[|||| ({brand}, not another one)| for {who}| if they have {it}| (about {cost})]", brand=w.brand(item), who=who,
-                       it="them" if item.plural else "it", cost=w.money(count * w.price(item, shop)))
+        it = "them" if item.plural else "it"
+        cost = w.money(count * w.price(item, shop))
+        note = v.words(f"[|||| ({w.brand(item)}, not another one)| for {who}| if they have {it}| (about {cost})]")
         rows.append(f"- {item.packs(count)}{note}")
-    head = v.say("[Shopping list for {day}|To buy at {shop}|{shop}, {day}|We need from {shop}]:", shop=shop, day=day)
-    foot = v.say("[|That should be {total}.|Take {total} with you.|All together {total} at {shop}.]", total=w.money(total), shop=shop)
+    head = v.say(f"[Shopping list for {day}|To buy at {shop}|{shop}, {day}|We need from {shop}]:")
+    cost = w.money(total)
+    foot = v.say(f"[|That should be {cost}.|Take {cost} with you.|All together {cost} at {shop}.]")
     return "\n".join([head, *rows, foot]).rstrip()
 
 
@@ -58,30 +67,47 @@ def recipe(v: Voice, w: World) -> str:
     names = [amount.item.name for amount in amounts]
     first, others = names[0], listing(names[1:])
     minutes = w.minutes(dish)
+    it = "them" if amounts[0].item.plural else "it"
     steps = [
-        v.say("[Get everything out first.|Wash your hands and put on an apron.|Put everything on the table.|Read this to the end before you start.]"),
-        v.say("[Prepare|Start with] the {first}[ and set {it} aside|, without hurry|].", first=first, it="them" if amounts[0].item.plural else "it"),
-        v.say("[Then comes the rest|Now the rest]: {others}.", others=others),
-        v.say("[Taste it|Try a spoonful] and add {secret}.", secret=w.secret(dish)),
-        v.say("[{n} minutes after you begin, it is ready.|It is done after {n} minutes in all.|All in all it takes {n} minutes.]", n=minutes),
+        v.say(
+            "[Get everything out first.|Wash your hands and put on an apron.|Put everything on the table.|"
+            "Read this to the end before you start.]"
+        ),
+        v.say(f"[Prepare|Start with] the {first}[ and set {it} aside|, without hurry|]."),
+        v.say(f"[Then comes the rest|Now the rest]: {others}."),
+        v.say(f"[Taste it|Try a spoonful] and add {w.secret(dish)}."),
+        v.say(
+            f"[{minutes} minutes after you begin, it is ready.|It is done after {minutes} minutes in all.|"
+            f"All in all it takes {minutes} minutes.]"
+        ),
     ]
-    rows = [v.say("{dish}, [the way we make it|as in our kitchen|the {s} way]", dish=dish.name, s=w.surname), f"For {people} people, {minutes} minutes", ""]
+    rows = [
+        v.say(f"{dish.name}, [the way we make it|as in our kitchen|the {w.surname} way]"),
+        f"For {people} people, {minutes} minutes",
+        "",
+    ]
     rows += [f"- {amount}" for amount in amounts] + [""]
     rows += [f"{index}. {step}" for index, step in enumerate(steps, 1)]
     contains = sorted(dish.allergens)
     rows.append(f"\nContains: {', '.join(contains) if contains else 'none of the common allergens'}.")
     if hit := w.eaters_with(dish.allergens):
-        rows.append(v.say("[Not for {who}!|{who} cannot eat this.|Make something else for {who}.]", who=listing([m.name for m in hit])))
+        who = listing([m.name for m in hit])
+        rows.append(v.say(f"[Not for {who}!|{who} cannot eat this.|Make something else for {who}.]"))
     return "\n".join(rows)
 
 
 def week_menu(v: Voice, w: World) -> str:
-    rows = [v.say("[Menu of the week|What we eat this week|Dinners at the {s} table|This week's dinners]", s=w.surname)]
+    rows = [v.say(f"[Menu of the week|What we eat this week|Dinners at the {w.surname} table|This week's dinners]")]
     style = v.number(0, 2)
     for day in DAYS:
         dish, cook = w.dinner(day), w.cook(day)
-        rows.append(f"{day}: {dish.name} ({cook}, {w.minutes(dish)} minutes)" if style == 0 else f"{day}: {dish.name}" if style == 1
-                    else v.say("On {day} [{cook} makes {dish}|there {be} {dish}, cooked by {cook}].", day=day, cook=cook, dish=dish.name, be=dish.be))
+        rows.append(
+            f"{day}: {dish.name} ({cook}, {w.minutes(dish)} minutes)"
+            if style == 0
+            else f"{day}: {dish.name}"
+            if style == 1
+            else v.say(f"On {day} [{cook} makes {dish.name}|there {dish.be} {dish.name}, cooked by {cook}].")
+        )
     return "\n".join(rows)
 
 
@@ -89,43 +115,64 @@ def price_table(v: Voice, w: World) -> str:
     rows = [v.say("[What things cost|Prices, compared|Price list for our kitchen|Who is cheapest?]")]
     for item in v.sample(ITEMS, v.number(4, 9)):
         prices = ", ".join(f"{shop} {w.money(w.price(item, shop))}" for shop in w.shops)
-        rows.append(v.say("{pack}: {prices}[.|. Best at {best}.|. Buy at {best}.|.]", pack=item.packs(), prices=prices, best=w.cheapest(item)))
+        best = w.cheapest(item)
+        rows.append(v.say(f"{item.packs()}: {prices}[.|. Best at {best}.|. Buy at {best}.|.]"))
     return "\n".join(rows)
 
 
 def shop_page(v: Voice, w: World) -> str:
     shop = v.pick(w.shops)
     day, percent = w.offer_day(shop)
-    rows = [v.say("[{shop} is in {street}.|{shop}, {street}.|You find {shop} in {street}.]", shop=shop, street=w.street(shop))]
+    street = w.street(shop)
+    rows = [v.say(f"[{shop} is in {street}.|{shop}, {street}.|You find {shop} in {street}.]")]
     rows += [fact_hours(v, w, shop, d) for d in v.pick((DAYS, DAYS[::2], DAYS[4:]))]
-    rows.append(v.say("On {day}s they take {p} percent off.", day=day, p=percent))
+    rows.append(v.say(f"On {day}s they take {percent} percent off."))
     rows += [fact_price(v, w, item, shop) for item in v.sample(ITEMS, v.number(2, 6))]
     return v.pick((" ", "\n")).join(rows)
 
 
 def family_page(v: Voice, w: World) -> str:
-    rows = [v.say("[We are the {s} family|This is the {s} household|At home with the {s} family]: {all}.", s=w.surname, all=listing(w.names))]
+    rows = [
+        v.say(
+            f"[We are the {w.surname} family|This is the {w.surname} household|"
+            f"At home with the {w.surname} family]: {listing(w.names)}."
+        )
+    ]
     for m in w.members:
-        rows.append(v.say(
-            "[{name} celebrates on {day}|{name}'s birthday is on {day}|The birthday of {name} is on {day}]"
-            "[, and then there is always {dish}.|. The favourite dish of {name} is {dish}.|, and {name} loves {dish}.]"
-            "[ {name} is fond of {likes} but does not like {dislikes}.| {name} does not like {dislikes}.| {name} likes {likes}.|]",
-            name=m.name, day=m.birthday, dish=w.favourite(m).name, likes=m.likes, dislikes=m.dislikes).replace(
-                f"there is always {w.favourite(m).name}", f"there {w.favourite(m).be} always {w.favourite(m).name}"))
+        dish = w.favourite(m)
+        rows.append(
+            v.say(
+                f"[{m.name} celebrates on {m.birthday}|{m.name}'s birthday is on {m.birthday}|"
+                f"The birthday of {m.name} is on {m.birthday}]"
+                f"[, and then there {dish.be} always {dish.name}.|"
+                f". The favourite dish of {m.name} is {dish.name}.|, and {m.name} loves {dish.name}.]"
+                f"[ {m.name} is fond of {m.likes} but does not like {m.dislikes}.|"
+                f" {m.name} does not like {m.dislikes}.| {m.name} likes {m.likes}.|]"
+            )
+        )
         if m.allergy or v.chance(0.4):
             rows.append(fact_allergy(v, w, m.name))
-    rows.append(v.say("[We spend {b} a week on food.|For food we have {b} a week.|Our food budget is {b} a week.|]", b=w.money(w.budget)))
+    cost = w.money(w.budget)
+    rows.append(
+        v.say(f"[We spend {cost} a week on food.|For food we have {cost} a week.|Our food budget is {cost} a week.|]")
+    )
     return v.pick((" ", "\n")).join(rows).rstrip()
 
 
 def pantry(v: Voice, w: World) -> str:
-    rows = [v.say("[Where things are|Pantry, counted on {day}|What we have|Stock in the kitchen]".replace("{day}", v.pick(DAYS)))]
+    rows = [v.say(f"[Where things are|Pantry, counted on {v.pick(DAYS)}|What we have|Stock in the kitchen]")]
     for item in v.sample(ITEMS, v.number(4, 9)):
         count = w.stock(item)
         kind = v.number(0, 2)
-        rows.append(fact_place(v, w, item) if kind == 0 else fact_stock(w, item) if kind == 1 else
-                    f"{item.name}: {item.packs(count) if count else 'none left'}, {w.place(item)}." if count else
-                    f"{item.name}: none left, buy {w.brand(item)}.")
+        rows.append(
+            fact_place(v, w, item)
+            if kind == 0
+            else fact_stock(w, item)
+            if kind == 1
+            else f"{item.name}: {item.packs(count)}, {w.place(item)}."
+            if count
+            else f"{item.name}: none left, buy {w.brand(item)}."
+        )
     return "\n".join(rows)
 
 
@@ -133,17 +180,30 @@ def note(v: Voice, w: World) -> str:
     writer, reader = v.sample(w.names, 2)
     day = v.pick(DAYS)
     dish, item, shop = w.dinner(day), v.pick(ITEMS), v.pick(w.shops)
+    first = v.pick(dish.amounts).item.name
+    place = w.place(item)
+    cost = w.money(v.number(3, 60) * 50)
     middle = [
-        v.say("[Tonight we have {dish}, so please|We are having {dish}. Please] [put out|get out] the {first} when you come home.", dish=dish.name, first=v.pick(dish.amounts).item.name),
-        v.say("[The {name} {be} {place}.|If you look for the {name}: {place}.]", name=item.name, be=item.be, place=w.place(item)),
-        v.say("[Could you bring|Would you buy|Can you get] {pack} from {shop}? One {unit} [costs|is] {cost} there.", pack=item.packs(), shop=shop, unit=item.unit, cost=w.money(w.price(item, shop))),
-        v.say("The {dish} need{s} {n} minutes, and do not forget {secret}.", dish=dish.name, s=dish.s, n=w.minutes(dish), secret=w.secret(dish)),
-        v.say("I took {cost} from the food money for {shop}.", cost=w.money(v.number(3, 60) * 50), shop=shop),
-        fact_hours(v, w, shop, day), fact_stock(w, item), fact_dinner(v, w, day),
-        v.say("[Grandmother comes to dinner|We have a guest], so lay the table for {n}.", n=len(w.names) + 1),
+        v.say(
+            f"[Tonight we have {dish.name}, so please|We are having {dish.name}. Please] [put out|get out]"
+            f" the {first} when you come home."
+        ),
+        v.say(f"[The {item.name} {item.be} {place}.|If you look for the {item.name}: {place}.]"),
+        v.say(
+            f"[Could you bring|Would you buy|Can you get] {item.packs()} from {shop}? One {item.unit} [costs|"
+            f"is] {w.money(w.price(item, shop))} there."
+        ),
+        v.say(f"The {dish.name} need{dish.s} {w.minutes(dish)} minutes, and do not forget {w.secret(dish)}."),
+        v.say(f"I took {cost} from the food money for {shop}."),
+        fact_hours(v, w, shop, day),
+        fact_stock(w, item),
+        fact_dinner(v, w, day),
+        v.say(f"[Grandmother comes to dinner|We have a guest], so lay the table for {len(w.names) + 1}."),
     ]
-    head = v.say("[Dear {r},|Hi {r},|{r},|{r}!]", r=reader)
-    foot = v.say("[Love, {n}|See you tonight, {n}|Thanks! {n}|Back at {h}. {n}|{n}]", n=writer, h=v.number(4, 8))
+    head = v.say(f"[Dear {reader},|Hi {reader},|{reader},|{reader}!]")
+    foot = v.say(
+        f"[Love, {writer}|See you tonight, {writer}|Thanks! {writer}|Back at {v.number(4, 8)}. {writer}|{writer}]"
+    )
     return head + "\n" + " ".join(v.sample(middle, v.number(2, 4))) + "\n" + foot
 
 
@@ -154,45 +214,106 @@ def diary(v: Voice, w: World) -> str:
     items = v.sample(ITEMS, v.number(2, 3))
     total = sum(w.price(item, shop) for item in items)
     hours = w.hours(shop, day)
-    rows = [v.say("{day}.[ It rained all morning.| A bright, cold day.| Nobody wanted to get up.| The kitchen smelled of coffee early.| Wind in the yard.]", day=day)]
+    rows = [
+        v.say(
+            f"{day}.[ It rained all morning.| A bright, cold day.| Nobody wanted to get up.|"
+            " The kitchen smelled of coffee early.| Wind in the yard.]"
+        )
+    ]
     if hours:
-        rows.append(v.say(
-            "[I went|{f} and I walked|We went] to {shop} in {street}[, which opens at {a},|, open until {b} today,|] and [bought|came home with] {all}"
-            "[, {total} in all|. It came to {total}|. We paid {total}].", f=friend.name, shop=shop, street=w.street(shop), a=hours[0], b=hours[1],
-            all=listing([item.packs() for item in items]), total=w.money(total)))
+        bought = listing([item.packs() for item in items])
+        cost = w.money(total)
+        rows.append(
+            v.say(
+                f"[I went|{friend.name} and I walked|We went] to {shop} in {w.street(shop)}[, which opens at "
+                f"{hours[0]},|, open until {hours[1]} today,|] and [bought|came home with] {bought}"
+                f"[, {cost} in all|. It came to {cost}|. We paid {cost}]."
+            )
+        )
     else:
-        rows.append(v.say("[{f} wanted to go|I walked all the way] to {shop} in {street}, but on {day}s it is closed.", f=friend.name, shop=shop, street=w.street(shop), day=day))
-    rows.append(v.say("[In the evening|At night|Later] {cook} made {dish}[ with {secret}|][, which took {n} minutes|, {n} minutes of work|]"
-                      "[.|. Everyone was quiet for a while.|. There was nothing left in the pot.]", cook=w.cook(day), dish=dish.name, secret=w.secret(dish), n=w.minutes(dish)))
+        rows.append(
+            v.say(
+                f"[{friend.name} wanted to go|I walked all the way]"
+                f" to {shop} in {w.street(shop)}, but on {day}s it is closed."
+            )
+        )
+    minutes = w.minutes(dish)
+    rows.append(
+        v.say(
+            f"[In the evening|At night|Later] {w.cook(day)} made {dish.name}[ with {w.secret(dish)}|]"
+            f"[, which took {minutes} minutes|, {minutes} minutes of work|]"
+            "[.|. Everyone was quiet for a while.|. There was nothing left in the pot.]"
+        )
+    )
     hit = w.eaters_with(dish.allergens)
     if hit:
-        rows.append(v.say("{who} got something else, because of the {what}.", who=listing([m.name for m in hit]), what=listing(sorted({c for m in hit for c in dish.culprits(m.allergy)}))))
+        what = listing(sorted({c for m in hit for c in dish.culprits(m.allergy)}))
+        rows.append(v.say(f"{listing([m.name for m in hit])} got something else, because of the {what}."))
     elif w.favourite(friend) == dish:
-        rows.append(v.say("{f} had two helpings: it is {f}'s favourite.", f=friend.name))
-    rows.append(v.say("[Tomorrow|On {next}] [there {be}|we have] {dish}.", next=DAYS[(DAYS.index(day) + 1) % 7], dish=w.dinner(DAYS[(DAYS.index(day) + 1) % 7]).name, be=w.dinner(DAYS[(DAYS.index(day) + 1) % 7]).be))
+        rows.append(v.say(f"{friend.name} had two helpings: it is {friend.name}'s favourite."))
+    next_day = DAYS[(DAYS.index(day) + 1) % 7]
+    next_dish = w.dinner(next_day)
+    rows.append(v.say(f"[Tomorrow|On {next_day}] [there {next_dish.be}|we have] {next_dish.name}."))
     return " ".join(rows)
 
 
 def messages(v: Voice, w: World) -> str:
     """Two of the family writing to each other, one of them at the shop."""
-    h, o = v.sample(w.names, 2)
+    home, out = v.sample(w.names, 2)
     shop, items = v.pick(w.shops), v.sample(ITEMS, v.number(2, 3))
     total = sum(w.price(item, shop) for item in items)
-    rows = [f"{o}: " + v.say("[I am at {shop}.|Just arrived at {shop}.|Standing in {shop} now.] [What do we need?|Anything we need?|What shall I bring?]", shop=shop),
-            f"{h}: " + v.say("{all}[, please|].", all=listing([item.packs() for item in items]))]
+    wanted = listing([item.packs() for item in items])
+    rows = [
+        f"{out}: "
+        + v.say(
+            f"[I am at {shop}.|Just arrived at {shop}.|Standing in {shop} now.] [What do we need?|"
+            "Anything we need?|What shall I bring?]"
+        ),
+        f"{home}: " + v.say(f"{wanted}[, please|]."),
+    ]
     item = items[0]
     if item.kind in ("dry", "fridge") and v.chance(0.5):
-        rows += [f"{o}: " + v.say("Which {name}[| again]?", name=item.name), f"{h}: " + v.say("[{b}, as always.|{b}.|The usual, {b}.]", b=w.brand(item))]
+        brand = w.brand(item)
+        rows += [
+            f"{out}: " + v.say(f"Which {item.name}[| again]?"),
+            f"{home}: " + v.say(f"[{brand}, as always.|{brand}.|The usual, {brand}.]"),
+        ]
     if v.chance(0.6):
         best = w.cheapest(item)
-        rows.append(f"{o}: " + v.say("{pack} is {cost} here.", pack=item.packs(), cost=w.money(w.price(item, shop))))
-        rows.append(f"{h}: " + (v.say("[Good, that is the best price we know.|Fine, nobody is cheaper.]") if best == shop else
-                               v.say("At {best} it is only {cost}[, but take it|. Take it anyway|].", best=best, cost=w.money(w.price(item, best)))))
+        rows.append(f"{out}: " + v.say(f"{item.packs()} is {w.money(w.price(item, shop))} here."))
+        rows.append(
+            f"{home}: "
+            + (
+                v.say("[Good, that is the best price we know.|Fine, nobody is cheaper.]")
+                if best == shop
+                else v.say(f"At {best} it is only {w.money(w.price(item, best))}[, but take it|. Take it anyway|].")
+            )
+        )
     if v.chance(0.5):
-        rows += [f"{o}: " + v.say("Do we still have {name} at home?", name=items[1].name), f"{h}: " + fact_stock(w, items[1])]
-    rows.append(f"{o}: " + v.say("[{total} in all.|Done, {total}.|Paid {total}, on my way.|That was {total}. Home soon.]", total=w.money(total)))
+        rows += [
+            f"{out}: " + v.say(f"Do we still have {items[1].name} at home?"),
+            f"{home}: " + fact_stock(w, items[1]),
+        ]
+    cost = w.money(total)
+    rows.append(
+        f"{out}: " + v.say(f"[{cost} in all.|Done, {cost}.|Paid {cost}, on my way.|That was {cost}. Home soon.]")
+    )
     return "\n".join(rows)
 
 
 PAGES: tuple[Callable[[Voice, World], str], ...] = (
-    receipt, shopping_list, recipe, week_menu, price_table, shop_page, family_page, pantry, note, note, diary, diary, messages, messages)
+    receipt,
+    shopping_list,
+    recipe,
+    week_menu,
+    price_table,
+    shop_page,
+    family_page,
+    pantry,
+    note,
+    note,
+    diary,
+    diary,
+    messages,
+    messages,
+)

@@ -332,11 +332,12 @@ class World:
         return [self._member(name) for name in self.names]
 
     def _member(self, name: str) -> Member:
-        draw = self.facts
-        allergy = draw.pick(ALLERGENS, name, "allergy") if draw.number(name, "allergic") % 5 < 2 else ""
-        likes, dislikes = draw.sample([food for food in TREATS if allergy not in ITEM[food].allergens], 2, name, "tastes")
-        birthday = f"{1 + draw.number(name, 'day') % 28} {draw.pick(MONTHS, name, 'month')}"
-        return Member(name, allergy, likes, dislikes, birthday)
+        number, fifth = divmod(self.facts.number("member", name), 5)
+        allergy = ALLERGENS[number % len(ALLERGENS)] if fifth < 2 else ""
+        foods = [food for food in TREATS if allergy not in ITEM[food].allergens]
+        likes, dislikes = self.facts.sample(foods, 2, "tastes", name)
+        month, day = divmod(number // len(ALLERGENS) % (12 * 28), 28)
+        return Member(name, allergy, likes, dislikes, f"{day + 1} {MONTHS[month]}")
 
     @cached_property
     def dishes(self) -> list[Dish]:
@@ -364,8 +365,10 @@ class World:
         """Return the price of one pack at each shop, in cents; no two are the same."""
         if item.name not in self._prices:
             found: list[int] = []
-            for index in range(len(self.shops)):
-                cents = 5 * round(item.base_cents * (78 + self.facts.number("price", item.name, index) % 50) / 500)
+            number = self.facts.number("price", item.name)
+            for _ in self.shops:
+                number, share = divmod(number, 50)
+                cents = 5 * round(item.base_cents * (78 + share) / 500)
                 while cents in found:
                     cents += 5
                 found.append(cents)

@@ -3,24 +3,13 @@
 import random
 import re
 from collections.abc import Sequence
-from functools import cache
 from hashlib import blake2b
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 T = TypeVar("T")
-# A parsed pattern: literal text, or the branches of a choice.
-Piece = str | tuple[tuple["Piece", ...], ...]
 
-_SENTENCE_START = re.compile(r"(?:^|(?<=[a-zäöüß0-9)][.!?] )|(?<=\n))[a-zäöü]")
-
-
-class Turn(NamedTuple):
-    """A question, its answer, the facts the answer rests on, and the words in it that a listener would check."""
-
-    question: str
-    answer: str
-    facts: tuple[str, ...] = ()
-    expected: str = ""
+_CHOICE = re.compile(r"\[([^\[\]]*)\]")
+_SENTENCE_START = re.compile(r"(?:^|(?<=[a-zäöüß0-9)][.!?] )|(?<=[^,\n]\n))[a-zäöü]")
 
 
 class Facts:
@@ -48,26 +37,24 @@ class Facts:
 
 
 class Voice:
-    """One speaker: turns patterns such as "[Hi|Hello] {name}" into sentences, each time with other words."""
+    """One speaker: turns "[Hi|Hello] Clara" into one of its readings, each time another."""
 
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng
 
-    def say(self, pattern: str, /, **values: object) -> str:
-        """Choose a branch of each [a|b|c], fill the {names}, and start every sentence with a capital."""
-        chosen: list[str] = []
-        _choose(_parse(pattern), self.rng, chosen)
-        text = "".join(chosen)
-        if values:
-            text = text.format_map(values)
-        return _SENTENCE_START.sub(lambda match: match[0].upper(), text)
+    def words(self, choices: str) -> str:
+        """Take one branch of each [a|b|c]; brackets may stand inside each other."""
+        while "[" in choices:
+            choices = _CHOICE.sub(self._branch, choices)
+        return choices
 
-    def words(self, pattern: str, /, **values: object) -> str:
-        """Like say, but leave the case of the letters alone: for parts of sentences."""
-        chosen: list[str] = []
-        _choose(_parse(pattern), self.rng, chosen)
-        text = "".join(chosen)
-        return text.format_map(values) if values else text
+    def say(self, choices: str) -> str:
+        """Take one branch of each choice, and start every sentence with a capital."""
+        return _SENTENCE_START.sub(lambda match: match[0].upper(), self.words(choices))
+
+    def _branch(self, choice: re.Match[str]) -> str:
+        branches = choice[1].split("|")
+        return branches[int(self.rng.random() * len(branches))]
 
     def pick(self, options: Sequence[T]) -> T:
         return options[int(self.rng.random() * len(options))]
@@ -93,37 +80,3 @@ def listing(parts: Sequence[str], last: str = " and ", between: str = ", ") -> s
     if len(parts) < 2:
         return "".join(parts)
     return between.join(parts[:-1]) + last + parts[-1]
-
-
-def _choose(pieces: tuple[Piece, ...], rng: random.Random, into: list[str]) -> None:
-    for piece in pieces:
-        if isinstance(piece, str):
-            into.append(piece)
-        else:
-            _choose(piece[int(rng.random() * len(piece))], rng, into)
-
-
-@cache
-def _parse(pattern: str) -> tuple[Piece, ...]:
-    tokens = [token for token in re.split(r"([\[\]|])", pattern) if token]
-    pieces, rest = _parse_sequence(tokens, inside=False)
-    assert not rest, f"unbalanced brackets in {pattern!r}"
-    return pieces
-
-
-def _parse_sequence(tokens: list[str], *, inside: bool) -> tuple[tuple[Piece, ...], list[str]]:
-    pieces: list[Piece] = []
-    while tokens and not (inside and tokens[0] in "|]"):
-        token, tokens = tokens[0], tokens[1:]
-        if token != "[":
-            pieces.append(token)
-            continue
-        branches: list[tuple[Piece, ...]] = []
-        while True:
-            branch, tokens = _parse_sequence(tokens, inside=True)
-            branches.append(branch)
-            closing, tokens = tokens[0], tokens[1:]
-            if closing == "]":
-                break
-        pieces.append(tuple(branches))
-    return tuple(pieces), tokens

@@ -21,7 +21,9 @@ def texts(file: str) -> Iterator[str]:
     kind, _, name = file.partition(":")
     paragraphs = topics[name].split("\n\n") if kind == "topic" else list(_docstrings(file))
     if sum(map(len, paragraphs)) >= MIN_CHARACTERS:
-        yield from python_library.packed([paragraph.rstrip() + "\n\n" for paragraph in paragraphs], python_library.MAX_DOCUMENT_CHARACTERS)
+        yield from python_library.packed(
+            [paragraph.rstrip() + "\n\n" for paragraph in paragraphs], python_library.MAX_DOCUMENT_CHARACTERS
+        )
 
 
 def _docstrings(file: str) -> Iterator[str]:

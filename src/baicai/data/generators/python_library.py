@@ -1,17 +1,19 @@
 """The source of Python's standard library, as this interpreter has it."""
 
 import ast
+import os
 import sysconfig
 import tokenize
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
+from baicai.data.generators.phrasing import options
+
 PARAMETERS: dict[str, str] = {}
 MAX_FILE_BYTES = 200_000
 MAX_DOCUMENT_CHARACTERS = 8_000
-_SKIPPED = {"test", "tests", "idle_test", "idlelib", "lib2to3", "site-packages", "dist-packages", "encodings", "pydoc_data", "_bundled",
-            "__pycache__", "turtledemo"}
+_SKIPPED = options("test|tests|idlelib|lib2to3|site-packages|dist-packages|encodings|pydoc_data|_bundled|turtledemo")
 
 
 def library_folder() -> Path:
@@ -20,13 +22,12 @@ def library_folder() -> Path:
 
 def files() -> list[str]:
     """Return the library's modules, as paths below its folder: no tests, no tables of encodings, nothing huge."""
-    folder = library_folder()
     found = []
-    for path in folder.rglob("*.py"):
-        inside = path.relative_to(folder)
-        if _SKIPPED.isdisjoint(inside.parts) and not inside.name.startswith("_sysconfigdata") and path.stat().st_size <= MAX_FILE_BYTES:
-            found.append(inside.as_posix())
-    return found
+    for folder, names, files in os.walk(library_folder()):
+        names[:] = [name for name in names if name not in _SKIPPED]
+        paths = [Path(folder, file) for file in files if file.endswith(".py") and not file.startswith("_sysconfigdata")]
+        found += [path for path in paths if path.stat().st_size <= MAX_FILE_BYTES]
+    return [path.relative_to(library_folder()).as_posix() for path in found]
 
 
 def source(file: str) -> str:
@@ -61,7 +62,7 @@ def packed(pieces: Sequence[str], limit: int) -> Iterator[str]:
 
 
 def _starts(nodes: Sequence[ast.stmt], lines: list[str]) -> Iterator[int]:
-    """Where statements begin, counted from 0, with their decorators and comments; inside those that are too large as well."""
+    """Where statements begin, counted from 0, with decorators and comments; inside the too large ones as well."""
     for node in nodes:
         decorators = getattr(node, "decorator_list", [])
         first = min([node.lineno, *(decorator.lineno for decorator in decorators)]) - 1
