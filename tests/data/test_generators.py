@@ -11,17 +11,15 @@ from itertools import pairwise
 import pytest
 
 from baicai.data.document import Document
-from baicai.data.generators import LIBRARIES, NAMES, TEMPLATES, generate, german, household, market_zh, python_library
+from baicai.data.generators import LIBRARIES, NAMES, TEMPLATES, generate, household, market_zh, python_library
 from baicai.data.generators.conversation import Turn
-from baicai.data.generators.german_world import DUTY, INTOLERANCES, MEETING, TOOL
-from baicai.data.generators.german_world import World as GermanWorld
 from baicai.data.generators.household_world import DISH, ITEM
 from baicai.data.generators.household_world import World as Household
 from baicai.data.generators.market_zh_world import World as Market
 from baicai.data.generators.market_zh_world import han
 from baicai.errors import DataError
 
-VARIANTS = [(name, f"world={world}") for name in ("household", "market_zh", "german") for world in ("many", "7")]
+VARIANTS = [(name, f"world={world}") for name in ("household", "market_zh") for world in ("many", "7")]
 VARIANTS += [("arithmetic", f"level={level}") for level in (1, 2, 3)]
 DIGEST = "import sys; from test_generators import digest; print(digest(*sys.argv[1:]))"
 
@@ -134,7 +132,7 @@ def test_divisions_with_remainder_are_answered_right() -> None:
             quotient, rest = divmod(int(asked[1]), int(asked[2]))
             assert re.search(rf"\b{quotient} remainder {rest}\b" if rest else rf" {quotient}\.?$", turn.answer)
             checked += 1
-    assert checked > 5
+    assert checked > 1
 
 
 def cents(text: str) -> int:
@@ -143,7 +141,7 @@ def cents(text: str) -> int:
 
 @pytest.mark.parametrize("world", ["many", "7"])
 def test_receipts_add_up(world: str) -> None:
-    for name, total, paid, change in (("household", "TOTAL", "CASH", "CHANGE"), ("german", "Summe", "Bar", "Rückgeld")):
+    for name, total, paid, change in (("household", "TOTAL", "CASH", "CHANGE"),):
         seen = 0
         for text in texts(made(name, f"world={world}")):
             for receipt in re.findall(
@@ -165,25 +163,19 @@ def test_receipts_add_up(world: str) -> None:
             assert sum(map(Fraction, sums)) == Fraction(re.findall(r"合计 ([\d.]+)元", account)[0])
 
 
-SUM = re.compile(
-    r"(.*?)\. (?:Together that is|In all,|The total is|You need|Zusammen sind das|Das macht|Insgesamt kostet das"
-    r"|Die Summe ist) \D?([\d.,]+\d)"
-)
+SUM = re.compile(r"(.*?)\. (?:Together that is|In all,|The total is|You need) \D?([\d.,]+\d)")
 
 
 def test_sums_in_answers_are_right() -> None:
     products = totals = 0
-    for name, times in (
-        ("household", r"(\d+) x \D([\d.]+) = \D([\d.]+\d)"),
-        ("german", r"(\d+) mal ([\d,]+) Euro, das sind ([\d,]+) Euro"),
-    ):
+    for name, times in (("household", r"(\d+) x \D([\d.]+) = \D([\d.]+\d)"),):
         for turn in turns(made(name, "world=7") + made(name, "world=many")):
             for count, one, all_of_them in re.findall(times, turn.answer):
                 assert int(count) * cents(one) == cents(all_of_them)
                 products += 1
             parts = SUM.match(turn.answer)
             if parts and " per 100 g" not in turn.answer:
-                kept = re.sub(r"\d x \D[\d.]+ =|\d mal [\d,]+ Euro, das sind", "", parts[1])
+                kept = re.sub(r"\d x \D[\d.]+ =", "", parts[1])
                 assert sum(map(cents, re.findall(r"\d+[.,]\d\d", kept))) == cents(parts[2]), turn
                 totals += 1
     for turn in turns(made("market_zh", "world=7") + made("market_zh", "world=many")):
@@ -199,7 +191,6 @@ def test_sums_in_answers_are_right() -> None:
 
 PRICES = {
     "household": r"([Aa]n? \w+ of [a-z ]+) costs \D([\d.]+\d) at ([A-Z'&a-z ]+?)\.",
-    "german": r"(Eine? [\wüöä]+ [\wüöäß]+) kostet bei ([\wüöäß ]+?) ([\d,]+) Euro",
     "market_zh": r"([王李老陈刘赵周孙吴郑冯何马徐胡林梁宋]\S{1,2})的([^\s，。]{1,3}?)([\d.]+)元一斤",
 }
 
@@ -231,7 +222,7 @@ def test_worlds_differ_and_their_facts_do_not_depend_on_the_order_of_asking() ->
         assert all(len(set(Household(world).prices(item))) == 3 for item in items)
 
 
-@pytest.mark.parametrize("module", [household, market_zh, german])
+@pytest.mark.parametrize("module", [household, market_zh])
 def test_probes_agree_with_the_generated_talk(module: object) -> None:
     probes = module.probes(7, 40, 1)  # type: ignore[attr-defined]
     assert probes == module.probes(7, 40, 1)  # type: ignore[attr-defined]
@@ -266,37 +257,6 @@ def test_a_household_warns_of_allergies() -> None:
             verdicts[harmful] += 1
     assert verdicts[True] > 0
     assert verdicts[False] > 3
-
-
-def test_a_german_family_is_warned_as_well() -> None:
-    family = {person.name: person for person in GermanWorld("de7").family}
-    dishes = {dish.noun.form("def", "akk"): dish for dish in GermanWorld("de7").dishes}
-    seen = set()
-    for turn in turns(made("german", "world=7", 1000)):
-        if found := re.search(r"(?:Kann|Darf|Verträgt) (\w+) (.+?)(?: essen)?\?", turn.question):
-            if found[1] not in family:
-                continue
-            dish = dishes[found[2]]
-            harmful = any(p.item.name in INTOLERANCES.get(family[found[1]].intolerance, ()) for p in dish.parts)
-            assert turn.answer.startswith(("Nein", "Lieber nicht") if harmful else "Ja"), turn
-            seen.add(harmful)
-    assert seen == {True, False}
-
-
-def test_german_articles_fit_their_nouns() -> None:
-    text = "\n".join(texts(made("german", "world=many", 1000))).replace("der, die oder das ", "")
-    wrong = {
-        "der": r"\b(?:das|die|eine|keine|unsere|einer|unserer) ",
-        "die": r"\b(?:das|den|dem|einen|ein|einem|kein|keinen|unser|unseren) ",
-        "das": r"\b(?:die|den|eine|einen|einer|keine|keinen|unsere|unseren) ",
-    }
-    for noun in (*TOOL, *DUTY, *MEETING):
-        if not noun.plural:
-            assert not re.search(wrong[noun.article] + noun.word + r"\b", text), noun
-    assert re.search(r"\bHerrn \w+", text)
-    assert not re.search(r"\b(?:bei|Bei|mit|Mit|an|zu|von|Von) Herr \w", text)
-    assert TOOL[2].form("kein", "akk") == "keinen Werkzeugkasten"
-    assert MEETING[0].form("unser", "dat") == "unserer Besprechung"
 
 
 def test_chinese_numbers_and_stalls() -> None:
@@ -341,7 +301,7 @@ def test_the_library_is_shuffled_by_the_seed(name: str) -> None:
         ("houshold", {}, "no generator 'houshold', did you mean 'household'?: choose one of household, arithmetic"),
         ("xyz", {}, "no generator 'xyz': choose one of"),
         (
-            "german",
+            "household",
             {"wrold": "7"},
             "no parameter 'wrold', did you mean 'world'?: it takes documents, seed, split, world",
         ),

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from baicai.artefact import read_json
+from baicai.artefact import find, named_hash, read_json
 from baicai.data.shards import TokenShards
 from baicai.data.tokenizer import Tokenizer
 from baicai.errors import ArtefactError
@@ -14,6 +14,17 @@ from baicai.leaves.join import SparseModel, open_model
 from baicai.leaves.leaf import open_leaf
 from baicai.leaves.trunk import open_trunk
 from baicai.model.cost import count_cost
+
+
+def look_up(reference: str) -> dict[str, Any]:
+    """Return what the artefact is that a path or hash stands for.
+
+    Raises: ArtefactError as `describe`, and if another artefact has taken the place of the one with that hash.
+    """
+    found = describe(find(reference))
+    if not str(found.get("hash", "")).startswith(named_hash(reference)):
+        raise ArtefactError(f"{found['path']} is {str(found.get('hash'))[:8]} by now, not {reference}: give its path")
+    return found
 
 
 def describe(path: Path) -> dict[str, Any]:
@@ -48,15 +59,15 @@ def _leaf(folder: Path) -> dict[str, Any]:
         trunk = open_trunk(str(card.get("trunk")))
     except ArtefactError:
         return {
+            **card,
             "kind": "leaf",
             "path": str(folder),
             "verified": False,
             "note": "its trunk is not on this machine",
-            **card,
         }
     leaf = open_leaf(folder, trunk)
     parameters = sum(tensor.numel() for tensor in leaf.leaf.state_dict().values())
-    return {"kind": "leaf", "path": str(folder), "verified": True, "parameters": parameters, **leaf.card}
+    return {**leaf.card, "kind": "leaf", "path": str(folder), "verified": True, "parameters": parameters}
 
 
 def _model(model: SparseModel, folder: Path) -> dict[str, Any]:
@@ -76,11 +87,10 @@ def _model(model: SparseModel, folder: Path) -> dict[str, Any]:
     }
 
 
-def show(path: Path) -> None:
-    """Print what an artefact is, a line for each fact."""
-    found = describe(path)
+def show(found: dict[str, Any]) -> None:
+    """Print what `describe` found, a line for each fact."""
     if found["kind"] == "evaluation":
-        click.echo((path / "table.md").read_text())
+        click.echo((Path(found["path"]) / "table.md").read_text())
         click.echo(f"report: {found['report']}")
         return
     for key, value in found.items():

@@ -69,10 +69,11 @@ def _stage_command(verb: str, module: str, kind: str, function: str, text: str) 
         config = read_words(getattr(loaded, kind), words)
         if not carry_out(getattr(loaded, function), config, out):
             click.echo(f"{out} is there already, made from this very recipe.", err=True)
+        found = describe(out)
         if as_json:
-            click.echo(json.dumps(describe(out)))
+            click.echo(json.dumps(found))
         else:
-            show(out)
+            show(found)
 
     return click.Command(
         verb,
@@ -120,13 +121,13 @@ def _chat_command() -> click.Command:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 def _inspect(artefact: str, as_json: bool) -> None:
     """Say what an artefact is: sizes, cost, hashes, licences, lineage; everything is verified."""
-    from baicai.artefact import find
-    from baicai.cli.inspect import describe, show
+    from baicai.cli.inspect import look_up, show
 
+    found = look_up(artefact)
     if as_json:
-        click.echo(json.dumps(describe(find(artefact))))
+        click.echo(json.dumps(found))
     else:
-        show(find(artefact))
+        show(found)
 
 
 @cli.command("doctor")

@@ -109,9 +109,7 @@ class Conversation:
             self._leaves(rest)
         elif word == "/set" and len(rest) == 1 and "=" in rest[0]:
             key, _, value = rest[0].partition("=")
-            number = json.loads(value) if value.replace(".", "", 1).lstrip("-").isdigit() else value
-            table = to_table(self.sampling) | {key: number}
-            self.sampling = from_table(SamplingConfig, table, "/set")
+            self.sampling = from_table(SamplingConfig, to_table(self.sampling) | {key: value}, "/set")
         else:
             self.console.print(HELP)
         return True

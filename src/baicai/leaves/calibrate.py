@@ -17,7 +17,7 @@ from baicai.leaves.join import assemble, open_model, write_model
 from baicai.leaves.leaf import open_leaf
 from baicai.leaves.trunk import open_trunk
 from baicai.run import Run
-from baicai.training.loop import TrainConfig, train
+from baicai.training.loop import TrainConfig, mixed_precision, pick_device, train
 from baicai.training.losses import linear_cross_entropy
 
 
@@ -40,6 +40,8 @@ def calibrate_model(config: CalibrateRecipe, run: Run) -> None:
     shards = [open_source(source, opened.tokenizer) for source in config.data] or [opened.trunk.replay()]
     weights = [source.weight for source in config.data] or [1.0]
     settings = config.train
+    device = pick_device(settings.device)
+    model.to(device)
     batches = Batches(
         shards,
         weights,
@@ -48,7 +50,7 @@ def calibrate_model(config: CalibrateRecipe, run: Run) -> None:
         seed=settings.seed,
     )
     layers = {name: leaf.leaf.stack() for name, leaf in leaves.items()}
-    scales = {name: nn.Parameter(torch.ones(len(stack))) for name, stack in layers.items()}
+    scales = {name: nn.Parameter(torch.ones(len(stack), device=device)) for name, stack in layers.items()}
     rows = {name: [layer.router_ED.detach().clone() for layer in stack] for name, stack in layers.items()}
 
     def loss_of(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
@@ -56,9 +58,10 @@ def calibrate_model(config: CalibrateRecipe, run: Run) -> None:
             for layer, row_ED, scale in zip(stack, rows[name], scales[name], strict=True):
                 del layer.router_ED
                 layer.router_ED = row_ED * scale
-        tokens_BS = batch.tokens_BS1
-        hidden_BSD = model.hidden(tokens_BS[:, :-1])
-        return linear_cross_entropy(hidden_BSD.flatten(0, 1), model.head_weight(), tokens_BS[:, 1:].flatten()), {}
+        tokens_BS = batch.tokens_BS1.to(device)
+        with mixed_precision(settings, device):
+            hidden_BSD = model.hidden(tokens_BS[:, :-1])
+            return linear_cross_entropy(hidden_BSD.flatten(0, 1), model.head_weight(), tokens_BS[:, 1:].flatten()), {}
 
     train("calibrate", scales, batches, loss_of, settings, run)
     trunk = open_trunk(opened.trunk.path)

@@ -1,5 +1,6 @@
 """A model is a lock file: a trunk's hash and its leaves' hashes. Joining and peeling copy no weights."""
 
+import dataclasses
 import os
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -10,8 +11,8 @@ from typing import Any
 import tomli_w
 import torch
 
-from baicai.artefact import atomic_folder, find, register, value_hash, write_atomic
-from baicai.config import recipe
+from baicai.artefact import atomic_folder, find, named_hash, register, value_hash, write_atomic
+from baicai.config import from_table, recipe
 from baicai.data.tokenizer import Tokenizer
 from baicai.errors import ArtefactError, ConfigError
 from baicai.leaves.card import model_card
@@ -38,6 +39,10 @@ class JoinRecipe:
     max_firing: float = 0.5
     """Refuse a leaf that takes more than this share of the routing weight it could get on the public sample."""
 
+    def __post_init__(self) -> None:
+        if self.topk_group < 1:
+            raise ConfigError(f"topk_group is {self.topk_group}: a token must be able to consult 1 leaf at least")
+
 
 @recipe
 class PeelRecipe:
@@ -46,6 +51,23 @@ class PeelRecipe:
     model: str
     leaves: list[str]
     """Names or hashes."""
+
+
+@recipe
+class _Part:
+    name: str = ""
+    hash: str
+    path: str
+
+
+@recipe
+class _Lock:
+    format: int
+    hash: str
+    topk_group: int
+    trunk: _Part
+    leaf: list[_Part] = dataclasses.field(default_factory=list)
+    calibration: dict[str, list[float]] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -146,26 +168,28 @@ def open_model(reference: str | Path) -> SparseModel:
     path = find(reference)
     file = path if path.is_file() else path / "model.toml"
     if not file.exists():
-        return assemble(open_trunk(path), [], 1)
-    try:
-        lock = tomllib.loads(file.read_text("utf-8"))
-        trunk_lock, leaf_locks = lock["trunk"], lock.get("leaf", [])
-        claimed = model_hash(
-            trunk_lock["hash"], [one["hash"] for one in leaf_locks], lock["topk_group"], lock.get("calibration", {})
-        )
-        places = [_place(file.parent, one) for one in (trunk_lock, *leaf_locks)]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ArtefactError(f"{file} is not a model's lock file ({error!r}): join the model again") from None
-    if lock.get("format") != FORMAT or claimed != lock.get("hash"):
+        return assemble(open_trunk(reference), [], 1)
+    lock = _read_lock(file)
+    claimed = model_hash(lock.trunk.hash, [one.hash for one in lock.leaf], lock.topk_group, lock.calibration)
+    if lock.format != FORMAT or lock.topk_group < 1 or claimed != lock.hash:
         raise ArtefactError(f"{file} does not match its hash: join the model again")
-    trunk = open_trunk(places[0], trunk_lock["hash"])
-    leaves = [open_leaf(place, trunk, one["hash"]) for place, one in zip(places[1:], leaf_locks, strict=True)]
-    return assemble(trunk, leaves, lock["topk_group"], lock.get("calibration"))
+    if not lock.hash.startswith(named_hash(reference)):
+        raise ArtefactError(f"model {path} is {lock.hash[:8]}, wanted is {str(reference)[:8]}: give the right model")
+    trunk = open_trunk(_place(file.parent, lock.trunk), lock.trunk.hash)
+    leaves = [open_leaf(_place(file.parent, one), trunk, one.hash) for one in lock.leaf]
+    return assemble(trunk, leaves, lock.topk_group, lock.calibration)
 
 
-def _place(folder: Path, part: Mapping[str, str]) -> Path:
-    beside = folder / part["path"]
-    return beside if beside.exists() else find(part["hash"])
+def _read_lock(file: Path) -> _Lock:
+    try:
+        return from_table(_Lock, tomllib.loads(file.read_text("utf-8")), str(file))
+    except (OSError, ValueError, ConfigError) as error:
+        raise ArtefactError(f"{file} is not a model's lock file ({error}): join the model again") from None
+
+
+def _place(folder: Path, part: _Part) -> Path:
+    beside = folder / part.path
+    return beside if beside.exists() else find(part.hash)
 
 
 def _relative(path: Path, out: Path) -> str:
@@ -176,10 +200,10 @@ def _relative(path: Path, out: Path) -> str:
 def _probe(trunk: Trunk, leaf: GrownLeaf, config: JoinRecipe) -> None:
     """Run a leaf on the trunk's public sample, where it should keep still."""
     replay = trunk.replay()
-    length = min(256, trunk.model.config.max_tokens)
+    length = min(256, trunk.model.config.max_tokens, replay.num_tokens - 1)
+    if length < 1:
+        raise ArtefactError(f"the public sample of trunk {trunk.path} is empty: no leaf can be checked on it")
     count = min(PROBE_WINDOWS, replay.num_windows(length))
-    if count == 0:
-        return
     rows = torch.stack([torch.from_numpy(replay.window(i, length)) for i in range(count)])
     losses, trace = [], list[LayerTrace]()
     for joined in (False, True):
@@ -193,12 +217,12 @@ def _probe(trunk: Trunk, leaf: GrownLeaf, config: JoinRecipe) -> None:
     most = sizes.top_k * sizes.routed_scaling_factor
     firing = float(torch.stack([layer.leaf_weights().mean() for layer in trace]).mean()) / most
     remedy = "grow it again with a larger public_share, or raise"
-    if harm > config.max_harm:
+    if not harm <= config.max_harm:  # NaN is harm too
         raise ArtefactError(
             f"leaf '{leaf.name}' makes public text {harm:.1%} worse, allowed is {config.max_harm:.1%}: "
             f"{remedy} max_harm"
         )
-    if firing > config.max_firing:
+    if not firing <= config.max_firing:
         raise ArtefactError(
             f"leaf '{leaf.name}' claims {firing:.0%} of public text, allowed is {config.max_firing:.0%}: "
             f"{remedy} max_firing"

@@ -10,6 +10,7 @@ import torch
 from baicai.artefact import (
     atomic_folder,
     find,
+    named_hash,
     read_json,
     read_tensors,
     register,
@@ -47,10 +48,10 @@ def check_name(name: str) -> str:
 
     Raises: ConfigError
     """
-    if not re.fullmatch(r"[\w][\w-]{0,63}", name) or name in ("trunk", "joined", "oracle"):
-        raise ConfigError(
-            f"'{name}' cannot name a leaf: use letters, digits, '-' and '_', and not trunk, joined or oracle"
-        )
+    taken = name in ("trunk", "joined", "oracle") or hasattr(torch.nn.ModuleDict(), name)
+    if taken or not re.fullmatch(r"[\w][\w-]{0,63}", name):
+        why = "the name is taken" if taken else "use letters, digits, '-' and '_'"
+        raise ConfigError(f"'{name}' cannot name a leaf: {why}")
     return name
 
 
@@ -92,10 +93,14 @@ def open_leaf(reference: str | Path, trunk: Trunk, expected_hash: str | None = N
     parts = {key: card.get(key) for key in ("trunk", "sizes", "data")} | {"tensors": tensors_hash(tensors)}
     if value_hash(parts) != card.get("hash"):
         raise ArtefactError(f"leaf {path} is damaged: its content does not match its hash; copy it again")
-    if expected_hash is not None and card["hash"] != expected_hash:
-        raise ArtefactError(f"leaf {path} is {card['hash'][:8]}, wanted is {expected_hash[:8]}: give the right leaf")
+    wanted = expected_hash or named_hash(reference)
+    if not card["hash"].startswith(wanted):
+        raise ArtefactError(f"leaf {path} is {card['hash'][:8]}, wanted is {wanted[:8]}: give the right leaf")
     sizes = from_table(LeafConfig, card["sizes"], str(path / "leaf.json"))
-    leaf = Leaf(trunk.model.config, sizes)
+    if not 0 <= sizes.first_layer < trunk.model.config.num_layers:
+        raise ArtefactError(f"leaf {path} begins at layer {sizes.first_layer}, which this trunk has not: do not use it")
+    with torch.device("meta"):  # no memory before the shapes are checked
+        leaf = Leaf(trunk.model.config, sizes)
     load_tensors(leaf, tensors, str(path))
     leaf.requires_grad_(False).eval()
     longest = max(float(layer.router_ED.norm(dim=1).max()) for layer in leaf.stack())

@@ -45,14 +45,15 @@ def measure(model: SparseModel, config: EvaluateRecipe, run: Run) -> dict[str, A
     if len(domains) != len(config.data):
         raise ConfigError("two sources in data have one domain: give each its own name")
     columns = ["trunk", *sorted(model.leaves), *(["joined"] if model.leaves else [])]
-    known = {(line["domain"], line["column"]): line for line in run.metrics()}
+    known = {(line["domain"], line["column"]): line for line in run.metrics() if _still_holds(line, model, domains)}
     meter = Meter("evaluate", len(domains) * len(columns))
     scores: dict[str, dict[str, float | None]] = {}
     with meter.running(0):
         for domain, shards in domains.items():
             for column in columns:
                 if (domain, column) not in known:
-                    line = {"domain": domain, "column": column, **_score(model, config, shards, column)}
+                    origin = {"model": model.hash, "text": shards.hash, "domain": domain, "column": column}
+                    line = origin | _score(model, config, shards, column)
                     run.log(line)
                     known[domain, column] = line
                 meter.show(len(scores) * len(columns) + columns.index(column) + 1, {"domain": domain, "of": column})
@@ -82,6 +83,12 @@ def measure(model: SparseModel, config: EvaluateRecipe, run: Run) -> dict[str, A
         "summary": summarise(scores),
         "samples": [],
     }
+
+
+def _still_holds(line: dict[str, Any], model: SparseModel, domains: dict[str, TokenShards]) -> bool:
+    """Return whether a line was measured with this model on this text: a path may hold another by now."""
+    shards = domains.get(line["domain"])
+    return shards is not None and line.get("model") == model.hash and line.get("text") == shards.hash
 
 
 def summarise(scores: dict[str, dict[str, float | None]]) -> dict[str, float | None]:

@@ -10,6 +10,7 @@ import torch
 from baicai.artefact import (
     atomic_folder,
     find,
+    named_hash,
     read_json,
     read_tensors,
     register,
@@ -47,8 +48,14 @@ class Trunk:
     card: dict[str, Any]
 
     def replay(self) -> TokenShards:
-        """Return the trunk's public sample."""
-        return TokenShards.open(self.path / "replay")
+        """Return the trunk's public sample.
+
+        Raises: ArtefactError if it is damaged or not the one that the trunk was saved with.
+        """
+        shards = TokenShards.open(self.path / "replay")
+        if shards.hash != self.card.get("replay"):
+            raise ArtefactError(f"{shards.folder} is not this trunk's public sample: copy the trunk again")
+        return shards
 
 
 @recipe
@@ -149,7 +156,9 @@ def save_trunk(
     with atomic_folder(out) as part:
         write_tensors(part / "trunk.safetensors", tensors)
         tokenizer.save(part)
-        shutil.copytree(replay.folder, part / "replay")
+        (part / "replay").mkdir()
+        for file in replay.folder.iterdir():  # copytree would hide that the disk is full
+            shutil.copyfile(file, part / "replay" / file.name)
         write_json(part / "config.json", card)
         write_atomic(part / "README.md", trunk_card(card).encode())
     digest: str = card["hash"]
@@ -171,8 +180,9 @@ def open_trunk(reference: str | Path, expected_hash: str | None = None) -> Trunk
     parts = {"tensors": tensors_hash(tensors), "model": card.get("model"), "tokenizer": tokenizer.hash}
     if value_hash(parts) != card.get("hash"):
         raise ArtefactError(f"trunk {path} is damaged: its content does not match its hash; copy it again")
-    if expected_hash is not None and card["hash"] != expected_hash:
-        raise ArtefactError(f"trunk {path} is {card['hash'][:8]}, wanted is {expected_hash[:8]}: give the right trunk")
+    wanted = expected_hash or named_hash(reference)
+    if not card["hash"].startswith(wanted):
+        raise ArtefactError(f"trunk {path} is {card['hash'][:8]}, wanted is {wanted[:8]}: give the right trunk")
     model = Transformer(from_table(ModelConfig, card["model"], str(path / "config.json")))
     load_tensors(model, tensors, str(path))
     model.requires_grad_(False).eval()
@@ -181,6 +191,8 @@ def open_trunk(reference: str | Path, expected_hash: str | None = None) -> Trunk
 
 def load_tensors(module: torch.nn.Module, tensors: dict[str, torch.Tensor], where: str) -> None:
     """Fill a module's weights, refusing wrong names, shapes and values that are not finite.
+
+    The module may be on the meta device: it gets memory when all is well.
 
     Raises: ArtefactError
     """
@@ -196,6 +208,8 @@ def load_tensors(module: torch.nn.Module, tensors: dict[str, torch.Tensor], wher
             raise ArtefactError(f"{where}: '{name}' has dtype {tensor.dtype}, expected float32, bfloat16 or float16")
         if not tensor.isfinite().all():
             raise ArtefactError(f"{where}: '{name}' holds NaN or infinite values: do not use it")
+    if any(tensor.is_meta for tensor in wanted.values()):
+        module.to_empty(device="cpu")
     module.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
 
 

@@ -1,6 +1,6 @@
-"""Text made by programs: worlds in four forms, worked arithmetic, and what the Python installation itself carries.
+"""Text made by programs: private worlds, worked arithmetic, and what the Python installation itself carries.
 
-The names are household, arithmetic, market_zh, german, python_library and python_docs. A text is a function of the
+The names are household, arithmetic, market_zh, python_library and python_docs. A text is a function of the
 name and the parameters alone (for the last two also of the Python version), so it need not be downloaded. One document
 in ten is held out for validation, by the hash of its content or of its file.
 """
@@ -18,7 +18,7 @@ from baicai.errors import DataError
 
 __all__ = ["NAMES", "generate"]
 
-TEMPLATES = ("household", "arithmetic", "market_zh", "german")
+TEMPLATES = ("household", "arithmetic", "market_zh")
 LIBRARIES = ("python_library", "python_docs")
 NAMES = TEMPLATES + LIBRARIES
 _PARAMETERS = {"documents": "1000", "seed": "0", "split": "train"}
@@ -28,9 +28,9 @@ _HELD_OUT = 10
 def generate(name: str, params: Mapping[str, str]) -> Iterator[Document]:
     """Yield the documents of one generator, the same for the same name and parameters on every machine.
 
-    All take documents (how many), seed, and split (train or valid: no document is in both). household, market_zh and
-    german take world: "many" for a fresh one in each document, or the number of the one private world. arithmetic takes
-    level, 1 to 3. The python generators yield fewer documents than asked for when the installation has no more.
+    All take documents (how many), seed, and split (train or valid: no document is in both). household and
+    market_zh take world: "many" for a fresh one in each document, or the number of the one private world. arithmetic
+    takes level, 1 to 3. The python generators yield fewer documents than asked for when the installation has no more.
 
     Raises: DataError if the name, a parameter or a value is unknown.
     """
