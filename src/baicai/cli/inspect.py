@@ -12,6 +12,7 @@ from baicai.data.tokenizer import Tokenizer
 from baicai.errors import ArtefactError
 from baicai.leaves.join import SparseModel, open_model
 from baicai.leaves.leaf import open_leaf
+from baicai.leaves.signing import is_signed
 from baicai.leaves.trunk import open_trunk
 from baicai.model.cost import count_cost
 
@@ -67,7 +68,14 @@ def _leaf(folder: Path) -> dict[str, Any]:
         }
     leaf = open_leaf(folder, trunk)
     parameters = sum(tensor.numel() for tensor in leaf.leaf.state_dict().values())
-    return {**leaf.card, "kind": "leaf", "path": str(folder), "verified": True, "parameters": parameters}
+    return {
+        **leaf.card,
+        "kind": "leaf",
+        "path": str(folder),
+        "verified": True,
+        "signed": is_signed(folder),
+        "parameters": parameters,
+    }
 
 
 def _model(model: SparseModel, folder: Path) -> dict[str, Any]:

@@ -27,6 +27,8 @@ from baicai.training.loop import TrainConfig, mixed_precision, pick_device, trai
 from baicai.training.losses import linear_cross_entropy, recognition_loss
 from baicai.training.optimizer import state_bytes
 
+PRIVATE_KEYS = ("trunk", "data", "held_out", "public", "sign_key")
+"""Keys of the recipe that hold paths of the grower's machine: they stay out of the leaf."""
 CARD_TOKENS = 10_000
 """Tokens of each text that the card's quality is measured on."""
 
@@ -51,6 +53,8 @@ class GrowRecipe:
     """Weight of the loss that teaches the router to tell own text from public text."""
     balance_rate: float = 1e-3
     """Step of the choice bias that keeps the experts of the leaf equally used (DeepSeek-V3, section 2.1.2)."""
+    sign_key: str | None = None
+    """Private key (PEM, P-256) to sign the leaf with."""
     cache_activations: bool = False
     """Keep what the layers below the leaf say on disk (4 bytes x width a token); pays if text is seen twice or more."""
 
@@ -109,10 +113,11 @@ def grow_leaf(config: GrowRecipe, run: Run) -> None:
         trunk,
         data=lineage(own),
         about={
-            "recipe": to_table(config),
+            "recipe": {key: value for key, value in to_table(config).items() if key not in PRIVATE_KEYS},
             "metrics": _last(metrics) | _quality(trunk, config),
             "curve": curve(run, settings),
         },
+        sign_key=config.sign_key,
     )
 
 

@@ -17,6 +17,7 @@ from baicai.data.tokenizer import Tokenizer
 from baicai.errors import ArtefactError, ConfigError
 from baicai.leaves.card import model_card
 from baicai.leaves.leaf import GrownLeaf, open_leaf
+from baicai.leaves.signing import check_signature
 from baicai.leaves.trunk import Trunk, open_trunk
 from baicai.model.transformer import LayerTrace, Transformer
 from baicai.run import Run
@@ -38,6 +39,9 @@ class JoinRecipe:
     """Refuse a leaf that makes the trunk's public sample worse by more than this share."""
     max_firing: float = 0.5
     """Refuse a leaf that takes more than this share of the routing weight it could get on the public sample."""
+
+    trusted_keys: list[str] = dataclasses.field(default_factory=list)
+    """Public keys (PEM): where given, each leaf must be signed by one of them."""
 
     def __post_init__(self) -> None:
         if self.topk_group < 1:
@@ -95,6 +99,8 @@ def join_leaves(config: JoinRecipe, run: Run) -> None:
     trunk = open_trunk(config.trunk)
     leaves = [open_leaf(reference, trunk) for reference in config.leaves]
     for leaf in leaves:
+        if config.trusted_keys:
+            check_signature(leaf.path, config.trusted_keys)
         _probe(trunk, leaf, config)
     write_model(run.out, assemble(trunk, leaves, config.topk_group))
 

@@ -23,6 +23,7 @@ from baicai.artefact import (
 from baicai.config import from_table, to_table
 from baicai.errors import ArtefactError, ConfigError
 from baicai.leaves.card import leaf_card
+from baicai.leaves.signing import sign
 from baicai.leaves.trunk import Trunk, load_tensors
 from baicai.model.config import LeafConfig
 from baicai.model.experts import Leaf
@@ -56,9 +57,16 @@ def check_name(name: str) -> str:
 
 
 def save_leaf(
-    out: Path, name: str, leaf: Leaf, trunk: Trunk, *, data: list[dict[str, Any]], about: dict[str, Any]
+    out: Path,
+    name: str,
+    leaf: Leaf,
+    trunk: Trunk,
+    *,
+    data: list[dict[str, Any]],
+    about: dict[str, Any],
+    sign_key: str | None = None,
 ) -> str:
-    """Write a leaf, experts in bfloat16 and its router in float32, and return its hash."""
+    """Write a leaf, experts in bfloat16 and its router in float32, signed if there is a key, and return its hash."""
     tensors = {
         key: tensor if key.endswith(("router_ED", "bias_E")) else tensor.to(torch.bfloat16)
         for key, tensor in leaf.state_dict().items()
@@ -69,6 +77,8 @@ def save_leaf(
         write_tensors(part / "leaf.safetensors", tensors)
         write_json(part / "leaf.json", card)
         write_atomic(part / "README.md", leaf_card(card).encode())
+        if sign_key is not None:
+            sign(part, sign_key)
     digest: str = card["hash"]
     register(digest, out)
     return digest

@@ -1,0 +1,211 @@
+"""Recipes: what is read, what is refused, and how that is told."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from baicai.config import canonical, from_table, keys, read_recipe, recipe, to_table
+from baicai.data.sources import SourceConfig
+from baicai.errors import ConfigError
+from baicai.leaves.join import JoinRecipe
+from baicai.leaves.trunk import TrunkRecipe
+from baicai.leaves.vocabulary import TokenizerRecipe
+from baicai.model.config import GQAConfig, LeafConfig, MLAConfig
+from baicai.training.loop import TrainConfig
+
+TRUNK = """
+tokenizer = "out/tokenizer"
+data = [{ domain = "law", path = "texts/law", weight = 2 }]
+
+[model]
+vocab_size = 320
+dim = 32
+num_layers = 3
+ffn_dim = 64
+
+[model.attention]
+num_heads = 4
+num_kv_heads = 2
+head_dim = 8
+
+[train]
+tokens = 1000
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "trunk.toml"
+    path.write_text(TRUNK)
+    return path
+
+
+def test_a_recipe_is_read_from_toml_and_defaults_are_filled_in(file: Path) -> None:
+    found = read_recipe(TrunkRecipe, file)
+    assert found.tokenizer == "out/tokenizer"
+    assert found.data == [SourceConfig(path="texts/law", domain="law", weight=2.0)]
+    assert found.model.attention == GQAConfig(num_heads=4, num_kv_heads=2, head_dim=8)
+    assert (found.train.tokens, found.train.batch_sequences, found.replay) == (1000, 16, "documents")
+
+
+def test_overrides_win_and_reach_into_tables(file: Path) -> None:
+    words = ["train.tokens=5", "train.learning_rate=1e-3", "model.attention.qk_norm=true", "replay=sampled"]
+    found = read_recipe(TrunkRecipe, file, words)
+    assert (found.train.tokens, found.train.learning_rate) == (5, 1e-3)
+    assert found.model.attention == GQAConfig(num_heads=4, num_kv_heads=2, head_dim=8, qk_norm=True)
+    assert found.replay == "sampled"
+    assert found.model.dim == 32
+
+
+def test_a_recipe_can_be_all_overrides_and_the_last_one_counts() -> None:
+    found = read_recipe(JoinRecipe, None, ["trunk=out/trunk", 'leaves=["a", "b"]', "max_harm=0.1", "max_harm=0.2"])
+    assert found == JoinRecipe(trunk="out/trunk", leaves=["a", "b"], max_harm=0.2)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("out/trunk", "out/trunk"),
+        ("'quoted'", "quoted"),
+        ("12345678", "12345678"),  # a short hash of digits only
+        ("1234e567", "1234e567"),  # one that reads like a float
+        ("true", "true"),
+        ("1979-05-27", "1979-05-27"),
+        ("a=b", "a=b"),
+        ("", ""),
+    ],
+)
+def test_where_a_string_is_wanted_the_text_is_taken_as_it_is(text: str, value: str) -> None:
+    assert read_recipe(JoinRecipe, None, [f"trunk={text}", "leaves=[]"]).trunk == value
+
+
+def test_another_union_member_is_chosen_by_its_kind(file: Path) -> None:
+    sizes = "{kind='mla', num_heads=2, kv_lora_rank=8, nope_head_dim=4, rope_head_dim=2, value_head_dim=4}"
+    found = read_recipe(TrunkRecipe, file, [f"model.attention={sizes}"])
+    assert isinstance(found.model.attention, MLAConfig)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train.learning_rat=1"], "unknown key 'train.learning_rat': the nearest is 'train.learning_rate'"),
+        (["repaly=sampled"], "unknown key 'repaly': the nearest is 'replay'"),
+        (["model.attention.num_head=4"], "unknown key 'model.attention.num_head': the nearest is 'model.attention.num_"),
+        (["data=[{path='x', weigth=3}]"], "unknown key 'data.0.weigth': the nearest is 'data.weight'"),
+        (["train.tokens=many"], "key 'train.tokens' = 'many': Input should be a valid integer"),
+        (["train.tokens=1.5"], "key 'train.tokens' = 1.5"),
+        (["train.learning_rate=nan"], "key 'train.learning_rate' = nan"),
+        (["train=3"], "key 'train' = 3"),
+        (["train.device=gpu"], "key 'train.device' = 'gpu'"),
+        (["model.dim=0"], "dim 0 must be at least 1"),
+        (["model.attention.head_dim=7"], "head_dim 7 must be even"),
+        (["model.attention.kind=mla", "model.attention.kv_lora_rank=8"], "unknown key 'model.attention.num_kv_heads'"),
+        (["data=[{weight=3}]"], "key 'data.0.path' is missing"),
+        (["tokens"], "'tokens' is not key=value"),
+        (["=5"], "'=5' is not key=value"),
+        (["tokenizer.x=1"], "key 'tokenizer.x': 'tokenizer' is a value, not a table"),
+    ],
+)
+def test_what_is_wrong_is_one_line_that_names_the_key(file: Path, words: list[str], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_recipe(TrunkRecipe, file, words)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert "function-after" not in str(caught.value)
+
+
+def test_a_missing_key_is_named_with_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "join.toml"
+    file.write_text('trunk = "x"')
+    with pytest.raises(ConfigError, match=r"join\.toml: key 'leaves' is missing: add it to the recipe or as leaves="):
+        read_recipe(JoinRecipe, file)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"trunk = ", "cannot be read"), (b"\xff\xfe", "cannot be read"), (None, "does not exist: check the path")],
+)
+def test_a_recipe_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | None, message: str) -> None:
+    file = tmp_path / "bad.toml"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(ConfigError, match=message) as caught:
+        read_recipe(JoinRecipe, file)
+    assert str(file) in str(caught.value)
+
+
+def test_a_folder_is_no_recipe(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_recipe(JoinRecipe, tmp_path)
+
+
+def test_canonical_json_has_one_form() -> None:
+    assert canonical({"b": [1, 2.5, None], "a": {"z": "白菜", "y": True}}) == (
+        '{"a":{"y":true,"z":"白菜"},"b":[1,2.5,null]}'.encode()
+    )
+    assert canonical({"a": 1, "b": 2}) == canonical({"b": 2, "a": 1})
+    with pytest.raises(ValueError, match="JSON"):
+        canonical(float("nan"))
+
+
+def test_a_recipe_survives_the_way_to_a_table_and_back(file: Path) -> None:
+    found = read_recipe(TrunkRecipe, file)
+    table = json.loads(json.dumps(to_table(found)))
+    assert table["train"]["batch_sequences"] == 16
+    assert from_table(TrunkRecipe, table, "test") == found
+
+
+def test_recipes_are_frozen_and_take_keywords_only() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        LeafConfig().num_experts = 9  # type: ignore[misc]
+    with pytest.raises(ConfigError, match="topk_group is 0"):
+        JoinRecipe(trunk="x", leaves=[], topk_group=0)
+
+
+def test_keys_lists_every_key_with_dots() -> None:
+    found = keys(TrunkRecipe)
+    assert {"tokenizer", "data", "data.path", "model.attention.head_dim", "train.learning_rate"} <= set(found)
+    assert "model.attention.kv_lora_rank" in found, "the other kind of attention has keys too"
+    assert "train" not in found
+    assert len(found) == len(set(found))
+    assert keys(TrainConfig) == [field.name for field in dataclasses.fields(TrainConfig)]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("path", "domain"),
+    [
+        ("texts/law", "law"),
+        ("law.jsonl.zst", "law"),
+        ("hf:owner/books", "books"),
+        ("/", "text"),
+    ],
+)
+def test_a_plain_path_is_a_source_named_after_it(path: str, domain: str) -> None:
+    one = read_recipe(TokenizerRecipe, None, [f"data={path}"]).data
+    assert one == [SourceConfig(path=path, domain=domain)]
+    assert from_table(TokenizerRecipe, {"data": [path, {"path": path, "domain": "mine"}]}, "test").data == [
+        SourceConfig(path=path, domain=domain),
+        SourceConfig(path=path, domain="mine"),
+    ]
+    assert read_recipe(TokenizerRecipe, None, [f"data.path={path}", "data.weight=2"]).data == [
+        SourceConfig(path=path, domain=domain, weight=2.0)
+    ]
+
+
+def test_classes_without_validators_are_told_apart_too() -> None:
+    @recipe
+    class Circle:
+        radius: int
+
+    @recipe
+    class Square:
+        side: int
+
+    @recipe
+    class Drawing:
+        shape: Circle | Square
+
+    with pytest.raises(ConfigError, match=r"^test: unknown key 'shape\.sid': the nearest is 'shape\.side'$"):
+        from_table(Drawing, {"shape": {"sid": 3}}, "test")
