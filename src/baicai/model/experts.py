@@ -76,16 +76,15 @@ def mix_experts(h_TD: Tensor, choice: Choice, layers: Sequence[LeafLayer]) -> Te
     ids = choice.expert_ids_TK.flatten()
     order = ids.argsort(stable=True)
     counts = torch.bincount(ids, minlength=len(layers) * experts + 1).tolist()
-    rows = h_TD[order // top_k]
-    outputs, start = [], 0
-    for expert, count in enumerate(counts[:-1]):
-        if count:
-            layer, e = layers[expert // experts], expert % experts
-            x = rows[start : start + count]
-            x = F.silu(F.linear(x, layer.gate_EFD[e])) * F.linear(x, layer.up_EFD[e])
-            outputs.append(F.linear(x, layer.down_EDF[e]))
-            start += count
-    outputs.append(rows.new_zeros(counts[-1], rows.shape[-1]))
+    rows = torch.split(h_TD[order // top_k], counts)
+    # Split and unbound once for all: a slice taken by index would make a whole gradient for each expert.
+    weights = [(layer.gate_EFD.unbind(), layer.up_EFD.unbind(), layer.down_EDF.unbind()) for layer in layers]
+    outputs = []
+    for expert, x in enumerate(rows[:-1]):
+        if len(x):
+            gate_FD, up_FD, down_DF = (stack[expert % experts] for stack in weights[expert // experts])
+            outputs.append(F.linear(F.silu(F.linear(x, gate_FD)) * F.linear(x, up_FD), down_DF))
+    outputs.append(torch.zeros_like(rows[-1]))
     back = torch.empty_like(order)
     back[order] = torch.arange(len(order), device=order.device)
     out_TKD = torch.cat(outputs)[back].view(tokens, top_k, -1)

@@ -1,0 +1,319 @@
+"""Runs: resumed, repeated, killed, contended, out of space."""
+
+import errno
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import baicai.run
+from baicai.artefact import atomic_folder, read_json
+from baicai.config import recipe
+from baicai.errors import ArtefactError, MachineError
+from baicai.run import Meter, Run, carry_out, last_metrics
+
+
+@recipe
+class Sizes:
+    """A table inside."""
+
+    width: int = 1
+
+
+@recipe
+class Recipe:
+    """What the stages here take."""
+
+    text: str = "a"
+    steps: int = 3
+    sizes: Sizes = Sizes()
+
+
+def write(config: Recipe, run: Run) -> None:
+    """The simplest stage."""
+    with atomic_folder(run.out) as part:
+        (part / "text").write_text(config.text)
+
+
+class Counting:
+    """A stage that remembers how often it was called."""
+
+    def __init__(self, error: BaseException | None = None) -> None:
+        self.calls, self.error = 0, error
+
+    def __call__(self, config: Recipe, run: Run) -> None:
+        self.calls += 1
+        if self.error is not None:
+            raise self.error
+        write(config, run)
+
+
+def tensors(value: float) -> dict[str, torch.Tensor]:
+    return {"x": torch.full((3,), value)}
+
+
+def test_a_second_time_does_nothing(tmp_path: Path) -> None:
+    stage = Counting()
+    assert carry_out(stage, Recipe(), tmp_path / "out") is True
+    before = (tmp_path / "out" / "text").stat().st_mtime_ns
+    assert carry_out(stage, Recipe(), tmp_path / "out") is False
+    assert stage.calls == 1
+    assert (tmp_path / "out" / "text").stat().st_mtime_ns == before
+
+
+def test_the_run_says_what_made_it(tmp_path: Path) -> None:
+    carry_out(write, Recipe(text="b"), tmp_path / "out")
+    note = read_json(tmp_path / "out.run" / "recipe.json")
+    assert note["recipe"] == {"text": "b", "steps": 3, "sizes": {"width": 1}}
+    assert {"baicai", "torch", "python"} <= note["versions"].keys()
+    assert note["commit"] is None or len(note["commit"]) == 40
+
+
+def test_an_artefact_that_was_removed_is_made_again(tmp_path: Path) -> None:
+    stage = Counting()
+    carry_out(stage, Recipe(), tmp_path / "out")
+    (tmp_path / "out" / "text").unlink()
+    (tmp_path / "out").rmdir()
+    assert carry_out(stage, Recipe(), tmp_path / "out") is True
+    assert stage.calls == 2
+
+
+@pytest.mark.parametrize(
+    ("other", "key"),
+    [
+        (Recipe(text="b"), "text"),
+        (Recipe(text="b", steps=4), "steps"),
+        (Recipe(sizes=Sizes(width=2)), r"sizes\.width"),
+    ],
+)
+def test_another_recipe_is_refused_by_its_key(tmp_path: Path, other: Recipe, key: str) -> None:
+    stage = Counting(KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(stage, Recipe(), tmp_path / "out")
+    for _ in range(2):  # the refusal lets go of the lock
+        with pytest.raises(ArtefactError, match=f"was begun with another '{key}': choose another --out, or remove"):
+            carry_out(stage, other, tmp_path / "out")
+    assert stage.calls == 1
+    stage.error = None
+    assert carry_out(stage, Recipe(), tmp_path / "out") is True
+
+
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_what_something_else_made_is_refused_however_often(tmp_path: Path, kind: str) -> None:
+    out, stage = tmp_path / "out", Counting()
+    out.mkdir() if kind == "folder" else out.write_text("mine")
+    for _ in range(2):
+        with pytest.raises(ArtefactError, match="out exists already: remove it or choose another --out"):
+            carry_out(stage, Recipe(), out)
+    assert stage.calls == 0
+    assert [entry.name for entry in tmp_path.iterdir()] == ["out"], "nothing is left beside it"
+
+
+@pytest.mark.parametrize("out", ["file/out", "file/deep/out", "x" * 252])
+def test_an_out_that_cannot_be_is_one_line(tmp_path: Path, out: str) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(MachineError, match=r"cannot write .*; choose another --out"):
+        carry_out(write, Recipe(), tmp_path / out)
+
+
+def test_a_kill_between_rename_and_done_is_healed(tmp_path: Path) -> None:
+    stage = Counting()
+    carry_out(stage, Recipe(), tmp_path / "out")
+    (tmp_path / "out.run" / "done").unlink()
+    (tmp_path / "out.run" / "checkpoint-000000003").mkdir()
+    assert carry_out(stage, Recipe(), tmp_path / "out") is True
+    assert stage.calls == 1, "the artefact is whole: it is not made again"
+    assert (tmp_path / "out.run" / "done").exists()
+    assert not list((tmp_path / "out.run").glob("checkpoint-*"))
+
+
+def test_what_a_kill_left_half_written_is_removed(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(Counting(KeyboardInterrupt()), Recipe(), tmp_path / "out")
+    (tmp_path / ".out.0123abcd.part").mkdir()
+    (tmp_path / ".out.0123abcd.part" / "large").write_text("")
+    (tmp_path / ".outer.0123abcd.part").mkdir()  # another run's
+    carry_out(write, Recipe(), tmp_path / "out")
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == [".outer.0123abcd.part", "out", "out.run"]
+
+
+def test_a_damaged_note_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "out.run").mkdir()
+    for content, message in (("{", "cannot be read"), ("{}", "begun with another 'recipe'")):
+        (tmp_path / "out.run" / "recipe.json").write_text(content)
+        with pytest.raises(ArtefactError, match=message):
+            Run(tmp_path / "out", Recipe())
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from baicai.config import recipe
+from baicai.run import Run
+
+@recipe
+class Recipe:
+    text: str = "a"
+
+with Run(Path(sys.argv[1]), Recipe()):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_two_processes_at_once_are_one_clear_error(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", HOLD, tmp_path / "out"], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"held\n"
+        with pytest.raises(
+            ArtefactError, match=r"another process is at work on .*out: wait for it, or choose another --out"
+        ):
+            carry_out(write, Recipe(), tmp_path / "out")
+        process.kill()
+    with pytest.raises(ArtefactError, match="begun with another 'sizes'"):  # a killed process lets go
+        carry_out(write, Recipe(), tmp_path / "out")
+
+
+def test_a_checkpoint_comes_back_and_replaces_the_older_one(tmp_path: Path) -> None:
+    with Run(tmp_path / "out", Recipe()) as run:
+        assert run.latest() is None
+        run.save(5, tensors(5), {"batches": {"drawn": [1]}})
+        run.save(10, tensors(10), {"batches": {"drawn": [2]}})
+        run.save(10, tensors(10), {"batches": {"drawn": [2]}})
+    with Run(tmp_path / "out", Recipe()) as run:
+        assert [entry.name for entry in run.folder.glob("checkpoint-*")] == ["checkpoint-000000010"]
+        found = run.latest()
+        assert found is not None
+        assert torch.equal(found[0]["x"], torch.full((3,), 10.0))
+        assert found[1] == {"step": 10, "batches": {"drawn": [2]}}
+
+
+def test_the_newer_of_two_checkpoints_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Run(tmp_path / "out", Recipe()) as run:
+        run.save(999_999, tensors(1), {})
+        monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)  # killed before the older one is gone
+        run.save(1_000_000, tensors(2), {})
+        monkeypatch.undo()
+        found = run.latest()
+        assert found is not None
+        assert found[1]["step"] == 1_000_000
+
+
+def test_metrics_are_cut_back_to_the_checkpoint(tmp_path: Path) -> None:
+    with Run(tmp_path / "out", Recipe()) as run:
+        for step in range(1, 7):
+            run.log({"step": step, "loss": 1 / step})
+            if step == 4:
+                run.save(step, tensors(4), {})
+        assert [line["step"] for line in run.metrics()] == [1, 2, 3, 4, 5, 6]
+    with Run(tmp_path / "out", Recipe()) as run:
+        run.latest()
+        assert [line["step"] for line in run.metrics()] == [1, 2, 3, 4]
+        assert run.metrics()[2] == {"step": 3, "loss": 1 / 3}
+    with Run(tmp_path / "new", Recipe()) as run:
+        run.log({"step": 1})
+        run.latest()
+        assert run.metrics() == []
+
+
+def test_a_line_cut_off_by_a_kill_is_ignored_and_does_not_spoil_the_next(tmp_path: Path) -> None:
+    with Run(tmp_path / "out", Recipe()) as run:
+        run.log({"step": 1})
+    metrics = tmp_path / "out.run" / "metrics.jsonl"
+    for half in ('{"step": 2, "lo', '{"step": 2}'):
+        metrics.write_text(f'{{"step": 1}}\n{half}')
+        assert last_metrics(tmp_path / "out") == {"step": 1}
+        with Run(tmp_path / "out", Recipe()) as run:
+            assert run.metrics() == [{"step": 1}]
+            run.log({"step": 2})
+        with Run(tmp_path / "out", Recipe()) as run:
+            assert run.metrics() == [{"step": 1}, {"step": 2}]
+    assert last_metrics(tmp_path / "nothing") == {}
+
+
+def test_metrics_are_one_line_each_whatever_they_say(tmp_path: Path) -> None:
+    with Run(tmp_path / "out", Recipe()) as run:
+        run.log({"domain": "a\u2028b\nc", "step": 0})
+        assert run.metrics() == [{"domain": "a\u2028b\nc", "step": 0}]
+
+
+@pytest.mark.parametrize("place", ["write_tensors", "write_json"])
+def test_a_full_disk_keeps_the_older_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    def full(path: Path, _: Any) -> None:
+        path.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with Run(tmp_path / "out", Recipe()) as run:
+        run.save(5, tensors(5), {})
+        monkeypatch.setattr(baicai.run, place, full)
+        with pytest.raises(MachineError, match=r"no space left while writing .*checkpoint-000000010: free some"):
+            run.save(10, tensors(10), {})
+        monkeypatch.undo()
+    with Run(tmp_path / "out", Recipe()) as run:
+        found = run.latest()
+        assert found is not None
+        assert found[1] == {"step": 5}
+        assert torch.equal(found[0]["x"], torch.full((3,), 5.0))
+        assert sorted(entry.name for entry in run.folder.iterdir()) == [
+            "checkpoint-000000005",
+            "lock",
+            "metrics.jsonl",
+            "recipe.json",
+        ]
+
+
+def test_a_full_disk_while_logging_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with Run(tmp_path / "out", Recipe()) as run:
+        monkeypatch.setattr(Path, "open", full)
+        with pytest.raises(MachineError, match=r"no space left while writing .*metrics\.jsonl"):
+            run.log({"step": 1})
+        monkeypatch.undo()
+
+
+def test_a_checkpoint_that_was_being_written_is_thrown_away(tmp_path: Path) -> None:
+    with Run(tmp_path / "out", Recipe()) as run:
+        run.save(5, tensors(5), {})
+        (run.folder / ".checkpoint-000000010.0123abcd.part").mkdir()
+        (run.folder / ".metrics.jsonl.0123abcd.part").write_text("")
+        found = run.latest()
+        assert found is not None
+        assert found[1]["step"] == 5
+        assert not list(run.folder.glob(".*.part"))
+
+
+@pytest.mark.parametrize("damage", ["state.json", "state.safetensors"])
+def test_a_damaged_checkpoint_is_one_line(tmp_path: Path, damage: str) -> None:
+    with Run(tmp_path / "out", Recipe()) as run:
+        run.save(5, tensors(5), {})
+        (run.folder / "checkpoint-000000005" / damage).write_bytes(b"{")
+        with pytest.raises(ArtefactError, match=damage):
+            run.latest()
+
+
+def test_progress_is_told_in_lines_unless_it_should_be_quiet(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def tell() -> str:
+        meter = Meter("leaf law", 20, every_seconds=1000)
+        with meter.running(0):
+            meter.show(10, {"loss": 3.0})
+            meter.show(20, {"loss": 2.34567, "step": 20})
+        return capsys.readouterr().err
+
+    assert tell() == ""
+    monkeypatch.setenv("BAICAI_QUIET", "0")
+    assert tell() == "leaf law loss=2.346 step=20\n"
+
+
+def test_metrics_hold_what_json_holds(tmp_path: Path) -> None:
+    with Run(tmp_path / "out", Recipe()) as run:
+        run.log({"step": 1, "loss": 0.1 + 0.2})
+        assert json.loads((run.folder / "metrics.jsonl").read_text())["loss"] == 0.1 + 0.2
