@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from baicai.artefact import value_hash
+from baicai.artefact import atomic_folder, value_hash
 from baicai.config import recipe, to_table
 from baicai.data.batches import Batch, Batches
 from baicai.data.shards import TokenShards
@@ -182,11 +182,11 @@ def _train_everything(trunk: Trunk, config: UnrestrictedRecipe, own: dict[str, T
         after_step=balance.step,
     )
     model.peel("everything")
-    run.out.mkdir()
     about = {"recipe": to_table(config), "data": lineage(own), "metrics": {"loss": 0.0, "tokens": 0}, "curve": []}
-    save_trunk(run.out / "trunk", model.cpu(), trunk.tokenizer, replay=trunk.replay(), about=about)
-    changed = open_trunk(run.out / "trunk")
-    save_leaf(run.out / "leaf", "everything", leaf.cpu(), changed, data=lineage(own), about=about)
+    with atomic_folder(run.out) as part:
+        save_trunk(part / "trunk", model.cpu(), trunk.tokenizer, replay=trunk.replay(), about=about)
+        changed = open_trunk(part / "trunk")
+        save_leaf(part / "leaf", "everything", leaf.cpu(), changed, data=lineage(own), about=about)
 
 
 def _loss(model: Any, settings: TrainConfig, balance: Balance) -> Callable[[Batch], tuple[Tensor, dict[str, Tensor]]]:

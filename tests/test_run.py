@@ -14,7 +14,7 @@ import torch
 import baicai.run
 from baicai.artefact import atomic_folder, read_json
 from baicai.config import recipe
-from baicai.errors import ArtefactError, MachineError
+from baicai.errors import ArtefactError, ConfigError, MachineError
 from baicai.run import Meter, Run, carry_out, last_metrics
 
 
@@ -49,6 +49,7 @@ class Counting:
     def __call__(self, config: Recipe, run: Run) -> None:
         self.calls += 1
         if self.error is not None:
+            run.log({"step": 1})
             raise self.error
         write(config, run)
 
@@ -144,6 +145,7 @@ def test_what_a_kill_left_half_written_is_removed(tmp_path: Path) -> None:
 
 def test_a_damaged_note_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "out.run").mkdir()
+    (tmp_path / "out.run" / "metrics.jsonl").write_text('{"step": 1}\n')
     for content, message in (("{", "cannot be read"), ("{}", "begun with another 'recipe'")):
         (tmp_path / "out.run" / "recipe.json").write_text(content)
         with pytest.raises(ArtefactError, match=message):
@@ -175,8 +177,7 @@ def test_two_processes_at_once_are_one_clear_error(tmp_path: Path) -> None:
         ):
             carry_out(write, Recipe(), tmp_path / "out")
         process.kill()
-    with pytest.raises(ArtefactError, match="begun with another 'sizes'"):  # a killed process lets go
-        carry_out(write, Recipe(), tmp_path / "out")
+    assert carry_out(write, Recipe(), tmp_path / "out")  # a killed process lets go
 
 
 def test_a_checkpoint_comes_back_and_replaces_the_older_one(tmp_path: Path) -> None:
@@ -317,3 +318,12 @@ def test_metrics_hold_what_json_holds(tmp_path: Path) -> None:
     with Run(tmp_path / "out", Recipe()) as run:
         run.log({"step": 1, "loss": 0.1 + 0.2})
         assert json.loads((run.folder / "metrics.jsonl").read_text())["loss"] == 0.1 + 0.2
+
+
+def test_a_run_that_failed_before_it_began_takes_a_mended_recipe(tmp_path: Path) -> None:
+    def refuse(config: Recipe, run: Run) -> None:
+        raise ConfigError("cannot be")
+
+    with pytest.raises(ConfigError, match="cannot be"):
+        carry_out(refuse, Recipe(), tmp_path / "out")
+    assert carry_out(write, Recipe(text="mended"), tmp_path / "out")

@@ -93,6 +93,9 @@ class Run:
             write_json(note, {"recipe": table, "commit": _commit(), "versions": versions})
             return
         changed = _changed(read_json(note).get("recipe"), table)
+        if changed and not (self.out.exists() or self._checkpoints() or self.metrics()):
+            note.unlink()  # it failed before it began: nothing is lost by a mended recipe
+            return self._begin(table, note)
         if changed:
             raise ArtefactError(
                 f"{self.folder} was begun with another '{changed}': choose another --out, or remove that folder"

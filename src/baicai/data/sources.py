@@ -17,7 +17,7 @@ def _named(value: Any) -> Any:
     tables = value if isinstance(value, list) else [value]
     tables = [{"path": one} if isinstance(one, str) else one for one in tables]
     return [
-        {"domain": Path(str(one["path"]).partition("?")[0]).name.partition(".")[0] or "text"} | one
+        {"domain": Path(str(one["path"]).partition("?")[0].rpartition(":")[2]).name.partition(".")[0] or "text"} | one
         if isinstance(one, dict) and "path" in one
         else one
         for one in tables

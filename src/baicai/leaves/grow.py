@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from baicai.artefact import find
 from baicai.config import recipe, to_table
 from baicai.data.batches import Batch, Batches
 from baicai.data.shards import TokenShards
@@ -68,7 +67,7 @@ class GrowRecipe:
 
 def grow_leaf(config: GrowRecipe, run: Run) -> None:
     """Grow a leaf and write it to the run's artefact folder. The trunk's files are only read."""
-    trunk = open_trunk(find(config.trunk))
+    trunk = open_trunk(config.trunk)
     sizes = config.leaf
     if sizes.first_layer < 0:
         sizes = dataclasses.replace(sizes, first_layer=trunk.model.config.num_layers // 2)

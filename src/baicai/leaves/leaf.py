@@ -20,7 +20,7 @@ from baicai.artefact import (
     write_json,
     write_tensors,
 )
-from baicai.config import from_table, to_table
+from baicai.config import from_table, recipe, to_table
 from baicai.errors import ArtefactError, ConfigError
 from baicai.leaves.card import leaf_card
 from baicai.leaves.signing import sign
@@ -31,6 +31,21 @@ from baicai.model.experts import Leaf
 FORMAT = 1
 ROW_NORM_CAP = 64.0
 """A router row longer than this would claim every token; honestly grown rows stay below 5."""
+
+
+@recipe
+class _Text:
+    domain: str
+    manifest: str
+    tokens: int
+    bytes: int
+    licences: dict[str, int]
+
+
+@recipe
+class _Shown:
+    data: list[_Text]
+    curve: list[dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -107,6 +122,7 @@ def open_leaf(reference: str | Path, trunk: Trunk, expected_hash: str | None = N
     if not card["hash"].startswith(wanted):
         raise ArtefactError(f"leaf {path} is {card['hash'][:8]}, wanted is {wanted[:8]}: give the right leaf")
     sizes = from_table(LeafConfig, card["sizes"], str(path / "leaf.json"))
+    from_table(_Shown, {key: card.get(key) for key in ("data", "curve")}, str(path / "leaf.json"))
     if not 0 <= sizes.first_layer < trunk.model.config.num_layers:
         raise ArtefactError(f"leaf {path} begins at layer {sizes.first_layer}, which this trunk has not: do not use it")
     with torch.device("meta"):  # no memory before the shapes are checked
