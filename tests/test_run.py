@@ -322,8 +322,12 @@ def test_metrics_hold_what_json_holds(tmp_path: Path) -> None:
 
 def test_a_run_that_failed_before_it_began_takes_a_mended_recipe(tmp_path: Path) -> None:
     def refuse(config: Recipe, run: Run) -> None:
+        (run.folder / "activations").mkdir()
+        (run.folder / "activations" / "0.stream").write_text("of other text")
         raise ConfigError("cannot be")
 
     with pytest.raises(ConfigError, match="cannot be"):
         carry_out(refuse, Recipe(), tmp_path / "out")
     assert carry_out(write, Recipe(text="mended"), tmp_path / "out")
+    assert not (tmp_path / "out.run" / "activations").exists(), "what belonged to the other recipe is gone"
+    assert read_json(tmp_path / "out.run" / "recipe.json")["recipe"]["text"] == "mended"

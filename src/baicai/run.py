@@ -94,7 +94,9 @@ class Run:
             return
         changed = _changed(read_json(note).get("recipe"), table)
         if changed and not (self.out.exists() or self._checkpoints() or self.metrics()):
-            note.unlink()  # it failed before it began: nothing is lost by a mended recipe
+            for entry in self.folder.iterdir():  # it failed before it began: nothing is lost by a mended recipe
+                if entry.name != "lock":
+                    shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
             return self._begin(table, note)
         if changed:
             raise ArtefactError(

@@ -21,7 +21,7 @@ from baicai.model.experts import Leaf
 from baicai.run import carry_out
 from tests.conftest import LEAF, Workshop
 
-ANY = {"max_harm": 1e9, "max_firing": 1.0}
+ANY: dict[str, Any] = {"max_harm": 1e9, "max_firing": 1.0}
 
 
 def join(workshop: Workshop, out: Path, *leaves: str | Path, trunk: str | Path = "", **limits: Any) -> SparseModel:
@@ -69,7 +69,7 @@ def craft(
     return out
 
 
-def forge(workshop: Workshop, out: Path, tensors: dict[str, torch.Tensor] | None = None, **changes: object) -> Path:
+def forge(workshop: Workshop, out: Path, tensors: dict[str, torch.Tensor] | None = None, **changes: Any) -> Path:
     """Write a copy of the fruit leaf with other contents, under hashes that fit them."""
     shutil.copytree(workshop.path("fruit"), out)
     if tensors is not None:
@@ -94,9 +94,7 @@ def test_law_2_peeled_is_as_never_joined(workshop: Workshop, tmp_path: Path, fru
     peeled = peel(tmp_path / "both", tmp_path / "peeled", "metal")
     assert peeled.hash == alone.hash != both.hash
     assert torch.equal(logits(peeled), logits(alone))
-    bare = peel(
-        tmp_path / "peeled", tmp_path / "bare", fruit and open_model(tmp_path / "alone").leaves["fruit"].hash[:8]
-    )
+    bare = peel(tmp_path / "peeled", tmp_path / "bare", alone.leaves["fruit"].hash[:8])
     assert bare.leaves == {}
     assert bare.hash == join(workshop, tmp_path / "empty").hash == open_model(workshop.path("trunk")).hash
     assert torch.equal(logits(bare), logits(open_model(workshop.path("trunk"))))
@@ -158,7 +156,7 @@ def test_a_whole_workshop_moves_to_another_machine(
     moved = open_model(tmp_path / "new" / "model")
     assert {leaf.path.resolve().parent for leaf in moved.leaves.values()} == {tmp_path / "new"}
     shutil.move(tmp_path / "new" / "fruit", tmp_path / "elsewhere")
-    with pytest.raises(ArtefactError, match="no artefact with hash .* is known on this machine: give its path"):
+    with pytest.raises(ArtefactError, match=r"no artefact with hash .* is known on this machine: give its path"):
         open_model(tmp_path / "new" / "model")
 
 
@@ -300,7 +298,7 @@ def test_a_changed_lock_file_is_one_line(
 def test_a_damaged_lock_file_is_one_line(workshop: Workshop, tmp_path: Path, damage: Callable[[Path], None]) -> None:
     shutil.copytree(workshop.path("model"), tmp_path / "model")
     damage(tmp_path / "model" / "model.toml")
-    with pytest.raises(ArtefactError, match="is missing|is not a model's lock file"):
+    with pytest.raises(ArtefactError, match=r"is missing|is not a model's lock file"):
         open_model(tmp_path / "model")
 
 
@@ -309,9 +307,7 @@ def test_another_leaf_in_a_leafs_place_is_noticed(workshop: Workshop, tmp_path: 
         shutil.copytree(workshop.path(name), tmp_path / name)
     shutil.rmtree(tmp_path / "metal")
     (tmp_path / "fruit").rename(tmp_path / "metal")
-    with pytest.raises(
-        ArtefactError, match=r"leaf .*metal is [0-9a-f]{8}, wanted is [0-9a-f]{8}: give the right leaf|known"
-    ):
+    with pytest.raises(ArtefactError, match=r"leaf .*metal is [0-9a-f]{8}, wanted is [0-9a-f]{8}: give the right leaf"):
         open_model(tmp_path / "model")
 
 
@@ -372,7 +368,7 @@ SIZES = to_table(LEAF)
     ],
 )
 def test_forged_cards_are_refused_whatever_their_hash(
-    workshop: Workshop, tmp_path: Path, changes: dict[str, object], message: str
+    workshop: Workshop, tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
     bad = forge(workshop, tmp_path / "bad", **changes)
     with pytest.raises(BaicaiError, match=message) as caught:

@@ -53,13 +53,15 @@ def carry_out_all(title: str, jobs: Sequence[Job], workers: int) -> None:
                 future.cancel()
 
 
-def _progress(jobs: Sequence[Job]) -> tuple[int, dict[str, float]]:
+def _progress(jobs: Sequence[Job]) -> tuple[int, dict[str, Any]]:
     lines = [last_metrics(job.out) for job in jobs]
     step = sum(int(line.get("step", 0)) for line in lines)
     at_work = [line for job, line in zip(jobs, lines, strict=True) if 0 < line.get("step", 0) < job.steps]
-    rate = sum(line["tokens_per_second"] for line in at_work)
-    running = [line["loss"] for line in lines if "loss" in line]
-    return step, {"loss": running[-1], "tokens_per_second": rate} if running else {}
+    news: dict[str, Any] = {"ready": f"{sum(job.out.exists() for job in jobs)}/{len(jobs)}"}
+    if at_work:
+        news["loss"] = sum(line["loss"] for line in at_work) / len(at_work)
+        news["tokens_per_second"] = sum(line["tokens_per_second"] for line in at_work)
+    return step, news
 
 
 def _begin(threads: int, parent: int) -> None:
