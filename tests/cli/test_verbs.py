@@ -1,0 +1,452 @@
+"""Every verb, run as a user runs it: what it prints, how it exits, what it says when something is wrong."""
+
+import io
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+import baicai
+from baicai.artefact import read_json
+from baicai.cli import main as module
+from baicai.cli.main import STAGES, cli
+from baicai.data.document import Message
+from baicai.leaves.answer import answer, chat_prompt
+from baicai.leaves.join import SparseModel, open_model
+from baicai.model.generate import SamplingConfig
+from tests.conftest import Workshop
+
+
+class Outcome(NamedTuple):
+    """What a command line came to."""
+
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Outcome]
+TRAIN = ("train.tokens=512", "train.batch_sequences=4", "train.sequence_tokens=32")
+TRUNK = """
+[model]
+vocab_size = 320
+dim = 16
+num_layers = 2
+ffn_dim = 16
+max_tokens = 64
+
+[model.attention]
+num_heads = 2
+num_kv_heads = 1
+head_dim = 8
+"""
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run a command line in this process, through the same door as the installed program."""
+
+    def run(*words: str | Path, stdin: str = "") -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["baicai", *map(str, words)])
+        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        capsys.readouterr()
+        code = 0
+        try:
+            module.main()
+        except SystemExit as exit_:
+            code = int(exit_.code or 0)
+        return Outcome(code, *capsys.readouterr())
+
+    return run
+
+
+def test_the_whole_way_from_text_to_report(workshop: Workshop, tmp_path: Path, command: Command) -> None:
+    def stage(verb: str, *words: str | Path) -> dict[str, Any]:
+        outcome = command(verb, *words, "--out", tmp_path / verb, "--json")
+        assert (outcome.code, outcome.err) == (0, "")
+        found: dict[str, Any] = json.loads(outcome.out)
+        assert found["path"] == str(tmp_path / verb)
+        return found
+
+    text = {name: workshop.folder / f"{name}.txt" for name in ("public", "fruit", "metal")}
+    data = ", ".join(f"'{path}'" for path in text.values())
+    tokenizer = stage("tokenizer", f"data=[{data}]", "vocab_size=320")
+    assert (tokenizer["kind"], tokenizer["vocab_size"]) == ("tokenizer", 320)
+    (tmp_path / "trunk.toml").write_text(TRUNK)
+    made = stage("trunk", tmp_path / "trunk.toml", f"tokenizer={tmp_path}/tokenizer", f"data={text['public']}", *TRAIN)
+    assert (made["kind"], made["verified"]) == ("trunk", True)
+    leaf = stage("grow", "name=fruit", f"trunk={made['hash'][:8]}", f"data={text['fruit']}", *TRAIN)
+    assert (leaf["kind"], leaf["name"], leaf["trunk"]) == ("leaf", "fruit", made["hash"])
+    limits = ("max_harm=100", "max_firing=1")
+    model = stage("join", f"trunk={tmp_path}/trunk", f"leaves=['{tmp_path}/grow']", *limits)
+    assert (model["kind"], model["leaves"]) == ("model", {"fruit": leaf["hash"]})
+    tuned = stage("calibrate", f"model={tmp_path}/join", *TRAIN)
+    assert tuned["hash"] != model["hash"]
+    bare = stage("peel", f"model={model['hash'][:12]}", "leaves=['fruit']")
+    assert bare["leaves"] == {}
+    report = stage(
+        "evaluate", f"model={tmp_path}/join", f"data={text['fruit']}", "max_tokens=500", "sequence_tokens=32"
+    )
+    assert report["model"] == model["hash"]
+    assert Path(report["report"]).exists()
+    again = command("peel", f"model={model['hash'][:12]}", "leaves=['fruit']", "--out", tmp_path / "peel")
+    assert (again.code, again.err) == (0, f"{tmp_path}/peel is there already, made from this very recipe.\n")
+    assert f"{'hash':20} {bare['hash']}" in again.out
+
+
+@pytest.mark.parametrize("kind", ["tokenizer", "trunk", "leaf", "model", "run", "shards"])
+def test_inspect_says_what_an_artefact_is(workshop: Workshop, command: Command, kind: str) -> None:
+    place = {"leaf": "fruit", "run": "trunk.run", "shards": "trunk/replay"}.get(kind, kind)
+    told = command("inspect", workshop.path(place))
+    assert (told.code, told.err) == (0, "")
+    lines = dict(line.split(None, 1) for line in told.out.splitlines())
+    assert lines["kind"] == kind
+    found = json.loads(command("inspect", workshop.path(place), "--json").out)
+    assert found["kind"] == kind
+    assert found["path"] == workshop.path(place)
+    if kind in ("trunk", "leaf", "model"):
+        by_hash = json.loads(command("inspect", found["hash"][:10], "--json").out)
+        assert by_hash | {"path": found["path"]} == found, "another copy may be the one that is found"
+    if kind == "model":
+        assert found["total_parameters"] > found["active_parameters"] > 0
+        assert {one["of"] for one in found["data"]} == {"trunk", "fruit", "metal"}
+        assert "CC0-1.0" in told.out
+    if kind == "run":
+        assert found["done"] is True
+        assert found["recipe"]["train"]["tokens"] == 60 * 8 * 32
+
+
+def test_inspect_shows_an_evaluation_by_folder_or_file(workshop: Workshop, tmp_path: Path, command: Command) -> None:
+    words = (f"model={workshop.path('trunk')}", f"data={workshop.folder}/fruit.txt", "max_tokens=64")
+    made = command("evaluate", *words, "sequence_tokens=32", "--out", tmp_path / "report")
+    assert made.code == 0
+    assert "| fruit |" in made.out
+    for place in ("report", "report/results.json", "report/report.html"):
+        told = command("inspect", tmp_path / place)
+        assert (told.code, told.out) == (0, made.out)
+    assert "bits_per_byte" in json.loads(command("inspect", tmp_path / "report", "--json").out)
+
+
+def test_inspect_believes_no_card(
+    workshop: Workshop, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(workshop.path("fruit"), tmp_path / "leaf")
+    card = read_json(tmp_path / "leaf" / "leaf.json") | {"verified": True, "path": "/elsewhere", "kind": "leaf"}
+    (tmp_path / "leaf" / "leaf.json").write_text(json.dumps(card))
+    monkeypatch.setenv("BAICAI_HOME", str(tmp_path / "other-home"))
+    found = json.loads(command("inspect", tmp_path / "leaf", "--json").out)
+    assert (found["verified"], found["note"]) == (False, "its trunk is not on this machine")
+    assert found["path"] == str(tmp_path / "leaf")
+    monkeypatch.undo()
+
+
+def test_inspect_notices_that_another_artefact_took_a_place(workshop: Workshop, command: Command) -> None:
+    from baicai.artefact import register
+
+    register("e" * 64, Path(workshop.path("fruit")))
+    outcome = command("inspect", "e" * 8)
+    assert outcome.code == 2
+    assert "fruit is " in outcome.err
+    assert "by now, not eeeeeeee: give its path" in outcome.err
+
+
+def test_generate_continues_a_text_and_answers(workshop: Workshop, command: Command) -> None:
+    words = ("generate", f"model={workshop.path('model')}", "prompt=apple pear", "sampling.max_tokens=8")
+    found = json.loads(command(*words, "sampling.temperature=0", "chat=false", "--json").out)
+    assert found["text"] == "".join(piece["text"] for piece in found["pieces"])
+    assert {piece["leaf"] for piece in found["pieces"]} <= {"fruit", "metal", None}
+    told = command(*words, "sampling.temperature=0", "chat=false")
+    assert told == (0, found["text"] + "\n", "")
+    chat = json.loads(command(*words, "sampling.temperature=0", "system=Speak of fruit.", "--json").out)
+    assert chat["pieces"] != found["pieces"]
+    off = json.loads(command(*words, "leaves=[]", "chat=false", "--json").out)
+    assert {piece["leaf"] for piece in off["pieces"]} == {None}
+    assert command(*words[:2], "prompt=2024", "sampling.max_tokens=1").code == 0, "a prompt may look like a number"
+
+
+def test_doctor_says_what_the_machine_has(command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    told = command("doctor")
+    assert (told.code, told.err) == (0, "")
+    assert told.out.splitlines()[-1].startswith("ready")
+    found = json.loads(command("doctor", "--json").out)
+    assert found["baicai"] == baicai.__version__
+    assert found["cores"] >= 1
+    assert found["packages"]["torch"]
+    monkeypatch.setenv("BAICAI_HOME", str(tmp_path / "not" / "yet"))
+    assert json.loads(command("doctor", "--json").out)["home"] == str(tmp_path / "not" / "yet")
+
+
+@pytest.mark.parametrize("verb", ["", *sorted(cli.commands)])
+def test_every_verb_helps(command: Command, verb: str) -> None:
+    words = [verb] if verb else []
+    told = command(*words, "--help")
+    assert (told.code, told.err) == (0, "")
+    assert told.out.startswith(f"Usage: baicai {verb}".rstrip())
+    assert command(*words, "-h").out == told.out
+    if not verb:
+        assert all(name in told.out for name in cli.commands)
+    elif verb in STAGES:
+        assert "--out" in told.out
+        assert "[RECIPE.toml] [KEY=VALUE]..." in told.out
+        assert STAGES[verb][3] in told.out
+
+
+def test_the_version_is_told(command: Command) -> None:
+    assert command("--version").out == f"baicai, version {baicai.__version__}\n"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts(command: Command, shell: str) -> None:
+    told = command("completion", shell)
+    assert (told.code, told.err) == (0, "")
+    assert f"_BAICAI_COMPLETE={shell}_complete" in told.out
+
+
+@pytest.mark.parametrize(
+    ("words", "cursor", "offered"),
+    [
+        ("baicai gr", 1, {"grow"}),
+        ("baicai grow train.t", 2, {"train.tokens="}),
+        ("baicai grow recipe.toml train.log", 3, {"train.log_steps="}),
+        ("baicai join ", 2, {"trunk=", "leaves=", "topk_group=", "max_harm=", "max_firing=", "trusted_keys="}),
+        ("baicai generate sampling.te", 2, {"sampling.temperature="}),
+        ("baicai chat sys", 2, {"system="}),
+        ("baicai trunk model.attention.kv", 2, {"model.attention.kv_lora_rank="}),
+    ],
+)
+def test_completion_offers_verbs_and_keys(
+    command: Command, monkeypatch: pytest.MonkeyPatch, words: str, cursor: int, offered: set[str]
+) -> None:
+    monkeypatch.setenv("_BAICAI_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", str(cursor))
+    told = command()
+    assert told.code == 0
+    items = {line.partition(",")[2]: line.partition(",")[0] for line in told.out.splitlines()}
+    assert {item for item, kind in items.items() if kind == "plain"} == offered
+    assert "file" in items.values() or cursor == 1, "the shell offers files where a recipe may stand"
+
+
+def error_line(outcome: Outcome) -> str:
+    """The one line on stderr, of a command that could not be carried out."""
+    assert outcome.code == 2
+    assert outcome.out == ""
+    assert outcome.err.startswith("error: ")
+    assert outcome.err.count("\n") == 1
+    return outcome.err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["grow", "nam=fruit"], "unknown key 'nam': the nearest is 'name'"),
+        (["grow", "name=a", "trunk=b", "data=c", "train.token=5"], "unknown key 'train.token': the nearest is 'train."),
+        (["grow", "name=a", "trunk=b"], "key 'data' is missing"),
+        (["grow", "name=a", "trunk=b", "data=c", "train.tokens=x"], "key 'train.tokens' = 'x'"),
+        (["grow", "name=../a", "trunk=b", "data=c"], "'../a' cannot name a leaf"),
+        (["grow", "nowhere.toml"], "recipe nowhere.toml does not exist: check the path"),
+        (["grow", "name=a", "trunk=/nowhere", "data=c"], "/nowhere does not exist: give the path or the hash"),
+        (["grow", "name=a", "trunk=deadbeef", "data=c"], "no artefact with hash deadbeef is known"),
+        (["grow", "name=a", "trunk=b", "data=c", "train"], "'train' is not key=value"),
+        (["join", "trunk=/nowhere", "leaves=[]"], "/nowhere does not exist"),
+        (["join", "trunk={shop}/trunk", "leaves=['{shop}/metal', '/nowhere']"], "/nowhere does not exist"),
+        (["join", "trunk={shop}/fruit", "leaves=[]"], "config.json is missing"),
+        (["join", "trunk={shop}/trunk", "leaves=['{shop}/trunk']"], "leaf.json is missing"),
+        (["join", "trunk={shop}/trunk", "leaves=[]", "topk_group=0"], "topk_group is 0"),
+        (["peel", "model={shop}/model", "leaves=['law']"], "there is no leaf 'law': this model has"),
+        (["calibrate", "model={shop}/trunk", "train.tokens=10"], "has no leaves"),
+        (["evaluate", "model={shop}/model", "data=/nowhere"], "/nowhere does not exist"),
+        (["evaluate", "model={shop}/model", "data=generator:nothing"], "nothing"),
+        (["tokenizer", "data=/nowhere", "vocab_size=320"], "/nowhere does not exist"),
+        (["tokenizer", "data={shop}/fruit.txt", "vocab_size=9"], "vocab_size = 9 is too small"),
+    ],
+)
+def test_what_is_wrong_with_a_stage_is_one_line(
+    workshop: Workshop,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: Command,
+    words: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    filled = [word.replace("{shop}", str(workshop.folder)) for word in words]
+    assert message in error_line(command(*filled, "--out", "out"))
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["inspect", "/nowhere"], "/nowhere does not exist"),
+        (["inspect", "deadbeef"], "no artefact with hash deadbeef"),
+        (["inspect", "{shop}"], "is no artefact: expected a trunk, leaf"),
+        (["inspect", "{shop}/fruit.txt"], "is no artefact"),
+        (["inspect", "x" * 5000], "cannot be read"),
+        (["generate", "model={shop}/model"], "key 'prompt' is missing"),
+        (["generate", "model=/nowhere", "prompt=a"], "/nowhere does not exist"),
+        (["generate", "model={shop}/model", "prompt=a", "sampling.temperature=-1"], "temperature >= 0"),
+        (["generate", "model={shop}/model", "prompt=a", "leaves=['law']"], "there is no leaf 'law'"),
+        (["generate", "model={shop}/model", "prompt=" + "apple " * 99], "tokens does not fit"),
+        (["generate", "model={shop}/tokenizer", "prompt=a"], "config.json is missing"),
+        (["chat", "model={shop}/model", "leaves=['law']"], "there is no leaf 'law'"),
+        (["chat", "modle={shop}/model"], "unknown key 'modle': the nearest is 'model'"),
+        (["join", "trunk={shop}/trunk", "leaves=[]", "--out", "{shop}/fruit"], "made|begun|exists"),
+        (["join", "trunk={shop}/trunk", "leaves=[]", "--out", "{shop}/fruit.txt"], "fruit.txt exists already"),
+        (["join", "trunk={shop}/trunk", "leaves=[]", "--out", "{shop}/fruit.txt/x"], "choose another --out"),
+        (["join", "trunk={shop}/trunk", "leaves=[]", "--out", ""], "exists already"),
+    ],
+)
+def test_what_is_wrong_elsewhere_is_one_line(
+    workshop: Workshop, command: Command, words: list[str], message: str
+) -> None:
+    line = error_line(command(*(word.replace("{shop}", str(workshop.folder)) for word in words)))
+    assert any(part in line for part in message.split("|"))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["nonsense"],
+        ["--nonsense"],
+        ["grow"],
+        ["grow", "--out"],
+        ["grow", "name=a"],
+        ["join", "--out", "a", "--nonsense"],
+        ["inspect"],
+        ["inspect", "a", "b"],
+        ["doctor", "extra"],
+        ["completion"],
+        ["completion", "powershell"],
+        ["quickstart", "extra"],
+    ],
+)
+def test_a_command_line_that_cannot_be_is_shown_how(command: Command, words: list[str]) -> None:
+    outcome = command(*words)
+    assert outcome.code == 2
+    assert outcome.out == ""
+    assert "Usage: baicai" in outcome.err or outcome.err == "Error: Option '--out' requires an argument.\n"
+    assert "Traceback" not in outcome.err
+
+
+def test_the_installed_program_exits_with_two_and_one_line(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "baicai", "tokenizer", "vocab_siz=3", "--out", str(tmp_path / "out")]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: command line: unknown key 'vocab_siz': the nearest is 'vocab_size'\n"
+
+
+def test_an_interrupt_says_how_to_go_on(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(**_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module.main, "__defaults__", (interrupted,))
+    assert command("grow") == (130, "", "stopped: run the same command again to resume\n")
+
+
+class TestChat:
+    """The conversation, driven line by line."""
+
+    @pytest.fixture
+    def talk(self, workshop: Workshop, command: Command) -> Callable[..., list[str]]:
+        """Say some lines and return what is printed after the greeting."""
+
+        def say(*lines: str, words: tuple[str, ...] = ()) -> list[str]:
+            fixed = ("sampling.max_tokens=4", "sampling.temperature=0")
+            stdin = "".join(f"{line}\n" for line in lines)
+            outcome = command("chat", f"model={workshop.path('model')}", *fixed, *words, stdin=stdin)
+            assert (outcome.code, outcome.err) == (0, "")
+            greeting, *rest = outcome.out.splitlines()
+            assert greeting == "2 leaves; /help says what else you can type."
+            return rest
+
+        return say
+
+    def test_it_answers_until_it_is_left(self, talk: Callable[..., list[str]]) -> None:
+        one = talk("apple pear")
+        assert len(one) == 3
+        assert sorted(one[:2]) == ["● fruit", "● metal"]
+        assert talk("apple pear", "/quit", "plum") == talk("apple pear", "", "/exit", "plum") == one
+
+    def test_leaves_are_switched(self, talk: Callable[..., list[str]]) -> None:
+        told = talk("/leaves fruit off", "/leaves", "/leaves fruit on")
+        assert [sorted(told[2 * i : 2 * i + 2], key=lambda line: line[2:]) for i in range(4)] == [
+            ["● fruit", "● metal"],
+            ["○ fruit", "● metal"],
+            ["○ fruit", "● metal"],
+            ["● fruit", "● metal"],
+        ]
+        assert sorted(talk(words=("leaves=['metal']",)), key=lambda line: line[2:]) == ["○ fruit", "● metal"]
+
+    def test_a_leaf_that_is_off_says_nothing(self, workshop: Workshop, talk: Callable[..., list[str]]) -> None:
+        question = "iron copper zinc nickel"
+        bare = talk("/leaves fruit off", "/leaves metal off", question)[-1]
+        assert bare != talk(question)[-1]
+        trunk = open_model(workshop.path("trunk"))
+        sampling = SamplingConfig(max_tokens=4, temperature=0)
+        pieces = answer(trunk, chat_prompt(trunk, [Message("user", question)]), sampling)
+        assert bare == "".join(piece.text for piece in pieces)
+
+    @pytest.mark.parametrize("setting", ["max_tokens=1", "max_tokens=01"])
+    def test_sampling_is_set(self, talk: Callable[..., list[str]], setting: str) -> None:
+        short = talk(f"/set {setting}", "iron copper")[-1]
+        assert len(short) < len(talk("iron copper")[-1])
+
+    @pytest.mark.parametrize("value", ["0", "0.5", ".5", "1", "1e-1"])
+    def test_numbers_may_be_written_in_any_way(self, talk: Callable[..., list[str]], value: str) -> None:
+        assert len(talk(f"/set temperature={value}")) == 2, "nothing is said, nothing is wrong"
+
+    @pytest.mark.parametrize(
+        ("line", "message"),
+        [
+            ("/set temperature=warm", "error: /set: key 'temperature' = 'warm'"),
+            ("/set temperature=-1", "error: sampling needs temperature >= 0"),
+            ("/set temprature=0", "error: /set: unknown key 'temprature': the nearest is 'temperature'"),
+            ("/set top_p=²", "error: /set: key 'top_p' = '²'"),
+            ("/leaves law off", "error: there is no leaf 'law': this model has"),
+            ("/leaves fruit", "error: write /leaves NAME on, or /leaves NAME off"),
+            ("/leaves fruit maybe", "error: write /leaves NAME on, or /leaves NAME off"),
+            ("/set", "/leaves            which leaves"),
+            ("/", "/leaves            which leaves"),
+            ("/help", "/leaves            which leaves"),
+            ("/nonsense", "/leaves            which leaves"),
+            ("apple " * 100, "error: a prompt of "),
+        ],
+    )
+    def test_what_is_wrong_is_told_and_the_chat_goes_on(
+        self, talk: Callable[..., list[str]], line: str, message: str
+    ) -> None:
+        told = talk(line, "apple pear")
+        assert told[2].startswith(message)
+        assert told[-1] == talk("apple pear")[-1]
+
+    def test_it_remembers_until_it_is_reset(
+        self, talk: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked: list[list[Message]] = []
+
+        def spy(model: SparseModel, messages: list[Message]) -> list[int]:
+            asked.append(list(messages))
+            return chat_prompt(model, messages)
+
+        monkeypatch.setattr("baicai.cli.talk.chat_prompt", spy)
+        told = talk("apple", "plum", "/reset", "iron", words=("system=the",))
+        system = Message("system", "the")
+        answers = [Message("assistant", line) for line in told[2:]]
+        assert asked == [
+            [system, Message("user", "apple")],
+            [system, Message("user", "apple"), answers[0], Message("user", "plum")],
+            [system, Message("user", "iron")],
+        ]
+
+    def test_a_trunk_alone_can_be_talked_to(self, workshop: Workshop, command: Command) -> None:
+        outcome = command("chat", f"model={workshop.path('trunk')}", "sampling.max_tokens=2", stdin="the of\n")
+        assert outcome.code == 0
+        assert outcome.out.startswith("0 leaves")
+        assert "this model has no leaves" in outcome.out

@@ -1,0 +1,165 @@
+"""The shape of the source: imports go down, heavy ones happen late, names and sizes stay readable."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "baicai"
+FILES = sorted(SOURCE.rglob("*.py"))
+LAYERS = (
+    {"baicai"},  # __init__.py: the version alone
+    {"errors"},
+    {"config"},
+    {"artefact"},
+    {"run"},
+    {"model", "data"},
+    {"training", "evaluation"},
+    {"leaves"},
+    {"cli"},
+    {"__main__"},
+)
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+BANNED = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "handler", "legacy"}
+MAX_FILE_LINES, MAX_FUNCTION_LINES = 400, 60
+GENERATORS = SOURCE / "data" / "generators"
+INSIDE_GENERATORS = set(GENERATORS.glob("[!_]*.py"))
+"""Word lists and templates: their one door is generators/__init__.py."""
+
+
+def area(module: str) -> str:
+    """Return the file or folder directly in src/baicai that a module is in."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 and parts[1] != "__init__" else "baicai"
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(SOURCE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(path: Path) -> Iterator[tuple[str, bool]]:
+    """Yield each module of this package that a file imports, and whether that happens on import."""
+    tree = ast.parse(path.read_text())
+    late = {id(node) for outer in ast.walk(tree) if isinstance(outer, ast.FunctionDef) for node in ast.walk(outer)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            assert node.module is not None
+            found = [f"{node.module}.{alias.name}" for alias in node.names]
+            found = [name if exists(name) else node.module for name in found]
+        else:
+            continue
+        yield from ((name, id(node) not in late) for name in found if name.split(".")[0] == "baicai")
+
+
+def exists(module: str) -> bool:
+    path = SOURCE.parent / Path(*module.split("."))
+    return path.with_suffix(".py").exists() or (path / "__init__.py").exists()
+
+
+def documented(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.ClassDef]:
+    """Yield the public classes and functions of a file, and the public methods of its public classes."""
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+            yield node
+            if isinstance(node, ast.ClassDef):
+                yield from (
+                    inner
+                    for inner in node.body
+                    if isinstance(inner, ast.FunctionDef) and not inner.name.startswith("_")
+                )
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_imports_go_down_never_sideways_or_up(path: Path) -> None:
+    own = area(module_name(path))
+    for module, _ in imports(path):
+        other = area(module)
+        if other != own:
+            assert LEVEL[other] < LEVEL[own], f"{path.relative_to(SOURCE)} imports {module}"
+
+
+def test_every_part_has_its_layer() -> None:
+    parts = {area(module_name(path)) for path in FILES}
+    assert parts == set(LEVEL), "a new part needs a layer"
+
+
+def test_no_file_imports_itself_through_others() -> None:
+    graph = {module_name(path): {name for name, at_once in imports(path) if at_once} for path in FILES}
+    done: set[str] = set()
+
+    def visit(module: str, above: tuple[str, ...]) -> None:
+        assert module not in above, f"a ring of imports: {' -> '.join([*above, module])}"
+        if module not in done:
+            for other in sorted(graph.get(module, set())):
+                visit(other, (*above, module))
+            done.add(module)
+
+    for module in sorted(graph):
+        visit(module, ())
+
+
+def test_generators_know_documents_and_errors_alone() -> None:
+    for path in GENERATORS.glob("*.py"):
+        for module, _ in imports(path):
+            allowed = ("baicai.data.document", "baicai.errors", "baicai.data.generators")
+            assert module.startswith(allowed), f"{path.name} imports {module}"
+
+
+def test_the_rest_of_data_reaches_generators_only_when_one_is_asked_for() -> None:
+    for path in (SOURCE / "data").glob("*.py"):
+        for module, at_once in imports(path):
+            assert not (module.startswith("baicai.data.generators") and at_once), path.name
+
+
+def loaded_by(statement: str) -> set[str]:
+    program = f"import sys\n{statement}\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return {name for name in done.stdout.split() if "." not in name}
+
+
+def test_the_command_line_loads_nothing_heavy_until_a_verb_needs_it() -> None:
+    heavy = {"torch", "numpy", "matplotlib", "tokenizers", "safetensors", "datasets", "pyarrow", "rich"}
+    assert not heavy & loaded_by("import baicai.cli.main")
+
+
+def test_a_chat_does_not_wait_for_pictures() -> None:
+    loaded = loaded_by("import baicai.cli.talk")
+    assert "torch" in loaded
+    assert not {"matplotlib", "datasets", "pyarrow", "model_signing"} & loaded
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path not in INSIDE_GENERATORS], ids=module_name)
+def test_public_names_are_documented(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    assert ast.get_docstring(tree) or not tree.body, f"{path.name} has no docstring"
+    for node in documented(tree):
+        torchs_own = node.name in ("forward", "backward")
+        assert ast.get_docstring(node) or torchs_own, f"{path.name}: {node.name} has no docstring"
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_files_and_functions_can_be_read(path: Path) -> None:
+    lines = path.read_text().splitlines()
+    if path not in INSIDE_GENERATORS:
+        assert len(lines) <= MAX_FILE_LINES, f"{path.name} has {len(lines)} lines"
+    for node in ast.walk(ast.parse("\n".join(lines))):
+        if isinstance(node, ast.FunctionDef):
+            assert node.end_lineno is not None
+            length = node.end_lineno - node.lineno + 1
+            assert length <= MAX_FUNCTION_LINES, f"{path.name}: {node.name} has {length} lines"
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_names_say_something(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    defined = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    for name in (*path.relative_to(SOURCE).with_suffix("").parts, *defined):
+        assert not BANNED & set(name.lower().split("_")), f"{path.name}: {name}"
+        assert not name.lower().endswith(("manager", "handler", "helper", "utils")), f"{path.name}: {name}"
