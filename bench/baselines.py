@@ -20,17 +20,16 @@ from baicai.data.shards import TokenShards
 from baicai.data.sources import lineage
 from baicai.data.tokenizer import Tokenizer
 from baicai.evaluation.bits_per_byte import held_out_windows, token_nats
-from baicai.leaves.grow import Balance
 from baicai.leaves.join import SparseModel, assemble
 from baicai.leaves.leaf import GrownLeaf, open_leaf, save_leaf
 from baicai.leaves.trunk import Trunk, open_trunk, save_trunk
 from baicai.model.config import LeafConfig
 from baicai.model.experts import Leaf
 from baicai.model.generate import leaves_on
-from baicai.model.transformer import LayerTrace
+from baicai.model.transformer import LayerTrace, Transformer
 from baicai.run import Run, carry_out
 from baicai.training.loop import TrainConfig, mixed_precision, pick_device, train
-from baicai.training.losses import linear_cross_entropy
+from baicai.training.losses import linear_cross_entropy, recognition_loss
 
 PREFIX_TOKENS = 64
 """How far back the ensemble looks to weigh its members."""
@@ -128,24 +127,24 @@ def average_leaves(trunk: Path, paths: list[Path]) -> SparseModel:
 
 @recipe
 class UnrestrictedRecipe:
-    """All weights, all data: the trunk and as many experts as all leaves together."""
+    """The network of the joined model, all its weights trained at once on all the owners' text."""
 
     trunk: str
     leaf: LeafConfig
     train: TrainConfig
-    own: list[str]
+    own: dict[str, str]
+    """Leaf -> hash of its text."""
     public_share: float = 0.25
+    recognition: float = 1.0
 
 
-def train_unrestricted(
-    budget: Any, work: Path, trunk: Path, own: dict[str, TokenShards], num_leaves: int
-) -> SparseModel:
-    """Train the same architecture on the owners' pooled text, as many tokens as all leaves together."""
-    leaf = dataclasses.replace(budget.leaf, num_experts=budget.leaf.num_experts * num_leaves)
+def train_unrestricted(budget: Any, work: Path, trunk: Path, own: dict[str, TokenShards]) -> SparseModel:
+    """Train the same network on the pooled text, as many tokens as all leaves together and from the same trunk."""
     settings = dataclasses.replace(
-        budget.grow, tokens=budget.grow.tokens * num_leaves, batch_sequences=2 * budget.grow.batch_sequences
+        budget.grow, tokens=budget.grow.tokens * len(own), batch_sequences=2 * budget.grow.batch_sequences
     )
-    config = UnrestrictedRecipe(trunk=str(trunk), leaf=leaf, train=settings, own=[one.hash for one in own.values()])
+    hashes = {name: shards.hash for name, shards in own.items()}
+    config = UnrestrictedRecipe(trunk=str(trunk), leaf=budget.leaf, train=settings, own=hashes)
     out = work / f"unrestricted-{value_hash(to_table(config))[:12]}"
 
     def stage(config: UnrestrictedRecipe, run: Run) -> None:
@@ -153,51 +152,51 @@ def train_unrestricted(
 
     carry_out(stage, config, out)
     opened = open_trunk(out / "trunk")
-    return assemble(opened, [open_leaf(out / "leaf", opened)], topk_group=1)
+    return assemble(opened, [open_leaf(out / name, opened) for name in own], topk_group=1)
 
 
 def _train_everything(trunk: Trunk, config: UnrestrictedRecipe, own: dict[str, TokenShards], run: Run) -> None:
     device = pick_device(config.train.device)
     model = trunk.model.to(device).requires_grad_(True)
-    leaf = Leaf(model.config, config.leaf)
-    leaf.start(config.train.seed)
-    model.join("everything", leaf.to(device))
-    shards = [*own.values(), trunk.replay()]
+    for number, name in enumerate(own):
+        leaf = Leaf(model.config, config.leaf)
+        leaf.start(config.train.seed + number)
+        model.join(name, leaf.to(device))
     batches = Batches(
-        shards,
+        [*own.values(), trunk.replay()],
         [(1 - config.public_share) / len(own)] * len(own) + [config.public_share],
         batch_sequences=config.train.batch_sequences,
         sequence_tokens=config.train.sequence_tokens,
         seed=config.train.seed,
     )
-    balance = Balance(leaf, 1e-3)
-    train(
-        "unrestricted",
-        dict(model.named_parameters()),
-        batches,
-        _loss(model, config.train, balance),
-        config.train,
-        run,
-        buffers=dict(leaf.named_buffers()),
-        after_step=balance.step,
-    )
-    model.peel("everything")
+    train("unrestricted", dict(model.named_parameters()), batches, _loss(model, config), config.train, run)
     about = {"recipe": to_table(config), "data": lineage(own), "metrics": {"loss": 0.0, "tokens": 0}, "curve": []}
+    leaves = {name: model.peel(name).cpu() for name in own}
     with atomic_folder(run.out) as part:
         save_trunk(part / "trunk", model.cpu(), trunk.tokenizer, replay=trunk.replay(), about=about)
         changed = open_trunk(part / "trunk")
-        save_leaf(part / "leaf", "everything", leaf.cpu(), changed, data=lineage(own), about=about)
+        for name, leaf in leaves.items():
+            save_leaf(part / name, name, leaf, changed, data=lineage({name: own[name]}), about=about)
 
 
-def _loss(model: Any, settings: TrainConfig, balance: Balance) -> Callable[[Batch], tuple[Tensor, dict[str, Tensor]]]:
+def _loss(model: Transformer, config: UnrestrictedRecipe) -> Callable[[Batch], tuple[Tensor, dict[str, Tensor]]]:
+    """Return the loss that leaves are grown with, for all of them at once: each is told its own text from all other."""
+
     def loss_of(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         device = model.embedding.weight.device
         tokens_BS = batch.tokens_BS1.to(device)
+        source_T = batch.source_B.to(device).repeat_interleave(tokens_BS.shape[1] - 1)
         trace: list[LayerTrace] = []
-        with mixed_precision(settings, device):
+        with mixed_precision(config.train, device):
             hidden_BSD = model.hidden(tokens_BS[:, :-1], trace=trace)
             loss = linear_cross_entropy(hidden_BSD.flatten(0, 1), model.head_weight(), tokens_BS[:, 1:].flatten())
-        balance.count(trace, torch.ones(tokens_BS[:, 1:].numel(), dtype=torch.bool, device=device))
-        return loss, {}
+            recognised = torch.stack(
+                [
+                    recognition_loss(layer.logits_TGE[:, number : number + 1], source_T == number)
+                    for layer in trace
+                    for number in range(len(model.leaves))
+                ]
+            ).mean()
+        return loss + config.recognition * recognised, {"recognition": recognised.detach()}
 
     return loss_of

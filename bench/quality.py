@@ -203,7 +203,7 @@ def compare(budget: Budget, work: Path, texts: Texts, trunk: Path, forests: list
         scores = score(model, sets, budget.eval_tokens)
         by_seed.append(_one_seed(model, scores, own_public, sets, budget, trunk, paths))
         models.append(model)
-    unrestricted = train_unrestricted(budget, work, trunk, own, len(LEAVES))
+    unrestricted = train_unrestricted(budget, work, trunk, own)
     free = {d: score(unrestricted, {d: sets[d]}, budget.eval_tokens, joined_only=True)[d].mean("joined") for d in sets}
     return _summary(budget, models[0], by_seed, free, sets)
 

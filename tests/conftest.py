@@ -54,7 +54,7 @@ class Workshop:
         return str(self.folder / name)
 
 
-TRAIN = TrainConfig(tokens=60 * 8 * 32, batch_sequences=8, sequence_tokens=32, learning_rate=1e-2, log_steps=5)
+TRAIN = TrainConfig(tokens=60 * 8 * 32, batch_sequences=8, sequence_tokens=32, learning_rate=5e-3, log_steps=5)
 LEAF = LeafConfig(first_layer=1, num_experts=4, expert_dim=16, top_k=2)
 
 

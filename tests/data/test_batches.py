@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from baicai.data.batches import Batch, Batches, permute
+from baicai.data.batches import Batch, Batches, permute, splice
 from baicai.data.shards import TokenShards, write_shards
 from baicai.data.tokenizer import train_tokenizer
 from baicai.errors import ArtefactError, BaicaiError, ConfigError, DataError
@@ -150,3 +150,30 @@ def test_a_position_of_another_run_is_refused(sources: list[TokenShards]) -> Non
     for message, (stream, saved) in table.items():
         with pytest.raises(ArtefactError, match=message):
             stream.restore(saved)
+
+
+def test_spliced_sequences_go_on_as_others_of_the_batch() -> None:
+    tokens_BS1 = torch.arange(8)[:, None] * 100 + torch.arange(65)
+    batch = Batch(tokens_BS1, torch.arange(8), torch.arange(8))
+    tokens, source = splice(batch, 0.5)
+    assert torch.equal(tokens, source * 100 + torch.arange(65)), "every token is its source's token of that place"
+    starts = torch.arange(8)[:, None]
+    assert bool((source[:, :8] == starts).all()), "no sequence changes before an eighth"
+    changed = (source != starts).any(1)
+    assert 0 < int(changed.sum()) < 8
+    assert torch.equal(batch.tokens_BS1, tokens_BS1)
+
+
+def test_what_is_spliced_depends_on_the_windows_alone() -> None:
+    def spliced(windows: list[int]) -> torch.Tensor:
+        return splice(Batch(torch.arange(40).view(4, 10), torch.arange(4), torch.tensor(windows)), 0.9)[0]
+
+    assert torch.equal(spliced([1, 2, 3, 4]), spliced([1, 2, 3, 4]))
+    assert not torch.equal(spliced([1, 2, 3, 4]), spliced([4, 3, 2, 1]))
+
+
+@pytest.mark.parametrize("length", [2, 3, 9])
+def test_short_sequences_and_a_share_of_nothing(length: int) -> None:
+    batch = Batch(torch.arange(4 * length).view(4, length), torch.arange(4), torch.arange(4))
+    assert torch.equal(splice(batch, 0.0)[0], batch.tokens_BS1)
+    assert splice(batch, 1.0)[0].shape == (4, length)

@@ -16,12 +16,9 @@ from baicai.artefact import file_hash, read_tensors
 from baicai.config import from_table, to_table
 from baicai.data.sources import SourceConfig
 from baicai.errors import ArtefactError, ConfigError, DataError
-from baicai.leaves.grow import Balance, GrowRecipe, grow_leaf
+from baicai.leaves.grow import GrowRecipe, grow_leaf
 from baicai.leaves.leaf import open_leaf
 from baicai.leaves.trunk import open_trunk
-from baicai.model.experts import Leaf
-from baicai.model.router import Choice
-from baicai.model.transformer import LayerTrace
 from baicai.run import carry_out
 from tests.conftest import LEAF, TRAIN, Workshop, grow_recipe
 
@@ -99,21 +96,6 @@ def test_a_leaf_helps_its_own_text(workshop: Workshop) -> None:
     trunk.model.join(leaf.name, leaf.leaf)
     after = bits_per_byte(token_nats(trunk.model), held_out_windows(own, 32), trunk.tokenizer).bits_per_byte
     assert after < 0.9 * before
-
-
-def test_balance_lifts_what_is_used_too_little_and_keeps_mean_zero(workshop: Workshop) -> None:
-    trunk = open_trunk(workshop.path("trunk"))
-    leaf = Leaf(trunk.model.config, LEAF)
-    leaf.start(0)
-    balance = Balance(leaf, 0.5)
-    ids_TK = torch.tensor([[0, 1], [0, 1], [0, 2], [3, 3]])
-    trace = [LayerTrace(("a",), torch.zeros(4, 1, 4), Choice(ids_TK, torch.ones(4, 2)))] * 2
-    balance.count(trace, torch.tensor([True, True, True, False]))  # the last token is public: 3 is unused
-    balance.step()
-    bias_E = leaf.layer(1).bias_E
-    assert bias_E[3] > bias_E[0]
-    assert bias_E[2] > bias_E[0]
-    assert float(bias_E.mean()) == pytest.approx(0, abs=1e-6)
 
 
 def grow_in_process(table: dict[str, object], out: str) -> None:

@@ -5,6 +5,7 @@ whole state is how many windows were drawn from each source.
 """
 
 import math
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -109,6 +110,28 @@ class Batches:
             "sequence_tokens": self._sequence_tokens,
             "seed": self._seed,
         }
+
+
+def splice(batch: Batch, share: float) -> tuple[Tensor, Tensor]:
+    """Return tokens [B, S+1] of which a `share` of the sequences change source midway, and each token's source.
+
+    Such a sequence goes on as one or two others of the batch do, each for an eighth of its length or more. What is
+    spliced depends on the batch alone.
+    """
+    tokens_BS1, source_BS1 = batch.tokens_BS1.clone(), batch.source_B[:, None].expand_as(batch.tokens_BS1).clone()
+    rows, length = tokens_BS1.shape
+    draw = random.Random(repr(batch.windows_B.tolist()))
+    piece = max(1, length // 8)
+    for row in range(rows):
+        if draw.random() >= share:
+            continue
+        start = draw.randrange(piece, length)
+        for _ in range(2):
+            other = draw.randrange(rows)
+            tokens_BS1[row, start:] = batch.tokens_BS1[other, start:]
+            source_BS1[row, start:] = batch.source_B[other]
+            start += draw.randrange(piece, 5 * piece)
+    return tokens_BS1, source_BS1
 
 
 def permute(index: int, size: int, key: int) -> int:

@@ -24,7 +24,7 @@ from baicai.model.transformer import LayerTrace, Transformer
 from baicai.run import Run, say
 from baicai.training.loop import TrainConfig, mixed_precision, pick_device, train
 from baicai.training.losses import linear_cross_entropy, recognition_loss
-from baicai.training.optimizer import state_bytes
+from baicai.training.optimizer import training_bytes
 
 PRIVATE_KEYS = ("trunk", "data", "held_out", "public", "sign_key")
 """Keys of the recipe that hold paths of the grower's machine: they stay out of the leaf."""
@@ -48,10 +48,8 @@ class GrowRecipe:
     public_share: float = 0.25
     leaf: LeafConfig = LeafConfig()
     train: TrainConfig = TrainConfig(tokens=1_000_000)
-    recognition: float = 0.1
+    recognition: float = 1.0
     """Weight of the loss that teaches the router to tell own text from public text."""
-    balance_rate: float = 1e-3
-    """Step of the choice bias that keeps the experts of the leaf equally used (DeepSeek-V3, section 2.1.2)."""
     sign_key: str | None = None
     """Private key (PEM, P-256) to sign the leaf with."""
     cache_activations: bool = False
@@ -93,16 +91,13 @@ def grow_leaf(config: GrowRecipe, run: Run) -> None:
     model.join(config.name, leaf)
     _print_saving(trunk, leaf)
     lower = _lower(config, model, sources, run.folder / "activations")
-    balance = Balance(leaf, config.balance_rate)
     metrics = train(
         f"leaf {config.name}",
         dict(leaf.named_parameters()),
         batches,
-        leaf_loss(model, len(own), config, lower, balance),
+        leaf_loss(model, len(own), config, lower),
         settings,
         run,
-        buffers=dict(leaf.named_buffers()),
-        after_step=balance.step,
     )
     model.cpu()
     save_leaf(
@@ -141,38 +136,11 @@ def _lower(
     return lower
 
 
-class Balance:
-    """Auxiliary-loss-free balance inside a leaf: experts used less than their share get a higher choice bias.
-
-    Only own text counts; the bias keeps mean zero, so a leaf cannot outbid other leaves by it.
-    Source: DeepSeek-V3, section 2.1.2.
-    """
-
-    def __init__(self, leaf: Leaf, rate: float) -> None:
-        self.leaf, self.rate = leaf, rate
-        self._loads: list[Tensor] = []
-
-    def count(self, trace: list[LayerTrace], own_T: Tensor) -> None:
-        """Remember how often each expert was chosen by own tokens."""
-        experts = self.leaf.config.num_experts
-        self._loads = [
-            torch.bincount(layer.choice.expert_ids_TK[own_T].flatten(), minlength=experts) for layer in trace
-        ]
-
-    @torch.no_grad()
-    def step(self) -> None:
-        """Move the bias after an optimizer step."""
-        for layer, load_E in zip(self.leaf.stack(), self._loads, strict=True):
-            layer.bias_E += self.rate * (load_E.float().mean() - load_E).sign()
-            layer.bias_E -= layer.bias_E.mean()
-
-
 def leaf_loss(
     model: Transformer,
     num_own: int,
     config: GrowRecipe,
     lower: Callable[[Batch], Tensor],
-    balance: Balance,
 ) -> Callable[[Batch], tuple[Tensor, dict[str, Tensor]]]:
     """Return the loss of design.md, section 3: next token, and own against public text."""
 
@@ -187,7 +155,6 @@ def leaf_loss(
             hidden_BSD = model.upper(stream_BSD, trace=trace)
             loss = linear_cross_entropy(hidden_BSD.flatten(0, 1), model.head_weight(), tokens_BS[:, 1:].flatten())
             recognised = torch.stack([recognition_loss(layer.logits_TGE, own_T) for layer in trace]).mean()
-        balance.count(trace, own_T)
         return loss + config.recognition * recognised, {"recognition": recognised.detach()}
 
     return loss_of
@@ -214,10 +181,10 @@ def _last(metrics: dict[str, Any]) -> dict[str, Any]:
 
 def _print_saving(trunk: Trunk, leaf: Leaf) -> None:
     config, first = trunk.model.config, leaf.config.first_layer
-    size = sum(p.numel() for name, p in trunk.model.named_parameters() if not name.startswith("leaves."))
-    own = sum(p.numel() for p in leaf.parameters())
-    every, alone = state_bytes(size + own), state_bytes(own)
-    work = growing_share(config, size, leaf.config)
+    whole = {name: p for name, p in trunk.model.named_parameters() if not name.startswith("leaves.")}
+    alone = training_bytes(dict(leaf.named_parameters()))
+    every = alone + training_bytes(whole)
+    work = growing_share(config, sum(p.numel() for p in whole.values()), leaf.config)
     say(
         f"Against training everything, growing takes {work:.0%} of the arithmetic (no backward pass in {first} of "
         f"{config.num_layers} layers) and {alone / every:.0%} of the memory for gradients and optimizer "

@@ -21,7 +21,7 @@ from baicai.artefact import (
     write_tensors,
 )
 from baicai.config import from_table, recipe, to_table
-from baicai.data.batches import Batch, Batches
+from baicai.data.batches import Batch, Batches, splice
 from baicai.data.shards import TokenShards, write_tokens
 from baicai.data.sources import Sources, lineage, open_source
 from baicai.data.tokenizer import Tokenizer
@@ -31,8 +31,9 @@ from baicai.model.config import ModelConfig
 from baicai.model.generate import sample_texts
 from baicai.model.transformer import Transformer
 from baicai.run import Run
-from baicai.training.loop import TrainConfig, mixed_precision, pick_device, train
+from baicai.training.loop import LossOf, TrainConfig, mixed_precision, pick_device, train
 from baicai.training.losses import linear_cross_entropy
+from baicai.training.probes import SourceProbes
 
 FORMAT = 1
 
@@ -70,6 +71,10 @@ class TrunkRecipe:
     replay: Literal["documents", "sampled"] = "documents"
     """The public sample that leaves are grown beside: training text, or text that the trunk itself writes."""
     replay_tokens: int = 500_000
+    source_loss: float = 0.05
+    """Weight of the loss that keeps the source of every token readable in the upper layers, where routers will read."""
+    splice: float = 0.5
+    """Share of sequences that change source midway, so that the model follows a text that changes subject."""
 
 
 def train_trunk(config: TrunkRecipe, run: Run) -> None:
@@ -95,13 +100,9 @@ def train_trunk(config: TrunkRecipe, run: Run) -> None:
         seed=settings.seed,
     )
 
-    def loss_of(batch: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        tokens_BS = batch.tokens_BS1.to(device)
-        with mixed_precision(settings, device):
-            hidden_BSD = model.hidden(tokens_BS[:, :-1])
-            return linear_cross_entropy(hidden_BSD.flatten(0, 1), model.head_weight(), tokens_BS[:, 1:].flatten()), {}
-
-    metrics = train("trunk", dict(model.named_parameters()), batches, loss_of, settings, run)
+    loss_of, probes = _trunk_loss(config, model, len(shards), device)
+    parameters = dict(model.named_parameters()) | {f"probe/{name}": p for name, p in probes.named_parameters()}
+    metrics = train("trunk", parameters, batches, loss_of, settings, run)
     save_trunk(
         run.out,
         model.cpu(),
@@ -117,6 +118,25 @@ def train_trunk(config: TrunkRecipe, run: Run) -> None:
             "curve": curve(run, settings),
         },
     )
+
+
+def _trunk_loss(
+    config: TrunkRecipe, model: Transformer, num_sources: int, device: torch.device
+) -> tuple[LossOf, SourceProbes]:
+    """Return the loss, next token and token's source, and the probes that it trains beside the trunk."""
+    probes = SourceProbes(model, num_sources, config.model.num_layers // 3).to(device)
+
+    def loss_of(batch: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        tokens_BS1, source_BS1 = (x.to(device) for x in splice(batch, config.splice))
+        with mixed_precision(config.train, device):
+            hidden_BSD = model.hidden(tokens_BS1[:, :-1])
+            targets_T = tokens_BS1[:, 1:].flatten()
+            next_token = linear_cross_entropy(hidden_BSD.flatten(0, 1), model.head_weight(), targets_T)
+        source = probes.loss(source_BS1[:, :-1])
+        parts = {"next_token": next_token.detach(), "source": source.detach()}
+        return next_token + config.source_loss * source, parts
+
+    return loss_of, probes
 
 
 def _replay(

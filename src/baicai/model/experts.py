@@ -32,8 +32,6 @@ class LeafLayer(nn.Module):
         dim = self.router_ED.shape[-1]
         for weight in (self.gate_EFD, self.up_EFD, self.router_ED):
             nn.init.normal_(weight, std=dim**-0.5, generator=generator)
-        with torch.no_grad():
-            self.router_ED.mul_(0.1)
         nn.init.zeros_(self.down_EDF)
         nn.init.zeros_(self.bias_E)
 

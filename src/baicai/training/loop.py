@@ -1,7 +1,7 @@
 """The one training loop. A stage gives it parameters, batches and a loss; it gives back trained parameters."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -11,7 +11,7 @@ from baicai.config import recipe
 from baicai.data.batches import Batch, Batches
 from baicai.errors import ConfigError, MachineError
 from baicai.run import Meter, Run
-from baicai.training.optimizer import adamw, restore, state_tensors
+from baicai.training.optimizer import make_optimizers, restore, state_tensors
 from baicai.training.schedule import rate_share
 
 LossOf = Callable[[Batch], tuple[Tensor, dict[str, Tensor]]]
@@ -73,19 +73,14 @@ def train(
     loss_of: LossOf,
     config: TrainConfig,
     run: Run,
-    *,
-    buffers: Mapping[str, Tensor] | None = None,
-    after_step: Callable[[], None] | None = None,
 ) -> dict[str, Any]:
     """Train `parameters` in place to the end of the recipe and return the last metrics.
 
-    It resumes from the run's newest checkpoint; the result is bit for bit that of an uninterrupted run. `buffers` are
-    tensors that `after_step` changes in place and that a checkpoint must hold.
+    It resumes from the run's newest checkpoint; the result is bit for bit that of an uninterrupted run.
     Raises: ConfigError if the loss is no longer finite; the newest checkpoint stays.
     """
-    buffers = buffers or {}
-    optimizer = adamw(parameters, learning_rate=config.learning_rate, weight_decay=config.weight_decay)
-    step = _resume(parameters, buffers, optimizer, batches, run)
+    optimizers = make_optimizers(parameters, learning_rate=config.learning_rate, weight_decay=config.weight_decay)
+    step = _resume(parameters, optimizers, batches, run)
     meter, last_saved, since, since_step = Meter(title, config.steps), time.monotonic(), time.monotonic(), step
     metrics: dict[str, Any] = {}
     with meter.running(step):
@@ -93,15 +88,15 @@ def train(
             rate = config.learning_rate * rate_share(
                 step, config.steps, warmup_share=config.warmup_share, final_share=config.final_share
             )
-            for group in optimizer.param_groups:
-                group["lr"] = rate
+            for optimizer in optimizers:
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
             loss, parts = loss_of(batches.next())
             loss.backward()  # type: ignore[no-untyped-call]
             norm = nn.utils.clip_grad_norm_(parameters.values(), config.clip_norm)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            if after_step is not None:
-                after_step()
+            for optimizer in optimizers:
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
             step += 1
             log_due = step % config.log_steps == 0 or step == config.steps
             save_due = time.monotonic() - last_saved >= config.checkpoint_seconds and step < config.steps
@@ -120,29 +115,26 @@ def train(
                 run.log({**metrics, "learning_rate": rate, "gradient_norm": norm.item()})
                 meter.show(step, metrics)
             if save_due:
-                _save(step, parameters, buffers, optimizer, batches, run)
+                _save(step, parameters, optimizers, batches, run)
                 last_saved = time.monotonic()
-    _save(step, parameters, buffers, optimizer, batches, run)
+    _save(step, parameters, optimizers, batches, run)
     return metrics or (run.metrics() or [{}])[-1]
 
 
 def _save(
     step: int,
     parameters: Mapping[str, nn.Parameter],
-    buffers: Mapping[str, Tensor],
-    optimizer: torch.optim.Optimizer,
+    optimizers: Sequence[torch.optim.Optimizer],
     batches: Batches,
     run: Run,
 ) -> None:
     tensors: dict[str, Tensor] = {f"parameter/{name}": parameter for name, parameter in parameters.items()}
-    tensors |= {f"buffer/{name}": buffer for name, buffer in buffers.items()}
-    run.save(step, tensors | state_tensors(optimizer, parameters), {"batches": batches.state()})
+    run.save(step, tensors | state_tensors(optimizers, parameters), {"batches": batches.state()})
 
 
 def _resume(
     parameters: Mapping[str, nn.Parameter],
-    buffers: Mapping[str, Tensor],
-    optimizer: torch.optim.Optimizer,
+    optimizers: Sequence[torch.optim.Optimizer],
     batches: Batches,
     run: Run,
 ) -> int:
@@ -153,9 +145,7 @@ def _resume(
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(tensors[f"parameter/{name}"])
-        for name, buffer in buffers.items():
-            buffer.copy_(tensors[f"buffer/{name}"])
-    restore(optimizer, parameters, tensors)
+    restore(optimizers, parameters, tensors)
     batches.restore(state["batches"])
     step: int = state["step"]
     return step

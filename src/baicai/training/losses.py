@@ -61,7 +61,8 @@ def linear_cross_entropy(hidden_TD: Tensor, weight_VD: Tensor, targets_T: Tensor
 def recognition_loss(logits_TGE: Tensor, own_T: Tensor) -> Tensor:
     """Return the binary cross-entropy with which a leaf learns to tell its own text from public text.
 
-    The logit of a token is the mean of the leaf's two best routing logits; `own_T` is 1 for own text and 0 for public.
+    Of an own token every expert is told, so that those seldom chosen come into use; of a public token the two best,
+    since they are what would fire. `own_T` is 1 for own text and 0 for public.
     """
     best_TG = logits_TGE.topk(min(2, logits_TGE.shape[-1]), dim=-1).values.mean(-1)
-    return F.binary_cross_entropy_with_logits(best_TG, own_T[:, None].expand_as(best_TG).to(best_TG.dtype))
+    return torch.where(own_T[:, None], F.softplus(-logits_TGE).mean(-1), F.softplus(best_TG)).mean()

@@ -1,39 +1,110 @@
-"""The optimizer and its state as named tensors."""
+"""The optimizers and their state as named tensors: Muon for the matrices inside layers, AdamW for all else."""
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
+NOT_MUON = ("embedding", "head", "router", "probe")
+"""Matrices that map from or to something other than the stream: AdamW serves them better."""
 
-def adamw(parameters: Mapping[str, nn.Parameter], *, learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
-    """Return AdamW (Loshchilov and Hutter, 2019) that decays matrices and leaves vectors alone."""
-    matrices = [p for p in parameters.values() if p.ndim >= 2]
+
+class Muon(torch.optim.Optimizer):
+    """Momentum whose every matrix is orthogonalised, with AdamW's step size and decoupled weight decay.
+
+    torch.optim.Muon takes single matrices; here stacks of experts, and all matrices of one shape, are done at once.
+    Source: Jordan et al., Muon, 2024; step size: Liu et al., Muon is Scalable, 2025, equation 4.
+    """
+
+    def __init__(self, parameters: Sequence[nn.Parameter], *, learning_rate: float, weight_decay: float) -> None:
+        super().__init__(parameters, {"lr": learning_rate, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Move every parameter that has a gradient."""
+        for group in self.param_groups:
+            alike: dict[tuple[int, ...], list[nn.Parameter]] = defaultdict(list)
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    alike[parameter.shape].append(parameter)
+            for shape, parameters in alike.items():
+                moves = orthogonal(torch.stack([self._momentum(parameter) for parameter in parameters]))
+                size = group["lr"] * 0.2 * max(shape[-2:]) ** 0.5
+                for parameter, move in zip(parameters, moves, strict=True):
+                    parameter.mul_(1 - group["lr"] * group["weight_decay"]).add_(move, alpha=-size)
+
+    def _momentum(self, parameter: nn.Parameter) -> Tensor:
+        assert parameter.grad is not None
+        state = self.state[parameter]
+        if not state:
+            state["momentum"] = torch.zeros_like(parameter)
+        state["momentum"].lerp_(parameter.grad, 0.05)
+        return parameter.grad.lerp(state["momentum"], 0.95)  # Nesterov's look ahead
+
+
+def orthogonal(matrices: Tensor, steps: int = 5) -> Tensor:
+    """Return matrices [..., rows, columns] with the same singular vectors and singular values near 1, float32.
+
+    Source: Jordan et al., Muon, 2024 (a quintic Newton-Schulz iteration, run in bfloat16).
+    """
+    tall = matrices.shape[-2] > matrices.shape[-1]
+    x = matrices.mT if tall else matrices
+    x = (x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)).bfloat16()
+    for _ in range(steps):
+        gram = x @ x.mT
+        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
+    found: Tensor = x.mT if tall else x
+    return found.float()
+
+
+def make_optimizers(
+    parameters: Mapping[str, nn.Parameter], *, learning_rate: float, weight_decay: float
+) -> list[torch.optim.Optimizer]:
+    """Return what trains the parameters; weight decay is for matrices, vectors are left alone."""
+    inner = [p for name, p in parameters.items() if _is_inner(name, p)]
+    outer = [p for name, p in parameters.items() if p.ndim >= 2 and not _is_inner(name, p)]
     vectors = [p for p in parameters.values() if p.ndim < 2]
-    groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=learning_rate, betas=(0.9, 0.95), fused=True)
+    found: list[torch.optim.Optimizer] = []
+    if inner:
+        found.append(Muon(inner, learning_rate=learning_rate, weight_decay=weight_decay))
+    groups = [{"params": outer, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    groups = [group for group in groups if group["params"]]
+    if groups:
+        found.append(torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.95), fused=True))
+    return found
 
 
-def state_tensors(optimizer: torch.optim.Optimizer, parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
-    """Return the optimizer's state, keyed `optimizer/PARAMETER/KIND`."""
+def _is_inner(name: str, parameter: Tensor) -> bool:
+    return parameter.ndim >= 2 and not any(word in name for word in NOT_MUON)
+
+
+def training_bytes(parameters: Mapping[str, Tensor]) -> int:
+    """Return what training float32 parameters holds beyond themselves: the gradient, and one moment (Muon) or two."""
+    return sum(4 * p.numel() * (2 if _is_inner(name, p) else 3) for name, p in parameters.items())
+
+
+def state_tensors(
+    optimizers: Sequence[torch.optim.Optimizer], parameters: Mapping[str, nn.Parameter]
+) -> dict[str, Tensor]:
+    """Return the optimizers' state, keyed `optimizer/PARAMETER/KIND`."""
     return {
         f"optimizer/{name}/{kind}": tensor
+        for optimizer in optimizers
         for name, parameter in parameters.items()
-        for kind, tensor in optimizer.state[parameter].items()
+        for kind, tensor in optimizer.state.get(parameter, {}).items()
     }
 
 
 def restore(
-    optimizer: torch.optim.Optimizer, parameters: Mapping[str, nn.Parameter], tensors: Mapping[str, Tensor]
+    optimizers: Sequence[torch.optim.Optimizer],
+    parameters: Mapping[str, nn.Parameter],
+    tensors: Mapping[str, Tensor],
 ) -> None:
     """Put back what `state_tensors` gave."""
+    owners = {p: one for one in optimizers for group in one.param_groups for p in group["params"]}
     for key, tensor in tensors.items():
         area, *middle, kind = key.split("/")
         if area == "optimizer":
             parameter = parameters["/".join(middle)]
-            optimizer.state[parameter][kind] = tensor.to(parameter.device)
-
-
-def state_bytes(num_parameters: int) -> int:
-    """Return the bytes that training holds for float32 parameters beyond their own: gradient and two moments."""
-    return 3 * 4 * num_parameters
+            owners[parameter].state[parameter][kind] = tensor.to(parameter.device)
