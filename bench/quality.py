@@ -79,8 +79,8 @@ BUDGETS = {
         ),
         leaf=LeafConfig(first_layer=2, num_experts=16, expert_dim=96, top_k=4),
         trunk=TrainConfig(tokens=20_000_000, learning_rate=3e-3, dtype="bfloat16"),
-        grow=TrainConfig(tokens=1_000_000, batch_sequences=8, learning_rate=3e-3, dtype="bfloat16"),
-        eval_tokens=60_000,
+        grow=TrainConfig(tokens=500_000, batch_sequences=8, learning_rate=4e-3, dtype="bfloat16"),
+        eval_tokens=30_000,
         workers=2,
     ),
     "large": Budget(

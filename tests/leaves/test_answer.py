@@ -8,7 +8,7 @@ import pytest
 from baicai.data.document import Message
 from baicai.errors import ConfigError
 from baicai.leaves import answer as module
-from baicai.leaves.answer import Piece, answer, chat_prompt, text_prompt
+from baicai.leaves.answer import RECOGNISED, Piece, answer, chat_prompt, text_prompt
 from baicai.leaves.join import SparseModel, open_model
 from baicai.model.generate import GeneratedToken, SamplingConfig
 from tests.conftest import Workshop
@@ -120,12 +120,14 @@ def test_a_leaf_is_named_for_a_fifth_of_the_weight(speak: Speak, weights: dict[s
 
 
 def test_each_piece_names_the_leaf_with_most_weight(model: SparseModel) -> None:
-    sampling = SamplingConfig(max_tokens=6, temperature=0)
+    sampling = SamplingConfig(max_tokens=30, temperature=1, seed=0)
     pieces = list(answer(model, text_prompt(model, "iron copper zinc nickel"), sampling))
-    assert {piece.leaf for piece in pieces} == {"metal"}
     for piece in pieces:
         assert set(piece.weights) == {"fruit", "metal"}
-        assert 0 <= piece.weights["fruit"] < piece.weights["metal"] <= 1
+        most = max(piece.weights, key=lambda name: piece.weights[name])
+        assert piece.leaf == (most if piece.weights[most] >= RECOGNISED else None)
+        assert all(0 <= weight <= 1 for weight in piece.weights.values())
+    assert {piece.leaf for piece in pieces} >= {"fruit", "metal"}
 
 
 def test_seeds_and_temperature(model: SparseModel) -> None:

@@ -150,10 +150,9 @@ def _replay(
         rows = sample_texts(model, tokenizer.end_id, num_texts, length, config.train.seed)
         write_tokens(rows.flatten().numpy(), tokenizer, folder, source="written by the trunk itself", licence="CC0-1.0")
     else:
-        # Every source counts the same: a leaf must learn to keep still on all of them, not on the largest alone.
         batches = Batches(
             shards,
-            [1.0] * len(shards),
+            [source.weight for source in config.data],
             batch_sequences=num_texts,
             sequence_tokens=length,
             seed=config.train.seed + 1,

@@ -61,8 +61,12 @@ def linear_cross_entropy(hidden_TD: Tensor, weight_VD: Tensor, targets_T: Tensor
 def recognition_loss(logits_TGE: Tensor, own_T: Tensor) -> Tensor:
     """Return the binary cross-entropy with which a leaf learns to tell its own text from public text.
 
-    Of an own token every expert is told, so that those seldom chosen come into use; of a public token the two best,
-    since they are what would fire. `own_T` is 1 for own text and 0 for public.
+    It asks every expert, not only a token's best: experts that are seldom chosen keep learning what is the leaf's, so
+    all stay in use. Own and public tokens count half each, whatever their number: what cannot be told is then let go
+    by rather than claimed. `own_T` is 1 for own text and 0 for public.
     """
-    best_TG = logits_TGE.topk(min(2, logits_TGE.shape[-1]), dim=-1).values.mean(-1)
-    return torch.where(own_T[:, None], F.softplus(-logits_TGE).mean(-1), F.softplus(best_TG)).mean()
+    own_T = own_T.to(logits_TGE.dtype)
+    wanted_TGE = own_T[:, None, None].expand_as(logits_TGE)
+    share = own_T.mean()
+    weight_T = torch.where(own_T > 0, 0.5 / share, 0.5 / (1 - share))
+    return F.binary_cross_entropy_with_logits(logits_TGE, wanted_TGE, weight_T[:, None, None])
