@@ -80,7 +80,7 @@ def quickstart(out: Path, from_scratch: bool) -> None:
     results["samples"] = _samples(console, open_model(out / "model"))
     write_json(out / "report" / "results.json", results)
     write_report(results, out / "report" / "report.html")
-    _close(console, out, results["cost"], time.monotonic() - begun)
+    _close(console, out, trunk, results["cost"], time.monotonic() - begun)
 
 
 def _trunk(out: Path, from_scratch: bool) -> Path:
@@ -127,10 +127,10 @@ def _samples(console: Console, model: SparseModel) -> list[dict[str, Any]]:
     return samples
 
 
-def _close(console: Console, out: Path, cost: dict[str, Any], seconds: float) -> None:
+def _close(console: Console, out: Path, trunk: Path, cost: dict[str, Any], seconds: float) -> None:
     unit = 1 if sys.platform == "darwin" else 1024
     peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) * unit
-    model, trunk = out / "model", STARTER if (STARTER / "config.json").exists() else out / "trunk"
+    model = out / "model"
     lines = (
         "",
         f"{cost['total_parameters']:,} parameters, of which a token uses {cost['active_parameters']:,}; "
