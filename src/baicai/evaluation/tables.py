@@ -17,6 +17,8 @@ MAX_LEAF_COLUMNS = 5
 """A table with more leaves shows the best leaf of each row and its name instead of every leaf."""
 MISSING = "–"
 NAME_HEADS = ("domain", "which")
+FIRM_HEADS = ("domain", "trunk", "joined", "change", "oracle")
+"""Columns that keep their width where the terminal is narrow; those of the leaves give way."""
 _HEADS = (*NAME_HEADS, "change", "best leaf")
 _SPEC: dict[Any, Any] = {  # a tuple may be null, a list holds any number, {str: x} maps any name to x
     "format": int,
@@ -128,7 +130,7 @@ def bits_per_byte_table(results: Mapping[str, Any]) -> Table:
     for head in heads:
         side: Literal["left", "right"] = "left" if head in NAME_HEADS else "right"
         title = Text(_folded(printable(head)))
-        table.add_column(title, justify=side, vertical="bottom", overflow="ellipsis", no_wrap=head != "domain")
+        table.add_column(title, justify=side, vertical="bottom", overflow="ellipsis", no_wrap=head in FIRM_HEADS)
     for line, cells in rows:
         texts = [Text(shortened(cell.text, 24), "bold" if cell.best else "") for cell in cells]
         if "change" in heads:
