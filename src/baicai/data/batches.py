@@ -115,8 +115,8 @@ class Batches:
 def splice(batch: Batch, share: float) -> tuple[Tensor, Tensor]:
     """Return tokens [B, S+1] of which a `share` of the sequences change source midway, and each token's source.
 
-    Such a sequence goes on as one or two others of the batch do, each for an eighth of its length or more. What is
-    spliced depends on the batch alone.
+    Such a sequence goes on as one or two others of the batch do, after an eighth of its length at the earliest. What
+    is spliced depends on the batch alone.
     """
     tokens_BS1, source_BS1 = batch.tokens_BS1.clone(), batch.source_B[:, None].expand_as(batch.tokens_BS1).clone()
     rows, length = tokens_BS1.shape

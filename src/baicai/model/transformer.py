@@ -18,7 +18,7 @@ from baicai.model.router import Choice, choose_experts, routing_logits
 
 @dataclass(frozen=True)
 class LayerTrace:
-    """What the router did in one layer, for losses, balance and pictures."""
+    """What the router did in one layer, for losses and pictures."""
 
     leaf_names: tuple[str, ...]
     logits_TGE: Tensor
