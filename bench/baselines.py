@@ -67,7 +67,7 @@ def score(
         for party in parties:
             on_G = None if party == "joined" else leaves_on(model.model, [] if party == "trunk" else [party])
             scorer = token_nats(model.model, on_G)
-            nats[party] = torch.cat([scorer(tokens_BS).flatten().double() for tokens_BS in windows])
+            nats[party] = torch.cat([scorer(tokens_BS).flatten().double().cpu() for tokens_BS in windows])
         targets_N = torch.cat([tokens_BS[:, 1:].flatten() for tokens_BS in windows])
         scores[domain] = Scores(windows, token_bytes_V[targets_N], nats)
     return scores
@@ -122,43 +122,70 @@ def average_leaves(trunk: Path, paths: list[Path]) -> SparseModel:
     mean = Leaf(opened.model.config, leaves[0].leaf.config)
     mean.load_state_dict({name: torch.stack([state[name] for state in states]).mean(0) for name in states[0]})
     mean.requires_grad_(False)
-    return assemble(opened, [GrownLeaf(trunk, "mean", "mean", mean, {})], topk_group=1)
+    model = assemble(opened, [GrownLeaf(trunk, "mean", "mean", mean, {})], topk_group=1)
+    model.model.to(pick_device("auto"))
+    return model
 
 
 @recipe
-class UnrestrictedRecipe:
-    """The network of the joined model, all its weights trained at once on all the owners' text."""
+class PooledRecipe:
+    """All weights trained at once on all the owners' text, put in one place."""
 
     trunk: str
     leaf: LeafConfig
     train: TrainConfig
+    leaves: list[str]
     own: dict[str, str]
-    """Leaf -> hash of its text."""
+    """Owner -> hash of their text."""
+    recognition: float
+    """Weight of the loss that tells each leaf the text of the owner of its name from all other."""
     public_share: float = 0.25
-    recognition: float = 1.0
 
 
 def train_unrestricted(budget: Any, work: Path, trunk: Path, own: dict[str, TokenShards]) -> SparseModel:
-    """Train the same network on the pooled text, as many tokens as all leaves together and from the same trunk."""
+    """Train the joined model's network, from the same trunk, on as many tokens as all leaves together."""
+    return _train_pooled("unrestricted", budget, budget.leaf, list(own), 1.0, work, trunk, own)
+
+
+def train_dense(budget: Any, work: Path, trunk: Path, own: dict[str, TokenShards]) -> SparseModel:
+    """Train, in the same way, a network of the same active parameters, all of which every token uses."""
+    leaf = dataclasses.replace(budget.leaf, num_experts=budget.leaf.top_k)
+    return _train_pooled("dense", budget, leaf, ["dense"], 0.0, work, trunk, own)
+
+
+def _train_pooled(
+    title: str,
+    budget: Any,
+    leaf: LeafConfig,
+    leaves: list[str],
+    recognition: float,
+    work: Path,
+    trunk: Path,
+    own: dict[str, TokenShards],
+) -> SparseModel:
     settings = dataclasses.replace(
         budget.grow, tokens=budget.grow.tokens * len(own), batch_sequences=2 * budget.grow.batch_sequences
     )
     hashes = {name: shards.hash for name, shards in own.items()}
-    config = UnrestrictedRecipe(trunk=str(trunk), leaf=budget.leaf, train=settings, own=hashes)
-    out = work / f"unrestricted-{value_hash(to_table(config))[:12]}"
+    config = PooledRecipe(
+        trunk=str(trunk), leaf=leaf, train=settings, leaves=leaves, own=hashes, recognition=recognition
+    )
+    out = work / f"{title}-{value_hash(to_table(config))[:12]}"
 
-    def stage(config: UnrestrictedRecipe, run: Run) -> None:
-        _train_everything(open_trunk(trunk), config, own, run)
+    def stage(config: PooledRecipe, run: Run) -> None:
+        _train_everything(title, open_trunk(trunk), config, own, run)
 
     carry_out(stage, config, out)
     opened = open_trunk(out / "trunk")
-    return assemble(opened, [open_leaf(out / name, opened) for name in own], topk_group=1)
+    model = assemble(opened, [open_leaf(out / name, opened) for name in leaves], topk_group=1)
+    model.model.to(pick_device("auto"))
+    return model
 
 
-def _train_everything(trunk: Trunk, config: UnrestrictedRecipe, own: dict[str, TokenShards], run: Run) -> None:
+def _train_everything(title: str, trunk: Trunk, config: PooledRecipe, own: dict[str, TokenShards], run: Run) -> None:
     device = pick_device(config.train.device)
     model = trunk.model.to(device).requires_grad_(True)
-    for number, name in enumerate(own):
+    for number, name in enumerate(config.leaves):
         leaf = Leaf(model.config, config.leaf)
         leaf.start(config.train.seed + number)
         model.join(name, leaf.to(device))
@@ -169,19 +196,17 @@ def _train_everything(trunk: Trunk, config: UnrestrictedRecipe, own: dict[str, T
         sequence_tokens=config.train.sequence_tokens,
         seed=config.train.seed,
     )
-    train("unrestricted", dict(model.named_parameters()), batches, _loss(model, config), config.train, run)
+    train(title, dict(model.named_parameters()), batches, _loss(model, config), config.train, run)
     about = {"recipe": to_table(config), "data": lineage(own), "metrics": {"loss": 0.0, "tokens": 0}, "curve": []}
-    leaves = {name: model.peel(name).cpu() for name in own}
+    leaves = {name: model.peel(name).cpu() for name in config.leaves}
     with atomic_folder(run.out) as part:
         save_trunk(part / "trunk", model.cpu(), trunk.tokenizer, replay=trunk.replay(), about=about)
         changed = open_trunk(part / "trunk")
         for name, leaf in leaves.items():
-            save_leaf(part / name, name, leaf, changed, data=lineage({name: own[name]}), about=about)
+            save_leaf(part / name, name, leaf, changed, data=about["data"], about=about)
 
 
-def _loss(model: Transformer, config: UnrestrictedRecipe) -> Callable[[Batch], tuple[Tensor, dict[str, Tensor]]]:
-    """Return the loss that leaves are grown with, for all of them at once: each is told its own text from all other."""
-
+def _loss(model: Transformer, config: PooledRecipe) -> Callable[[Batch], tuple[Tensor, dict[str, Tensor]]]:
     def loss_of(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         device = model.embedding.weight.device
         tokens_BS = batch.tokens_BS1.to(device)
@@ -190,6 +215,8 @@ def _loss(model: Transformer, config: UnrestrictedRecipe) -> Callable[[Batch], t
         with mixed_precision(config.train, device):
             hidden_BSD = model.hidden(tokens_BS[:, :-1], trace=trace)
             loss = linear_cross_entropy(hidden_BSD.flatten(0, 1), model.head_weight(), tokens_BS[:, 1:].flatten())
+            if not config.recognition:
+                return loss, {}
             recognised = torch.stack(
                 [
                     recognition_loss(layer.logits_TGE[:, number : number + 1], source_T == number)

@@ -38,13 +38,13 @@ from baicai.leaves.leaf import open_leaf
 from baicai.leaves.trunk import TrunkRecipe, open_trunk, train_trunk
 from baicai.leaves.vocabulary import TokenizerRecipe, make_tokenizer
 from baicai.model.config import GQAConfig, LeafConfig, ModelConfig
-from baicai.model.cost import count_cost
+from baicai.model.cost import Cost, count_cost
 from baicai.model.experts import Leaf
 from baicai.model.transformer import Transformer
 from baicai.run import carry_out
-from baicai.training.loop import TrainConfig
+from baicai.training.loop import TrainConfig, pick_device
 from baicai.training.parallel import Job, carry_out_all
-from baselines import Scores, average_leaves, classifier_and_one_leaf, ensemble, score, train_unrestricted
+from baselines import Scores, average_leaves, classifier_and_one_leaf, ensemble, score, train_dense, train_unrestricted
 
 CORPUS = Path(__file__).parents[2] / "shared" / "corpus"
 RESULTS = Path(__file__).parent / "results"
@@ -197,20 +197,29 @@ def compare(budget: Budget, work: Path, texts: Texts, trunk: Path, forests: list
     sets = {d: open_source(SourceConfig(domain=d, path=p), opened.tokenizer) for d, p in texts.held_out.items()}
     own = {d: open_source(SourceConfig(domain=d, path=p), opened.tokenizer) for d, p in texts.own.items()}
     own_public = {"public": opened.replay(), **own}
-    by_seed, models = [], []
-    for paths in forests:
+    pooled = {
+        "dense, pooled data": train_dense(budget, work, trunk, own),
+        "unrestricted": train_unrestricted(budget, work, trunk, own),
+    }
+    seeds = []
+    for number, paths in enumerate(forests):
         model = _joined(trunk, paths)
-        scores = score(model, sets, budget.eval_tokens)
-        by_seed.append(_one_seed(model, scores, own_public, sets, budget, trunk, paths))
-        models.append(model)
-    unrestricted = train_unrestricted(budget, work, trunk, own)
-    free = {d: score(unrestricted, {d: sets[d]}, budget.eval_tokens, joined_only=True)[d].mean("joined") for d in sets}
-    return _summary(budget, models[0], by_seed, free, sets)
+        rows = _one_seed(model, score(model, sets, budget.eval_tokens), own_public, sets, budget, trunk, paths)
+        seeds.append(rows)
+        joined = statistics.mean(rows[d]["joined"] for d in LEAVES)
+        console.print(f"seed {number}: {joined:.3f} bits per byte, joined, mean of {len(LEAVES)} domains")
+    free = {
+        party: {d: one.mean("joined") for d, one in score(model, sets, budget.eval_tokens, joined_only=True).items()}
+        for party, model in pooled.items()
+    }
+    return _summary(budget, seeds, free) | _identity(budget, _joined(trunk, forests[0]), sets)
 
 
 def _joined(trunk: Path, paths: list[Path]) -> SparseModel:
     opened = open_trunk(trunk)
-    return assemble(opened, [open_leaf(path, opened) for path in paths], topk_group=1)
+    model = assemble(opened, [open_leaf(path, opened) for path in paths], topk_group=1)
+    model.model.to(pick_device("auto"))
+    return model
 
 
 def _one_seed(
@@ -240,25 +249,19 @@ def _one_seed(
 
 
 def _summary(
-    budget: Budget,
-    model: SparseModel,
-    by_seed: list[dict[str, dict[str, float]]],
-    free: dict[str, float],
-    sets: dict[str, TokenShards],
+    budget: Budget, seeds: list[dict[str, dict[str, float]]], pooled: dict[str, dict[str, float]]
 ) -> dict[str, Any]:
     table = {
-        domain: {party: statistics.mean(seed[domain][party] for seed in by_seed) for party in by_seed[0][domain]}
-        for domain in by_seed[0]
+        domain: {party: statistics.mean(seed[domain][party] for seed in seeds) for party in row}
+        | {party: scores[domain] for party, scores in pooled.items()}
+        for domain, row in seeds[0].items()
     }
-    for domain, value in free.items():
-        table[domain]["unrestricted"] = value
     retention = {
-        d: [(s[d]["trunk"] - s[d]["joined"]) / (s[d]["trunk"] - s[d]["oracle leaf"]) for s in by_seed] for d in LEAVES
+        d: [(s[d]["trunk"] - s[d]["joined"]) / (s[d]["trunk"] - s[d]["oracle leaf"]) for s in seeds] for d in LEAVES
     }
     gap = {d: (table[d]["trunk"] - table[d]["joined"]) / (table[d]["trunk"] - table[d]["unrestricted"]) for d in LEAVES}
-    means = [statistics.mean(retention[d][seed] for d in LEAVES) for seed in range(len(by_seed))]
+    means = [statistics.mean(retention[d][seed] for d in LEAVES) for seed in range(len(seeds))]
     mixed = table["mixed"]
-    windows = {d: _first_windows(sets[d]) for d in sets}
     return {
         "retention_mean": statistics.mean(means),
         "retention_mean_standard_error": statistics.stdev(means) / len(means) ** 0.5,
@@ -268,30 +271,58 @@ def _summary(
         "mixed_ratio_average": mixed["joined"] / mixed["averaged leaves"],
         "mixed_ratio_classifier": mixed["joined"] / mixed["classifier + one leaf"],
         "gap_closed": statistics.mean(gap.values()),
-        "active_share_16": active_share(budget, 16),
+        "active_share_16": _cost(budget, budget.leaf, 16).active_share,
         "retention": {d: statistics.mean(values) for d, values in retention.items()},
         "gap": gap,
         "bits_per_byte": table,
-        "cost": dataclasses.asdict(count_cost(model.model)),
+        "cost": _costs(budget),
+        "cost_joined": dataclasses.asdict(_cost(budget, budget.leaf, len(LEAVES))),
+        "seeds": len(seeds),
+    }
+
+
+def _costs(budget: Budget) -> dict[str, dict[str, int]]:
+    """Return each party's parameters, those of them that a token uses, and its FLOPs per token."""
+    trunk, one, all_on = (_cost(budget, budget.leaf, number) for number in (0, 1, len(LEAVES)))
+    dense = _cost(budget, dataclasses.replace(budget.leaf, num_experts=budget.leaf.top_k), 1)
+    every = dict.fromkeys(PARTIES, one) | {"trunk": trunk, "joined": all_on, "unrestricted": all_on}
+    every["dense, pooled data"] = dense
+    costs = {
+        party: {"total": cost.total_parameters, "active": cost.active_parameters, "flops": cost.flops_per_token}
+        for party, cost in every.items()
+    }
+    costs["output ensemble"] = {
+        "total": all_on.total_parameters,
+        "active": all_on.total_parameters,
+        "flops": trunk.flops_per_token + len(LEAVES) * one.flops_per_token,
+    }
+    return costs
+
+
+def _cost(budget: Budget, leaf: LeafConfig, leaves: int) -> Cost:
+    """Return the cost of a model with so many leaves; weights do not matter."""
+    model = Transformer(budget.model)
+    for number in range(leaves):
+        model.join(f"leaf-{number}", Leaf(budget.model, leaf))
+    return count_cost(model)
+
+
+def _identity(budget: Budget, model: SparseModel, sets: dict[str, TokenShards]) -> dict[str, Any]:
+    """Return what the first seed's model is and where its tokens go."""
+    return {
+        "model": model.hash,
+        "trunk": model.trunk.hash,
+        "leaves": {name: leaf.hash for name, leaf in model.leaves.items()},
         "routing": {
             "leaves": list(model.model.leaves),
             "layers": list(range(budget.leaf.first_layer, budget.model.num_layers)),
-            "share": {d: routing_share(model.model, iter(w)) for d, w in windows.items()},
+            "share": {d: routing_share(model.model, iter(_first_windows(sets[d]))) for d in sets},
         },
-        "seeds": len(by_seed),
     }
 
 
 def _first_windows(shards: TokenShards) -> list[torch.Tensor]:
     return [torch.stack([torch.from_numpy(shards.window(i, 256)) for i in range(min(32, shards.num_windows(256)))])]
-
-
-def active_share(budget: Budget, leaves: int) -> float:
-    """Return active over total parameters beyond embeddings with so many leaves; weights do not matter."""
-    model = Transformer(budget.model)
-    for number in range(leaves):
-        model.join(f"leaf-{number}", Leaf(budget.model, budget.leaf))
-    return count_cost(model).active_share
 
 
 PARTIES = (
@@ -302,6 +333,7 @@ PARTIES = (
     "classifier + one leaf",
     "output ensemble",
     "averaged leaves",
+    "dense, pooled data",
     "unrestricted",
 )
 KEYS = (
@@ -321,10 +353,12 @@ def report(results: dict[str, Any], folder: Path) -> None:
     table = Table("bits per byte", *PARTIES, title=f"mean of {results['seeds']} seeds")
     for domain, row in results["bits_per_byte"].items():
         table.add_row(domain, *(f"{row[party]:.3f}" if party in row else "" for party in PARTIES))
+    for name, key in (("parameters, M", "total"), ("used by a token, M", "active"), ("MFLOP a token", "flops")):
+        table.add_row(name, *(f"{results['cost'][party][key] / 1e6:.2f}" for party in PARTIES))
     console.print(table)
     for key in KEYS:
         console.print(f"{key:24} {results[key]:.4f}")
-    results["commit"] = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
+    results["commit"] = _commit()
     results["machine"] = {
         "processor": _processor(),
         "threads": torch.get_num_threads(),
@@ -333,13 +367,34 @@ def report(results: dict[str, Any], folder: Path) -> None:
     }
     folder.mkdir(exist_ok=True)
     write_json(folder / "quality.json", results)
+    pictures = _as_evaluation(results)
+    write_atomic(folder / "quality.png", quality_bars(pictures))
+    write_atomic(folder / "routing.png", routing_heatmap(pictures))
+
+
+def _commit() -> str:
+    asked = ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    return subprocess.run(asked, cwd=RESULTS.parent, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def _as_evaluation(results: dict[str, Any]) -> dict[str, Any]:
+    """Return what the package's own pictures are drawn from."""
     shown = {
         d: {"trunk": row["trunk"], "joined": row["joined"], "oracle": row.get("oracle leaf")}
         for d, row in results["bits_per_byte"].items()
     }
-    pictures = results | {"bits_per_byte": shown, "columns": ["trunk", "joined", "oracle"]}
-    write_atomic(folder / "quality.png", quality_bars(pictures))
-    write_atomic(folder / "routing.png", routing_heatmap(pictures))
+    same = {key: results[key] for key in ("model", "trunk", "leaves", "routing")}
+    summary = {key: results[key] for key in ("retention_mean", "retention_worst", "off_domain_ratio")}
+    return same | {
+        "format": 1,
+        "columns": ["trunk", "joined", "oracle"],
+        "bits_per_byte": shown,
+        "bytes": {},
+        "curves": {},
+        "cost": results["cost_joined"],
+        "summary": summary,
+        "samples": [],
+    }
 
 
 def _processor() -> str:

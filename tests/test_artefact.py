@@ -222,6 +222,14 @@ def test_tensors_come_back_bit_for_bit(tmp_path: Path, dtype: torch.dtype) -> No
     assert tensors_hash(back) == tensors_hash(tensors)
 
 
+def test_weights_are_readable_as_the_umask_says(tmp_path: Path) -> None:
+    with atomic_folder(tmp_path / "out") as part:
+        write_tensors(part / "x.safetensors", {"x": torch.zeros(1)})
+        (part / "text").write_text("")
+    modes = [(tmp_path / "out" / name).stat().st_mode for name in ("x.safetensors", "text")]
+    assert modes[0] == modes[1]
+
+
 def test_a_value_hash_does_not_see_the_order_of_keys() -> None:
     assert value_hash({"a": 1, "b": [2]}) == value_hash({"b": [2], "a": 1})
     assert value_hash({"a": 1}) != value_hash({"a": 1.5})
@@ -255,6 +263,8 @@ def test_damaged_tensors_are_one_line(tmp_path: Path, damage: str) -> None:
         (b'{"a": [-Infinity]}', "-Infinity is no JSON"),
         (b"[" * 100_000, "cannot be read"),
         (b"[1]", "does not hold a JSON object"),
+        (b'{"a": 1e999}', "cannot be read"),
+        (b'{"a": "\\ud800"}', "cannot be read"),
     ],
 )
 def test_bad_json_is_one_line(tmp_path: Path, content: bytes | None, message: str) -> None:

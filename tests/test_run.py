@@ -299,6 +299,33 @@ def test_a_damaged_checkpoint_is_one_line(tmp_path: Path, damage: str) -> None:
             run.latest()
 
 
+def test_one_changed_bit_in_a_checkpoint_is_noticed(tmp_path: Path) -> None:
+    with Run(tmp_path / "out", Recipe()) as run:
+        run.save(5, tensors(5), {})
+        file = run.folder / "checkpoint-000000005" / "state.safetensors"
+        content = bytearray(file.read_bytes())
+        content[-1] ^= 1
+        file.write_bytes(content)
+        with pytest.raises(ArtefactError, match=r"state\.safetensors is damaged"):
+            run.latest()
+
+
+def test_what_a_recipe_names_by_path_may_not_change_once_the_run_has_begun(tmp_path: Path) -> None:
+    with Run(tmp_path / "out", Recipe()) as run:
+        run.hold({"trunk": "a", "data law": "b"})
+        (run.scratch() / "stream").write_text("of trunk a")
+        run.hold({"trunk": "c", "data law": "b"})
+        assert not list(run.scratch().iterdir()), "nothing was trained yet, only what the old trunk said is dropped"
+        (run.scratch() / "stream").write_text("of trunk c")
+        run.save(1, tensors(1), {})
+        run.hold({"trunk": "c", "data law": "b"})
+        with pytest.raises(ArtefactError, match=r"begun with another 'data law' at the same path"):
+            run.hold({"trunk": "c", "data law": "d"})
+        assert (run.scratch() / "stream").exists()
+        run.finish()
+        assert not (run.folder / "scratch").exists()
+
+
 def test_progress_is_told_in_lines_unless_it_should_be_quiet(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,6 +1,8 @@
 """Folders that are written whole or not at all, and the hashes that name them."""
 
+import contextlib
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -83,6 +85,17 @@ def _part(path: Path) -> Path:
     return path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.part"
 
 
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Wait until no other process holds `path`, and hold it; the file `.NAME.lock` stays."""
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = (path.parent / f".{path.name}.lock").open("w")
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def remove_parts(path: Path) -> None:
     """Remove what a kill left half-written of the folder `path`; nobody may be writing it."""
     name = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}\.part")
@@ -111,6 +124,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         value = json.loads(path.read_bytes(), parse_constant=_no_number)
+        canonical(value)  # refuses what cannot be hashed: numbers beyond float, half characters
     except FileNotFoundError:
         raise ArtefactError(f"{path} is missing: the artefact is incomplete; make or copy it again") from None
     except (ValueError, OSError, RecursionError) as error:
@@ -131,6 +145,7 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
     """
     with disk_errors(path):
         save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, path)
+        path.chmod(path.parent.stat().st_mode & 0o666)  # safetensors leaves 0600 whatever the umask
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
@@ -169,8 +184,11 @@ def file_hash(path: Path) -> str:
 
 
 def register(digest: str, path: Path) -> None:
-    """Remember where an artefact lies, so that its hash can be given instead of its path."""
-    write_atomic(_index() / digest, str(path.resolve()).encode())
+    """Remember where an artefact lies, so that its hash can be given instead of its path; no error if that fails."""
+    entry, place = _index() / digest, str(path.resolve()).encode()
+    with contextlib.suppress(OSError, MachineError):
+        if not entry.exists() or entry.read_bytes() != place:
+            write_atomic(entry, place)
 
 
 def find(reference: str | Path) -> Path:

@@ -2,7 +2,9 @@
 
 recipe.json    the resolved recipe, seed, versions and commit
 metrics.jsonl  one line per logged step
+inputs.json    hashes of what the recipe names by path
 checkpoint-N   the state after step N (safetensors and JSON)
+scratch        what the stage can make again; dropped at the end
 done           written when the artefact is in place
 """
 
@@ -26,6 +28,7 @@ import baicai
 from baicai.artefact import (
     atomic_folder,
     disk_errors,
+    file_hash,
     read_json,
     read_tensors,
     remove_parts,
@@ -93,7 +96,7 @@ class Run:
             write_json(note, {"recipe": table, "commit": _commit(), "versions": versions})
             return
         changed = _changed(read_json(note).get("recipe"), table)
-        if changed and not (self.out.exists() or self._checkpoints() or self.metrics()):
+        if changed and not self._begun():
             for entry in self.folder.iterdir():  # it failed before it began: nothing is lost by a mended recipe
                 if entry.name != "lock":
                     shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
@@ -122,6 +125,32 @@ class Run:
         """Whether the artefact is in place."""
         return (self.folder / "done").exists() and self.out.exists()
 
+    def _begun(self) -> bool:
+        return self.out.exists() or bool(self._checkpoints() or self.metrics())
+
+    def hold(self, inputs: Mapping[str, str]) -> None:
+        """Note the hashes of what the recipe names by path.
+
+        Raises: ArtefactError if the run was begun with other content.
+        """
+        note = self.folder / "inputs.json"
+        changed = _changed(read_json(note), dict(inputs)) if note.exists() else None
+        if changed and self._begun():
+            raise ArtefactError(
+                f"{self.folder} was begun with another '{changed}' at the same path: choose another --out, or remove "
+                "that folder"
+            )
+        if changed:
+            shutil.rmtree(self.folder / "scratch", ignore_errors=True)
+        write_json(note, dict(inputs))
+
+    def scratch(self) -> Path:
+        """Return a folder for what can be made again."""
+        folder = self.folder / "scratch"
+        with disk_errors(folder):
+            folder.mkdir(exist_ok=True)
+        return folder
+
     def log(self, metrics: Mapping[str, Any]) -> None:
         """Append a line to metrics.jsonl."""
         path = self.folder / "metrics.jsonl"
@@ -142,25 +171,34 @@ class Run:
         if not path.exists():
             with atomic_folder(path) as part:
                 write_tensors(part / "state.safetensors", tensors)
-                write_json(part / "state.json", {"step": step, **state})
+                digest = file_hash(part / "state.safetensors")
+                write_json(part / "state.json", {"step": step, "sha256": digest, **state})
         for entry in older:
             shutil.rmtree(entry)
 
     def latest(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
-        """Return the newest checkpoint and cut metrics.jsonl back to it; None at the very beginning."""
+        """Return the newest checkpoint and cut metrics.jsonl back to it; None at the very beginning.
+
+        Raises: ArtefactError if it is damaged.
+        """
         for part in self.folder.glob(".*.part"):  # what a kill left half-written
             shutil.rmtree(part) if part.is_dir() else part.unlink()
         found = self._checkpoints()
         state = read_json(found[-1] / "state.json") if found else {"step": 0}
         kept = [json.dumps(line) + "\n" for line in self.metrics() if line.get("step", 0) <= state["step"]]
         write_atomic(self.folder / "metrics.jsonl", "".join(kept).encode())
-        return (read_tensors(found[-1] / "state.safetensors"), state) if found else None
+        if not found:
+            return None
+        tensors = found[-1] / "state.safetensors"
+        if tensors.exists() and file_hash(tensors) != state.get("sha256"):
+            raise ArtefactError(f"{tensors} is damaged: remove {self.folder} and begin again")
+        return read_tensors(tensors), state
 
     def finish(self) -> None:
-        """Mark the artefact as made and drop the checkpoints."""
+        """Mark the artefact as made and drop what was kept to resume."""
         write_atomic(self.folder / "done", b"")
-        for entry in self._checkpoints():
-            shutil.rmtree(entry)
+        for entry in (*self._checkpoints(), self.folder / "scratch"):
+            shutil.rmtree(entry, ignore_errors=True)
 
     def _checkpoints(self) -> list[Path]:
         return sorted(self.folder.glob("checkpoint-*"))
@@ -203,7 +241,7 @@ def _commit() -> str | None:
 class Meter:
     """Shows how a loop goes: a bar on a terminal, a line now and then elsewhere (`BAICAI_QUIET=1`: nothing)."""
 
-    def __init__(self, title: str, total: int, every_seconds: float = 15.0) -> None:
+    def __init__(self, title: str, total: int | None, every_seconds: float = 15.0) -> None:
         self.title, self.total, self.every_seconds = title, total, every_seconds
         self._quiet = os.environ.get("BAICAI_QUIET") == "1"
         self._last = time.monotonic()

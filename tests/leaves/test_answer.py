@@ -173,6 +173,14 @@ def test_a_conversation_keeps_what_fits(model: SparseModel) -> None:
     assert len(tokenizer.encode_chat(messages[-num_kept - 1 :])) > 48, "no more than needed was left out"
 
 
+def test_what_the_system_says_outlives_the_oldest_talk(model: SparseModel) -> None:
+    messages = [Message("system", "plum"), *(Message("user", f"apple {n}") for n in range(30))]
+    told = model.tokenizer.decode(chat_prompt(model, messages))
+    assert told.startswith("plum")
+    assert told.endswith("apple 29")
+    assert "apple 0" not in told
+
+
 def test_a_question_longer_than_the_model_is_one_line(model: SparseModel) -> None:
     prompt = chat_prompt(model, [Message("user", "apple " * 100)])
     with pytest.raises(ConfigError, match=r"a prompt of .* tokens does not fit"):

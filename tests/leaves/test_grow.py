@@ -1,10 +1,12 @@
 """Growing alone: what it leaves untouched, what it holds, and that it can be killed at any moment."""
 
 import dataclasses
+import errno
 import multiprocessing
 import multiprocessing.process
 import os
 import random
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -12,19 +14,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from baicai.artefact import file_hash, read_tensors
+from baicai.artefact import file_hash
 from baicai.config import from_table, to_table
 from baicai.data.sources import SourceConfig
-from baicai.errors import ArtefactError, ConfigError, DataError
+from baicai.errors import ArtefactError, ConfigError, DataError, MachineError
 from baicai.leaves.grow import GrowRecipe, grow_leaf
 from baicai.leaves.leaf import open_leaf
 from baicai.leaves.trunk import open_trunk
-from baicai.run import carry_out
+from baicai.run import Run, carry_out
 from tests.conftest import LEAF, TRAIN, Workshop, grow_recipe
-
-
-def weights(path: Path) -> dict[str, torch.Tensor]:
-    return read_tensors(path / "leaf.safetensors")
 
 
 def assert_same_bits(one: Path, other: Path) -> None:
@@ -54,9 +52,29 @@ def test_cached_activations_change_no_bit(workshop: Workshop, tmp_path: Path) ->
     assert_same_bits(tmp_path / "leaf", workshop.folder / "fruit")
 
 
-def test_only_the_leaf_trains_and_nothing_below_it_is_differentiated(
+def test_room_for_cached_activations_is_taken_at_once(
     workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(MachineError, match="no space left while writing"):
+        carry_out(grow_leaf, grow_recipe(workshop, "fruit", cache_activations=True), tmp_path / "leaf")
+
+
+def test_a_half_grown_leaf_does_not_go_on_over_another_trunk(workshop: Workshop, tmp_path: Path) -> None:
+    trunk = tmp_path / "trunk"
+    shutil.copytree(workshop.path("trunk"), trunk)
+    recipe = grow_recipe(workshop, "fruit", trunk=str(trunk))
+    with Run(tmp_path / "leaf", recipe) as run:  # as a kill leaves it
+        run.hold({"trunk": "of other weights", "data fruit": "x"})
+        run.log({"step": 1})
+    with pytest.raises(ArtefactError, match="begun with another 'data fruit'"):
+        carry_out(grow_leaf, recipe, tmp_path / "leaf")
+
+
+def test_only_the_leaf_trains(workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import baicai.leaves.grow as grow
 
     seen: dict[str, object] = {}
@@ -71,7 +89,7 @@ def test_only_the_leaf_trains_and_nothing_below_it_is_differentiated(
     ) -> dict[str, object]:
         loss, _parts = loss_of(batches.next())  # type: ignore[operator, attr-defined]
         loss.backward()
-        seen.update(parameters=parameters, loss=loss)
+        seen.update(parameters=parameters)
         return {}
 
     monkeypatch.setattr(grow, "train", spy)
@@ -139,8 +157,8 @@ def test_law_8_twenty_kills_change_no_bit(workshop: Workshop, tmp_path: Path) ->
     ("changes", "error", "message"),
     [
         ({"trunk": "/nowhere"}, ArtefactError, "does not exist"),
-        ({"public_share": 1.0}, ConfigError, "public_share"),
         ({"data": []}, ConfigError, "no source"),
+        ({"held_out": [SourceConfig(path="x", domain="public")]}, ConfigError, "has the domain 'public'"),
         ({"name": "../up"}, ConfigError, "cannot name a leaf"),
         ({"leaf": dataclasses.replace(LEAF, first_layer=3)}, ConfigError, "last layer is 2"),
     ],
@@ -156,9 +174,9 @@ def test_bad_recipes_are_one_clear_line(
     assert not (tmp_path / "leaf").exists()
 
 
-def test_text_shorter_than_a_window_is_refused(workshop: Workshop, tmp_path: Path) -> None:
+def test_text_smaller_than_its_share_of_a_batch_is_refused(workshop: Workshop, tmp_path: Path) -> None:
     (tmp_path / "short.txt").write_text("apple pear")
     source = SourceConfig(path=str(tmp_path / "short.txt"))
     recipe = grow_recipe(workshop, "fruit", data=[source])
-    with pytest.raises(DataError, match="one window needs 33"):
+    with pytest.raises(DataError, match=r"has \d+ tokens, its share of one batch is 193"):
         carry_out(grow_leaf, recipe, tmp_path / "leaf")

@@ -198,13 +198,7 @@ def test_leaves_of_other_sizes_are_refused(workshop: Workshop, tmp_path: Path, f
         join(workshop, tmp_path / "model", fruit, small, **ANY)
 
 
-@pytest.mark.parametrize("topk_group", [0, -1])
-def test_a_token_must_be_able_to_consult_a_leaf(topk_group: int) -> None:
-    with pytest.raises(ConfigError, match=f"topk_group is {topk_group}"):
-        JoinRecipe(trunk="x", leaves=[], topk_group=topk_group)
-
-
-@pytest.mark.parametrize("wanted", ["law", "deadbeef", "public"])
+@pytest.mark.parametrize("wanted", ["law", "deadbeef", "public", ""])
 def test_peeling_what_is_not_there_is_refused(workshop: Workshop, tmp_path: Path, wanted: str) -> None:
     with pytest.raises(ConfigError, match=f"there is no leaf '{wanted}': this model has (fruit, metal|metal, fruit)"):
         peel(Path(workshop.path("model")), tmp_path / "model", wanted)
@@ -380,6 +374,20 @@ def test_a_router_row_below_the_cap_is_taken(workshop: Workshop, tmp_path: Path)
     tensors = read_tensors(Path(workshop.path("fruit")) / "leaf.safetensors")
     tensors[ROUTER] = tensors[ROUTER] / tensors[ROUTER].norm(dim=1, keepdim=True) * 63
     assert join(workshop, tmp_path / "model", forge(workshop, tmp_path / "long", tensors), **ANY).leaves
+
+
+@pytest.mark.parametrize(("bias", "good"), [(0.1, True), (0.2, False), (-0.2, False)])
+def test_a_choice_bias_may_not_push_other_leaves_out(
+    workshop: Workshop, tmp_path: Path, bias: float, good: bool
+) -> None:
+    tensors = read_tensors(Path(workshop.path("fruit")) / "leaf.safetensors")
+    name = ROUTER.replace("router_ED", "bias_E")
+    leaf = forge(workshop, tmp_path / "pushy", tensors | {name: torch.full_like(tensors[name], bias)})
+    if good:
+        assert join(workshop, tmp_path / "model", leaf, **ANY).leaves
+        return
+    with pytest.raises(ArtefactError, match=r"a choice bias is beyond 0\.1"):
+        join(workshop, tmp_path / "model", leaf, **ANY)
 
 
 def shout(leaf: Leaf) -> None:

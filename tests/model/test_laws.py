@@ -94,9 +94,26 @@ def test_law_7_a_cache_serves_one_set_of_leaves(model: Transformer, tokens_BS: t
     model(tokens_BS[:1], cache=cache)
     with pytest.raises(ConfigError, match="start another"):
         model(tokens_BS[:1, :1], cache=cache, on_BG=torch.tensor([[True, False]]))
+    model.peel("a")
+    model.join("a", grown(model, 2))
+    with pytest.raises(ConfigError, match="start another"):
+        model(tokens_BS[:1, :1], cache=cache)
 
 
-def test_law_10_cost_per_token_stays_flat() -> None:
+@torch.no_grad()
+def test_law_7_holds_for_masks_of_any_size(model: Transformer) -> None:
+    for seed, name in enumerate("ab"):
+        model.join(name, grown(model, seed))
+    cache, tokens_BS = Cache(model.config), torch.zeros(600, 1, dtype=torch.long)
+    on_BG = torch.ones(600, 2, dtype=torch.bool)
+    on_BG[300, 0] = False
+    model(tokens_BS, cache=cache, on_BG=on_BG)
+    model(tokens_BS, cache=cache, on_BG=on_BG)
+    with pytest.raises(ConfigError, match="start another"):
+        model(tokens_BS, cache=cache, on_BG=on_BG.roll(1, 0))
+
+
+def test_law_10_a_further_leaf_costs_a_token_its_router_rows() -> None:
     sizes = LeafConfig(first_layer=1, num_experts=8, expert_dim=64, top_k=2)
     costs = []
     for count in (1, 16):

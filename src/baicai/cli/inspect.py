@@ -10,10 +10,11 @@ from baicai.artefact import find, named_hash, read_json
 from baicai.data.shards import TokenShards
 from baicai.data.tokenizer import Tokenizer
 from baicai.errors import ArtefactError
-from baicai.leaves.join import SparseModel, open_model
+from baicai.evaluation.tables import check_results
+from baicai.leaves.join import SparseModel, assemble, open_model
 from baicai.leaves.leaf import open_leaf
 from baicai.leaves.signing import is_signed
-from baicai.leaves.trunk import open_trunk
+from baicai.leaves.trunk import check_card, open_trunk
 from baicai.model.cost import count_cost
 
 
@@ -37,12 +38,13 @@ def describe(path: Path) -> dict[str, Any]:
     if (folder / "leaf.json").exists():
         return _leaf(folder)
     if (folder / "model.toml").exists() or (folder / "trunk.safetensors").exists():
-        return _model(open_model(path), folder)
+        return _model(open_model(folder), folder)
     if (folder / "manifest.json").exists():
         shards = TokenShards.open(folder)
         return {"kind": "shards", "path": str(folder), "verified": True, **shards.manifest}
     if (folder / "results.json").exists():
         results = read_json(folder / "results.json")
+        check_results(results)
         found = {key: results[key] for key in ("model", "bits_per_byte", "summary", "cost")}
         return {"kind": "evaluation", "path": str(folder), "report": str(folder / "report.html"), **found}
     if (folder / "recipe.json").exists():
@@ -56,26 +58,16 @@ def describe(path: Path) -> dict[str, Any]:
 
 def _leaf(folder: Path) -> dict[str, Any]:
     card = read_json(folder / "leaf.json")
+    check_card(card, folder / "leaf.json")
+    about = {"kind": "leaf", "path": str(folder), "signed": is_signed(folder)}
     try:
         trunk = open_trunk(str(card.get("trunk")))
-    except ArtefactError:
-        return {
-            **card,
-            "kind": "leaf",
-            "path": str(folder),
-            "verified": False,
-            "note": "its trunk is not on this machine",
-        }
-    leaf = open_leaf(folder, trunk)
-    parameters = sum(tensor.numel() for tensor in leaf.leaf.state_dict().values())
-    return {
-        **leaf.card,
-        "kind": "leaf",
-        "path": str(folder),
-        "verified": True,
-        "signed": is_signed(folder),
-        "parameters": parameters,
-    }
+    except ArtefactError as error:
+        return {**card, **about, "verified": False, "note": f"only a leaf whose trunk is here can be verified: {error}"}
+    alone = assemble(trunk, [open_leaf(folder, trunk)], 1)
+    parameters = sum(tensor.numel() for tensor in alone.leaves[card["name"]].leaf.state_dict().values())
+    cost = {f"with_trunk_{key}": value for key, value in dataclasses.asdict(count_cost(alone.model)).items()}
+    return {**card, **about, "verified": True, "parameters": parameters, **cost}
 
 
 def _model(model: SparseModel, folder: Path) -> dict[str, Any]:

@@ -120,7 +120,7 @@ def _chat_command() -> click.Command:
 @click.argument("artefact")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 def _inspect(artefact: str, as_json: bool) -> None:
-    """Say what an artefact is: sizes, cost, hashes, licences, lineage; everything is verified."""
+    """Say what an artefact is: sizes, cost, hashes, licences, lineage; a leaf is verified beside its trunk."""
     from baicai.cli.inspect import look_up, show
 
     found = look_up(artefact)

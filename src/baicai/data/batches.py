@@ -52,11 +52,19 @@ class Batches:
     ) -> None:
         """Draw from `sources` in proportion to `weights`, which need not sum to 1.
 
-        Raises: DataError if a source is shorter than one window or the tokenizers differ, ConfigError for bad weights.
+        Raises: DataError if a source cannot fill its share of one batch or the tokenizers differ, ConfigError for bad
+        weights.
         """
-        _check(sources, weights, sequence_tokens)
+        _check(sources, weights)
         self._sources = list(sources)
         self._shares = [weight / math.fsum(weights) for weight in weights]
+        for source, share in zip(sources, self._shares, strict=True):
+            windows = max(1, math.floor(share * batch_sequences))
+            if source.num_windows(sequence_tokens) < windows:
+                raise DataError(
+                    f"{source.folder} has {source.num_tokens} tokens, its share of one batch is "
+                    f"{windows * sequence_tokens + 1}: add text, or lower batch_sequences or sequence_tokens"
+                )
         self._batch_sequences = batch_sequences
         self._sequence_tokens = sequence_tokens
         self._seed = seed
@@ -164,17 +172,12 @@ def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
-def _check(sources: Sequence[TokenShards], weights: Sequence[float], sequence_tokens: int) -> None:
+def _check(sources: Sequence[TokenShards], weights: Sequence[float]) -> None:
     if len(sources) != len(weights) or not sources:
         raise ConfigError(f"{len(weights)} weights for {len(sources)} sources: give each source one weight")
     if not all(math.isfinite(weight) and weight >= 0 for weight in weights) or not any(weights):
         raise ConfigError(f"weights {list(weights)}: they must be 0 or more, and one above 0")
     for source in sources:
-        if source.num_windows(sequence_tokens) < 1:
-            raise DataError(
-                f"{source.folder} has {source.num_tokens} tokens, one window needs {sequence_tokens + 1}: "
-                "add text or lower sequence_tokens"
-            )
         if source.tokenizer_hash != sources[0].tokenizer_hash:
             raise DataError(
                 f"{source.folder} was made with tokenizer {source.tokenizer_hash[:8]}, "

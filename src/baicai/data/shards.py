@@ -19,12 +19,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from baicai.artefact import atomic_folder, file_hash, value_hash
+from baicai.artefact import atomic_folder, file_hash, locked, remove_parts, value_hash
 from baicai.data.document import Document
 from baicai.data.manifest import FORMAT, damaged, read_manifest, shard_name, write_manifest
 from baicai.data.readers import fingerprint, read_documents
 from baicai.data.tokenizer import Tokenizer
-from baicai.errors import ArtefactError, ConfigError, DataError
+from baicai.errors import ConfigError, DataError
+from baicai.run import Meter
 
 SHARD_TOKENS = 2**27
 
@@ -122,17 +123,19 @@ def write_shards(
     limit = sys.maxsize if max_tokens is None else max_tokens
     sources, licences = Counter[str](), Counter[str]()
     with atomic_folder(folder) as part:
-        writer = _Writer(part, tokenizer, shard_tokens)
-        for batch in _batches(documents):
-            room = limit - writer.num_tokens
-            encoded = tokenizer.encode_documents(batch)
-            starts = itertools.accumulate(map(len, encoded), initial=0)
-            for document in (document for document, start in zip(batch, starts, strict=False) if start < room):
-                _count(sources, document.source)
-                _count(licences, document.licence)
-            writer.write(np.concatenate(encoded)[:room])
-            if writer.num_tokens == limit:
-                break
+        writer, meter = _Writer(part, tokenizer, shard_tokens), Meter("tokenize", max_tokens)
+        with meter.running(0):
+            for batch in _batches(documents):
+                room = limit - writer.num_tokens
+                encoded = tokenizer.encode_documents(batch)
+                starts = itertools.accumulate(map(len, encoded), initial=0)
+                for document in (document for document, start in zip(batch, starts, strict=False) if start < room):
+                    _count(sources, document.source)
+                    _count(licences, document.licence)
+                writer.write(np.concatenate(encoded)[:room])
+                meter.show(writer.num_tokens, {"tokens": f"{writer.num_tokens:,}"})
+                if writer.num_tokens == limit:
+                    break
         if not writer.num_bytes:
             raise DataError("the corpus holds no text: check the path and the format of its files")
         write_manifest(part, _manifest(tokenizer, writer, sources, licences))
@@ -167,14 +170,13 @@ def cached_shards(
     before = fingerprint(source)
     folder = cache_dir / value_hash([FORMAT, before, tokenizer.hash, licence, max_tokens])[:32]
     if not folder.exists():
-        try:
-            write_shards(read_documents(source, licence=licence), tokenizer, folder, max_tokens=max_tokens)
-        except (ArtefactError, OSError):
-            if not folder.exists():  # else another process was the first to finish
-                raise
-        if fingerprint(source) != before:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise DataError(f"{source} changed while it was read: run the same command again")
+        with locked(folder):
+            if not folder.exists():  # else another process was the first
+                remove_parts(folder)
+                write_shards(read_documents(source, licence=licence), tokenizer, folder, max_tokens=max_tokens)
+                if fingerprint(source) != before:
+                    shutil.rmtree(folder, ignore_errors=True)
+                    raise DataError(f"{source} changed while it was read: run the same command again")
     return TokenShards.open(folder)
 
 

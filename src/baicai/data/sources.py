@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator
+from pydantic import AfterValidator, BeforeValidator
 
 from baicai.artefact import home
-from baicai.config import recipe
+from baicai.config import Count, Positive, recipe
 from baicai.data.shards import TokenShards, cached_shards
 from baicai.data.tokenizer import Tokenizer
+from baicai.errors import ConfigError
 
 
 def _named(value: Any) -> Any:
@@ -31,16 +32,26 @@ class SourceConfig:
     path: str
     """A file or folder, `hf:NAME`, or `generator:NAME?key=value`."""
     domain: str = "text"
-    weight: float = 1.0
+    weight: Positive = 1.0
     """Share of the training mix, relative to the other sources."""
     licence: str = "unknown"
     """SPDX id for documents that do not say their own."""
-    max_tokens: int | None = None
+    max_tokens: Count | None = None
     """Use only about the first so many tokens."""
 
 
-Sources = Annotated[list[SourceConfig], BeforeValidator(_named)]
-"""What a recipe takes: sources, or simply a path."""
+def _distinct(sources: list[SourceConfig]) -> list[SourceConfig]:
+    names = [source.domain for source in sources]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(
+                f"two sources have the domain '{name}': give each its own, as {{path = ..., domain = ...}}"
+            )
+    return sources
+
+
+Sources = Annotated[list[SourceConfig], BeforeValidator(_named), AfterValidator(_distinct)]
+"""What a recipe takes: sources, each of a domain of its own, or simply a path."""
 
 
 def open_source(source: SourceConfig, tokenizer: Tokenizer) -> TokenShards:
@@ -51,6 +62,14 @@ def open_source(source: SourceConfig, tokenizer: Tokenizer) -> TokenShards:
     return cached_shards(
         source.path, tokenizer, home() / "shards", licence=source.licence, max_tokens=source.max_tokens
     )
+
+
+def open_sources(sources: list[SourceConfig], tokenizer: Tokenizer) -> dict[str, TokenShards]:
+    """Return the sources as token shards, by domain.
+
+    Raises: DataError if a text is empty or cannot be read.
+    """
+    return {source.domain: open_source(source, tokenizer) for source in sources}
 
 
 def lineage(shards: Mapping[str, TokenShards]) -> list[dict[str, Any]]:

@@ -54,8 +54,8 @@ _COUNTS = (
     ("total_parameters", "parameters, all"),
     ("active_parameters", "parameters one token uses"),
     ("embedding_parameters", "parameters in embeddings"),
-    ("flops_per_token", "floating-point operations per token"),
-    ("bytes_per_token", "bytes of weights read per token"),
+    ("flops_per_token", "operations per token"),
+    ("bytes_per_token", "bytes read per token"),
 )
 
 

@@ -1,5 +1,6 @@
 """What the frozen layers below a leaf say of each token, computed once and kept on disk."""
 
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +19,8 @@ from baicai.model.transformer import Transformer
 class ActivationCache:
     """One float32 file of [windows, S, D] for each source, and a flag for each window that is filled.
 
-    A window is filled when it is first met; a kill leaves at worst a window that is computed again.
+    A window is filled when it is first met; a kill leaves at worst a window that is computed again. The files belong to
+    one trunk; their room on the disk is taken at once, since a disk that fills up under a map kills the process.
     """
 
     def __init__(self, folder: Path, model: Transformer, sources: Sequence[TokenShards], sequence_tokens: int) -> None:
@@ -31,10 +33,10 @@ class ActivationCache:
         shape = (sequence_tokens, model.config.dim)
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            for index, source in enumerate(sources):
-                windows = source.num_windows(sequence_tokens)
-                self._streams.append(_open(folder / f"{index}.stream", (windows, *shape), np.float32))
-                self._filled.append(_open(folder / f"{index}.filled", (windows,), np.uint8))
+            for source in sources:
+                windows, name = source.num_windows(sequence_tokens), source.hash[:16]
+                self._streams.append(_open(folder / f"{name}.stream", (windows, *shape), np.float32))
+                self._filled.append(_open(folder / f"{name}.filled", (windows,), np.uint8))
 
     def lower(self, batch: Batch) -> Tensor:
         """Return the stream [B, S, D] that enters the first leaf layer."""
@@ -60,5 +62,5 @@ def _open(path: Path, shape: tuple[int, ...], dtype: type[np.generic]) -> np.nda
             need = f"cached activations need {size / 1e9:.1f} GB, {path.parent} has {free / 1e9:.1f} GB"
             raise MachineError(f"{need}: set cache_activations=false")
         with path.open("wb") as file:
-            file.truncate(size)
+            os.posix_fallocate(file.fileno(), 0, size)
     return np.memmap(path, dtype=dtype, mode="r+", shape=shape)

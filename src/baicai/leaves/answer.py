@@ -23,10 +23,15 @@ class Piece(NamedTuple):
 
 
 def chat_prompt(model: SparseModel, messages: Sequence[Message]) -> list[int]:
-    """Return the tokens that ask for the assistant's next message; the oldest are left out where they do not fit."""
+    """Return the tokens that ask for the assistant's next message.
+
+    Where they do not fit, the oldest are left out; what the system says stays as long as anything else does.
+    """
     limit = model.model.config.max_tokens * 3 // 4
-    for first in range(len(messages)):
-        ids = model.tokenizer.encode_chat(messages[first:])
+    system = [message for message in messages if message.role == "system"]
+    talk = [message for message in messages if message.role != "system"]
+    for first in range(len(talk)):
+        ids = model.tokenizer.encode_chat([*system, *talk[first:]])
         if len(ids) <= limit:
             return ids
     return model.tokenizer.encode_chat(messages[-1:])

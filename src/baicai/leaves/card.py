@@ -17,6 +17,8 @@ def trunk_card(card: Mapping[str, Any]) -> str:
         f"- trained on {card['metrics']['tokens']:,} tokens, last loss {card['metrics']['loss']:.3f} nats a token",
         "",
         *_data(card["data"]),
+        "",
+        *_curve(card["curve"]),
     ]
     return "\n".join(lines) + "\n"
 
@@ -38,6 +40,8 @@ def leaf_card(card: Mapping[str, Any]) -> str:
         "| bits per byte on | trunk | with this leaf |",
         "| --- | --- | --- |",
         *(f"| {text} | {row['trunk']:.3f} | {row['leaf']:.3f} |" for text, row in _quality(card).items()),
+        "",
+        *_curve(card["curve"]),
     ]
     return "\n".join(lines) + "\n"
 
@@ -64,6 +68,23 @@ def model_card(lock: Mapping[str, Any], trunk: Mapping[str, Any], leaves: Mappin
         licences = sorted({licence for one in leaf["data"] for licence in one["licences"]})
         lines.append(f"| {name} | `{leaf['hash'][:12]}` | {tokens:,} | {', '.join(licences)} |")
     return "\n".join(lines) + "\n"
+
+
+def _curve(curve: list[Mapping[str, float]], points: int = 8) -> list[str]:
+    """Return the loss against the tokens seen, smoothed over the parts that it is shown in."""
+    parts = [curve[len(curve) * i // points : len(curve) * (i + 1) // points] for i in range(points)]
+    parts = [part for part in parts if part]
+    seen = (f"{part[-1]['tokens'] / 1e6:.2f}" for part in parts)
+    loss = (f"{sum(one['loss'] for one in part) / len(part):.3f}" for part in parts)
+    return (
+        [
+            f"| tokens, million | {' | '.join(seen)} |",
+            f"| --- |{' --- |' * len(parts)}",
+            f"| loss, nats a token | {' | '.join(loss)} |",
+        ]
+        if parts
+        else []
+    )
 
 
 def _data(data: list[Mapping[str, Any]]) -> list[str]:

@@ -3,15 +3,16 @@
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from baicai.config import recipe, to_table
 from baicai.data.batches import Batch, Batches
 from baicai.data.shards import TokenShards
-from baicai.data.sources import Sources, lineage, open_source
+from baicai.data.sources import Sources, lineage, open_sources
 from baicai.errors import ConfigError
 from baicai.evaluation.bits_per_byte import bits_per_byte, held_out_windows, token_nats
 from baicai.leaves.activations import ActivationCache
@@ -45,10 +46,10 @@ class GrowRecipe:
     """Own text that is not trained on; the card says how well it is predicted."""
     public: Sources = dataclasses.field(default_factory=list)
     """Public text beside the trunk's own sample, as further examples of what is not the leaf's."""
-    public_share: float = 0.25
+    public_share: Annotated[float, Field(ge=0, lt=1)] = 0.25
     leaf: LeafConfig = LeafConfig()
     train: TrainConfig = TrainConfig(tokens=1_000_000)
-    recognition: float = 1.0
+    recognition: Annotated[float, Field(ge=0)] = 1.0
     """Weight of the loss that teaches the router to tell own text from public text."""
     sign_key: str | None = None
     """Private key (PEM, P-256) to sign the leaf with."""
@@ -59,8 +60,10 @@ class GrowRecipe:
         check_name(self.name)
         if not self.data:
             raise ConfigError("data names no source: a leaf needs text of its own")
-        if not 0 <= self.public_share < 1:
-            raise ConfigError(f"public_share is {self.public_share}: it must be at least 0 and below 1")
+        if any(source.domain == "public" for source in self.held_out):
+            raise ConfigError(
+                "a source of held_out has the domain 'public', which is the trunk's text: name it otherwise"
+            )
 
 
 def grow_leaf(config: GrowRecipe, run: Run) -> None:
@@ -73,8 +76,9 @@ def grow_leaf(config: GrowRecipe, run: Run) -> None:
     if sizes.first_layer > last_layer:
         raise ConfigError(f"leaf.first_layer is {sizes.first_layer}: this trunk's last layer is {last_layer}")
     settings = config.train
-    own = {source.domain: open_source(source, trunk.tokenizer) for source in config.data}
-    public = [trunk.replay(), *(open_source(source, trunk.tokenizer) for source in config.public)]
+    own = open_sources(config.data, trunk.tokenizer)
+    public = [trunk.replay(), *open_sources(config.public, trunk.tokenizer).values()]
+    run.hold({"trunk": trunk.hash} | {f"data {domain}": shards.hash for domain, shards in own.items()})
     sources = [*own.values(), *public]
     batches = Batches(
         sources,
@@ -90,7 +94,7 @@ def grow_leaf(config: GrowRecipe, run: Run) -> None:
     leaf.to(device)
     model.join(config.name, leaf)
     _print_saving(trunk, leaf)
-    lower = _lower(config, model, sources, run.folder / "activations")
+    lower = _lower(config, model, sources, run.scratch())
     metrics = train(
         f"leaf {config.name}",
         dict(leaf.named_parameters()),
@@ -142,7 +146,7 @@ def leaf_loss(
     config: GrowRecipe,
     lower: Callable[[Batch], Tensor],
 ) -> Callable[[Batch], tuple[Tensor, dict[str, Tensor]]]:
-    """Return the loss of design.md, section 3: next token, and own against public text."""
+    """Return the loss of a leaf: next token, and own against public text."""
 
     def loss_of(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         device = model.embedding.weight.device
@@ -162,9 +166,7 @@ def leaf_loss(
 
 def _quality(trunk: Trunk, config: GrowRecipe) -> dict[str, dict[str, float]]:
     """Return bits per byte without and with the leaf, on the public sample and on held-out text where given."""
-    texts = {"public": trunk.replay()} | {
-        source.domain: open_source(source, trunk.tokenizer) for source in config.held_out
-    }
+    texts = {"public": trunk.replay()} | open_sources(config.held_out, trunk.tokenizer)
     found: dict[str, dict[str, float]] = {}
     for domain, shards in texts.items():
         found[domain] = {}

@@ -12,7 +12,7 @@ import tomli_w
 import torch
 
 from baicai.artefact import atomic_folder, find, named_hash, register, value_hash, write_atomic
-from baicai.config import from_table, recipe
+from baicai.config import Count, from_table, recipe
 from baicai.data.tokenizer import Tokenizer
 from baicai.errors import ArtefactError, ConfigError
 from baicai.leaves.card import model_card
@@ -33,7 +33,7 @@ class JoinRecipe:
     trunk: str
     leaves: list[str]
     """Paths or hashes."""
-    topk_group: int = 1
+    topk_group: Count = 1
     """How many leaves a token may consult in a layer."""
     max_harm: float = 0.05
     """Refuse a leaf that makes the trunk's public sample worse by more than this share."""
@@ -42,10 +42,6 @@ class JoinRecipe:
 
     trusted_keys: list[str] = dataclasses.field(default_factory=list)
     """Public keys (PEM): where given, each leaf must be signed by one of them."""
-
-    def __post_init__(self) -> None:
-        if self.topk_group < 1:
-            raise ConfigError(f"topk_group is {self.topk_group}: a token must be able to consult 1 leaf at least")
 
 
 @recipe
@@ -68,7 +64,7 @@ class _Part:
 class _Lock:
     format: int
     hash: str
-    topk_group: int
+    topk_group: Count
     trunk: _Part
     leaf: list[_Part] = dataclasses.field(default_factory=list)
     calibration: dict[str, list[float]] = dataclasses.field(default_factory=dict)
@@ -110,10 +106,10 @@ def peel_leaves(config: PeelRecipe, run: Run) -> None:
     before = open_model(config.model)
     gone = set()
     for wanted in config.leaves:
-        named = [name for name, leaf in before.leaves.items() if wanted == name or leaf.hash.startswith(wanted)]
-        if len(named) != 1:
+        hashed = [name for name, leaf in before.leaves.items() if len(wanted) >= 8 and leaf.hash.startswith(wanted)]
+        if wanted not in before.leaves and len(hashed) != 1:
             raise ConfigError(f"there is no leaf '{wanted}': this model has {', '.join(before.leaves) or 'none'}")
-        gone.add(named[0])
+        gone.add(wanted if wanted in before.leaves else hashed[0])
     trunk = open_trunk(before.trunk.path)
     kept = [leaf for name, leaf in before.leaves.items() if name not in gone]
     write_model(run.out, assemble(trunk, kept, before.topk_group))
@@ -177,12 +173,13 @@ def open_model(reference: str | Path) -> SparseModel:
         return assemble(open_trunk(reference), [], 1)
     lock = _read_lock(file)
     claimed = model_hash(lock.trunk.hash, [one.hash for one in lock.leaf], lock.topk_group, lock.calibration)
-    if lock.format != FORMAT or lock.topk_group < 1 or claimed != lock.hash:
+    if lock.format != FORMAT or claimed != lock.hash:
         raise ArtefactError(f"{file} does not match its hash: join the model again")
     if not lock.hash.startswith(named_hash(reference)):
         raise ArtefactError(f"model {path} is {lock.hash[:8]}, wanted is {str(reference)[:8]}: give the right model")
     trunk = open_trunk(_place(file.parent, lock.trunk), lock.trunk.hash)
     leaves = [open_leaf(_place(file.parent, one), trunk, one.hash) for one in lock.leaf]
+    register(lock.hash, file.parent)
     return assemble(trunk, leaves, lock.topk_group, lock.calibration)
 
 

@@ -20,11 +20,11 @@ from baicai.artefact import (
     write_json,
     write_tensors,
 )
-from baicai.config import from_table, recipe, to_table
+from baicai.config import from_table, to_table
 from baicai.errors import ArtefactError, ConfigError
 from baicai.leaves.card import leaf_card
 from baicai.leaves.signing import sign
-from baicai.leaves.trunk import Trunk, load_tensors
+from baicai.leaves.trunk import Trunk, check_card, load_tensors
 from baicai.model.config import LeafConfig
 from baicai.model.experts import Leaf
 
@@ -32,20 +32,8 @@ FORMAT = 1
 ROW_NORM_CAP = 64.0
 """A router row longer than this would claim every token; honestly grown rows stay below 5."""
 
-
-@recipe
-class _Text:
-    domain: str
-    manifest: str
-    tokens: int
-    bytes: int
-    licences: dict[str, int]
-
-
-@recipe
-class _Shown:
-    data: list[_Text]
-    curve: list[dict[str, float]]
+BIAS_CAP = 0.1
+"""A larger choice bias would win tokens that other leaves recognise better; grown leaves have none."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +110,7 @@ def open_leaf(reference: str | Path, trunk: Trunk, expected_hash: str | None = N
     if not card["hash"].startswith(wanted):
         raise ArtefactError(f"leaf {path} is {card['hash'][:8]}, wanted is {wanted[:8]}: give the right leaf")
     sizes = from_table(LeafConfig, card["sizes"], str(path / "leaf.json"))
-    from_table(_Shown, {key: card.get(key) for key in ("data", "curve")}, str(path / "leaf.json"))
+    check_card(card, path / "leaf.json")
     if not 0 <= sizes.first_layer < trunk.model.config.num_layers:
         raise ArtefactError(f"leaf {path} begins at layer {sizes.first_layer}, which this trunk has not: do not use it")
     with torch.device("meta"):  # no memory before the shapes are checked
@@ -134,4 +122,7 @@ def open_leaf(reference: str | Path, trunk: Trunk, expected_hash: str | None = N
         raise ArtefactError(
             f"leaf {path}: a router row is {longest:.0f} long, the cap is {ROW_NORM_CAP:.0f}: do not use it"
         )
+    if any(float(layer.bias_E.abs().max()) > BIAS_CAP for layer in leaf.stack()):
+        raise ArtefactError(f"leaf {path}: a choice bias is beyond {BIAS_CAP}, it would push others out: do not use it")
+    register(card["hash"], path)
     return GrownLeaf(path, card["hash"], name, leaf, card)

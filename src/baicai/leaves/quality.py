@@ -6,11 +6,10 @@ from typing import Any
 
 import torch
 
-from baicai.artefact import atomic_folder, read_json, write_atomic, write_json
-from baicai.config import recipe
+from baicai.artefact import atomic_folder, write_atomic, write_json
+from baicai.config import Count, recipe
 from baicai.data.shards import TokenShards
-from baicai.data.sources import Sources, open_source
-from baicai.errors import ConfigError
+from baicai.data.sources import Sources, open_sources
 from baicai.evaluation.bits_per_byte import bits_per_byte, held_out_windows, token_nats
 from baicai.evaluation.plots import curves, quality_bars, routing_heatmap
 from baicai.evaluation.report import write_report
@@ -29,8 +28,8 @@ class EvaluateRecipe:
     model: str
     data: Sources
     """Held-out text; a domain with a leaf's name is that leaf's own."""
-    sequence_tokens: int = 256
-    max_tokens: int = 50_000
+    sequence_tokens: Count = 256
+    max_tokens: Count = 50_000
     """Of each domain."""
 
 
@@ -41,9 +40,7 @@ def evaluate_model(config: EvaluateRecipe, run: Run) -> None:
 
 def measure(model: SparseModel, config: EvaluateRecipe, run: Run) -> dict[str, Any]:
     """Return the results as plain values; what the run has already measured is not measured again."""
-    domains = {source.domain: open_source(source, model.tokenizer) for source in config.data}
-    if len(domains) != len(config.data):
-        raise ConfigError("two sources in data have one domain: give each its own name")
+    domains = open_sources(config.data, model.tokenizer)
     columns = ["trunk", *sorted(model.leaves), *(["joined"] if model.leaves else [])]
     known = {(line["domain"], line["column"]): line for line in run.metrics() if _still_holds(line, model, domains)}
     meter = Meter("evaluate", len(domains) * len(columns))
@@ -120,14 +117,6 @@ def write_results(out: Path, results: dict[str, Any]) -> None:
             write_atomic(part / "routing.png", routing_heatmap(results))
         write_atomic(part / "curves.png", curves(results))
         write_report(results, part / "report.html")
-
-
-def read_results(folder: Path) -> dict[str, Any]:
-    """Return what `write_results` wrote.
-
-    Raises: ArtefactError
-    """
-    return read_json(folder / "results.json")
 
 
 def _windows(config: EvaluateRecipe, shards: TokenShards) -> Any:

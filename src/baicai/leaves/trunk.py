@@ -3,9 +3,10 @@
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field
 
 from baicai.artefact import (
     atomic_folder,
@@ -20,10 +21,10 @@ from baicai.artefact import (
     write_json,
     write_tensors,
 )
-from baicai.config import from_table, recipe, to_table
+from baicai.config import Count, Share, from_table, recipe, to_table
 from baicai.data.batches import Batch, Batches, splice
 from baicai.data.shards import TokenShards, write_tokens
-from baicai.data.sources import Sources, lineage, open_source
+from baicai.data.sources import Sources, lineage, open_sources
 from baicai.data.tokenizer import Tokenizer
 from baicai.errors import ArtefactError, ConfigError
 from baicai.leaves.card import trunk_card
@@ -70,11 +71,26 @@ class TrunkRecipe:
     train: TrainConfig
     replay: Literal["documents", "sampled"] = "documents"
     """The public sample that leaves are grown beside: training text, or text that the trunk itself writes."""
-    replay_tokens: int = 500_000
-    source_loss: float = 0.05
+    replay_tokens: Count = 500_000
+    source_loss: Annotated[float, Field(ge=0)] = 0.05
     """Weight of the loss that keeps the source of every token readable in the upper layers, where routers will read."""
-    splice: float = 0.5
+    splice: Share = 0.5
     """Share of sequences that change source midway, so that the model follows a text that changes subject."""
+
+
+@recipe
+class _Text:
+    domain: str
+    manifest: str
+    tokens: int
+    bytes: int
+    licences: dict[str, int]
+
+
+@recipe
+class _Shown:
+    data: list[_Text]
+    curve: list[dict[str, float]]
 
 
 def train_trunk(config: TrunkRecipe, run: Run) -> None:
@@ -84,9 +100,8 @@ def train_trunk(config: TrunkRecipe, run: Run) -> None:
         raise ConfigError(
             f"model.vocab_size is {config.model.vocab_size}, the tokenizer has {tokenizer.vocab_size}: make them equal"
         )
-    shards = {source.domain: open_source(source, tokenizer) for source in config.data}
-    if len(shards) != len(config.data):
-        raise ConfigError("two sources in data have one domain: give each its own name")
+    shards = open_sources(config.data, tokenizer)
+    run.hold({"tokenizer": tokenizer.hash} | {f"data {domain}": one.hash for domain, one in shards.items()})
     settings = config.train
     device = pick_device(settings.device)
     model = Transformer(config.model)
@@ -107,7 +122,7 @@ def train_trunk(config: TrunkRecipe, run: Run) -> None:
         run.out,
         model.cpu(),
         tokenizer,
-        replay=_replay(config, model, tokenizer, list(shards.values()), run.folder / "replay"),
+        replay=_replay(config, model, tokenizer, list(shards.values()), run.scratch() / "replay"),
         about={
             "recipe": to_table(config),
             "data": lineage(shards),
@@ -204,9 +219,19 @@ def open_trunk(reference: str | Path, expected_hash: str | None = None) -> Trunk
     if not card["hash"].startswith(wanted):
         raise ArtefactError(f"trunk {path} is {card['hash'][:8]}, wanted is {wanted[:8]}: give the right trunk")
     model = Transformer(from_table(ModelConfig, card["model"], str(path / "config.json")))
+    check_card(card, path / "config.json")
     load_tensors(model, tensors, str(path))
     model.requires_grad_(False).eval()
+    register(card["hash"], path)
     return Trunk(path, card["hash"], model, tokenizer, card)
+
+
+def check_card(card: dict[str, Any], file: Path) -> None:
+    """Check what pages and tables show of a trunk's or a leaf's card.
+
+    Raises: ConfigError
+    """
+    from_table(_Shown, {key: card.get(key) for key in ("data", "curve")}, str(file))
 
 
 def load_tensors(module: torch.nn.Module, tensors: dict[str, torch.Tensor], where: str) -> None:

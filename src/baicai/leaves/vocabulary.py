@@ -1,11 +1,10 @@
 """`baicai tokenizer`: a vocabulary that serves every domain of a trunk."""
 
 from baicai.artefact import atomic_folder
-from baicai.config import recipe
+from baicai.config import Count, recipe
 from baicai.data.readers import read_documents
 from baicai.data.sources import Sources
 from baicai.data.tokenizer import train_tokenizer
-from baicai.errors import ConfigError
 from baicai.run import Run
 
 
@@ -14,16 +13,14 @@ class TokenizerRecipe:
     """Make a byte-level BPE tokenizer from a balanced sample of the sources."""
 
     data: Sources
-    vocab_size: int = 8192
-    sample_bytes: int = 20_000_000
+    vocab_size: Count = 8192
+    sample_bytes: Count = 20_000_000
     """Text looked at, all sources together; each gives the same share, so that no language is starved."""
 
 
 def make_tokenizer(config: TokenizerRecipe, run: Run) -> None:
     """Train a tokenizer and write it to the run's artefact folder."""
     domains = {source.domain: read_documents(source.path, licence=source.licence) for source in config.data}
-    if len(domains) != len(config.data):
-        raise ConfigError("two sources in data have one domain: give each its own name")
     tokenizer = train_tokenizer(domains, config.vocab_size, config.sample_bytes)
     with atomic_folder(run.out) as part:
         tokenizer.save(part)

@@ -1,12 +1,13 @@
 """Sampling: one token after another. Shape suffixes: B sequences, S positions, V vocabulary, G leaves."""
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
-from baicai.config import recipe
+from baicai.config import Count, recipe
 from baicai.errors import ConfigError
 from baicai.model.transformer import Cache, LayerTrace, Transformer
 
@@ -15,20 +16,18 @@ from baicai.model.transformer import Cache, LayerTrace, Transformer
 class SamplingConfig:
     """How the next token is drawn."""
 
-    max_tokens: int = 200
-    temperature: float = 0.8
+    max_tokens: Count = 200
+    temperature: Annotated[float, Field(ge=0)] = 0.8
     """0 takes the likeliest token."""
-    top_k: int = 0
+    top_k: Annotated[int, Field(ge=0)] = 0
     """Draw among the k likeliest tokens; 0 means all."""
-    top_p: float = 0.95
+    top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
     """Draw among the likeliest tokens that together hold this probability."""
     seed: int = 0
     stop: tuple[str, ...] = ()
     """Texts before which the answer ends."""
 
     def __post_init__(self) -> None:
-        if self.temperature < 0 or not 0 < self.top_p <= 1 or self.top_k < 0 or self.max_tokens < 1:
-            raise ConfigError("sampling needs temperature >= 0, 0 < top_p <= 1, top_k >= 0 and max_tokens >= 1")
         if "" in self.stop:
             raise ConfigError("stop holds an empty text: every answer would be empty")
 
@@ -47,8 +46,8 @@ def draw(logits_BV: Tensor, sampling: SamplingConfig, generator: torch.Generator
     """Return one token id for each row, [B]."""
     if sampling.temperature == 0:
         return logits_BV.argmax(-1)
-    ordered_BV, ids_BV = (logits_BV / sampling.temperature).sort(dim=-1, descending=True, stable=True)
-    probability_BV = ordered_BV.softmax(-1)
+    ordered_BV, ids_BV = logits_BV.sort(dim=-1, descending=True, stable=True)
+    probability_BV = ((ordered_BV - ordered_BV[:, :1]) / sampling.temperature).softmax(-1)
     if sampling.top_k:
         probability_BV[:, sampling.top_k :] = 0
     before_BV = probability_BV.cumsum(-1) - probability_BV

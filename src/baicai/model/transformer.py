@@ -38,7 +38,8 @@ class Cache:
     def __init__(self, config: ModelConfig, max_tokens: int | None = None) -> None:
         self.max_tokens = min(max_tokens or config.max_tokens, config.max_tokens)
         self.length = 0
-        self.leaf_names: tuple[str, ...] | None = None
+        self.leaves: dict[str, object] | None = None
+        """Each leaf that is on, with the sequences it is on for."""
         self.layers = [LayerCache(self.max_tokens) for _ in range(config.num_layers)]
 
 
@@ -173,10 +174,11 @@ class Transformer(nn.Module):
             if not bool(on_BG.all()):
                 on_TG = on_BG.repeat_interleave(x_BSD.shape[1], 0)
         if cache is not None:
-            key = tuple(sorted(names)) if on_TG is None else (repr(on_BG), *names)
-            if cache.leaf_names not in (None, key):
-                raise ConfigError(f"this cache was made with leaves {cache.leaf_names}: start another for {key}")
-            cache.leaf_names = key
+            rows = [None] * len(names) if on_TG is None or on_BG is None else on_BG.T.tolist()
+            used: dict[str, object] = {name: (self.leaves[name], row) for name, row in zip(names, rows, strict=True)}
+            if cache.leaves not in (None, used):
+                raise ConfigError(f"this cache was made with leaves {list(cache.leaves)}: start another for {names}")
+            cache.leaves = used
         x_BSD = self._run(x_BSD, range(self.first_leaf_layer, self.config.num_layers), names, on_TG, cache, trace)
         if cache is not None:
             cache.length += x_BSD.shape[1]

@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from baicai.config import recipe
+from baicai.config import Count, Positive, Share, recipe
 from baicai.data.batches import Batch, Batches
 from baicai.errors import ConfigError, MachineError
 from baicai.run import Meter, Run
@@ -22,19 +23,19 @@ LossOf = Callable[[Batch], tuple[Tensor, dict[str, Tensor]]]
 class TrainConfig:
     """How to train: the same keys for every stage."""
 
-    tokens: int
+    tokens: Count
     """Tokens to train on, all sources together."""
-    batch_sequences: int = 16
-    sequence_tokens: int = 256
-    learning_rate: float = 2e-3
-    warmup_share: float = 0.02
-    final_share: float = 0.05
+    batch_sequences: Count = 16
+    sequence_tokens: Count = 256
+    learning_rate: Positive = 2e-3
+    warmup_share: Share = 0.02
+    final_share: Share = 0.05
     """Last learning rate as a share of the peak."""
-    weight_decay: float = 0.1
-    clip_norm: float = 1.0
+    weight_decay: Annotated[float, Field(ge=0)] = 0.1
+    clip_norm: Positive = 1.0
     seed: int = 0
-    log_steps: int = 10
-    checkpoint_seconds: float = 60.0
+    log_steps: Count = 10
+    checkpoint_seconds: Annotated[float, Field(ge=0)] = 60.0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of the matrix products; weights and optimizer stay float32. Auto: bfloat16 on CUDA, float32 on a CPU."""

@@ -1,0 +1,42 @@
+"""What quickstart stands on: the starter trunk in the package, and text that every machine has."""
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from baicai.cli import quickstart
+from baicai.cli.main import main
+from baicai.data.readers import read_documents
+from baicai.leaves.trunk import open_trunk
+from baicai.model.config import LeafConfig
+
+
+def test_the_starter_is_a_small_and_sound_trunk_with_its_card() -> None:
+    trunk = open_trunk(quickstart.STARTER)
+    assert trunk.replay().num_tokens > 100_000
+    assert sum(file.stat().st_size for file in quickstart.STARTER.rglob("*")) < 10e6
+    card = (quickstart.STARTER / "README.md").read_text()
+    assert trunk.hash in card
+    assert all(one["domain"] in card and set(one["licences"]) != {"unknown"} for one in trunk.card["data"])
+    assert "loss, nats a token" in card
+
+
+@pytest.mark.parametrize("name", quickstart.PRIVATE)
+def test_held_out_text_is_none_of_what_a_leaf_grows_on(name: str) -> None:
+    part = "documents=200"
+    own = {d.id for d in read_documents(f"{quickstart.PRIVATE[name]}{part}")}
+    held_out = {d.id for d in read_documents(f"{quickstart.PRIVATE[name]}{part}&split=valid")}
+    assert own
+    assert held_out
+    assert not own & held_out
+
+
+def test_a_leaf_grown_with_the_default_sizes_fits_beside_those_of_quickstart() -> None:
+    assert LeafConfig() == quickstart.LEAF, "its last line tells the user to grow one"
+
+
+def test_a_leaf_of_the_starter_is_verified_from_its_hash_alone(tmp_path: Path) -> None:
+    trunk = open_trunk(quickstart.STARTER)
+    found = CliRunner().invoke(main, ["inspect", trunk.hash, "--json"])
+    assert '"verified": true' in found.output
