@@ -168,7 +168,7 @@ def test_a_recipe_survives_the_way_to_a_table_and_back(file: Path) -> None:
 def test_recipes_are_frozen_and_take_keywords_only() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         LeafConfig().num_experts = 9  # type: ignore[misc]
-    with pytest.raises(ConfigError, match="topk_group is 0"):
+    with pytest.raises(ConfigError, match="JoinRecipe: key 'topk_group' = 0"):
         JoinRecipe(trunk="x", leaves=[], topk_group=0)
 
 

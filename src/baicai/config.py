@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import functools
 import json
 import tomllib
 from collections.abc import Iterator, Sequence
@@ -21,9 +22,20 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
 def recipe(kind: type[R]) -> type[R]:
-    """Make a recipe or size class: frozen, keywords only, types checked, unknown keys refused."""
+    """Make a recipe or size class: frozen, keywords only, types checked, unknown keys refused with ConfigError."""
     settings = ConfigDict(extra="forbid", allow_inf_nan=False)
-    return cast(type[R], _dataclass(kind, frozen=True, kw_only=True, config=settings))
+    made = cast(type[R], _dataclass(kind, frozen=True, kw_only=True, config=settings))
+    checked: Any = made.__init__
+
+    @functools.wraps(checked)
+    def begin(self: R, **values: Any) -> None:
+        try:
+            checked(self, **values)
+        except ValidationError as error:
+            raise ConfigError(f"{kind.__name__}: {_explain(made, error)}") from None
+
+    setattr(made, "__init__", begin)  # noqa: B010  (mypy lets no method be assigned)
+    return made
 
 
 def read_recipe(kind: type[R], path: Path | None = None, overrides: Sequence[str] = ()) -> R:

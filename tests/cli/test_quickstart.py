@@ -1,12 +1,9 @@
 """What quickstart stands on: the starter trunk in the package, and text that every machine has."""
 
-from pathlib import Path
-
 import pytest
-from click.testing import CliRunner
 
 from baicai.cli import quickstart
-from baicai.cli.main import main
+from baicai.cli.inspect import look_up
 from baicai.data.readers import read_documents
 from baicai.leaves.trunk import open_trunk
 from baicai.model.config import LeafConfig
@@ -36,7 +33,6 @@ def test_a_leaf_grown_with_the_default_sizes_fits_beside_those_of_quickstart() -
     assert LeafConfig() == quickstart.LEAF, "its last line tells the user to grow one"
 
 
-def test_a_leaf_of_the_starter_is_verified_from_its_hash_alone(tmp_path: Path) -> None:
+def test_once_opened_the_starter_is_found_by_its_hash() -> None:
     trunk = open_trunk(quickstart.STARTER)
-    found = CliRunner().invoke(main, ["inspect", trunk.hash, "--json"])
-    assert '"verified": true' in found.output
+    assert look_up(trunk.hash[:8])["verified"] is True

@@ -116,7 +116,7 @@ def test_permute_scatters_neighbours_of_a_huge_source() -> None:
 def test_what_cannot_be_mixed_is_named(sources: list[TokenShards], tmp_path: Path) -> None:
     other = train_tokenizer({"b": [document(1)]}, 262, 10_000)
     foreign = write_shards([document(1)], other, tmp_path / "foreign")
-    too_short = rf"{sources[2].folder} has {sources[2].num_tokens} tokens, its share of one batch is {10**5 + 1}: add"
+    too_short = rf"{sources[2].folder} has {sources[2].num_tokens} tokens, its share of one batch is 400001: add"
     table: list[tuple[str, type[BaicaiError], dict[str, Any]]] = [
         ("2 weights for 3 sources: give each source one weight", ConfigError, {"weights": [1, 1]}),
         ("0 weights for 0 sources", ConfigError, {"sources": [], "weights": []}),

@@ -177,7 +177,7 @@ def test_a_leaf_of_another_trunk_is_refused(workshop: Workshop, tmp_path: Path, 
         trunk.model,
         trunk.tokenizer,
         replay=trunk.replay(),
-        about={"metrics": {"tokens": 1, "loss": 1.0}, "data": []},
+        about={"metrics": {"tokens": 1, "loss": 1.0}, "data": [], "curve": []},
     )
     message = f"leaf 'fruit' was grown on trunk {trunk.hash[:8]}, this trunk is {other[:8]}: grow it again, or join it"
     with pytest.raises(ArtefactError, match=message):
@@ -349,7 +349,7 @@ SIZES = to_table(LEAF)
         ({"sizes": SIZES | {"first_layer": 3}}, "begins at layer 3, which this trunk has not"),
         ({"sizes": SIZES | {"first_layer": 2}}, "is not expected"),
         ({"sizes": SIZES | {"num_experts": 10**9}}, "expected"),
-        ({"sizes": SIZES | {"top_k": 5}}, "top_k 5 must be between 1 and num_experts 4"),
+        ({"sizes": SIZES | {"top_k": 5}}, "top_k 5 must be at most num_experts 4"),
         ({"sizes": SIZES | {"speed": 5}}, "unknown key 'speed'"),
         ({"sizes": None}, r"leaf\.json"),
         ({"data": "law"}, "key 'data' = 'law'"),
@@ -376,7 +376,7 @@ def test_a_router_row_below_the_cap_is_taken(workshop: Workshop, tmp_path: Path)
     assert join(workshop, tmp_path / "model", forge(workshop, tmp_path / "long", tensors), **ANY).leaves
 
 
-@pytest.mark.parametrize(("bias", "good"), [(0.1, True), (0.2, False), (-0.2, False)])
+@pytest.mark.parametrize(("bias", "good"), [(0.09, True), (0.2, False), (-0.2, False)])
 def test_a_choice_bias_may_not_push_other_leaves_out(
     workshop: Workshop, tmp_path: Path, bias: float, good: bool
 ) -> None:
@@ -434,7 +434,7 @@ def test_the_check_is_not_skipped_where_the_public_sample_is_short(workshop: Wor
     trunk = open_trunk(workshop.path("trunk"))
     tokens = trunk.replay().read(0, 20)
     short = write_tokens(tokens, trunk.tokenizer, tmp_path / "short", source="test", licence="CC0-1.0")
-    about = {"metrics": {"tokens": 1, "loss": 1.0}, "data": []}
+    about = {"metrics": {"tokens": 1, "loss": 1.0}, "data": [], "curve": []}
     save_trunk(tmp_path / "trunk", trunk.model, trunk.tokenizer, replay=short, about=about)
     assert open_trunk(tmp_path / "trunk").hash == trunk.hash
     bad = craft(workshop, tmp_path / "bad", shout)

@@ -11,11 +11,11 @@ import torch
 from torch.nn import functional as F  # noqa: N812
 
 import baicai.leaves.quality as module
-from baicai.artefact import atomic_folder, write_json
+from baicai.artefact import atomic_folder, read_json, write_json
 from baicai.data.sources import SourceConfig, open_source
 from baicai.errors import ArtefactError, ConfigError, DataError
 from baicai.leaves.join import JoinRecipe, join_leaves, open_model
-from baicai.leaves.quality import EvaluateRecipe, evaluate_model, read_results, summarise
+from baicai.leaves.quality import EvaluateRecipe, evaluate_model, summarise
 from baicai.model.transformer import LayerTrace
 from baicai.run import carry_out, last_metrics
 from tests.conftest import WORDS, Workshop, write_domain
@@ -39,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def results(workshop: Workshop, folder: Path) -> dict[str, Any]:
     carry_out(evaluate_model, recipe(workshop, folder), folder / "report")
-    return read_results(folder / "report")
+    return read_json(folder / "report" / "results.json")
 
 
 @torch.no_grad()
@@ -132,7 +132,7 @@ def test_everything_is_written(workshop: Workshop, folder: Path, results: dict[s
 
 def test_a_trunk_alone_can_be_measured(workshop: Workshop, tmp_path: Path, results: dict[str, Any]) -> None:
     carry_out(evaluate_model, recipe(workshop, tmp_path, model="trunk"), tmp_path / "report")
-    found = read_results(tmp_path / "report")
+    found = read_json(tmp_path / "report" / "results.json")
     assert found["columns"] == ["trunk", "oracle"]
     assert found["summary"] == {"retention_mean": None, "retention_worst": None, "off_domain_ratio": None}
     assert found["bits_per_byte"]["fruit"]["trunk"] == pytest.approx(results["bits_per_byte"]["fruit"]["trunk"])
@@ -170,7 +170,7 @@ def test_it_goes_on_where_it_was(
         file.write('{"domain": "met')  # killed while it wrote a line
     carry_out(evaluate_model, config, tmp_path / "report")
     assert killed.calls == 3 * 4 + 1
-    assert read_results(tmp_path / "report") == results
+    assert read_json(tmp_path / "report" / "results.json") == results
     assert not carry_out(evaluate_model, config, tmp_path / "report")
     shutil.rmtree(tmp_path / "report")
     carry_out(evaluate_model, config, tmp_path / "report")
@@ -190,20 +190,20 @@ def test_another_model_or_text_at_the_same_path_is_measured_anew(
         carry_out(join_leaves, join, tmp_path / "model")
         carry_out(evaluate_model, config, tmp_path / "report")
         assert counted.calls == number * 3 * 3
-        assert read_results(tmp_path / "report")["columns"] == ["trunk", leaf, "joined", "oracle"]
-    before = read_results(tmp_path / "report")
+        assert read_json(tmp_path / "report" / "results.json")["columns"] == ["trunk", leaf, "joined", "oracle"]
+    before = read_json(tmp_path / "report" / "results.json")
     write_domain(tmp_path, "fruit", sentences=60, seed=2)
     shutil.rmtree(tmp_path / "report")
     carry_out(evaluate_model, config, tmp_path / "report")
     assert counted.calls == 7 * 3
-    after = read_results(tmp_path / "report")
+    after = read_json(tmp_path / "report" / "results.json")
     assert after["bits_per_byte"]["fruit"] != before["bits_per_byte"]["fruit"]
     assert after["bits_per_byte"]["public"] == before["bits_per_byte"]["public"]
 
 
 def test_two_sources_of_one_domain_are_refused(workshop: Workshop, tmp_path: Path) -> None:
     data = [workshop.text("fruit")] * 2
-    with pytest.raises(ConfigError, match="two sources in data have one domain: give each its own name"):
+    with pytest.raises(ConfigError, match="two sources have the domain 'fruit'"):
         carry_out(evaluate_model, EvaluateRecipe(model=workshop.path("model"), data=data), tmp_path / "report")
 
 
@@ -216,7 +216,7 @@ def test_text_shorter_than_a_window_is_one_line(workshop: Workshop, tmp_path: Pa
 
 def test_missing_results_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(ArtefactError, match=r"results\.json is missing"):
-        read_results(tmp_path)
+        read_json(tmp_path / "results.json")
 
 
 @pytest.mark.parametrize(

@@ -149,7 +149,7 @@ def test_bad_recipes(
 
 
 def test_two_sources_of_one_domain_are_refused(workshop: Workshop, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="two sources in data have one domain: give each its own name"):
+    with pytest.raises(ConfigError, match="two sources have the domain 'fruit'"):
         carry_out(train_trunk, recipe(workshop, data=[workshop.text("fruit")] * 2), tmp_path / "trunk")
 
 

@@ -63,7 +63,7 @@ def _leaf(folder: Path) -> dict[str, Any]:
     try:
         trunk = open_trunk(str(card.get("trunk")))
     except ArtefactError as error:
-        return {**card, **about, "verified": False, "note": f"only a leaf whose trunk is here can be verified: {error}"}
+        return {**card, **about, "verified": False, "note": f"its trunk cannot be opened: {error}"}
     alone = assemble(trunk, [open_leaf(folder, trunk)], 1)
     parameters = sum(tensor.numel() for tensor in alone.leaves[card["name"]].leaf.state_dict().values())
     cost = {f"with_trunk_{key}": value for key, value in dataclasses.asdict(count_cost(alone.model)).items()}

@@ -160,7 +160,7 @@ def _replay(
     if folder.exists():
         return TokenShards.open(folder)
     length = config.train.sequence_tokens
-    num_texts = max(1, config.replay_tokens // length)
+    num_texts = max(1, min(config.replay_tokens // length, sum(one.num_windows(length) for one in shards)))
     if config.replay == "sampled":
         rows = sample_texts(model, tokenizer.end_id, num_texts, length, config.train.seed)
         write_tokens(rows.flatten().numpy(), tokenizer, folder, source="written by the trunk itself", licence="CC0-1.0")
@@ -168,12 +168,12 @@ def _replay(
         batches = Batches(
             shards,
             [source.weight for source in config.data],
-            batch_sequences=num_texts,
+            batch_sequences=1,
             sequence_tokens=length,
             seed=config.train.seed + 1,
         )
         licences = ", ".join(sorted({name for one in shards for name in one.manifest["licences"]}))
-        tokens = batches.next().tokens_BS1[:, :-1].flatten().numpy()
+        tokens = torch.cat([batches.next().tokens_BS1[0, :-1] for _ in range(num_texts)]).numpy()
         write_tokens(tokens, tokenizer, folder, source="a sample of the trunk's training text", licence=licences)
     return TokenShards.open(folder)
 
