@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-CHUNK_TOKENS = 1024
+CHUNK_TOKENS = 256
+"""Tokens whose logits exist at once: few enough to stay in a processor's cache."""
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -25,14 +26,17 @@ class _LinearCrossEntropy(torch.autograd.Function):
         for start in range(0, tokens, CHUNK_TOKENS):
             rows = slice(start, start + CHUNK_TOKENS)
             logits_TV = F.linear(hidden_TD[rows], weight_VD).float()
-            normal_T1 = logits_TV.logsumexp(-1, keepdim=True)
             picked = (torch.arange(len(logits_TV), device=logits_TV.device), targets_T[rows])
-            loss += (normal_T1.squeeze(1) - logits_TV[picked]).sum()
+            logits_TV -= logits_TV.amax(-1, keepdim=True)
+            loss -= logits_TV[picked].sum()
+            power_TV = logits_TV.exp_()
+            sum_T1 = power_TV.sum(-1, keepdim=True)
+            loss += sum_T1.log().sum()
             if not (need_hidden or need_weight):
                 continue
-            grad_TV = logits_TV.sub_(normal_T1).exp_()
-            grad_TV[picked] -= 1.0
-            grad_TV = grad_TV.div_(tokens).to(hidden_TD.dtype)
+            grad_TV = power_TV.div_(sum_T1 * tokens)
+            grad_TV[picked] -= 1 / tokens
+            grad_TV = grad_TV.to(hidden_TD.dtype)
             if grad_hidden_TD is not None:
                 grad_hidden_TD[rows] = grad_TV @ weight_VD
             if grad_weight_VD is not None:

@@ -29,7 +29,9 @@ class Job:
 
 
 def carry_out_all(title: str, jobs: Sequence[Job], workers: int) -> None:
-    """Carry out the jobs, `workers` at a time with an equal share of the cores each; what is done stays done.
+    """Carry out the jobs, the longest first, `workers` at a time with an equal share of the cores each.
+
+    What is done stays done.
 
     Raises: the first error of a job, after the jobs that are running have ended; MachineError if one was killed.
     """
@@ -37,7 +39,8 @@ def carry_out_all(title: str, jobs: Sequence[Job], workers: int) -> None:
     context = multiprocessing.get_context("spawn")
     total = sum(job.steps for job in jobs)
     with ProcessPoolExecutor(workers, context, _begin, (threads, os.getpid())) as pool:
-        every = waiting = {pool.submit(carry_out, job.stage, job.recipe, job.out) for job in jobs}
+        longest_first = sorted(jobs, key=lambda job: -job.steps)
+        every = waiting = {pool.submit(carry_out, job.stage, job.recipe, job.out) for job in longest_first}
         meter = Meter(title, total)
         try:
             with meter.running(0):
