@@ -246,6 +246,7 @@ class Meter:
         self._quiet = os.environ.get("BAICAI_QUIET") == "1"
         self._last = time.monotonic()
         self._bar: Progress | None = None
+        self._ended = False
 
     @contextlib.contextmanager
     def running(self, begin: int) -> Iterator["Meter"]:
@@ -265,6 +266,9 @@ class Meter:
         )
         if self._bar is not None:
             self._bar.update(self._task, completed=step, news=news)
-        elif not self._quiet and (time.monotonic() - self._last >= self.every_seconds or step == self.total):
-            self._last = time.monotonic()
+        elif not self._quiet and (time.monotonic() - self._last >= self.every_seconds or self._ends(step)):
+            self._last, self._ended = time.monotonic(), step == self.total
             console.print(f"{self.title} {news}", soft_wrap=True)
+
+    def _ends(self, step: int) -> bool:
+        return step == self.total and not self._ended

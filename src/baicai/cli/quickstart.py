@@ -14,13 +14,13 @@ import baicai
 from baicai.artefact import read_json, write_json
 from baicai.cli.talk import stream
 from baicai.data.document import Message
-from baicai.data.generators.household import probes
+from baicai.data.generators import household, market_zh
 from baicai.data.sources import SourceConfig
 from baicai.errors import MachineError
 from baicai.evaluation.plots import leaf_colours
 from baicai.evaluation.report import write_report
 from baicai.evaluation.tables import bits_per_byte_table
-from baicai.leaves.answer import Piece, answer, chat_prompt
+from baicai.leaves.answer import Piece, answer, chat_prompt, text_prompt
 from baicai.leaves.grow import GrowRecipe, grow_leaf
 from baicai.leaves.join import JoinRecipe, SparseModel, join_leaves, open_model
 from baicai.leaves.quality import EvaluateRecipe, evaluate_model
@@ -52,8 +52,9 @@ PUBLIC = {
     "python-docs": "generator:python_docs?documents=1500",
 }
 """What `--from-scratch` trains the trunk on."""
+QUESTIONS, CODE = ("In which street is the Larder?", "冬瓜放哪儿了？"), "def read_lines(path):"
 LEAF = LeafConfig()
-GROW = TrainConfig(tokens=240_000, batch_sequences=8, sequence_tokens=256, learning_rate=3e-3, dtype="bfloat16")
+GROW = TrainConfig(tokens=240_000, batch_sequences=8, sequence_tokens=256, learning_rate=6e-3, dtype="bfloat16")
 
 
 def quickstart(out: Path, from_scratch: bool) -> None:
@@ -79,7 +80,9 @@ def quickstart(out: Path, from_scratch: bool) -> None:
     results = read_json(out / "report" / "results.json")
     console.print(bits_per_byte_table(results))
     console.print("[bold]5. Answers[/], each word in the colour of the leaf that gave it:")
-    results["samples"] = _samples(console, open_model(out / "model"))
+    model = open_model(out / "model")
+    results["samples"] = _samples(console, model)
+    _recall(console, model)
     write_json(out / "report" / "results.json", results)
     write_report(results, out / "report" / "report.html")
     _close(console, out, trunk, results["cost"], time.monotonic() - begun)
@@ -118,19 +121,38 @@ def _text(name: str, part: str) -> SourceConfig:
 
 
 def _samples(console: Console, model: SparseModel) -> list[dict[str, Any]]:
-    questions = [question for question, _expected in probes(WORLD, 1, seed=3)]
-    questions += ["白菜多少钱一斤？", "What is 348 + 276? Show the steps."]
+    prompts = {question: chat_prompt(model, [Message("user", question)]) for question in QUESTIONS}
+    prompts[CODE] = text_prompt(model, CODE)
     sampling = SamplingConfig(max_tokens=60, temperature=0)
     colours = leaf_colours(list(model.leaves))
     samples = []
-    for question in questions:
-        console.print(Text(f"> {question}", style="bold"))
-        pieces: list[Piece] = list(answer(model, chat_prompt(model, [Message("user", question)]), sampling))
+    for shown, prompt in prompts.items():
+        console.print(Text(f"> {shown}", style="bold"))
+        pieces: list[Piece] = list(answer(model, prompt, sampling))
         stream(console, pieces, colours)
         told = [{"text": p.text, "leaf": p.leaf, "weight": max(p.weights.values(), default=0.0)} for p in pieces]
-        samples.append({"prompt": question, "pieces": told})
+        samples.append({"prompt": shown, "pieces": told})
     console.print(Text.assemble("leaves: ", *(Text(f"{name}  ", style=colour) for name, colour in colours.items())))
     return samples
+
+
+def _recall(console: Console, model: SparseModel) -> None:
+    """Ask what only the owners know: the leaves have read it, the trunk has not."""
+    sampling = SamplingConfig(max_tokens=40, temperature=0)
+    asked = household.probes(WORLD, 20, seed=3) + market_zh.probes(WORLD, 20, seed=3)
+    right = {}
+    for name, leaves in (("trunk", []), ("model", None)):
+        said = [_said(model, question, sampling, leaves) for question, _ in asked]
+        right[name] = sum(fact in text for text, (_, fact) in zip(said, asked, strict=True))
+    console.print(
+        f"Of {len(asked)} questions that only the household and the market can answer, the model gets {right['model']} "
+        f"right, the trunk {right['trunk']}: a small model, grown for minutes."
+    )
+
+
+def _said(model: SparseModel, question: str, sampling: SamplingConfig, leaves: list[str] | None) -> str:
+    prompt = chat_prompt(model, [Message("user", question)])
+    return "".join(piece.text for piece in answer(model, prompt, sampling, leaves))
 
 
 def _close(console: Console, out: Path, trunk: Path, cost: dict[str, Any], seconds: float) -> None:
