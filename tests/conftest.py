@@ -54,7 +54,7 @@ class Workshop:
         return str(self.folder / name)
 
 
-TRAIN = TrainConfig(tokens=60 * 8 * 32, batch_sequences=8, sequence_tokens=32, learning_rate=5e-3, log_steps=5)
+TRAIN = TrainConfig(tokens=120 * 8 * 32, batch_sequences=8, sequence_tokens=32, learning_rate=2e-2, log_steps=5)
 LEAF = LeafConfig(first_layer=1, num_experts=4, expert_dim=16, top_k=2)
 
 
@@ -91,7 +91,8 @@ def workshop(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Workshop:
         max_tokens=64,
         attention=GQAConfig(num_heads=4, num_kv_heads=2, head_dim=8, qk_norm=True),
     )
-    recipe = TrunkRecipe(tokenizer=str(out), data=[shop.text("public")], model=sizes, train=TRAIN, replay_tokens=2000)
+    public = [dataclasses.replace(text, weight=8.0 if text.domain == "public" else 1.0) for text in texts]
+    recipe = TrunkRecipe(tokenizer=str(out), data=public, model=sizes, train=TRAIN, replay_tokens=2000)
     carry_out(train_trunk, recipe, shop.folder / "trunk")
     for name in ("fruit", "metal"):
         carry_out(grow_leaf, grow_recipe(shop, name), shop.folder / name)

@@ -19,6 +19,7 @@ from baicai.data.document import Message
 from baicai.leaves.answer import answer, chat_prompt
 from baicai.leaves.join import SparseModel, open_model
 from baicai.model.generate import SamplingConfig
+from tests.conftest import TRAIN as SHOP_TRAIN
 from tests.conftest import Workshop
 
 
@@ -118,7 +119,7 @@ def test_inspect_says_what_an_artefact_is(workshop: Workshop, command: Command, 
         assert "CC0-1.0" in told.out
     if kind == "run":
         assert found["done"] is True
-        assert found["recipe"]["train"]["tokens"] == 60 * 8 * 32
+        assert found["recipe"]["train"]["tokens"] == SHOP_TRAIN.tokens
 
 
 def test_inspect_shows_an_evaluation_by_folder_or_file(workshop: Workshop, tmp_path: Path, command: Command) -> None:

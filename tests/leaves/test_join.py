@@ -413,7 +413,7 @@ def grasp(leaf: Leaf) -> None:
     [
         (shout, r"makes public text [\d.]+% worse, allowed is 5.0%: grow it again .*, or raise max_harm", "max_harm"),
         (overflow, r"makes public text nan% worse", None),
-        (grasp, r"claims \d\d% of public text, allowed is 50%: grow it again .*, or raise max_firing", "max_firing"),
+        (grasp, r"claims \d+% of public text, allowed is 50%: grow it again .*, or raise max_firing", "max_firing"),
     ],
 )
 def test_a_leaf_that_does_not_keep_still_on_public_text_is_refused(
