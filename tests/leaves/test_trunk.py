@@ -18,7 +18,8 @@ from baicai.leaves.trunk import Trunk, TrunkRecipe, curve, open_trunk, save_trun
 from baicai.model.config import GQAConfig, ModelConfig
 from baicai.run import Run, carry_out
 from baicai.training.loop import TrainConfig
-from tests.conftest import TRAIN, WORDS, Workshop
+from tests.conftest import TRAIN as SHOP_TRAIN
+from tests.conftest import WORDS, Workshop
 
 SIZES = ModelConfig(
     vocab_size=320,
@@ -49,11 +50,11 @@ def test_a_trunk_holds_what_its_leaves_need(workshop: Workshop, trunk: Trunk) ->
     card = read_json(Path(workshop.path("trunk")) / "config.json")
     assert card["hash"] == trunk.hash
     assert card["model"]["dim"] == 32
-    assert card["metrics"]["tokens"] == TRAIN.tokens
+    assert card["metrics"]["tokens"] == SHOP_TRAIN.tokens
     assert [one["domain"] for one in card["data"]] == ["public"]
     assert card["data"][0]["licences"] == {"CC0-1.0": 1}
     assert card["curve"][0]["loss"] > card["curve"][-1]["loss"] > 0
-    assert card["curve"][-1]["tokens"] == TRAIN.tokens
+    assert card["curve"][-1]["tokens"] == SHOP_TRAIN.tokens
     readme = (Path(workshop.path("trunk")) / "README.md").read_text()
     assert trunk.hash in readme
     assert "| public |" in readme
