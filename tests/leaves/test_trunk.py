@@ -51,7 +51,7 @@ def test_a_trunk_holds_what_its_leaves_need(workshop: Workshop, trunk: Trunk) ->
     assert card["hash"] == trunk.hash
     assert card["model"]["dim"] == 32
     assert card["metrics"]["tokens"] == SHOP_TRAIN.tokens
-    assert [one["domain"] for one in card["data"]] == ["public"]
+    assert [one["domain"] for one in card["data"]] == list(WORDS)
     assert card["data"][0]["licences"] == {"CC0-1.0": 1}
     assert card["curve"][0]["loss"] > card["curve"][-1]["loss"] > 0
     assert card["curve"][-1]["tokens"] == SHOP_TRAIN.tokens
