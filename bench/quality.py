@@ -52,7 +52,7 @@ LEAVES = ("law-de", "poetry-zh", "medicine-en", "math-en", "python-code", "c-cod
 OFF_DOMAIN = ("fiction-en", "recipes-en")
 """Text that no leaf covers: fiction is public, in the trunk's training and in the replay; recipes nobody has seen."""
 SEEDS = (0, 1, 2)
-console = Console(highlight=False)
+console = Console(highlight=False, width=max(140, Console().width))
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
     python bench/quickstart.py
 
-Clones the last commit, runs the command with nothing of an earlier run at hand (pip's own cache may be warm), and writes
-`quickstart_seconds` into `bench/results/quality.json`.
+Clones the last commit, runs the command with nothing of an earlier run at hand (pip's own cache may be warm), and
+writes `quickstart_seconds` into `bench/results/quality.json`.
 """
 
 import os

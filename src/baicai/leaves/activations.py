@@ -62,5 +62,7 @@ def _open(path: Path, shape: tuple[int, ...], dtype: type[np.generic]) -> np.nda
             need = f"cached activations need {size / 1e9:.1f} GB, {path.parent} has {free / 1e9:.1f} GB"
             raise MachineError(f"{need}: set cache_activations=false")
         with path.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, size)
+            file.truncate(size)
+            if hasattr(os, "posix_fallocate"):  # macOS has none
+                os.posix_fallocate(file.fileno(), 0, size)
     return np.memmap(path, dtype=dtype, mode="r+", shape=shape)

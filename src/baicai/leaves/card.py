@@ -74,17 +74,15 @@ def _curve(curve: list[Mapping[str, float]], points: int = 8) -> list[str]:
     """Return the loss against the tokens seen, smoothed over the parts that it is shown in."""
     parts = [curve[len(curve) * i // points : len(curve) * (i + 1) // points] for i in range(points)]
     parts = [part for part in parts if part]
+    if not parts:
+        return []
     seen = (f"{part[-1]['tokens'] / 1e6:.2f}" for part in parts)
     loss = (f"{sum(one['loss'] for one in part) / len(part):.3f}" for part in parts)
-    return (
-        [
-            f"| tokens, million | {' | '.join(seen)} |",
-            f"| --- |{' --- |' * len(parts)}",
-            f"| loss, nats a token | {' | '.join(loss)} |",
-        ]
-        if parts
-        else []
-    )
+    return [
+        f"| tokens, million | {' | '.join(seen)} |",
+        f"| --- |{' --- |' * len(parts)}",
+        f"| loss, nats a token | {' | '.join(loss)} |",
+    ]
 
 
 def _data(data: list[Mapping[str, Any]]) -> list[str]:
