@@ -9,6 +9,7 @@ import pytest
 from baicai.config import canonical, from_table, keys, read_recipe, recipe, to_table
 from baicai.data.sources import SourceConfig
 from baicai.errors import ConfigError
+from baicai.leaves.grow import GrowRecipe
 from baicai.leaves.join import JoinRecipe
 from baicai.leaves.trunk import TrunkRecipe
 from baicai.leaves.vocabulary import TokenizerRecipe
@@ -147,6 +148,15 @@ def test_a_recipe_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | 
 def test_a_folder_is_no_recipe(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
         read_recipe(JoinRecipe, tmp_path)
+
+
+def test_a_table_given_in_part_keeps_the_recipes_defaults() -> None:
+    found = read_recipe(GrowRecipe, None, ["name=law", "trunk=t", "data=x", "train.seed=3", "leaf.top_k=2"])
+    default = GrowRecipe(name="law", trunk="t", data=found.data)
+    assert found.train == dataclasses.replace(default.train, seed=3)
+    assert found.leaf == dataclasses.replace(default.leaf, top_k=2)
+    with pytest.raises(ConfigError, match=r"key 'train\.batch_sequences' = 0"):
+        read_recipe(GrowRecipe, None, ["name=law", "trunk=t", "data=x", "train.batch_sequences=0"])
 
 
 def test_canonical_json_has_one_form() -> None:

@@ -42,6 +42,7 @@ def read_recipe(kind: type[R], path: Path | None = None, overrides: Sequence[str
     """Return a `kind` from a TOML file and `key=value` overrides, which win; dots reach into tables.
 
     A value is read as TOML where it parses, else, and where the key wants a string, as it is: `steps=20`, `out=runs/a`.
+    A table that is given in part keeps the recipe's own defaults in the rest.
     Raises: ConfigError that names the file, the key and, for an unknown key, the nearest known one.
     """
     table: dict[str, Any] = {}
@@ -55,6 +56,10 @@ def read_recipe(kind: type[R], path: Path | None = None, overrides: Sequence[str
     texts = dict(_split(override) for override in overrides)
     for key, text in texts.items():
         _set(table, key, _value(text))
+    for field in dataclasses.fields(kind):  # type: ignore[arg-type]
+        given = table.get(field.name)
+        if isinstance(given, dict) and dataclasses.is_dataclass(field.default):
+            table[field.name] = to_table(field.default) | given
     try:
         TypeAdapter(kind).validate_python(table)
     except ValidationError as error:  # a short hash or a prompt may look like a number

@@ -66,8 +66,8 @@ def _leaf(folder: Path) -> dict[str, Any]:
         return {**card, **about, "verified": False, "note": f"its trunk cannot be opened: {error}"}
     alone = assemble(trunk, [open_leaf(folder, trunk)], 1)
     parameters = sum(tensor.numel() for tensor in alone.leaves[card["name"]].leaf.state_dict().values())
-    cost = {f"with_trunk_{key}": value for key, value in dataclasses.asdict(count_cost(alone.model)).items()}
-    return {**card, **about, "verified": True, "parameters": parameters, **cost}
+    cost = dataclasses.asdict(count_cost(alone.model))
+    return {**card, **about, "verified": True, "parameters": parameters, "with_trunk": cost}
 
 
 def _model(model: SparseModel, folder: Path) -> dict[str, Any]:
