@@ -1,0 +1,107 @@
+"""SIGKILL at any moment of any stage: run again, it makes what it would have made. (`grow` has its own test.)"""
+
+import dataclasses
+import multiprocessing
+import multiprocessing.process
+import random
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from baicai.artefact import file_hash
+from baicai.leaves.calibrate import CalibrateRecipe, calibrate_model
+from baicai.leaves.join import JoinRecipe, PeelRecipe, join_leaves, peel_leaves
+from baicai.leaves.quality import EvaluateRecipe, evaluate_model
+from baicai.leaves.trunk import TrunkRecipe, train_trunk
+from baicai.leaves.vocabulary import TokenizerRecipe, make_tokenizer
+from baicai.model.config import GQAConfig, ModelConfig
+from baicai.run import carry_out
+from tests.conftest import TRAIN, Workshop
+
+KILLS = 6
+SIZES = ModelConfig(
+    vocab_size=320,
+    dim=32,
+    num_layers=2,
+    ffn_dim=64,
+    max_tokens=64,
+    attention=GQAConfig(num_heads=4, num_kv_heads=2, head_dim=8),
+)
+QUICK = dataclasses.replace(TRAIN, tokens=40 * TRAIN.step_tokens, checkpoint_seconds=0.02)
+
+
+def tokenizer(shop: Workshop) -> tuple[Callable[..., None], Any]:
+    return make_tokenizer, TokenizerRecipe(data=[shop.text("fruit"), shop.text("metal")], vocab_size=320)
+
+
+def trunk(shop: Workshop) -> tuple[Callable[..., None], Any]:
+    return train_trunk, TrunkRecipe(
+        tokenizer=shop.path("tokenizer"), data=[shop.text("public")], model=SIZES, train=QUICK, replay_tokens=2000
+    )
+
+
+def join(shop: Workshop) -> tuple[Callable[..., None], Any]:
+    leaves = [shop.path("fruit"), shop.path("metal")]
+    return join_leaves, JoinRecipe(trunk=shop.path("trunk"), leaves=leaves, topk_group=2)
+
+
+def peel(shop: Workshop) -> tuple[Callable[..., None], Any]:
+    return peel_leaves, PeelRecipe(model=shop.path("model"), leaves=["metal"])
+
+
+def calibrate(shop: Workshop) -> tuple[Callable[..., None], Any]:
+    return calibrate_model, CalibrateRecipe(model=shop.path("model"), train=QUICK)
+
+
+def evaluate(shop: Workshop) -> tuple[Callable[..., None], Any]:
+    data = [shop.text("fruit"), shop.text("metal")]
+    return evaluate_model, EvaluateRecipe(model=shop.path("model"), data=data, sequence_tokens=32, max_tokens=2000)
+
+
+def act(stage: Callable[..., None], recipe: Any, out: Path) -> None:
+    torch.set_num_threads(1)
+    carry_out(stage, recipe, out)
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {str(file.relative_to(folder)): file_hash(file) for file in sorted(folder.rglob("*")) if file.is_file()}
+
+
+@pytest.mark.parametrize("make", [tokenizer, trunk, join, peel, calibrate, evaluate])
+def test_killed_and_run_again_is_as_if_never_killed(
+    workshop: Workshop, tmp_path: Path, make: Callable[[Workshop], tuple[Callable[..., None], Any]]
+) -> None:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["baicai.leaves.grow", "baicai.leaves.quality", "baicai.leaves.calibrate"])
+    stage, recipe = make(workshop)
+
+    def start(place: str) -> multiprocessing.process.BaseProcess:
+        (tmp_path / place).mkdir(exist_ok=True)
+        process = context.Process(target=act, args=(stage, recipe, tmp_path / place / "out"))
+        process.start()
+        return process
+
+    start("warm").join()  # what is tokenized or drawn for the first time is kept
+    begun = time.monotonic()
+    whole = start("whole")
+    whole.join()
+    assert whole.exitcode == 0
+    duration = time.monotonic() - begun
+    draw = random.Random(make.__name__)
+    for _ in range(KILLS):
+        process = start("broken")
+        time.sleep(draw.random() * duration)
+        process.kill()
+        process.join()
+        if process.exitcode == 0:  # it was done before the kill
+            shutil.rmtree(tmp_path / "broken")
+    last = start("broken")
+    last.join()
+    assert last.exitcode == 0
+    assert contents(tmp_path / "broken" / "out") == contents(tmp_path / "whole" / "out")
+    assert not list(tmp_path.rglob(".*.part"))
