@@ -49,7 +49,7 @@ PUBLIC = {
     "household": "generator:household?world=many&documents=8000",
     "market-zh": "generator:market_zh?world=many&documents=8000",
     "arithmetic": "generator:arithmetic?level=1&documents=8000",
-    "python-docs": "generator:python_docs?documents=1500",
+    "python-docs": "generator:python_docs?documents=300",
 }
 """What `--from-scratch` trains the trunk on."""
 QUESTIONS, CODE = ("In which street is the Larder?", "冬瓜放哪儿了？"), "def read_lines(path):"

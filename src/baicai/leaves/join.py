@@ -20,7 +20,7 @@ from baicai.leaves.leaf import GrownLeaf, open_leaf
 from baicai.leaves.signing import check_signature
 from baicai.leaves.trunk import Trunk, open_trunk
 from baicai.model.transformer import LayerTrace, Transformer
-from baicai.run import Run
+from baicai.run import Meter, Run
 
 FORMAT = 1
 PROBE_WINDOWS = 32
@@ -94,10 +94,13 @@ def join_leaves(config: JoinRecipe, run: Run) -> None:
     """
     trunk = open_trunk(config.trunk)
     leaves = [open_leaf(reference, trunk) for reference in config.leaves]
-    for leaf in leaves:
-        if config.trusted_keys:
-            check_signature(leaf.path, config.trusted_keys)
-        _probe(trunk, leaf, config)
+    meter = Meter("join", len(leaves))
+    with meter.running(0):
+        for number, leaf in enumerate(leaves, 1):
+            if config.trusted_keys:
+                check_signature(leaf.path, config.trusted_keys)
+            _probe(trunk, leaf, config)
+            meter.show(number, {"checked": leaf.name})
     write_model(run.out, assemble(trunk, leaves, config.topk_group))
 
 
