@@ -12,7 +12,7 @@ from baicai.errors import ArtefactError, ConfigError
 from baicai.evaluation.bits_per_byte import bits_per_byte, held_out_windows, token_nats
 from baicai.leaves.calibrate import CalibrateRecipe, calibrate_model
 from baicai.leaves.join import JoinRecipe, PeelRecipe, SparseModel, join_leaves, open_model, peel_leaves
-from baicai.run import carry_out
+from baicai.run import Run, carry_out
 from baicai.training.loop import TrainConfig
 from baicai.training.losses import linear_cross_entropy
 from tests.conftest import TRAIN, Workshop
@@ -144,3 +144,12 @@ def test_it_goes_on_after_a_kill_bit_for_bit(
     carry_out(calibrate_model, recipe, tmp_path / "broken")
     assert next(calls) == 7, "three steps, the one that died, and the three that were left"
     assert open_model(tmp_path / "broken").hash == open_model(tmp_path / "whole").hash
+
+
+def test_half_learnt_scales_do_not_go_on_over_another_model(workshop: Workshop, tmp_path: Path) -> None:
+    recipe = CalibrateRecipe(model=workshop.path("model"), train=SHORT)
+    with Run(tmp_path / "out", recipe) as run:  # as a kill leaves it
+        run.hold({"model": "of other leaves"})
+        run.log({"step": 1})
+    with pytest.raises(ArtefactError, match="begun with another 'model' at the same path"):
+        carry_out(calibrate_model, recipe, tmp_path / "out")

@@ -37,6 +37,7 @@ def calibrate_model(config: CalibrateRecipe, run: Run) -> None:
     model, leaves = opened.model, opened.leaves
     if not leaves:
         raise ConfigError(f"{config.model} has no leaves: there is nothing to calibrate")
+    run.hold({"model": opened.hash})
     shards = [open_source(source, opened.tokenizer) for source in config.data] or [opened.trunk.replay()]
     weights = [source.weight for source in config.data] or [1.0]
     settings = config.train
