@@ -122,7 +122,17 @@ def average_leaves(trunk: Path, paths: list[Path]) -> SparseModel:
     mean = Leaf(opened.model.config, leaves[0].leaf.config)
     mean.load_state_dict({name: torch.stack([state[name] for state in states]).mean(0) for name in states[0]})
     mean.requires_grad_(False)
-    model = assemble(opened, [GrownLeaf(trunk, "mean", "mean", mean, {})], topk_group=1)
+    return _placed(opened, [GrownLeaf(trunk, "mean", "mean", mean, {})])
+
+
+def open_joined(trunk: Path, paths: list[Path]) -> SparseModel:
+    """Return the model of a trunk and leaves, on the device that there is."""
+    opened = open_trunk(trunk)
+    return _placed(opened, [open_leaf(path, opened) for path in paths])
+
+
+def _placed(trunk: Trunk, leaves: list[GrownLeaf]) -> SparseModel:
+    model = assemble(trunk, leaves, topk_group=1)
     model.model.to(pick_device("auto"))
     return model
 
@@ -176,10 +186,7 @@ def _train_pooled(
         _train_everything(title, open_trunk(trunk), config, own, run)
 
     carry_out(stage, config, out)
-    opened = open_trunk(out / "trunk")
-    model = assemble(opened, [open_leaf(out / name, opened) for name in leaves], topk_group=1)
-    model.model.to(pick_device("auto"))
-    return model
+    return open_joined(out / "trunk", [out / name for name in leaves])
 
 
 def _train_everything(title: str, trunk: Trunk, config: PooledRecipe, own: dict[str, TokenShards], run: Run) -> None:

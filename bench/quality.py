@@ -10,10 +10,8 @@ Reads `../shared/corpus`, works in `--work` (what is done there is not done agai
 import argparse
 import dataclasses
 import json
-import platform
 import random
 import statistics
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,19 +20,16 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.table import Table
 
-from baicai.artefact import read_json, value_hash, write_atomic, write_json
+from baicai.artefact import value_hash, write_atomic
 from baicai.config import to_table
 from baicai.data.document import Document
 from baicai.data.readers import read_documents
 from baicai.data.shards import TokenShards
 from baicai.data.sources import SourceConfig, open_source
-from baicai.evaluation.plots import quality_bars, routing_heatmap
 from baicai.evaluation.routing import routing_share
 from baicai.leaves.grow import GrowRecipe, grow_leaf
-from baicai.leaves.join import SparseModel, assemble
-from baicai.leaves.leaf import open_leaf
+from baicai.leaves.join import SparseModel
 from baicai.leaves.trunk import TrunkRecipe, open_trunk, train_trunk
 from baicai.leaves.vocabulary import TokenizerRecipe, make_tokenizer
 from baicai.model.config import GQAConfig, LeafConfig, ModelConfig
@@ -42,9 +37,19 @@ from baicai.model.cost import Cost, count_cost
 from baicai.model.experts import Leaf
 from baicai.model.transformer import Transformer
 from baicai.run import carry_out
-from baicai.training.loop import TrainConfig, pick_device
+from baicai.training.loop import TrainConfig
 from baicai.training.parallel import Job, carry_out_all
-from baselines import Scores, average_leaves, classifier_and_one_leaf, ensemble, score, train_dense, train_unrestricted
+from baselines import (
+    Scores,
+    average_leaves,
+    classifier_and_one_leaf,
+    ensemble,
+    open_joined,
+    score,
+    train_dense,
+    train_unrestricted,
+)
+from quality_report import PARTIES, report
 
 CORPUS = Path(__file__).parents[2] / "shared" / "corpus"
 RESULTS = Path(__file__).parent / "results"
@@ -114,7 +119,7 @@ def main() -> None:
     forests = [grow_all(budget, work, texts, trunk, seed) for seed in SEEDS]
     results = compare(budget, work, texts, trunk, forests)
     results |= {"budget": arguments.budget, "seconds_of_this_run": round(time.monotonic() - begun)}
-    report(results, RESULTS)
+    report(results, RESULTS, console)
 
 
 @dataclass(frozen=True)
@@ -203,7 +208,7 @@ def compare(budget: Budget, work: Path, texts: Texts, trunk: Path, forests: list
     }
     seeds = []
     for number, paths in enumerate(forests):
-        model = _joined(trunk, paths)
+        model = open_joined(trunk, paths)
         rows = _one_seed(model, score(model, sets, budget.eval_tokens), own_public, sets, budget, trunk, paths)
         seeds.append(rows)
         joined = statistics.mean(rows[d]["joined"] for d in LEAVES)
@@ -212,14 +217,7 @@ def compare(budget: Budget, work: Path, texts: Texts, trunk: Path, forests: list
         party: {d: one.mean("joined") for d, one in score(model, sets, budget.eval_tokens, joined_only=True).items()}
         for party, model in pooled.items()
     }
-    return _summary(budget, seeds, free) | _identity(budget, _joined(trunk, forests[0]), sets)
-
-
-def _joined(trunk: Path, paths: list[Path]) -> SparseModel:
-    opened = open_trunk(trunk)
-    model = assemble(opened, [open_leaf(path, opened) for path in paths], topk_group=1)
-    model.model.to(pick_device("auto"))
-    return model
+    return _summary(budget, seeds, free) | _identity(budget, open_joined(trunk, forests[0]), sets)
 
 
 def _one_seed(
@@ -323,86 +321,6 @@ def _identity(budget: Budget, model: SparseModel, sets: dict[str, TokenShards]) 
 
 def _first_windows(shards: TokenShards) -> list[torch.Tensor]:
     return [torch.stack([torch.from_numpy(shards.window(i, 256)) for i in range(min(32, shards.num_windows(256)))])]
-
-
-PARTIES = (
-    "trunk",
-    "joined",
-    "oracle leaf",
-    "best single leaf",
-    "classifier + one leaf",
-    "output ensemble",
-    "averaged leaves",
-    "dense, pooled data",
-    "unrestricted",
-)
-KEYS = (
-    "retention_mean",
-    "retention_worst",
-    "off_domain_ratio",
-    "mixed_ratio_ensemble",
-    "mixed_ratio_average",
-    "mixed_ratio_classifier",
-    "gap_closed",
-    "active_share_16",
-)
-
-
-def report(results: dict[str, Any], folder: Path) -> None:
-    """Print the tables, write quality.json and the pictures."""
-    table = Table("bits per byte", *PARTIES, title=f"mean of {results['seeds']} seeds")
-    for domain, row in results["bits_per_byte"].items():
-        table.add_row(domain, *(f"{row[party]:.3f}" if party in row else "" for party in PARTIES))
-    for name, key in (("parameters, M", "total"), ("used by a token, M", "active"), ("MFLOP a token", "flops")):
-        table.add_row(name, *(f"{results['cost'][party][key] / 1e6:.2f}" for party in PARTIES))
-    console.print(table)
-    for key in KEYS:
-        console.print(f"{key:24} {results[key]:.4f}")
-    results["commit"] = _commit()
-    results["machine"] = {
-        "processor": _processor(),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-    }
-    folder.mkdir(exist_ok=True)
-    known = read_json(folder / "quality.json") if (folder / "quality.json").exists() else {}
-    measured_elsewhere = {key: known[key] for key in ("quickstart_seconds",) if key in known}
-    write_json(folder / "quality.json", results | measured_elsewhere)
-    pictures = _as_evaluation(results)
-    write_atomic(folder / "quality.png", quality_bars(pictures))
-    write_atomic(folder / "routing.png", routing_heatmap(pictures))
-
-
-def _commit() -> str:
-    asked = ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
-    return subprocess.run(asked, cwd=RESULTS.parent, capture_output=True, text=True, check=True).stdout.strip()
-
-
-def _as_evaluation(results: dict[str, Any]) -> dict[str, Any]:
-    """Return what the package's own pictures are drawn from."""
-    shown = {
-        d: {"trunk": row["trunk"], "joined": row["joined"], "oracle": row.get("oracle leaf")}
-        for d, row in results["bits_per_byte"].items()
-    }
-    same = {key: results[key] for key in ("model", "trunk", "leaves", "routing")}
-    summary = {key: results[key] for key in ("retention_mean", "retention_worst", "off_domain_ratio")}
-    return same | {
-        "format": 1,
-        "columns": ["trunk", "joined", "oracle"],
-        "bits_per_byte": shown,
-        "bytes": {},
-        "curves": {},
-        "cost": results["cost_joined"],
-        "summary": summary,
-        "samples": [],
-    }
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-    return names[0] if names else platform.processor()
 
 
 if __name__ == "__main__":

@@ -1,10 +1,13 @@
 """A tiny workshop that the tests share: a trunk and two leaves, made by the real stages in a few seconds."""
 
 import dataclasses
+import multiprocessing
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +18,7 @@ from baicai.leaves.join import JoinRecipe, join_leaves
 from baicai.leaves.trunk import TrunkRecipe, train_trunk
 from baicai.leaves.vocabulary import TokenizerRecipe, make_tokenizer
 from baicai.model.config import GQAConfig, LeafConfig, ModelConfig
-from baicai.run import carry_out
+from baicai.run import Run, carry_out
 from baicai.training.loop import TrainConfig
 
 WORDS = {
@@ -55,12 +58,34 @@ class Workshop:
 
 
 TRAIN = TrainConfig(tokens=120 * 8 * 32, batch_sequences=8, sequence_tokens=32, learning_rate=2e-2, log_steps=5)
+SIZES = ModelConfig(
+    vocab_size=320,
+    dim=32,
+    num_layers=3,
+    ffn_dim=64,
+    max_tokens=64,
+    attention=GQAConfig(num_heads=4, num_kv_heads=2, head_dim=8, qk_norm=True),
+)
 LEAF = LeafConfig(first_layer=1, num_experts=4, expert_dim=16, top_k=2)
 
 
 def grow_recipe(workshop: Workshop, domain: str, **changes: object) -> GrowRecipe:
     recipe = GrowRecipe(name=domain, trunk=workshop.path("trunk"), data=[workshop.text(domain)], leaf=LEAF, train=TRAIN)
     return dataclasses.replace(recipe, **changes)  # type: ignore[arg-type]
+
+
+def start_stage(stage: Callable[[Any, Run], None], recipe: object, out: Path) -> BaseProcess:
+    """Carry out a stage in a process that can be killed."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["baicai.leaves.grow", "baicai.leaves.quality", "baicai.leaves.calibrate"])
+    process = context.Process(target=_carry_out, args=(stage, recipe, out))
+    process.start()
+    return process
+
+
+def _carry_out(stage: Callable[[Any, Run], None], recipe: object, out: Path) -> None:
+    torch.set_num_threads(1)
+    carry_out(stage, recipe, out)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -83,16 +108,8 @@ def workshop(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     texts = [shop.text(domain) for domain in WORDS]
     out = shop.folder / "tokenizer"
     carry_out(make_tokenizer, TokenizerRecipe(data=texts, vocab_size=320), out)
-    sizes = ModelConfig(
-        vocab_size=320,
-        dim=32,
-        num_layers=3,
-        ffn_dim=64,
-        max_tokens=64,
-        attention=GQAConfig(num_heads=4, num_kv_heads=2, head_dim=8, qk_norm=True),
-    )
     public = [dataclasses.replace(text, weight=8.0 if text.domain == "public" else 1.0) for text in texts]
-    recipe = TrunkRecipe(tokenizer=str(out), data=public, model=sizes, train=TRAIN, replay_tokens=2000)
+    recipe = TrunkRecipe(tokenizer=str(out), data=public, model=SIZES, train=TRAIN, replay_tokens=2000)
     carry_out(train_trunk, recipe, shop.folder / "trunk")
     for name in ("fruit", "metal"):
         carry_out(grow_leaf, grow_recipe(shop, name), shop.folder / name)

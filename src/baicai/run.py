@@ -266,9 +266,8 @@ class Meter:
         )
         if self._bar is not None:
             self._bar.update(self._task, completed=step, news=news)
-        elif not self._quiet and (time.monotonic() - self._last >= self.every_seconds or self._ends(step)):
-            self._last, self._ended = time.monotonic(), step == self.total
+            return
+        now, ended = time.monotonic(), step == self.total
+        if not self._quiet and (now - self._last >= self.every_seconds or ended > self._ended):
+            self._last, self._ended = now, ended
             console.print(f"{self.title} {news}", soft_wrap=True)
-
-    def _ends(self, step: int) -> bool:
-        return step == self.total and not self._ended

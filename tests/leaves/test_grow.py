@@ -2,8 +2,6 @@
 
 import dataclasses
 import errno
-import multiprocessing
-import multiprocessing.process
 import os
 import random
 import shutil
@@ -15,14 +13,13 @@ import pytest
 import torch
 
 from baicai.artefact import file_hash
-from baicai.config import from_table, to_table
 from baicai.data.sources import SourceConfig
 from baicai.errors import ArtefactError, ConfigError, DataError, MachineError
-from baicai.leaves.grow import GrowRecipe, grow_leaf
+from baicai.leaves.grow import grow_leaf
 from baicai.leaves.leaf import open_leaf
 from baicai.leaves.trunk import open_trunk
 from baicai.run import Run, carry_out
-from tests.conftest import LEAF, TRAIN, Workshop, grow_recipe
+from tests.conftest import LEAF, TRAIN, Workshop, grow_recipe, start_stage
 
 
 def assert_same_bits(one: Path, other: Path) -> None:
@@ -116,28 +113,16 @@ def test_a_leaf_helps_its_own_text(workshop: Workshop) -> None:
     assert after < 0.9 * before
 
 
-def grow_in_process(table: dict[str, object], out: str) -> None:
-    torch.set_num_threads(1)
-    carry_out(grow_leaf, from_table(GrowRecipe, table, "test"), Path(out))
-
-
 def test_law_8_twenty_kills_change_no_bit(workshop: Workshop, tmp_path: Path) -> None:
     train = dataclasses.replace(TRAIN, tokens=1500 * TRAIN.step_tokens, checkpoint_seconds=0.1)
-    table = to_table(grow_recipe(workshop, "fruit", train=train))
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["baicai.leaves.grow"])
+    recipe = grow_recipe(workshop, "fruit", train=train)
     whole, broken = tmp_path / "whole", tmp_path / "broken"
 
-    def start(out: Path) -> multiprocessing.process.BaseProcess:
-        process = context.Process(target=grow_in_process, args=(table, str(out)))
-        process.start()
-        return process
-
-    start(whole).join()
+    start_stage(grow_leaf, recipe, whole).join()
     draw = random.Random(0)
     for kill in range(20):
         before = set(tmp_path.glob("broken.run/checkpoint-*"))
-        process = start(broken)
+        process = start_stage(grow_leaf, recipe, broken)
         while kill > 2 and process.is_alive() and set(tmp_path.glob("broken.run/checkpoint-*")) == before:
             time.sleep(0.001)  # the first three may die while starting; the others get somewhere first
         time.sleep(draw.random() * 0.1)
@@ -146,7 +131,7 @@ def test_law_8_twenty_kills_change_no_bit(workshop: Workshop, tmp_path: Path) ->
         os.kill(process.pid, signal.SIGKILL)
         process.join()
         assert not broken.exists()
-    last = start(broken)
+    last = start_stage(grow_leaf, recipe, broken)
     last.join()
     assert last.exitcode == 0
     assert_same_bits(whole, broken)

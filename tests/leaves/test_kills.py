@@ -1,17 +1,15 @@
 """SIGKILL at any moment of any stage: run again, it makes what it would have made. (`grow` has its own test.)"""
 
 import dataclasses
-import multiprocessing
-import multiprocessing.process
 import random
 import shutil
 import time
 from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from baicai.artefact import file_hash
 from baicai.leaves.calibrate import CalibrateRecipe, calibrate_model
@@ -19,19 +17,9 @@ from baicai.leaves.join import JoinRecipe, PeelRecipe, join_leaves, peel_leaves
 from baicai.leaves.quality import EvaluateRecipe, evaluate_model
 from baicai.leaves.trunk import TrunkRecipe, train_trunk
 from baicai.leaves.vocabulary import TokenizerRecipe, make_tokenizer
-from baicai.model.config import GQAConfig, ModelConfig
-from baicai.run import carry_out
-from tests.conftest import TRAIN, Workshop
+from tests.conftest import SIZES, TRAIN, Workshop, start_stage
 
 KILLS = 6
-SIZES = ModelConfig(
-    vocab_size=320,
-    dim=32,
-    num_layers=2,
-    ffn_dim=64,
-    max_tokens=64,
-    attention=GQAConfig(num_heads=4, num_kv_heads=2, head_dim=8),
-)
 QUICK = dataclasses.replace(TRAIN, tokens=40 * TRAIN.step_tokens, checkpoint_seconds=0.02)
 
 
@@ -63,11 +51,6 @@ def evaluate(shop: Workshop) -> tuple[Callable[..., None], Any]:
     return evaluate_model, EvaluateRecipe(model=shop.path("model"), data=data, sequence_tokens=32, max_tokens=2000)
 
 
-def act(stage: Callable[..., None], recipe: Any, out: Path) -> None:
-    torch.set_num_threads(1)
-    carry_out(stage, recipe, out)
-
-
 def contents(folder: Path) -> dict[str, str]:
     return {str(file.relative_to(folder)): file_hash(file) for file in sorted(folder.rglob("*")) if file.is_file()}
 
@@ -76,15 +59,11 @@ def contents(folder: Path) -> dict[str, str]:
 def test_killed_and_run_again_is_as_if_never_killed(
     workshop: Workshop, tmp_path: Path, make: Callable[[Workshop], tuple[Callable[..., None], Any]]
 ) -> None:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["baicai.leaves.grow", "baicai.leaves.quality", "baicai.leaves.calibrate"])
     stage, recipe = make(workshop)
 
-    def start(place: str) -> multiprocessing.process.BaseProcess:
+    def start(place: str) -> BaseProcess:
         (tmp_path / place).mkdir(exist_ok=True)
-        process = context.Process(target=act, args=(stage, recipe, tmp_path / place / "out"))
-        process.start()
-        return process
+        return start_stage(stage, recipe, tmp_path / place / "out")
 
     start("warm").join()  # what is tokenized or drawn for the first time is kept
     begun = time.monotonic()

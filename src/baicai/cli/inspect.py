@@ -11,10 +11,11 @@ from baicai.data.shards import TokenShards
 from baicai.data.tokenizer import Tokenizer
 from baicai.errors import ArtefactError
 from baicai.evaluation.tables import check_results
+from baicai.leaves.card import check_card
 from baicai.leaves.join import SparseModel, assemble, open_model
 from baicai.leaves.leaf import open_leaf
 from baicai.leaves.signing import is_signed
-from baicai.leaves.trunk import check_card, open_trunk
+from baicai.leaves.trunk import open_trunk
 from baicai.model.cost import count_cost
 
 
@@ -64,9 +65,9 @@ def _leaf(folder: Path) -> dict[str, Any]:
         trunk = open_trunk(str(card.get("trunk")))
     except ArtefactError as error:
         return {**card, **about, "verified": False, "note": f"its trunk cannot be opened: {error}"}
-    alone = assemble(trunk, [open_leaf(folder, trunk)], 1)
-    parameters = sum(tensor.numel() for tensor in alone.leaves[card["name"]].leaf.state_dict().values())
-    cost = dataclasses.asdict(count_cost(alone.model))
+    leaf = open_leaf(folder, trunk)
+    parameters = sum(tensor.numel() for tensor in leaf.leaf.state_dict().values())
+    cost = dataclasses.asdict(count_cost(assemble(trunk, [leaf], 1).model))
     return {**card, **about, "verified": True, "parameters": parameters, "with_trunk": cost}
 
 

@@ -1,7 +1,33 @@
 """Cards: what an artefact is, in Markdown, made from what its JSON says."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+from baicai.config import from_table, recipe
+
+
+@recipe
+class _Text:
+    domain: str
+    manifest: str
+    tokens: int
+    bytes: int
+    licences: dict[str, int]
+
+
+@recipe
+class _Shown:
+    data: list[_Text]
+    curve: list[dict[str, float]]
+
+
+def check_card(card: Mapping[str, Any], file: Path) -> None:
+    """Check what pages and tables show of a trunk's or a leaf's card.
+
+    Raises: ConfigError
+    """
+    from_table(_Shown, {key: card.get(key) for key in ("data", "curve")}, str(file))
 
 
 def trunk_card(card: Mapping[str, Any]) -> str:

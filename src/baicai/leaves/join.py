@@ -110,9 +110,10 @@ def peel_leaves(config: PeelRecipe, run: Run) -> None:
     gone = set()
     for wanted in config.leaves:
         hashed = [name for name, leaf in before.leaves.items() if len(wanted) >= 8 and leaf.hash.startswith(wanted)]
-        if wanted not in before.leaves and len(hashed) != 1:
+        named = [wanted] if wanted in before.leaves else hashed
+        if len(named) != 1:
             raise ConfigError(f"there is no leaf '{wanted}': this model has {', '.join(before.leaves) or 'none'}")
-        gone.add(wanted if wanted in before.leaves else hashed[0])
+        gone.add(named[0])
     trunk = open_trunk(before.trunk.path)
     kept = [leaf for name, leaf in before.leaves.items() if name not in gone]
     write_model(run.out, assemble(trunk, kept, before.topk_group))

@@ -22,9 +22,9 @@ from baicai.artefact import (
 )
 from baicai.config import from_table, to_table
 from baicai.errors import ArtefactError, ConfigError
-from baicai.leaves.card import leaf_card
+from baicai.leaves.card import check_card, leaf_card
 from baicai.leaves.signing import sign
-from baicai.leaves.trunk import Trunk, check_card, load_tensors
+from baicai.leaves.trunk import Trunk, load_tensors
 from baicai.model.config import LeafConfig
 from baicai.model.experts import Leaf
 

@@ -27,7 +27,7 @@ from baicai.data.shards import TokenShards, write_tokens
 from baicai.data.sources import Sources, lineage, open_sources
 from baicai.data.tokenizer import Tokenizer
 from baicai.errors import ArtefactError, ConfigError
-from baicai.leaves.card import trunk_card
+from baicai.leaves.card import check_card, trunk_card
 from baicai.model.config import ModelConfig
 from baicai.model.generate import sample_texts
 from baicai.model.transformer import Transformer
@@ -76,21 +76,6 @@ class TrunkRecipe:
     """Weight of the loss that keeps the source of every token readable in the upper layers, where routers will read."""
     splice: Share = 0.5
     """Share of sequences that change source midway, so that the model follows a text that changes subject."""
-
-
-@recipe
-class _Text:
-    domain: str
-    manifest: str
-    tokens: int
-    bytes: int
-    licences: dict[str, int]
-
-
-@recipe
-class _Shown:
-    data: list[_Text]
-    curve: list[dict[str, float]]
 
 
 def train_trunk(config: TrunkRecipe, run: Run) -> None:
@@ -224,14 +209,6 @@ def open_trunk(reference: str | Path, expected_hash: str | None = None) -> Trunk
     model.requires_grad_(False).eval()
     register(card["hash"], path)
     return Trunk(path, card["hash"], model, tokenizer, card)
-
-
-def check_card(card: dict[str, Any], file: Path) -> None:
-    """Check what pages and tables show of a trunk's or a leaf's card.
-
-    Raises: ConfigError
-    """
-    from_table(_Shown, {key: card.get(key) for key in ("data", "curve")}, str(file))
 
 
 def load_tensors(module: torch.nn.Module, tensors: dict[str, torch.Tensor], where: str) -> None:

@@ -1,0 +1,92 @@
+"""What bench/quality.py shows and writes: the tables, quality.json and the pictures."""
+
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from baicai.artefact import read_json, write_atomic, write_json
+from baicai.evaluation.plots import quality_bars, routing_heatmap
+
+PARTIES = (
+    "trunk",
+    "joined",
+    "oracle leaf",
+    "best single leaf",
+    "classifier + one leaf",
+    "output ensemble",
+    "averaged leaves",
+    "dense, pooled data",
+    "unrestricted",
+)
+KEYS = (
+    "retention_mean",
+    "retention_worst",
+    "off_domain_ratio",
+    "mixed_ratio_ensemble",
+    "mixed_ratio_average",
+    "mixed_ratio_classifier",
+    "gap_closed",
+    "active_share_16",
+)
+
+
+def report(results: dict[str, Any], folder: Path, console: Console) -> None:
+    """Print the tables, write quality.json and the pictures."""
+    table = Table("bits per byte", *PARTIES, title=f"mean of {results['seeds']} seeds")
+    for domain, row in results["bits_per_byte"].items():
+        table.add_row(domain, *(f"{row[party]:.3f}" if party in row else "" for party in PARTIES))
+    for name, key in (("parameters, M", "total"), ("used by a token, M", "active"), ("MFLOP a token", "flops")):
+        table.add_row(name, *(f"{results['cost'][party][key] / 1e6:.2f}" for party in PARTIES))
+    console.print(table)
+    for key in KEYS:
+        console.print(f"{key:24} {results[key]:.4f}")
+    results["commit"] = _commit()
+    results["machine"] = {
+        "processor": _processor(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+    folder.mkdir(exist_ok=True)
+    known = read_json(folder / "quality.json") if (folder / "quality.json").exists() else {}
+    measured_elsewhere = {key: known[key] for key in ("quickstart_seconds",) if key in known}
+    write_json(folder / "quality.json", results | measured_elsewhere)
+    pictures = _as_evaluation(results)
+    write_atomic(folder / "quality.png", quality_bars(pictures))
+    write_atomic(folder / "routing.png", routing_heatmap(pictures))
+
+
+def _commit() -> str:
+    asked = ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    return subprocess.run(asked, cwd=Path(__file__).parent, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def _as_evaluation(results: dict[str, Any]) -> dict[str, Any]:
+    """Return what the package's own pictures are drawn from."""
+    shown = {
+        d: {"trunk": row["trunk"], "joined": row["joined"], "oracle": row.get("oracle leaf")}
+        for d, row in results["bits_per_byte"].items()
+    }
+    same = {key: results[key] for key in ("model", "trunk", "leaves", "routing")}
+    summary = {key: results[key] for key in ("retention_mean", "retention_worst", "off_domain_ratio")}
+    return same | {
+        "format": 1,
+        "columns": ["trunk", "joined", "oracle"],
+        "bits_per_byte": shown,
+        "bytes": {},
+        "curves": {},
+        "cost": results["cost_joined"],
+        "summary": summary,
+        "samples": [],
+    }
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+    return names[0] if names else platform.processor()
