@@ -146,7 +146,7 @@ def _doctor(as_json: bool) -> None:
 @click.option("--out", type=click.Path(path_type=Path), default=Path("out/quickstart"), show_default=True)
 @click.option("--from-scratch", is_flag=True, help="Train the trunk too, instead of taking the one in the package.")
 def _quickstart(out: Path, from_scratch: bool) -> None:
-    """Grow five leaves, join them, and see that it works: about six minutes on two cores."""
+    """Grow five leaves, join them, and see that it works: six to seven minutes on two cores."""
     from baicai.cli.quickstart import quickstart
 
     quickstart(out, from_scratch)
