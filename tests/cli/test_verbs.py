@@ -16,9 +16,9 @@ from baicai.artefact import read_json
 from baicai.cli import main as module
 from baicai.cli.main import STAGES, cli
 from baicai.data.document import Message
+from baicai.inference.generate import SamplingConfig
 from baicai.leaves.answer import answer, chat_prompt
 from baicai.leaves.join import SparseModel, open_model
-from baicai.model.generate import SamplingConfig
 from tests.conftest import TRAIN as SHOP_TRAIN
 from tests.conftest import Workshop
 

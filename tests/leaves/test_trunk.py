@@ -60,12 +60,12 @@ def test_a_trunk_holds_what_its_leaves_need(workshop: Workshop, trunk: Trunk) ->
     assert "| public |" in readme
 
 
-def test_it_is_opened_frozen_in_float32_from_bfloat16(workshop: Workshop, trunk: Trunk) -> None:
+def test_it_is_opened_frozen_in_the_type_it_is_stored_in(workshop: Workshop, trunk: Trunk) -> None:
     stored = read_tensors(Path(workshop.path("trunk")) / "trunk.safetensors")
     assert {tensor.dtype for tensor in stored.values()} == {torch.bfloat16}
     parameters = dict(trunk.model.named_parameters())
     assert parameters.keys() == stored.keys()
-    assert all(not p.requires_grad and p.dtype == torch.float32 for p in parameters.values())
+    assert all(not p.requires_grad and p.dtype == torch.bfloat16 for p in parameters.values())
     assert all(torch.equal(p, stored[name].float()) for name, p in parameters.items())
     assert not trunk.model.training
 

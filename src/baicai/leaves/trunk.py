@@ -27,9 +27,9 @@ from baicai.data.shards import TokenShards, write_tokens
 from baicai.data.sources import Sources, lineage, open_sources
 from baicai.data.tokenizer import Tokenizer
 from baicai.errors import ArtefactError, ConfigError
+from baicai.inference.generate import sample_texts
 from baicai.leaves.card import check_card, trunk_card
 from baicai.model.config import ModelConfig
-from baicai.model.generate import sample_texts
 from baicai.model.transformer import Transformer
 from baicai.run import Run
 from baicai.training.loop import LossOf, TrainConfig, mixed_precision, pick_device, train
@@ -167,9 +167,7 @@ def save_trunk(
     out: Path, model: Transformer, tokenizer: Tokenizer, *, replay: TokenShards, about: dict[str, Any]
 ) -> str:
     """Write a trunk, weights in bfloat16, and return its hash."""
-    tensors = {
-        name: tensor.to(torch.bfloat16) for name, tensor in model.named_parameters() if not name.startswith("leaves.")
-    }
+    tensors = {name: tensor.to(torch.bfloat16) for name, tensor in model.trunk_tensors().items()}
     table = to_table(model.config)
     parts = {"tensors": tensors_hash(tensors), "model": table, "tokenizer": tokenizer.hash}
     card = {"format": FORMAT, "kind": "trunk", "hash": value_hash(parts), **parts, "replay": replay.hash, **about}
@@ -187,7 +185,7 @@ def save_trunk(
 
 
 def open_trunk(reference: str | Path, expected_hash: str | None = None) -> Trunk:
-    """Return the trunk in a folder or with a hash, checked, frozen and in float32.
+    """Return the trunk in a folder or with a hash, checked and frozen; its weights stay in the file until used.
 
     Raises: ArtefactError if it is missing, damaged or not the expected one.
     """
@@ -203,36 +201,38 @@ def open_trunk(reference: str | Path, expected_hash: str | None = None) -> Trunk
     wanted = expected_hash or named_hash(reference)
     if not card["hash"].startswith(wanted):
         raise ArtefactError(f"trunk {path} is {card['hash'][:8]}, wanted is {wanted[:8]}: give the right trunk")
-    model = Transformer(from_table(ModelConfig, card["model"], str(path / "config.json")))
+    with torch.device("meta"):  # no memory before the shapes are checked
+        model = Transformer(from_table(ModelConfig, card["model"], str(path / "config.json")))
     check_card(card, path / "config.json")
-    load_tensors(model, tensors, str(path))
+    load_tensors(model, tensors, path / "trunk.safetensors")
     model.requires_grad_(False).eval()
     register(card["hash"], path)
     return Trunk(path, card["hash"], model, tokenizer, card)
 
 
-def load_tensors(module: torch.nn.Module, tensors: dict[str, torch.Tensor], where: str) -> None:
-    """Fill a module's weights, refusing wrong names, shapes and values that are not finite.
+def load_tensors(module: torch.nn.Module, tensors: dict[str, torch.Tensor], file: Path) -> None:
+    """Give a module its weights, in the types they have, refusing wrong names, shapes and values that are not finite.
 
-    The module may be on the meta device: it gets memory when all is well.
+    The module is best on the meta device. `tensors` are those of the file, which is mapped once more: the pages that
+    checks have read go with the first map, and what is not used takes no memory.
 
     Raises: ArtefactError
     """
     wanted = module.state_dict()
     for name in sorted(wanted.keys() ^ tensors.keys()):
         problem = "is missing" if name in wanted else "is not expected"
-        raise ArtefactError(f"{where}: tensor '{name}' {problem}: make it again")
+        raise ArtefactError(f"{file.parent}: tensor '{name}' {problem}: make it again")
     for name, tensor in tensors.items():
         shape, expected = list(tensor.shape), list(wanted[name].shape)
         if shape != expected:
-            raise ArtefactError(f"{where}: '{name}' has shape {shape}, expected {expected}: make it again")
+            raise ArtefactError(f"{file.parent}: '{name}' has shape {shape}, expected {expected}: make it again")
         if tensor.dtype not in (torch.float32, torch.bfloat16, torch.float16):
-            raise ArtefactError(f"{where}: '{name}' has dtype {tensor.dtype}, expected float32, bfloat16 or float16")
+            raise ArtefactError(
+                f"{file.parent}: '{name}' has dtype {tensor.dtype}, expected float32, bfloat16 or float16"
+            )
         if not tensor.isfinite().all():
-            raise ArtefactError(f"{where}: '{name}' holds NaN or infinite values: do not use it")
-    if any(tensor.is_meta for tensor in wanted.values()):
-        module.to_empty(device="cpu")
-    module.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+            raise ArtefactError(f"{file.parent}: '{name}' holds NaN or infinite values: do not use it")
+    module.load_state_dict(read_tensors(file), assign=True)
 
 
 def curve(run: Run, settings: TrainConfig, points: int = 100) -> list[dict[str, float]]:

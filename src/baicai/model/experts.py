@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from baicai.model.config import LeafConfig, ModelConfig
+from baicai.model.layers import linear
 from baicai.model.router import Choice
 
 
@@ -81,7 +82,7 @@ def mix_experts(h_TD: Tensor, choice: Choice, layers: Sequence[LeafLayer]) -> Te
     for expert, x in enumerate(rows[:-1]):
         if len(x):
             gate_FD, up_FD, down_DF = (stack[expert % experts] for stack in weights[expert // experts])
-            outputs.append(F.linear(F.silu(F.linear(x, gate_FD)) * F.linear(x, up_FD), down_DF))
+            outputs.append(linear(F.silu(linear(x, gate_FD)) * linear(x, up_FD), down_DF))
     outputs.append(torch.zeros_like(rows[-1]))
     back = torch.empty_like(order)
     back[order] = torch.arange(len(order), device=order.device)

@@ -11,6 +11,20 @@ from torch.nn import functional as F  # noqa: N812
 from baicai.model.config import GQAConfig, MLAConfig, ModelConfig
 
 
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Return x @ weight.T + bias in the type of x; weights may be stored in a shorter one."""
+    if weight.dtype != x.dtype and not torch.is_autocast_enabled(x.device.type):
+        weight, bias = weight.to(x.dtype), None if bias is None else bias.to(x.dtype)
+    return F.linear(x, weight, bias)
+
+
+class Linear(nn.Linear):
+    """A linear layer whose weights may be stored in a shorter type than its input."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return linear(x, self.weight, self.bias)
+
+
 class RMSNorm(nn.Module):
     """Scale to unit root mean square, in float32. Source: Zhang and Sennrich, 2019."""
 
@@ -28,9 +42,9 @@ class SwiGLU(nn.Module):
 
     def __init__(self, dim: int, ffn_dim: int) -> None:
         super().__init__()
-        self.gate = nn.Linear(dim, ffn_dim, bias=False)
-        self.up = nn.Linear(dim, ffn_dim, bias=False)
-        self.down = nn.Linear(ffn_dim, dim, bias=False)
+        self.gate = Linear(dim, ffn_dim, bias=False)
+        self.up = Linear(dim, ffn_dim, bias=False)
+        self.down = Linear(ffn_dim, dim, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.down(F.silu(self.gate(x)) * self.up(x))
@@ -45,8 +59,8 @@ class Rotary(nn.Module):
 
     def __init__(self, size: int, max_tokens: int, theta: float) -> None:
         super().__init__()
-        frequency = theta ** (-torch.arange(0, size, 2, dtype=torch.float32) / size)
-        angle = torch.outer(torch.arange(max_tokens, dtype=torch.float32), frequency)
+        frequency = theta ** (-torch.arange(0, size, 2, dtype=torch.float32, device="cpu") / size)
+        angle = torch.outer(torch.arange(max_tokens, dtype=torch.float32, device="cpu"), frequency)
         self.register_buffer("cos", angle.cos(), persistent=False)
         self.register_buffer("sin", angle.sin(), persistent=False)
 
@@ -65,18 +79,18 @@ class LayerCache:
 
     def __init__(self, max_tokens: int) -> None:
         self._max_tokens = max_tokens
-        self._rooms: tuple[Tensor, ...] = ()
+        self.rooms: tuple[Tensor, ...] = ()
 
     def extend(self, start: int, *parts_BxSx: Tensor) -> tuple[Tensor, ...]:
         """Store the parts at position `start` (axis -2) and return all up to their end."""
-        if not self._rooms:
-            self._rooms = tuple(
+        if not self.rooms:
+            self.rooms = tuple(
                 part.new_empty(*part.shape[:-2], self._max_tokens, part.shape[-1]) for part in parts_BxSx
             )
         stop = start + parts_BxSx[0].shape[-2]
-        for room, part in zip(self._rooms, parts_BxSx, strict=True):
+        for room, part in zip(self.rooms, parts_BxSx, strict=True):
             room[..., start:stop, :] = part
-        return tuple(room[..., :stop, :] for room in self._rooms)
+        return tuple(room[..., :stop, :].to(part.dtype) for room, part in zip(self.rooms, parts_BxSx, strict=True))
 
 
 def attend(q_BHSC: Tensor, k_BHSC: Tensor, v_BHSC: Tensor) -> Tensor:
@@ -95,10 +109,10 @@ class GroupedQueryAttention(nn.Module):
         super().__init__()
         self.sizes = sizes
         queries, keys = sizes.num_heads * sizes.head_dim, sizes.num_kv_heads * sizes.head_dim
-        self.q = nn.Linear(config.dim, queries, bias=sizes.qkv_bias)
-        self.k = nn.Linear(config.dim, keys, bias=sizes.qkv_bias)
-        self.v = nn.Linear(config.dim, keys, bias=sizes.qkv_bias)
-        self.out = nn.Linear(queries, config.dim, bias=False)
+        self.q = Linear(config.dim, queries, bias=sizes.qkv_bias)
+        self.k = Linear(config.dim, keys, bias=sizes.qkv_bias)
+        self.v = Linear(config.dim, keys, bias=sizes.qkv_bias)
+        self.out = Linear(queries, config.dim, bias=False)
         self.q_norm = RMSNorm(sizes.head_dim, config.norm_eps) if sizes.qk_norm else None
         self.k_norm = RMSNorm(sizes.head_dim, config.norm_eps) if sizes.qk_norm else None
 
@@ -129,17 +143,17 @@ class LatentAttention(nn.Module):
         super().__init__()
         self.sizes = sizes
         query_dim = sizes.num_heads * (sizes.nope_head_dim + sizes.rope_head_dim)
-        self.q_down: nn.Linear | None = None
+        self.q_down: Linear | None = None
         if sizes.q_lora_rank is not None:
-            self.q_down = nn.Linear(config.dim, sizes.q_lora_rank, bias=False)
+            self.q_down = Linear(config.dim, sizes.q_lora_rank, bias=False)
             self.q_norm = RMSNorm(sizes.q_lora_rank, config.norm_eps)
-        self.q = nn.Linear(sizes.q_lora_rank or config.dim, query_dim, bias=False)
-        self.kv_down = nn.Linear(config.dim, sizes.kv_lora_rank + sizes.rope_head_dim, bias=False)
+        self.q = Linear(sizes.q_lora_rank or config.dim, query_dim, bias=False)
+        self.kv_down = Linear(config.dim, sizes.kv_lora_rank + sizes.rope_head_dim, bias=False)
         self.kv_norm = RMSNorm(sizes.kv_lora_rank, config.norm_eps)
-        self.kv_up = nn.Linear(
+        self.kv_up = Linear(
             sizes.kv_lora_rank, sizes.num_heads * (sizes.nope_head_dim + sizes.value_head_dim), bias=False
         )
-        self.out = nn.Linear(sizes.num_heads * sizes.value_head_dim, config.dim, bias=False)
+        self.out = Linear(sizes.num_heads * sizes.value_head_dim, config.dim, bias=False)
 
     def forward(self, x_BSD: Tensor, rotary: Rotary, start: int, cache: LayerCache | None) -> Tensor:
         sizes = self.sizes

@@ -3,16 +3,25 @@
 Shape suffixes: B sequences, S positions, T = B * S tokens, D model width, G leaves, V vocabulary.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
 
 from baicai.errors import ConfigError
 from baicai.model.config import GQAConfig, LeafConfig, ModelConfig
 from baicai.model.experts import Leaf, mix_experts
-from baicai.model.layers import GroupedQueryAttention, LatentAttention, LayerCache, RMSNorm, Rotary, SwiGLU
+from baicai.model.layers import (
+    GroupedQueryAttention,
+    LatentAttention,
+    LayerCache,
+    Linear,
+    RMSNorm,
+    Rotary,
+    SwiGLU,
+    linear,
+)
 from baicai.model.router import Choice, choose_experts, routing_logits
 
 
@@ -43,6 +52,12 @@ class Cache:
         self.layers = [LayerCache(self.max_tokens) for _ in range(config.num_layers)]
 
 
+def check_room(tokens: int, limit: int) -> None:
+    """Raise a ConfigError if a text has more tokens than there is room for."""
+    if tokens > limit:
+        raise ConfigError(f"{tokens} tokens do not fit: this model takes at most {limit}")
+
+
 class Block(nn.Module):
     """One layer of the trunk."""
 
@@ -66,7 +81,7 @@ class Transformer(nn.Module):
         self.embedding = nn.Embedding(config.vocab_size, config.dim)
         self.layers = nn.ModuleList(Block(config) for _ in range(config.num_layers))
         self.norm = RMSNorm(config.dim, config.norm_eps)
-        self.head = None if config.tied_head else nn.Linear(config.dim, config.vocab_size, bias=False)
+        self.head = None if config.tied_head else Linear(config.dim, config.vocab_size, bias=False)
         sizes = config.attention
         rope_dim = sizes.head_dim if isinstance(sizes, GQAConfig) else sizes.rope_head_dim
         self.rotary = Rotary(rope_dim, config.max_tokens, config.rope_theta)
@@ -114,6 +129,21 @@ class Transformer(nn.Module):
         assert isinstance(leaf, Leaf)
         return leaf
 
+    def trunk_tensors(self) -> dict[str, Tensor]:
+        """Return the trunk's weights by name."""
+        return {name: tensor for name, tensor in self.named_parameters() if not name.startswith("leaves.")}
+
+    def leaf_mask(self, names: Collection[str]) -> Tensor:
+        """Return which leaves are named, in the order of `leaves`, [1, G].
+
+        Raises: ConfigError for a leaf there is not.
+        """
+        missing = sorted(set(names) - set(self.leaves))
+        if missing:
+            raise ConfigError(f"there is no leaf '{missing[0]}': this model has {', '.join(self.leaves) or 'none'}")
+        mask = [[name in names for name in self.leaves]]
+        return torch.tensor(mask, dtype=torch.bool, device=self.embedding.weight.device)
+
     @property
     def first_leaf_layer(self) -> int:
         """The lowest layer that a leaf is in; the number of layers if there is no leaf."""
@@ -138,7 +168,7 @@ class Transformer(nn.Module):
         router did, a `LayerTrace` for each layer that has leaves.
         """
         hidden_BSD = self.hidden(tokens_BS, on_BG=on_BG, cache=cache, trace=trace)
-        return F.linear(hidden_BSD, self.head_weight()).float()
+        return linear(hidden_BSD, self.head_weight()).float()
 
     def hidden(
         self,
@@ -153,7 +183,7 @@ class Transformer(nn.Module):
 
     def lower(self, tokens_BS: Tensor, stop: int, cache: Cache | None = None) -> Tensor:
         """Return the stream [B, S, D] that enters layer `stop`: the same whatever leaves are on below it."""
-        x_BSD: Tensor = self.embedding(tokens_BS)
+        x_BSD: Tensor = self.embedding(tokens_BS).float()
         return self._run(x_BSD, range(stop), [], None, cache, None)
 
     def upper(
@@ -195,9 +225,7 @@ class Transformer(nn.Module):
         trace: list[LayerTrace] | None,
     ) -> Tensor:
         start = cache.length if cache else 0
-        if start + x_BSD.shape[1] > (cache.max_tokens if cache else self.config.max_tokens):
-            limit = cache.max_tokens if cache else self.config.max_tokens
-            raise ConfigError(f"{start + x_BSD.shape[1]} tokens do not fit: this model takes at most {limit}")
+        check_room(start + x_BSD.shape[1], cache.max_tokens if cache else self.config.max_tokens)
         for number in numbers:
             block = self.layers[number]
             assert isinstance(block, Block)

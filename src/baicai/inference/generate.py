@@ -9,7 +9,8 @@ from torch import Tensor
 
 from baicai.config import Count, recipe
 from baicai.errors import ConfigError
-from baicai.model.transformer import Cache, LayerTrace, Transformer
+from baicai.inference.decoder import Decoder
+from baicai.model.transformer import Cache, Transformer
 
 
 @recipe
@@ -56,57 +57,32 @@ def draw(logits_BV: Tensor, sampling: SamplingConfig, generator: torch.Generator
     return ids_BV.gather(1, picked_B1).squeeze(1)
 
 
-def leaves_on(model: Transformer, names: Collection[str] | None) -> Tensor | None:
-    """Return the mask [1, G] for a set of leaf names; None stands for all.
-
-    Raises: ConfigError for a name the model does not have.
-    """
-    if names is None:
-        return None
-    missing = sorted(set(names) - set(model.leaves))
-    if missing:
-        raise ConfigError(f"there is no leaf '{missing[0]}': this model has {', '.join(model.leaves) or 'none'}")
-    return torch.tensor([[name in names for name in model.leaves]], dtype=torch.bool)
-
-
-@torch.inference_mode()
 def generate(
-    model: Transformer,
+    decoder: Decoder,
     prompt: Sequence[int],
     sampling: SamplingConfig,
     *,
     end_ids: Collection[int] = (),
-    leaves: Collection[str] | None = None,
 ) -> Iterator[GeneratedToken]:
-    """Yield tokens that continue the prompt, until an end token (not yielded), `max_tokens` or the model's limit.
+    """Yield tokens that continue the prompt, until an end token (not yielded), `max_tokens` or the decoder's limit.
 
-    `leaves` names those that are on; None means all.
     Raises: ConfigError if the prompt is empty or leaves no room for an answer.
     """
-    limit = model.config.max_tokens
-    if not 1 <= len(prompt) < limit:
-        raise ConfigError(f"a prompt of {len(prompt)} tokens does not fit: it must have 1 to {limit - 1}")
-    device = model.embedding.weight.device
-    on_BG = leaves_on(model, leaves)
-    on_BG = on_BG if on_BG is None else on_BG.to(device)
-    cache = Cache(model.config, min(limit, len(prompt) + sampling.max_tokens))
-    generator = torch.Generator(device).manual_seed(sampling.seed)
-    tokens_BS = torch.tensor([list(prompt)], device=device)
-    for _ in range(min(sampling.max_tokens, limit - len(prompt))):
-        trace: list[LayerTrace] = []
-        logits_BV = model(tokens_BS, on_BG=on_BG, cache=cache, trace=trace)[:, -1]
-        tokens_BS = draw(logits_BV, sampling, generator)[:, None]
-        token = int(tokens_BS)
+    room = decoder.max_tokens - decoder.length
+    if not 1 <= len(prompt) < room:
+        raise ConfigError(f"a prompt of {len(prompt)} tokens does not fit: it must have 1 to {room - 1}")
+    generator = torch.Generator(decoder.device).manual_seed(sampling.seed)
+    fed = decoder.fill(prompt)
+    for left in range(min(sampling.max_tokens, room - len(prompt)), 0, -1):
+        token = int(draw(fed.logits_TV, sampling, generator))
         if token in end_ids:
             return
-        yield GeneratedToken(token, float(logits_BV.log_softmax(-1)[0, token]), _leaf_weights(trace))
-
-
-def _leaf_weights(trace: list[LayerTrace]) -> dict[str, float]:
-    if not trace:
-        return {}
-    mean_G = torch.stack([layer.leaf_weights()[-1] for layer in trace]).mean(0)
-    return dict(zip(trace[0].leaf_names, mean_G.tolist(), strict=True))
+        log_probability = float(fed.logits_TV[0].log_softmax(-1)[token])
+        yield GeneratedToken(
+            token, log_probability, dict(zip(decoder.leaves, fed.leaf_weights_TG[0].tolist(), strict=True))
+        )
+        if left > 1:
+            fed = decoder.feed([token])
 
 
 @torch.inference_mode()
