@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from baicai.model.causal import attend_in_chunks
 from baicai.model.config import GQAConfig, MLAConfig, ModelConfig
 
 
@@ -96,6 +97,8 @@ class LayerCache:
 def attend(q_BHSC: Tensor, k_BHSC: Tensor, v_BHSC: Tensor) -> Tensor:
     """Causal softmax attention in which the last query sees the last key."""
     queries, keys = q_BHSC.shape[-2], k_BHSC.shape[-2]
+    if q_BHSC.dtype == torch.bfloat16 and q_BHSC.device.type == "cpu" and queries > 1:
+        return attend_in_chunks(q_BHSC, k_BHSC, v_BHSC)
     if queries == keys:
         return F.scaled_dot_product_attention(q_BHSC, k_BHSC, v_BHSC, is_causal=True)
     seen = torch.ones(queries, keys, dtype=torch.bool, device=q_BHSC.device).tril(keys - queries)
