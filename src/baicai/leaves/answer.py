@@ -39,7 +39,8 @@ def chat_prompt(model: SparseModel, messages: Sequence[Message]) -> list[int]:
 
 def text_prompt(model: SparseModel, text: str) -> list[int]:
     """Return the tokens of a text to be continued, as the beginning of a document."""
-    return [model.tokenizer.end_id, *model.tokenizer.encode(text)]
+    tokenizer = model.tokenizer
+    return [*(tokenizer.begin_ids or (tokenizer.end_id,)), *tokenizer.encode(text)]
 
 
 def answer(
@@ -49,8 +50,8 @@ def answer(
     sizes = model.model.leaf_config
     most = sizes.top_k * sizes.routed_scaling_factor if sizes else 1.0
     decoder = Decoder(model.tokenizer)
-    tokenizer = model.tokenizer
-    ends = (tokenizer.end_id, tokenizer.system_id, tokenizer.user_id, tokenizer.assistant_id)
+    rows_without_token = range(model.tokenizer.vocab_size, model.model.config.vocab_size)
+    ends = {*model.tokenizer.stop_ids, *rows_without_token}
     held: list[Piece] = []
     for token in generate(model.model, prompt, sampling, end_ids=ends, leaves=leaves):
         weights = {name: weight / most for name, weight in token.leaf_weights.items()}

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from baicai.model.config import GQAConfig, MLAConfig, ModelConfig
+from baicai.model.config import GQAConfig, MLAConfig, ModelConfig, RopeScaling
+from baicai.model.rotary import rotary_frequencies
 
 
 class RMSNorm(nn.Module):
@@ -43,12 +44,12 @@ class Rotary(nn.Module):
     cos: Tensor
     sin: Tensor
 
-    def __init__(self, size: int, max_tokens: int, theta: float) -> None:
+    def __init__(self, size: int, max_tokens: int, theta: float, scaling: RopeScaling | None = None) -> None:
         super().__init__()
-        frequency = theta ** (-torch.arange(0, size, 2, dtype=torch.float32) / size)
+        frequency, factor = rotary_frequencies(size, theta, scaling)
         angle = torch.outer(torch.arange(max_tokens, dtype=torch.float32), frequency)
-        self.register_buffer("cos", angle.cos(), persistent=False)
-        self.register_buffer("sin", angle.sin(), persistent=False)
+        self.register_buffer("cos", angle.cos() * factor, persistent=False)
+        self.register_buffer("sin", angle.sin() * factor, persistent=False)
 
     def turn(self, x_BHSC: Tensor, start: int, *, interleaved: bool) -> Tensor:
         """Turn pairs of features by their position; pairs are neighbours if interleaved, else half a head apart."""
