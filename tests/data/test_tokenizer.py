@@ -10,8 +10,8 @@ import tokenizers
 
 from baicai.data import tokenizer as tokenizer_module
 from baicai.data.byte_level import split_text
-from baicai.data.document import Document, Message
 from baicai.data.chat import SPECIALS
+from baicai.data.document import Document, Message
 from baicai.data.tokenizer import Decoder, Tokenizer, train_tokenizer
 from baicai.errors import ArtefactError, BaicaiError, DataError
 from tests.data.texts import document, text

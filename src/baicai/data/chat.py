@@ -6,6 +6,8 @@ from baicai.config import recipe
 from baicai.data.document import Message
 
 END, SYSTEM, USER, ASSISTANT = SPECIALS = ("<|end|>", "<|system|>", "<|user|>", "<|assistant|>")
+SEPARATOR = "\n\n"
+"""Between what the system says and the question, where they share a turn."""
 
 
 @recipe
@@ -27,25 +29,27 @@ class ChatFormat:
     begin: str = ""
     """What every text and every conversation starts with."""
     opening: str = ""
-    """What a conversation starts with that has no message from the system."""
+    """What a conversation starts with if the system does not speak first."""
     system: Turn | None
     """None: what the system says is put before the first question."""
     user: Turn
     assistant: Turn
+    ask: str | None = None
+    """What asks for the assistant's next message; None: what stands before it."""
 
-    def parts(self, messages: Sequence[Message], *, ask: bool) -> Iterator[tuple[str, bool]]:
+    def parts(self, messages: Sequence[Message], *, answer: bool) -> Iterator[tuple[str, bool]]:
         """Yield the parts of a conversation, and whether each is a marker.
 
-        It ends as a document ends, or, to ask, where the assistant's next message starts.
+        It ends as a document ends or, for an answer, where the assistant's next message starts.
         """
         yield self.begin, True
-        if self.opening and not any(message.role == "system" for message in messages):
+        if self.opening and not (self.system and messages and messages[0].role == "system"):
             yield self.opening, True
         told = last = ""
         for message in messages:
             turn = {"system": self.system, "user": self.user, "assistant": self.assistant}[message.role]
             if turn is None:
-                told += message.content + "\n\n"
+                told += message.content + SEPARATOR
                 continue
             yield turn.before, True
             yield (told if message.role == "user" else "") + message.content, False
@@ -53,8 +57,8 @@ class ChatFormat:
             told, last = "" if message.role == "user" else told, turn.after
         if told:
             yield from ((self.user.before, True), (told, False), (self.user.after, True))
-        if ask:
-            yield self.assistant.before, True
+        if answer:
+            yield self.assistant.before if self.ask is None else self.ask, True
         elif self.end not in last:
             yield self.end, True
 

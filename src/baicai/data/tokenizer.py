@@ -43,7 +43,9 @@ class Tokenizer:
         kinds = {part.get("type") for part in (decoder or {}).get("decoders", [decoder or {}])}
         spelt = "ByteLevel" in kinds or ("ByteFallback" in kinds and model.get("byte_fallback"))
         if model.get("type", "BPE") != "BPE" or not spelt:
-            raise DataError("not a byte-level BPE: only tokenizers in the style of GPT-2, Qwen, SmolLM or Llama can be used")
+            raise DataError(
+                "not a byte-level BPE: only tokenizers in the style of GPT-2, Qwen, SmolLM or Llama can be used"
+            )
         missing = [name for name in (chat.end, *chat.stop) if self._bpe.token_to_id(name) is None]
         if missing:
             raise DataError(f"lacks the special token {missing[0]}: add {', '.join(chat.stop)} to its added_tokens")
@@ -85,16 +87,16 @@ class Tokenizer:
             raise ArtefactError(f"tokenizer {file}: {error}") from None
 
     def save(self, path: Path) -> None:
-        """Write tokenizer.json, and chat.json if its markers are not our own, into the folder `path`.
+        """Write tokenizer.json and, where the markers are not our own, chat.json into the folder `path`.
 
-        If `path` ends in .json, tokenizer.json is written to `path` itself.
+        A `path` that ends in .json is tokenizer.json itself, alone.
 
         Raises: MachineError if the disk is full.
         """
-        file = path if path.suffix == ".json" else path / FILE
-        write_atomic(file, canonical(self._definition))
-        if self.chat != OWN:
-            write_json(file.parent / CHAT_FILE, to_table(self.chat))
+        alone = path.suffix == ".json"
+        write_atomic(path if alone else path / FILE, canonical(self._definition))
+        if self.chat != OWN and not alone:
+            write_json(path / CHAT_FILE, to_table(self.chat))
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of a text, without special tokens."""
@@ -114,7 +116,7 @@ class Tokenizer:
         chat, begin = self.chat, np.array(self.begin_ids, dtype=np.uint32)
         filled = self._fill(
             [
-                self._items(chat.parts(one.messages, ask=False)) if one.messages else [one.text, self.end_id]
+                self._items(chat.parts(one.messages, answer=False)) if one.messages else [one.text, self.end_id]
                 for one in documents
             ]
         )
@@ -124,7 +126,7 @@ class Tokenizer:
 
     def encode_chat(self, messages: Sequence[Message]) -> list[int]:
         """Return the ids of a conversation up to the place where the assistant's answer starts."""
-        ids: list[int] = self._fill([self._items(self.chat.parts(messages, ask=True))])[0].tolist()
+        ids: list[int] = self._fill([self._items(self.chat.parts(messages, answer=True))])[0].tolist()
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
