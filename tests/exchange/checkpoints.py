@@ -8,7 +8,11 @@ import tokenizers
 import torch
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-TEXT = ["The quick brown fox jumps over the lazy dog.", "Wie geht es Ihnen? 白菜 is 12 yuan.", "def f(x):\n    return x"] * 9
+TEXT = [
+    "The quick brown fox jumps over the lazy dog.",
+    "Wie geht es Ihnen? 白菜 is 12 yuan.",
+    "def f(x):\n    return x",
+] * 9
 QWEN = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 LLAMA3 = QWEN.replace(r"\p{N}| ?", r"\p{N}{1,3}| ?")
 CHATML = (

@@ -30,7 +30,10 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama-3": ("Llama", {"rope_parameters": LLAMA3_ROPE}),
     "llama-yarn": ("Llama", {"rope_parameters": YARN}),
     "llama-yarn-attention": ("Llama", {"rope_parameters": YARN | {"attention_factor": 0.7, "beta_fast": 16.0}}),
-    "llama-yarn-mscale": ("Llama", {"rope_parameters": YARN | {"mscale": 1.0, "mscale_all_dim": 0.7, "truncate": False}}),
+    "llama-yarn-mscale": (
+        "Llama",
+        {"rope_parameters": YARN | {"mscale": 1.0, "mscale_all_dim": 0.7, "truncate": False}},
+    ),
     "mistral": ("Mistral", {"sliding_window": None, "rms_norm_eps": 1e-5}),
     "mistral-window": ("Mistral", {"sliding_window": 64}),
     "qwen2": ("Qwen2", {"tie_word_embeddings": True}),

@@ -49,7 +49,7 @@ class Tokenizer:
         missing = [name for name in (chat.end, *chat.stop) if self._bpe.token_to_id(name) is None]
         if missing:
             raise DataError(f"lacks the special token {missing[0]}: add {', '.join(chat.stop)} to its added_tokens")
-        self._definition, self.chat = definition, chat
+        self.definition, self.chat = definition, chat
         self._prefix: str = "never"
         self._rest, self._can_be_cut = self._bpe, True
         if "ByteLevel" in kinds:
@@ -94,7 +94,7 @@ class Tokenizer:
         Raises: MachineError if the disk is full.
         """
         alone = path.suffix == ".json"
-        write_atomic(path if alone else path / FILE, canonical(self._definition))
+        write_atomic(path if alone else path / FILE, canonical(self.definition))
         if self.chat != OWN and not alone:
             write_json(path / CHAT_FILE, to_table(self.chat))
 

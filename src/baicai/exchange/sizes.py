@@ -174,9 +174,11 @@ def _rotary(config: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 def write_sizes(
-    model: ModelConfig, leaf: LeafConfig | None, num_leaves: int, topk_group: int
+    model: ModelConfig, leaf: LeafConfig | None, num_leaves: int, topk_group: int, *, qwen_words: bool
 ) -> tuple[dict[str, Any], int]:
     """Return the config.json of a model, and the hidden size of its shared expert beside leaves.
+
+    `qwen_words`: its tokenizer cuts words as Qwen2's does, which transformers takes for granted in Qwen2ForCausalLM.
 
     Raises: ConfigError if transformers cannot represent it.
     """
@@ -199,7 +201,7 @@ def write_sizes(
         architecture = DEEPSEEK
         config |= _latent_config(model, attention)
     else:
-        architecture = GLM if leaf else _dense_class(model, attention)
+        architecture = GLM if leaf else _dense_class(model, attention, qwen_words)
         config |= {"num_key_value_heads": attention.num_kv_heads, "head_dim": attention.head_dim}
         config |= {"attention_bias": attention.qkv_bias, "use_qk_norm": attention.qk_norm}
         config["use_sliding_window"], config["sliding_window"] = False, None
@@ -230,12 +232,10 @@ def _latent_config(model: ModelConfig, attention: MLAConfig) -> dict[str, Any]:
     }
 
 
-def _dense_class(model: ModelConfig, attention: GQAConfig) -> str:
+def _dense_class(model: ModelConfig, attention: GQAConfig, qwen_words: bool) -> str:
     """Return the class that a trunk without leaves is."""
-    if attention.qkv_bias and attention.qk_norm:
-        return GLM  # with dense layers only; in Qwen3ForCausalLM biases come with one on the output
-    if attention.qkv_bias:
-        return "Qwen2ForCausalLM"
+    if attention.qkv_bias:  # elsewhere these biases come with one more after attention
+        return "Qwen2ForCausalLM" if qwen_words and not attention.qk_norm else GLM
     if attention.qk_norm:
         return "Qwen3ForCausalLM"
     return "LlamaForCausalLM" if model.dim % attention.num_heads == 0 else "MistralForCausalLM"
