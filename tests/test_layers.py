@@ -19,6 +19,7 @@ LAYERS = (
     {"model", "data"},
     {"training", "evaluation"},
     {"leaves"},
+    {"exchange"},
     {"cli"},
     {"__main__"},
 )

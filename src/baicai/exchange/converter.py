@@ -8,6 +8,7 @@ import json
 import math
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
 """Kinds of tokens in a GGUF file."""
 
 
-def pre_tokenizer_name(definition: dict[str, Any]) -> str | None:
+def pre_tokenizer_name(definition: Mapping[str, Any]) -> str | None:
     """Return what llama.cpp calls the way a tokenizer.json cuts text into words; None if it is none of the usual."""
     splitter = definition.get("pre_tokenizer") or {}
     steps = splitter.get("pretokenizers", [splitter])
