@@ -76,7 +76,9 @@ def import_checkpoint(config: ImportRecipe, run: Run) -> None:
     found = look_at(fetch(config.source), config.source)
     for note in found.notes:
         say(note)
-    with atomic_folder(run.out) as part:
+    meter = Meter("import", sum(tensor.num_bytes for tensor in found.tensors.values()))
+    found = dataclasses.replace(found, tensors=_watched(found.tensors, found.name, meter))
+    with atomic_folder(run.out) as part, meter.running(0):
         if found.sizes.leaf is None:
             made = {_write_trunk(part, found, config): ""}
         else:
@@ -142,17 +144,15 @@ def _watched(tensors: Mapping[str, StoredTensor], where: str, meter: Meter) -> d
     return {name: checked(name, tensor) for name, tensor in tensors.items()}
 
 
-def _write_tensors(file: Path, tensors: Mapping[str, StoredTensor], where: str) -> str:
+def _write_tensors(file: Path, tensors: Mapping[str, StoredTensor]) -> str:
     """Write tensors as they come and return their hash."""
-    meter = Meter("import", sum(tensor.num_bytes for tensor in tensors.values()))
-    with meter.running(0):
-        write_file(file, _watched(tensors, where, meter))
+    write_file(file, tensors)
     return tensors_hash(Reading(open_file(file)))
 
 
 def _write_trunk(part: Path, found: Checkpoint, config: ImportRecipe) -> str:
     tensors = trunk_from_theirs(found.sizes, found.tensors, found.name)
-    digest = _write_tensors(part / trunk.TENSORS, tensors, found.name)
+    digest = _write_tensors(part / trunk.TENSORS, tensors)
     replay = _replay(part, found, config)
     hashed = trunk.trunk_hash(digest, found.sizes.model, found.tokenizer)
     about = found.about(hashed, found.origin.trunk if found.origin else {})
@@ -197,7 +197,7 @@ def _write_model(part: Path, found: Checkpoint, config: ImportRecipe) -> dict[st
                 f"{found.name}: two leaves are named '{name}' in baicai.json: give one another name there"
             )
         (part / name).mkdir()
-        digest = _write_tensors(part / name / leaf.TENSORS, tensors, found.name)
+        digest = _write_tensors(part / name / leaf.TENSORS, tensors)
         hashed = leaf.leaf_hash(digest, trunk_digest, sizes.leaf, known.get("data", []))
         about = found.about(hashed, known)
         leaf.complete_leaf(part / name, name, digest, trunk_digest, sizes.leaf, data=about.pop("data"), about=about)

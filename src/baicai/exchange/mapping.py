@@ -163,7 +163,7 @@ def _is_expert(name: str, sizes: Sizes) -> bool:
 
 def _drafts(name: str, sizes: Sizes) -> bool:
     """Return whether a tensor is of the layers for multi-token prediction, which stand behind the last one."""
-    return _layer(name) >= sizes.model.num_layers
+    return sizes.model.num_layers <= _layer(name) < sizes.model.num_layers + sizes.num_drafts
 
 
 def leaves_from_theirs(

@@ -29,6 +29,8 @@ class Sizes:
     topk_group: int = 1
     shared_dim: int = 0
     """Hidden size of the shared expert where there are leaves."""
+    num_drafts: int = 0
+    """Layers for multi-token prediction behind the last one, which are left out."""
     notes: tuple[str, ...] = ()
     """What the user should know of the translation."""
 
@@ -57,9 +59,10 @@ def read_sizes(config: Mapping[str, Any], where: str) -> Sizes:
         **_rotary(config, where),
     }
     model = from_table(ModelConfig, table, where)
+    drafts = _count(config, "num_nextn_predict_layers", where, 0) if architecture in SPARSE else 0
     first = _count(config, "first_k_dense_replace", where, 0) if architecture in SPARSE else model.num_layers
     if first >= model.num_layers:
-        return Sizes(architecture, model, notes=notes)
+        return Sizes(architecture, model, num_drafts=drafts, notes=notes)
     groups, experts = _count(config, "n_group", where, 1), _count(config, "n_routed_experts", where)
     if groups < 1 or experts % groups:
         raise ConfigError(f"{where}: {experts} experts do not make {groups} groups of one size")
@@ -72,7 +75,8 @@ def read_sizes(config: Mapping[str, Any], where: str) -> Sizes:
     }
     sizes = from_table(LeafConfig, leaf, where)
     shared_dim = _count(config, "n_shared_experts", where, 1) * sizes.expert_dim
-    return Sizes(architecture, model, sizes, groups, _count(config, "topk_group", where, 1), shared_dim, notes)
+    topk_group = _count(config, "topk_group", where, 1)
+    return Sizes(architecture, model, sizes, groups, topk_group, shared_dim, drafts, notes)
 
 
 def _count(config: Mapping[str, Any], key: str, where: str, default: int | None = None) -> int:
