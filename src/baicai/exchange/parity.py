@@ -122,7 +122,8 @@ class _Counts:
         theirs_BSV = self.engine.logits(paths_BS)[..., : ours_BSV.shape[-1]]
         difference_BS = (theirs_BSV - ours_BSV).abs().amax(-1)
         allowed = ROUNDING * max(1.0, float(ours_BSV.abs().max()))
-        tie_BS = (routing_gap(model, trace) <= TIE).view_as(difference_BS).cummax(1).values
+        tie_T = (routing_gap(model, trace) <= TIE).expand(difference_BS.numel())
+        tie_BS = tie_T.view_as(difference_BS).cummax(1).values
         beyond_BS = (difference_BS > allowed) & ~tie_BS
         same_BS = (theirs_BSV.argmax(-1) == ours_BSV.argmax(-1))[:, asked - 1 : -1]
         self.prompts += len(paths_BS)
@@ -158,7 +159,10 @@ class _Counts:
 
 
 def routing_gap(model: SparseModel, trace: list[LayerTrace]) -> Tensor:
-    """Return, for each token, how near its choice of leaves and experts was to another one in some layer; [T]."""
+    """Return, for each token, how near its choice of leaves and experts was to another one in some layer.
+
+    Shape [T], or [1] where there is no choice.
+    """
     sizes = model.model.leaf_config
     gaps = []
     leaves = [leaf for leaf in model.model.leaves.values() if isinstance(leaf, Leaf)]
@@ -175,4 +179,4 @@ def routing_gap(model: SparseModel, trace: list[LayerTrace]) -> Tensor:
         chosen = min(sizes.top_k, best.shape[1])
         if chosen < best.shape[1]:
             gaps.append(best[:, chosen - 1] - best[:, chosen])
-    return torch.stack(gaps).amin(0) if gaps else torch.tensor(math.inf)
+    return torch.stack(gaps).amin(0) if gaps else torch.tensor([math.inf])
