@@ -19,6 +19,7 @@ LAYERS = (
     {"model", "data"},
     {"training", "evaluation", "inference"},
     {"leaves"},
+    {"exchange"},
     {"cli"},
     {"__main__"},
 )

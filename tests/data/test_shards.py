@@ -13,9 +13,10 @@ import pytest
 
 from baicai.artefact import locked
 from baicai.data import shards as shards_module
+from baicai.data.chat import SPECIALS
 from baicai.data.document import Document
 from baicai.data.shards import TokenShards, cached_shards, write_shards, write_tokens
-from baicai.data.tokenizer import SPECIALS, Tokenizer
+from baicai.data.tokenizer import Tokenizer
 from baicai.errors import ArtefactError, BaicaiError, ConfigError, DataError, MachineError
 from tests.data.texts import document, text
 
@@ -95,10 +96,10 @@ def test_a_cap_keeps_the_first_tokens(tokenizer: Tokenizer, tmp_path: Path, max_
 
 
 def test_a_large_vocabulary_takes_four_bytes(tokenizer: Tokenizer, tmp_path: Path) -> None:
-    names = [*SPECIALS, *tokenizer._definition["model"]["vocab"], *(f"a{n}" for n in range(70_000))]
+    names = [*SPECIALS, *tokenizer.definition["model"]["vocab"], *(f"a{n}" for n in range(70_000))]
     vocab = {name: n for n, name in enumerate(dict.fromkeys(names))}
-    model = {**tokenizer._definition["model"], "vocab": vocab, "merges": []}
-    large = Tokenizer({**tokenizer._definition, "model": model})
+    model = {**tokenizer.definition["model"], "vocab": vocab, "merges": []}
+    large = Tokenizer({**tokenizer.definition, "model": model})
     shards = write_tokens(np.array([1, 69_999]), large, tmp_path / "a", source="made", licence="MIT")
     assert shards.manifest["dtype"] == "<u4"
     assert shards.read(0, 2).tolist() == [1, 69_999]

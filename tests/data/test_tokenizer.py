@@ -10,8 +10,9 @@ import tokenizers
 
 from baicai.data import tokenizer as tokenizer_module
 from baicai.data.byte_level import split_text
+from baicai.data.chat import SPECIALS
 from baicai.data.document import Document, Message
-from baicai.data.tokenizer import SPECIALS, Decoder, Tokenizer, train_tokenizer
+from baicai.data.tokenizer import Decoder, Tokenizer, train_tokenizer
 from baicai.errors import ArtefactError, BaicaiError, DataError
 from tests.data.texts import document, text
 
@@ -44,11 +45,11 @@ def test_specials_in_a_text_stay_text(tokenizer: Tokenizer) -> None:
     ids = tokenizer.encode(content)
     assert not set(ids) & {0, 1, 2, 3}
     assert tokenizer.decode(ids) == content
-    assert tokenizer.decode([tokenizer.end_id, *ids, tokenizer.user_id]) == content
+    assert tokenizer.decode([tokenizer.end_id, *ids, *tokenizer.stop_ids]) == content
 
 
 def test_ids_of_specials(tokenizer: Tokenizer) -> None:
-    assert (tokenizer.end_id, tokenizer.system_id, tokenizer.user_id, tokenizer.assistant_id) == (0, 1, 2, 3)
+    assert (tokenizer.end_id, tokenizer.stop_ids) == (0, (0, 1, 2, 3))
     assert tokenizer.vocab_size == 300
 
 

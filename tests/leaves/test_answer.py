@@ -162,12 +162,8 @@ def test_the_prompt_of_a_text_begins_a_document(model: SparseModel) -> None:
 def test_a_conversation_keeps_what_fits(model: SparseModel) -> None:
     tokenizer = model.tokenizer
     messages = [Message("user", f"apple {n}") for n in range(30)]
-    assert chat_prompt(model, messages[:1]) == [
-        tokenizer.user_id,
-        *tokenizer.encode("apple 0"),
-        tokenizer.end_id,
-        tokenizer.assistant_id,
-    ]
+    end, _, user, assistant = tokenizer.stop_ids
+    assert chat_prompt(model, messages[:1]) == [user, *tokenizer.encode("apple 0"), end, assistant]
     kept = chat_prompt(model, messages)
     assert len(kept) <= 48, "a quarter of the model's 64 tokens is room for the answer"
     assert tokenizer.decode(kept).endswith("apple 28apple 29")

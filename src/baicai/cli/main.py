@@ -116,6 +116,34 @@ def _chat_command() -> click.Command:
     return click.Command("chat", callback=run_chat, params=[RecipeArgument("baicai.cli.talk", "ChatRecipe")], help=text)
 
 
+def _import_command() -> click.Command:
+    def run_import(words: tuple[str, ...], out: Path, as_json: bool) -> None:
+        from baicai.cli.exchange import import_
+
+        import_(words, out, as_json)
+
+    text = "Make a trunk of a Llama, Mistral, Qwen or SmolLM checkpoint: a folder, or ORG/NAME on the hub."
+    params = [RecipeArgument("baicai.exchange.importing", "ImportRecipe"), OUT, JSON]
+    return click.Command("import", callback=run_import, params=params, help=text)
+
+
+def _export_command() -> click.Command:
+    def run_export(words: tuple[str, ...], out: Path, form: str | None, check: bool, as_json: bool) -> None:
+        from baicai.cli.exchange import export
+
+        export([*words, *([f"format={form}"] if form else [])], out, check, as_json)
+
+    params = [
+        RecipeArgument("baicai.exchange.exporting", "ExportRecipe"),
+        click.Option(["--format", "form"], type=click.Choice(["transformers", "gguf"]), help="Default: transformers."),
+        OUT,
+        click.Option(["--check"], is_flag=True, help="Compare it with the model, in the engine that it is for."),
+        JSON,
+    ]
+    text = "Write a model for transformers, or as a GGUF file for llama.cpp."
+    return click.Command("export", callback=run_export, params=params, help=text)
+
+
 @cli.command("inspect")
 @click.argument("artefact")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
@@ -165,6 +193,8 @@ for _verb, _parts in STAGES.items():
     cli.add_command(_stage_command(_verb, *_parts))
 cli.add_command(_generate_command())
 cli.add_command(_chat_command())
+cli.add_command(_import_command())
+cli.add_command(_export_command())
 
 
 def main(run: Callable[..., Any] = cli.main) -> None:

@@ -8,13 +8,13 @@ import tokenizers
 
 from baicai.errors import DataError
 
-_WORD_END = re.compile(r"(?<=\S)(?=[ \n])")
+_WORD_END = re.compile(r"(?<=\S)(?= )|(?<=[^\W_])(?=\n)")
 
 
 def split_text(text: str, characters: int) -> Iterator[str]:
     """Yield pieces of at least `characters`, cut only where the pre-tokenizer cuts too, so that ids stay the same.
 
-    A word ends before a space or a line break whatever follows.
+    A word ends before a space, and letters and digits end before a line break, whatever follows.
     """
     start = 0
     while len(text) - start > characters:

@@ -1,9 +1,11 @@
-"""The tokenizer: byte-level BPE in Hugging Face's format, so that every UTF-8 text survives the round trip."""
+"""The tokenizer: BPE over bytes in Hugging Face's format, so that every UTF-8 text survives the round trip."""
 
 import codecs
 import heapq
 import json
 import random
+import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,15 +14,15 @@ import numpy as np
 import tokenizers
 from numpy.typing import NDArray
 
-from baicai.artefact import value_hash, write_atomic
-from baicai.config import canonical
+from baicai.artefact import read_json, value_hash, write_atomic, write_json
+from baicai.config import canonical, from_table, to_table
 from baicai.data.byte_level import bytes_of_tokens, split_text
+from baicai.data.chat import OWN, SPECIALS, ChatFormat
 from baicai.data.document import Document, Message
-from baicai.errors import ArtefactError, DataError
+from baicai.data.sentence_piece import bytes_of_pieces, can_be_cut, prefix_scheme, without_prefix
+from baicai.errors import ArtefactError, ConfigError, DataError
 
-FILE = "tokenizer.json"
-END, SYSTEM, USER, ASSISTANT = SPECIALS = ("<|end|>", "<|system|>", "<|user|>", "<|assistant|>")
-
+FILE, CHAT_FILE = "tokenizer.json", "chat.json"
 MAX_REPEATS = 16
 
 _SAMPLE_PIECE = 2**12
@@ -29,32 +31,39 @@ _GROUP = 2**20  # characters encoded at once; the library needs about 100 bytes 
 
 
 class Tokenizer:
-    """A byte-level BPE with the four special tokens; text never turns into a special token."""
+    """A BPE in the style of GPT-2 or SentencePiece, and how it marks turns; text never turns into a special token."""
 
-    def __init__(self, definition: Mapping[str, Any]) -> None:
-        """Make a tokenizer from the object in a tokenizer.json.
+    def __init__(self, definition: Mapping[str, Any], chat: ChatFormat = OWN) -> None:
+        """Make a tokenizer from the object in a tokenizer.json and its markers.
 
-        Raises: DataError if it is no byte-level BPE with the special tokens.
+        Raises: DataError if it is no BPE that can spell every byte, or lacks a token of the markers.
         """
-        try:
-            self._bpe = tokenizers.Tokenizer.from_buffer(canonical(definition))
-        except ValueError as error:
-            raise DataError(f"no tokenizer: {error}") from None
+        self._bpe = _load(definition)
         decoder, model = definition.get("decoder"), definition["model"]
         kinds = {part.get("type") for part in (decoder or {}).get("decoders", [decoder or {}])}
-        if model.get("type", "BPE") != "BPE" or "ByteLevel" not in kinds:
-            raise DataError("not a byte-level BPE: only tokenizers in the style of GPT-2, Qwen and SmolLM can be used")
-        missing = [name for name in SPECIALS if self._bpe.token_to_id(name) is None]
+        spelt = "ByteLevel" in kinds or ("ByteFallback" in kinds and model.get("byte_fallback"))
+        if model.get("type", "BPE") != "BPE" or not spelt:
+            raise DataError(
+                "not a byte-level BPE: only tokenizers in the style of GPT-2, Qwen, SmolLM or Llama can be used"
+            )
+        missing = [name for name in (chat.end, *chat.stop) if self._bpe.token_to_id(name) is None]
         if missing:
-            raise DataError(f"lacks the special token {missing[0]}: add {', '.join(SPECIALS)} to its added_tokens")
-        self._bpe.encode_special_tokens = True
-        self._bpe.no_truncation()
-        self._bpe.no_padding()
-        self._definition = definition
-        self._bytes = bytes_of_tokens(self._bpe)
-        self.hash = value_hash(definition)
+            raise DataError(f"lacks the special token {missing[0]}: add {', '.join(chat.stop)} to its added_tokens")
+        self.definition, self.chat = definition, chat
+        self._prefix: str = "never"
+        self._rest, self._can_be_cut = self._bpe, True
+        if "ByteLevel" in kinds:
+            self._bytes = bytes_of_tokens(self._bpe)
+        else:
+            self._bytes, self._prefix = bytes_of_pieces(self._bpe), prefix_scheme(definition)
+            self._rest, self._can_be_cut = _load(without_prefix(definition)), can_be_cut(self._bpe)
+        names = {token.content for token in self._bpe.get_added_tokens_decoder().values()} | {chat.end, *chat.stop}
+        self._special = re.compile(f"({'|'.join(map(re.escape, sorted(names, key=len, reverse=True)))})")
+        self.hash = value_hash(definition if chat == OWN else [definition, to_table(chat)])
         self.vocab_size = len(self._bytes)
-        self.end_id, self.system_id, self.user_id, self.assistant_id = (self._id(name) for name in SPECIALS)
+        self.end_id = self._id(chat.end)
+        self.stop_ids = tuple(self._id(name) for name in chat.stop)
+        self.begin_ids = tuple(self._fill([self._items([(chat.begin, True)])])[0].tolist()) if chat.begin else ()
 
     @classmethod
     def open(cls, path: Path) -> "Tokenizer":
@@ -71,17 +80,23 @@ class Tokenizer:
             raise ArtefactError(f"tokenizer {file} is damaged ({error}): copy it again") from None
         if not isinstance(definition, dict):
             raise ArtefactError(f"tokenizer {file} is damaged (not a JSON object): copy it again")
+        chat = file.parent / CHAT_FILE
         try:
-            return cls(definition)
-        except DataError as error:
+            return cls(definition, from_table(ChatFormat, read_json(chat), str(chat)) if chat.exists() else OWN)
+        except (DataError, ConfigError) as error:
             raise ArtefactError(f"tokenizer {file}: {error}") from None
 
     def save(self, path: Path) -> None:
-        """Write tokenizer.json into the folder `path`, or to `path` itself if that ends in .json.
+        """Write tokenizer.json and, where the markers are not our own, chat.json into the folder `path`.
+
+        A `path` that ends in .json is tokenizer.json itself, alone.
 
         Raises: MachineError if the disk is full.
         """
-        write_atomic(path if path.suffix == ".json" else path / FILE, canonical(self._definition))
+        alone = path.suffix == ".json"
+        write_atomic(path if alone else path / FILE, canonical(self.definition))
+        if self.chat != OWN and not alone:
+            write_json(path / CHAT_FILE, to_table(self.chat))
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of a text, without special tokens."""
@@ -89,7 +104,7 @@ class Tokenizer:
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the ids of each text, without special tokens."""
-        return [ids.tolist() for ids in self._encode(texts)]
+        return [ids.tolist() for ids in self._encode(texts, [True] * len(texts))]
 
     def encode_document(self, document: Document) -> list[int]:
         """Return a text's ids and the end token; of a conversation, each message's role, ids and end."""
@@ -98,20 +113,31 @@ class Tokenizer:
 
     def encode_documents(self, documents: Sequence[Document]) -> list[NDArray[np.uint32]]:
         """Return the ids of each document as `encode_document` does, but in one go and in little memory."""
-        encoded = iter(self._encode([content for document in documents for content in document.contents]))
-        return [self._frame(document, encoded) for document in documents]
+        chat, begin = self.chat, np.array(self.begin_ids, dtype=np.uint32)
+        filled = self._fill(
+            [
+                self._items(chat.parts(one.messages, answer=False)) if one.messages else [one.text, self.end_id]
+                for one in documents
+            ]
+        )
+        return [
+            ids if one.messages else np.concatenate([begin, ids]) for one, ids in zip(documents, filled, strict=True)
+        ]
 
     def encode_chat(self, messages: Sequence[Message]) -> list[int]:
         """Return the ids of a conversation up to the place where the assistant's answer starts."""
-        ids = self.encode_document(Document("", "", "", "", tuple(messages))) if messages else []
-        return [*ids, self.assistant_id]
+        ids: list[int] = self._fill([self._items(self.chat.parts(messages, answer=True))])[0].tolist()
+        return ids
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of ids: special tokens are left out, bytes that are no UTF-8 become U+FFFD.
 
+        The space that some tokenizers put before every text is left out too.
+
         Raises: DataError if an id is outside the vocabulary.
         """
-        return b"".join(map(self.bytes_of, ids)).decode("utf-8", "replace")
+        text = b"".join(map(self.bytes_of, ids)).decode("utf-8", "replace")
+        return text if self._prefix == "never" else text.removeprefix(" ")
 
     def bytes_of(self, token_id: int) -> bytes:
         """Return the bytes that a token stands for, none for a special token.
@@ -131,25 +157,59 @@ class Tokenizer:
         assert token_id is not None
         return token_id
 
-    def _frame(self, document: Document, encoded: Iterator[NDArray[np.uint32]]) -> NDArray[np.uint32]:
-        end = np.array([self.end_id], dtype=np.uint32)
-        if not document.messages:
-            return np.concatenate([next(encoded), end])
-        roles = {"system": self.system_id, "user": self.user_id, "assistant": self.assistant_id}
-        parts = ((np.array([roles[m.role]], dtype=np.uint32), next(encoded), end) for m in document.messages)
-        return np.concatenate([part for turn in parts for part in turn])
+    def _fill(self, framed: Sequence[Sequence[int | str]]) -> list[NDArray[np.uint32]]:
+        """Return each list of ids and texts as ids."""
+        texts = [(item, place) for items in framed for place, item in enumerate(items) if isinstance(item, str)]
+        first = [place == 0 or self._prefix != "first" for _, place in texts]
+        encoded = iter(self._encode([text for text, _ in texts], first))
+        return [
+            np.concatenate([next(encoded) if isinstance(item, str) else np.array([item], np.uint32) for item in items])
+            for items in framed
+        ]
 
-    def _encode(self, texts: Sequence[str]) -> list[NDArray[np.uint32]]:
+    def _items(self, parts: Iterable[tuple[str, bool]]) -> list[int | str]:
+        """Return text and markers as token ids, and the texts between them in one piece."""
+        items: list[int | str] = []
+        for part, is_marker in parts:
+            for text in self._special.split(part) if is_marker else (part,):
+                if is_marker and self._special.fullmatch(text):
+                    items.append(self._id(text))
+                elif items and isinstance(items[-1], str):
+                    items[-1] += text
+                elif text:
+                    items.append(text)
+        return items
+
+    def _encode(self, texts: Sequence[str], first: Sequence[bool]) -> list[NDArray[np.uint32]]:
+        """Return the ids of texts; one that is not `first` goes on behind other text."""
         found: list[list[NDArray[np.uint32]]] = [[np.zeros(0, dtype=np.uint32)] for _ in texts]
-        for group in _groups((owner, piece) for owner, text in enumerate(texts) for piece in split_text(text, _PIECE)):
-            pieces = [piece for _, piece in group]
-            try:
-                encodings = self._bpe.encode_batch_fast(pieces, add_special_tokens=False)
-            except TypeError:  # how the library says that a str is no UTF-8
-                raise DataError("a text holds half of a surrogate pair, which is no text: remove it") from None
-            for (owner, _), encoding in zip(group, encodings, strict=True):
-                found[owner].append(np.array(encoding.ids, dtype=np.uint32))
+        length = _PIECE if self._can_be_cut else sys.maxsize
+        pieces = (
+            (owner, piece, number == 0 and first[owner])
+            for owner, text in enumerate(texts)
+            for number, piece in enumerate(split_text(text, length))
+        )
+        for group in _groups(pieces):
+            for bpe, begins in ((self._bpe, True), (self._rest, False)):
+                part = [(owner, piece) for owner, piece, is_first in group if is_first == begins]
+                try:
+                    encodings = bpe.encode_batch_fast([piece for _, piece in part], add_special_tokens=False)
+                except TypeError:  # how the library says that a str is no UTF-8
+                    raise DataError("a text holds half of a surrogate pair, which is no text: remove it") from None
+                for (owner, _), encoding in zip(part, encodings, strict=True):
+                    found[owner].append(np.array(encoding.ids, dtype=np.uint32))
         return [np.concatenate(parts) for parts in found]
+
+
+def _load(definition: Mapping[str, Any]) -> tokenizers.Tokenizer:
+    try:
+        bpe = tokenizers.Tokenizer.from_buffer(canonical(definition))
+    except ValueError as error:
+        raise DataError(f"no tokenizer: {error}") from None
+    bpe.encode_special_tokens = True
+    bpe.no_truncation()
+    bpe.no_padding()
+    return bpe
 
 
 class Decoder:
@@ -226,12 +286,12 @@ def _sample(name: str, documents: Iterable[Document], share: int) -> list[str]:
     return pieces * min(MAX_REPEATS, max(1, share // kept_bytes))
 
 
-def _groups(pieces: Iterator[tuple[int, str]]) -> Iterator[list[tuple[int, str]]]:
-    group: list[tuple[int, str]] = []
+def _groups(pieces: Iterator[tuple[int, str, bool]]) -> Iterator[list[tuple[int, str, bool]]]:
+    group: list[tuple[int, str, bool]] = []
     characters = 0
-    for owner, piece in pieces:
-        group.append((owner, piece))
-        characters += len(piece)
+    for entry in pieces:
+        group.append(entry)
+        characters += len(entry[1])
         if characters >= _GROUP:
             yield group
             group, characters = [], 0

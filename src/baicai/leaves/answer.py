@@ -40,7 +40,8 @@ def chat_prompt(model: SparseModel, messages: Sequence[Message]) -> list[int]:
 
 def text_prompt(model: SparseModel, text: str) -> list[int]:
     """Return the tokens of a text to be continued, as the beginning of a document."""
-    return [model.tokenizer.end_id, *model.tokenizer.encode(text)]
+    tokenizer = model.tokenizer
+    return [*(tokenizer.begin_ids or (tokenizer.end_id,)), *tokenizer.encode(text)]
 
 
 def answer(
@@ -50,8 +51,8 @@ def answer(
     sizes = model.model.leaf_config
     most = sizes.top_k * sizes.routed_scaling_factor if sizes else 1.0
     text_of = Decoder(model.tokenizer)
-    tokenizer = model.tokenizer
-    ends = (tokenizer.end_id, tokenizer.system_id, tokenizer.user_id, tokenizer.assistant_id)
+    rows_without_token = range(model.tokenizer.vocab_size, model.model.config.vocab_size)
+    ends = {*model.tokenizer.stop_ids, *rows_without_token}
     held: list[Piece] = []
     decoder = open_decoder(model.model, leaves, len(prompt) + sampling.max_tokens, model.int8)
     for token in generate(decoder, prompt, sampling, end_ids=ends):

@@ -40,13 +40,20 @@ def trunk_card(card: Mapping[str, Any]) -> str:
         f"Grow leaves on it with `baicai grow`.",
         "",
         f"- hash: `{card['hash']}`",
-        f"- trained on {card['metrics']['tokens']:,} tokens, last loss {card['metrics']['loss']:.3f} nats a token",
+        _origin(card),
         "",
         *_data(card["data"]),
         "",
         *_curve(card["curve"]),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _origin(card: Mapping[str, Any]) -> str:
+    imported = card.get("imported")
+    if imported:
+        return f"- imported from {imported['name']} ({imported['architecture']}), licence {imported['licence']}"
+    return f"- trained on {card['metrics']['tokens']:,} tokens, last loss {card['metrics']['loss']:.3f} nats a token"
 
 
 def leaf_card(card: Mapping[str, Any]) -> str:

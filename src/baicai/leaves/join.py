@@ -161,11 +161,17 @@ def write_model(out: Path, model: SparseModel) -> str:
     if model.calibration:
         lock["calibration"] = model.calibration
     with atomic_folder(out) as part:
-        write_atomic(part / "model.toml", tomli_w.dumps(lock).encode())
-        cards = {name: leaf.card for name, leaf in model.leaves.items()}
-        write_atomic(part / "README.md", model_card(lock, model.trunk.card, cards).encode())
+        write_lock(part, lock, model.trunk.card, {name: leaf.card for name, leaf in model.leaves.items()})
     register(model.hash, out)
     return model.hash
+
+
+def write_lock(
+    part: Path, lock: Mapping[str, Any], trunk: Mapping[str, Any], leaves: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Write a lock file and its card into a folder; the cards of its trunk and leaves say what they are."""
+    write_atomic(part / "model.toml", tomli_w.dumps(lock).encode())
+    write_atomic(part / "README.md", model_card(lock, trunk, leaves).encode())
 
 
 def open_model(reference: str | Path, weights: Literal["stored", "int8"] = "stored") -> SparseModel:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from baicai.artefact import (
     atomic_folder,
@@ -29,6 +30,7 @@ from baicai.model.config import LeafConfig
 from baicai.model.experts import Leaf
 
 FORMAT = 1
+CARD, TENSORS = "leaf.json", "leaf.safetensors"
 ROW_NORM_CAP = 64.0
 """A router row longer than this would claim every token; honestly grown rows stay below 5."""
 
@@ -74,16 +76,45 @@ def save_leaf(
         key: tensor if key.endswith(("router_ED", "bias_E")) else tensor.to(torch.bfloat16)
         for key, tensor in leaf.state_dict().items()
     }
-    parts = {"tensors": tensors_hash(tensors), "trunk": trunk.hash, "sizes": to_table(leaf.config), "data": data}
-    card = {"format": FORMAT, "kind": "leaf", "name": name, "hash": value_hash(parts), **parts, **about}
     with atomic_folder(out) as part:
-        write_tensors(part / "leaf.safetensors", tensors)
-        write_json(part / "leaf.json", card)
-        write_atomic(part / "README.md", leaf_card(card).encode())
+        write_tensors(part / TENSORS, tensors)
+        digest = complete_leaf(part, name, tensors_hash(tensors), trunk.hash, leaf.config, data=data, about=about)
         if sign_key is not None:
             sign(part, sign_key)
-    digest: str = card["hash"]
     register(digest, out)
+    return digest
+
+
+def leaf_hash(tensors: str, trunk: str, sizes: LeafConfig, data: list[dict[str, Any]]) -> str:
+    """Return the identity of a leaf with tensors of that hash."""
+    return value_hash({"tensors": tensors, "trunk": trunk, "sizes": to_table(sizes), "data": data})
+
+
+def complete_leaf(
+    part: Path,
+    name: str,
+    tensors: str,
+    trunk: str,
+    sizes: LeafConfig,
+    *,
+    data: list[dict[str, Any]],
+    about: dict[str, Any],
+) -> str:
+    """Write what a leaf's folder has beside its tensors, whose hash is `tensors`, and return the leaf's hash."""
+    digest = leaf_hash(tensors, trunk, sizes, data)
+    card = {
+        "format": FORMAT,
+        "kind": "leaf",
+        "name": name,
+        "hash": digest,
+        "tensors": tensors,
+        "trunk": trunk,
+        "sizes": to_table(sizes),
+        "data": data,
+        **about,
+    }
+    write_json(part / CARD, card)
+    write_atomic(part / "README.md", leaf_card(card).encode())
     return digest
 
 
@@ -93,7 +124,7 @@ def open_leaf(reference: str | Path, trunk: Trunk, expected_hash: str | None = N
     Raises: ArtefactError if it is damaged, of another trunk, of wrong shapes, not finite, or its router rows too long.
     """
     path = find(reference)
-    card = read_json(path / "leaf.json")
+    card = read_json(path / CARD)
     if card.get("kind") != "leaf" or card.get("format") != FORMAT:
         raise ArtefactError(f"{path} is not a leaf of format {FORMAT}: it says kind={card.get('kind')}")
     name = check_name(str(card.get("name")))
@@ -102,27 +133,36 @@ def open_leaf(reference: str | Path, trunk: Trunk, expected_hash: str | None = N
             f"leaf '{name}' was grown on trunk {str(card.get('trunk'))[:8]}, this trunk is {trunk.hash[:8]}: "
             "grow it again, or join it to its own trunk"
         )
-    tensors = read_tensors(path / "leaf.safetensors")
+    tensors = read_tensors(path / TENSORS)
     parts = {key: card.get(key) for key in ("trunk", "sizes", "data")} | {"tensors": tensors_hash(tensors)}
     if value_hash(parts) != card.get("hash"):
         raise ArtefactError(f"leaf {path} is damaged: its content does not match its hash; copy it again")
     wanted = expected_hash or named_hash(reference)
     if not card["hash"].startswith(wanted):
         raise ArtefactError(f"leaf {path} is {card['hash'][:8]}, wanted is {wanted[:8]}: give the right leaf")
-    sizes = from_table(LeafConfig, card["sizes"], str(path / "leaf.json"))
-    check_card(card, path / "leaf.json")
+    sizes = from_table(LeafConfig, card["sizes"], str(path / CARD))
+    check_card(card, path / CARD)
     if not 0 <= sizes.first_layer < trunk.model.config.num_layers:
         raise ArtefactError(f"leaf {path} begins at layer {sizes.first_layer}, which this trunk has not: do not use it")
     with torch.device("meta"):  # no memory before the shapes are checked
         leaf = Leaf(trunk.model.config, sizes)
-    load_tensors(leaf, tensors, path / "leaf.safetensors")
+    load_tensors(leaf, tensors, path / TENSORS)
     leaf.requires_grad_(False).eval()
-    longest = max(float(layer.router_ED.norm(dim=1).max()) for layer in leaf.stack())
-    if longest > ROW_NORM_CAP:
-        raise ArtefactError(
-            f"leaf {path}: a router row is {longest:.0f} long, the cap is {ROW_NORM_CAP:.0f}: do not use it"
-        )
-    if any(float(layer.bias_E.abs().max()) > BIAS_CAP for layer in leaf.stack()):
-        raise ArtefactError(f"leaf {path}: a choice bias is beyond {BIAS_CAP}, it would push others out: do not use it")
+    for layer in leaf.stack():
+        check_router(layer.router_ED, layer.bias_E, f"leaf {path}")
     register(card["hash"], path)
     return GrownLeaf(path, card["hash"], name, leaf, card)
+
+
+def check_router(router_ED: Tensor, bias_E: Tensor, where: str) -> None:
+    """Refuse a router that would take tokens from other leaves.
+
+    Raises: ArtefactError
+    """
+    longest = float(router_ED.norm(dim=1).max())
+    if longest > ROW_NORM_CAP:
+        raise ArtefactError(
+            f"{where}: a router row is {longest:.0f} long, the cap is {ROW_NORM_CAP:.0f}: do not use it"
+        )
+    if float(bias_E.abs().max()) > BIAS_CAP:
+        raise ArtefactError(f"{where}: a choice bias is beyond {BIAS_CAP}, it would push others out: do not use it")

@@ -37,6 +37,7 @@ from baicai.training.losses import linear_cross_entropy
 from baicai.training.probes import SourceProbes
 
 FORMAT = 1
+CARD, TENSORS = "config.json", "trunk.safetensors"
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,10 @@ class Trunk:
     def replay(self) -> TokenShards:
         """Return the trunk's public sample.
 
-        Raises: ArtefactError if it is damaged or not the one that the trunk was saved with.
+        Raises: ArtefactError if there is none, or it is damaged or not the one that the trunk was saved with.
         """
+        if self.card.get("replay") is None:
+            raise ArtefactError(f"trunk {self.path} has no public sample: import it again with public=TEXT")
         shards = TokenShards.open(self.path / "replay")
         if shards.hash != self.card.get("replay"):
             raise ArtefactError(f"{shards.folder} is not this trunk's public sample: copy the trunk again")
@@ -145,22 +148,40 @@ def _replay(
     if folder.exists():
         return TokenShards.open(folder)
     length = config.train.sequence_tokens
-    num_texts = max(1, min(config.replay_tokens // length, sum(one.num_windows(length) for one in shards)))
     if config.replay == "sampled":
-        rows = sample_texts(model, tokenizer.end_id, num_texts, length, config.train.seed)
-        write_tokens(rows.flatten().numpy(), tokenizer, folder, source="written by the trunk itself", licence="CC0-1.0")
-    else:
-        batches = Batches(
-            shards,
-            [source.weight for source in config.data],
-            batch_sequences=1,
-            sequence_tokens=length,
-            seed=config.train.seed + 1,
-        )
-        licences = ", ".join(sorted({name for one in shards for name in one.manifest["licences"]}))
-        tokens = torch.cat([batches.next().tokens_BS1[0, :-1] for _ in range(num_texts)]).numpy()
-        write_tokens(tokens, tokenizer, folder, source="a sample of the trunk's training text", licence=licences)
-    return TokenShards.open(folder)
+        num_tokens = min(config.replay_tokens, length * sum(one.num_windows(length) for one in shards))
+        return write_own_sample(model, tokenizer, folder, num_tokens, length, config.train.seed)
+    weights = [source.weight for source in config.data]
+    return sample_shards(shards, weights, tokenizer, folder, config.replay_tokens, length, config.train.seed + 1)
+
+
+def write_own_sample(
+    model: Transformer, tokenizer: Tokenizer, folder: Path, num_tokens: int, length: int, seed: int
+) -> TokenShards:
+    """Let a trunk write its public sample itself, in texts of `length` tokens."""
+    first_id = tokenizer.begin_ids[-1] if tokenizer.begin_ids else tokenizer.end_id
+    rows = sample_texts(model, first_id, max(1, num_tokens // length), length, seed)
+    rows = rows.masked_fill(rows >= tokenizer.vocab_size, tokenizer.end_id)  # embeddings may have rows to spare
+    return write_tokens(
+        rows.flatten().numpy(), tokenizer, folder, source="written by the trunk itself", licence="CC0-1.0"
+    )
+
+
+def sample_shards(
+    shards: list[TokenShards],
+    weights: list[float],
+    tokenizer: Tokenizer,
+    folder: Path,
+    num_tokens: int,
+    length: int,
+    seed: int,
+) -> TokenShards:
+    """Draw a public sample from text, in pieces of `length` tokens."""
+    batches = Batches(shards, weights, batch_sequences=1, sequence_tokens=length, seed=seed)
+    num_texts = max(1, min(num_tokens // length, sum(one.num_windows(length) for one in shards)))
+    licences = ", ".join(sorted({name for one in shards for name in one.manifest["licences"]}))
+    tokens = torch.cat([batches.next().tokens_BS1[0, :-1] for _ in range(num_texts)]).numpy()
+    return write_tokens(tokens, tokenizer, folder, source="a sample of the trunk's training text", licence=licences)
 
 
 def save_trunk(
@@ -168,20 +189,52 @@ def save_trunk(
 ) -> str:
     """Write a trunk, weights in bfloat16, and return its hash."""
     tensors = {name: tensor.to(torch.bfloat16) for name, tensor in model.trunk_tensors().items()}
-    table = to_table(model.config)
-    parts = {"tensors": tensors_hash(tensors), "model": table, "tokenizer": tokenizer.hash}
-    card = {"format": FORMAT, "kind": "trunk", "hash": value_hash(parts), **parts, "replay": replay.hash, **about}
     with atomic_folder(out) as part:
-        write_tensors(part / "trunk.safetensors", tensors)
-        tokenizer.save(part)
+        write_tensors(part / TENSORS, tensors)
+        digest = complete_trunk(part, tensors_hash(tensors), model.config, tokenizer, replay=replay, about=about)
+    register(digest, out)
+    return digest
+
+
+def trunk_hash(tensors: str, config: ModelConfig, tokenizer: Tokenizer) -> str:
+    """Return the identity of a trunk with tensors of that hash."""
+    return value_hash({"tensors": tensors, "model": _sizes_table(config), "tokenizer": tokenizer.hash})
+
+
+def complete_trunk(
+    part: Path,
+    tensors: str,
+    config: ModelConfig,
+    tokenizer: Tokenizer,
+    *,
+    replay: TokenShards | None,
+    about: dict[str, Any],
+) -> str:
+    """Write what a trunk's folder has beside its tensors, whose hash is `tensors`, and return the trunk's hash."""
+    digest = trunk_hash(tensors, config, tokenizer)
+    card = {
+        "format": FORMAT,
+        "kind": "trunk",
+        "hash": digest,
+        "tensors": tensors,
+        "model": _sizes_table(config),
+        "tokenizer": tokenizer.hash,
+        "replay": None if replay is None else replay.hash,
+        **about,
+    }
+    tokenizer.save(part)
+    if replay is not None and replay.folder != part / "replay":
         (part / "replay").mkdir()
         for file in replay.folder.iterdir():  # copytree would hide that the disk is full
             shutil.copyfile(file, part / "replay" / file.name)
-        write_json(part / "config.json", card)
-        write_atomic(part / "README.md", trunk_card(card).encode())
-    digest: str = card["hash"]
-    register(digest, out)
+    write_json(part / CARD, card)
+    write_atomic(part / "README.md", trunk_card(card).encode())
     return digest
+
+
+def _sizes_table(config: ModelConfig) -> dict[str, Any]:
+    """Return the sizes as they are hashed: a size that came later does not count where it is not set."""
+    return {key: value for key, value in to_table(config).items() if value is not None}
 
 
 def open_trunk(reference: str | Path, expected_hash: str | None = None) -> Trunk:
@@ -190,11 +243,11 @@ def open_trunk(reference: str | Path, expected_hash: str | None = None) -> Trunk
     Raises: ArtefactError if it is missing, damaged or not the expected one.
     """
     path = find(reference)
-    card = read_json(path / "config.json")
+    card = read_json(path / CARD)
     if card.get("kind") != "trunk" or card.get("format") != FORMAT:
         raise ArtefactError(f"{path} is not a trunk of format {FORMAT}: it says kind={card.get('kind')}")
     tokenizer = Tokenizer.open(path)
-    tensors = read_tensors(path / "trunk.safetensors")
+    tensors = read_tensors(path / TENSORS)
     parts = {"tensors": tensors_hash(tensors), "model": card.get("model"), "tokenizer": tokenizer.hash}
     if value_hash(parts) != card.get("hash"):
         raise ArtefactError(f"trunk {path} is damaged: its content does not match its hash; copy it again")
@@ -202,9 +255,9 @@ def open_trunk(reference: str | Path, expected_hash: str | None = None) -> Trunk
     if not card["hash"].startswith(wanted):
         raise ArtefactError(f"trunk {path} is {card['hash'][:8]}, wanted is {wanted[:8]}: give the right trunk")
     with torch.device("meta"):  # no memory before the shapes are checked
-        model = Transformer(from_table(ModelConfig, card["model"], str(path / "config.json")))
-    check_card(card, path / "config.json")
-    load_tensors(model, tensors, path / "trunk.safetensors")
+        model = Transformer(from_table(ModelConfig, card["model"], str(path / CARD)))
+    check_card(card, path / CARD)
+    load_tensors(model, tensors, path / TENSORS)
     model.requires_grad_(False).eval()
     register(card["hash"], path)
     return Trunk(path, card["hash"], model, tokenizer, card)

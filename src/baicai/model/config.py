@@ -49,6 +49,36 @@ class MLAConfig:
 
 
 @recipe
+class RopeScaling:
+    """How rotary frequencies are stretched, so that a trunk reads further than it was first trained to."""
+
+    kind: Literal["linear", "llama3", "yarn"]
+    factor: Annotated[float, Field(ge=1)]
+    original_max_tokens: Count | None = None
+    """Longest sequence before the stretch; llama3 and yarn need it."""
+    low_freq_factor: Positive = 1.0
+    """Of llama3: waves longer than original_max_tokens over this are stretched whole."""
+    high_freq_factor: Positive = 4.0
+    """Of llama3: waves shorter than original_max_tokens over this are left alone."""
+    beta_fast: Positive = 32.0
+    """Of yarn: features that turn more often than this within original_max_tokens are left alone."""
+    beta_slow: Positive = 1.0
+    """Of yarn: features that turn less often than this are stretched whole."""
+    truncate: bool = True
+    """Of yarn: the two bounds are rounded to whole features."""
+    attention_factor: Positive | None = None
+    """Of yarn: scales cosines and sines; None stands for 0.1 ln(factor) + 1."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "RopeScaling":
+        if self.kind != "linear" and self.original_max_tokens is None:
+            raise ValueError(f"rope scaling '{self.kind}' needs original_max_tokens")
+        if self.low_freq_factor >= self.high_freq_factor:
+            raise ValueError("low_freq_factor must be below high_freq_factor")
+        return self
+
+
+@recipe
 class ModelConfig:
     """Sizes of a trunk."""
 
@@ -64,6 +94,7 @@ class ModelConfig:
     rope_theta: Positive = 10000.0
     tied_head: bool = True
     """The output projection is the embedding matrix."""
+    rope_scaling: RopeScaling | None = None
 
 
 @recipe

@@ -92,11 +92,12 @@ class _MixExperts(torch.autograd.Function):
     def forward(
         ctx: Any, h_TD: Tensor, weights_TK: Tensor, expert_ids_TK: Tensor, dtype: torch.dtype, *stacks: Tensor
     ) -> Tensor:
-        (tokens, top_k), (experts, hidden, dim) = expert_ids_TK.shape, stacks[0].shape
+        (tokens, top_k), (experts, hidden, _) = expert_ids_TK.shape, stacks[0].shape
         jobs, slots_N = _sort(expert_ids_TK, experts, len(stacks) // 3)
         x_ND = _zero_below(h_TD.to(dtype)).index_select(0, slots_N // top_k)
         weights_N1 = _zero_below(weights_TK.reshape(-1, 1)).index_select(0, slots_N).to(dtype)
-        gate_NF, up_NF, out_ND = x_ND.new_empty(len(x_ND), hidden), x_ND.new_empty(len(x_ND), hidden), torch.empty_like(x_ND)
+        gate_NF, up_NF = x_ND.new_empty(len(x_ND), hidden), x_ND.new_empty(len(x_ND), hidden)
+        out_ND = torch.empty_like(x_ND)
         for rows, leaf, expert in jobs:
             torch.mm(x_ND[rows], stacks[leaf][expert].to(dtype).T, out=gate_NF[rows])
             torch.mm(x_ND[rows], stacks[leaf + 1][expert].to(dtype).T, out=up_NF[rows])
@@ -138,7 +139,7 @@ class _MixExperts(torch.autograd.Function):
 
 
 def _sort(expert_ids_TK: Tensor, experts: int, leaves: int) -> tuple[list[tuple[slice, int, int]], Tensor]:
-    """Return for each expert that is used its rows, the place of its leaf's first stack and its number there; and slots_N.
+    """Return, for each expert in use, its rows, where its leaf's stacks begin and its number there; and the slots, [N].
 
     A slot is a place in [T * K]; T * K itself, one beyond the last, fills an expert's rows up.
     """

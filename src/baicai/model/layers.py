@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from baicai.model.causal import attend_in_chunks
-from baicai.model.config import GQAConfig, MLAConfig, ModelConfig
+from baicai.model.config import GQAConfig, MLAConfig, ModelConfig, RopeScaling
+from baicai.model.rotary import rotary_frequencies
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -58,12 +59,13 @@ class Rotary(nn.Module):
     cos: Tensor
     sin: Tensor
 
-    def __init__(self, size: int, max_tokens: int, theta: float) -> None:
+    def __init__(self, size: int, max_tokens: int, theta: float, scaling: RopeScaling | None = None) -> None:
         super().__init__()
-        frequency = theta ** (-torch.arange(0, size, 2, dtype=torch.float32, device="cpu") / size)
-        angle = torch.outer(torch.arange(max_tokens, dtype=torch.float32, device="cpu"), frequency)
-        self.register_buffer("cos", angle.cos(), persistent=False)
-        self.register_buffer("sin", angle.sin(), persistent=False)
+        with torch.device("cpu"):  # also for a network that is made without memory
+            frequency, factor = rotary_frequencies(size, theta, scaling)
+            angle = torch.outer(torch.arange(max_tokens, dtype=torch.float32), frequency)
+        self.register_buffer("cos", angle.cos() * factor, persistent=False)
+        self.register_buffer("sin", angle.sin() * factor, persistent=False)
 
     def turn(self, x_BHSC: Tensor, start: int, *, interleaved: bool) -> Tensor:
         """Turn pairs of features by their position; pairs are neighbours if interleaved, else half a head apart."""

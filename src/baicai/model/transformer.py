@@ -84,7 +84,7 @@ class Transformer(nn.Module):
         self.head = None if config.tied_head else Linear(config.dim, config.vocab_size, bias=False)
         sizes = config.attention
         rope_dim = sizes.head_dim if isinstance(sizes, GQAConfig) else sizes.rope_head_dim
-        self.rotary = Rotary(rope_dim, config.max_tokens, config.rope_theta)
+        self.rotary = Rotary(rope_dim, config.max_tokens, config.rope_theta, config.rope_scaling)
         self.leaves = nn.ModuleDict()
         self.topk_group = 1
 
