@@ -183,7 +183,7 @@ def _last(metrics: dict[str, Any]) -> dict[str, Any]:
 
 def _print_saving(trunk: Trunk, leaf: Leaf) -> None:
     config, first = trunk.model.config, leaf.config.first_layer
-    whole = {name: p for name, p in trunk.model.named_parameters() if not name.startswith("leaves.")}
+    whole = {name: p for name, p in trunk.model.named_parameters() if not name.startswith(("leaves.", "mtp."))}
     alone = training_bytes(dict(leaf.named_parameters()))
     every = alone + training_bytes(whole)
     work = growing_share(config, sum(p.numel() for p in whole.values()), leaf.config)

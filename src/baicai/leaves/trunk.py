@@ -76,6 +76,12 @@ class TrunkRecipe:
     """Weight of the loss that keeps the source of every token readable in the upper layers, where routers will read."""
     splice: Share = 0.5
     """Share of sequences that change source midway, so that the model follows a text that changes subject."""
+    mtp_loss: Annotated[float, Field(ge=0)] = 0.3
+    """Weight of the loss of the multi-token prediction module, where model.mtp is on."""
+
+    def __post_init__(self) -> None:
+        if self.model.mtp and self.train.sequence_tokens < 2:
+            raise ConfigError("train.sequence_tokens is 1, but model.mtp predicts two tokens ahead: make it 2 or more")
 
 
 def train_trunk(config: TrunkRecipe, run: Run) -> None:
@@ -100,7 +106,7 @@ def train_trunk(config: TrunkRecipe, run: Run) -> None:
         seed=settings.seed,
     )
 
-    loss_of, probes = _trunk_loss(config, model, len(shards), device)
+    loss_of, probes = trunk_loss(config, model, len(shards), device)
     parameters = dict(model.named_parameters()) | {f"probe/{name}": p for name, p in probes.named_parameters()}
     metrics = train("trunk", parameters, batches, loss_of, settings, run)
     save_trunk(
@@ -120,21 +126,27 @@ def train_trunk(config: TrunkRecipe, run: Run) -> None:
     )
 
 
-def _trunk_loss(
+def trunk_loss(
     config: TrunkRecipe, model: Transformer, num_sources: int, device: torch.device
 ) -> tuple[LossOf, SourceProbes]:
-    """Return the loss, next token and token's source, and the probes that it trains beside the trunk."""
+    """Return the loss, next tokens and token's source, and the probes that it trains beside the trunk."""
     probes = SourceProbes(model, num_sources, config.model.num_layers // 3).to(device)
+
+    def token_loss(hidden_BSD: torch.Tensor, targets_BS: torch.Tensor) -> torch.Tensor:
+        return linear_cross_entropy(hidden_BSD.flatten(0, 1), model.head_weight(), targets_BS.flatten())
 
     def loss_of(batch: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         tokens_BS1, source_BS1 = (x.to(device) for x in splice(batch, config.splice))
         with mixed_precision(config.train, device):
             hidden_BSD = model.hidden(tokens_BS1[:, :-1])
-            targets_T = tokens_BS1[:, 1:].flatten()
-            next_token = linear_cross_entropy(hidden_BSD.flatten(0, 1), model.head_weight(), targets_T)
-        source = probes.loss(source_BS1[:, :-1])
-        parts = {"next_token": next_token.detach(), "source": source.detach()}
-        return next_token + config.source_loss * source, parts
+            parts = {"next_token": token_loss(hidden_BSD, tokens_BS1[:, 1:])}
+            if model.mtp is not None:
+                drafted_BSD = model.draft(hidden_BSD[:, :-1], tokens_BS1[:, 1:-1])
+                parts["mtp"] = token_loss(drafted_BSD, tokens_BS1[:, 2:])
+        parts["source"] = probes.loss(source_BS1[:, :-1])
+        weights = {"next_token": 1.0, "mtp": config.mtp_loss, "source": config.source_loss}
+        loss = torch.stack([weights[name] * part for name, part in parts.items()]).sum()
+        return loss, {name: part.detach() for name, part in parts.items()}
 
     return loss_of, probes
 

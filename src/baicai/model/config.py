@@ -64,6 +64,8 @@ class ModelConfig:
     rope_theta: Positive = 10000.0
     tied_head: bool = True
     """The output projection is the embedding matrix."""
+    mtp: Annotated[bool, Field(exclude_if=lambda on: not on)] = False
+    """Whether there is a multi-token prediction module. Without one the key is left out: hashes stay what they were."""
 
 
 @recipe
