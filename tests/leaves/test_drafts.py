@@ -16,7 +16,8 @@ from baicai.errors import ConfigError
 from baicai.leaves.answer import text_prompt
 from baicai.leaves.grow import grow_leaf
 from baicai.leaves.join import JoinRecipe, SparseModel, join_leaves, open_model
-from baicai.leaves.trunk import TrunkRecipe, open_trunk, save_trunk, train_trunk, trunk_loss
+from baicai.leaves.train_trunk import TrunkRecipe, train_trunk, trunk_loss
+from baicai.leaves.trunk import open_trunk, save_trunk
 from baicai.model.generate import DraftCount, SamplingConfig, generate
 from baicai.model.transformer import Transformer
 from baicai.run import carry_out

@@ -17,7 +17,7 @@ from baicai.errors import BaicaiError
 
 STAGES = {
     "tokenizer": ("baicai.leaves.vocabulary", "TokenizerRecipe", "make_tokenizer", "Make a tokenizer from text."),
-    "trunk": ("baicai.leaves.trunk", "TrunkRecipe", "train_trunk", "Train a trunk on public text."),
+    "trunk": ("baicai.leaves.train_trunk", "TrunkRecipe", "train_trunk", "Train a trunk on public text."),
     "grow": ("baicai.leaves.grow", "GrowRecipe", "grow_leaf", "Grow a leaf on your own text, the trunk frozen."),
     "join": (
         "baicai.leaves.join",

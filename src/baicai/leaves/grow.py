@@ -17,13 +17,13 @@ from baicai.errors import ConfigError
 from baicai.evaluation.bits_per_byte import bits_per_byte, held_out_windows, token_nats
 from baicai.leaves.activations import ActivationCache
 from baicai.leaves.leaf import check_name, save_leaf
-from baicai.leaves.trunk import Trunk, curve, open_trunk
+from baicai.leaves.trunk import Trunk, open_trunk
 from baicai.model.config import LeafConfig
 from baicai.model.cost import growing_share
 from baicai.model.experts import Leaf
 from baicai.model.transformer import LayerTrace, Transformer
 from baicai.run import Run, say
-from baicai.training.loop import TrainConfig, mixed_precision, pick_device, train
+from baicai.training.loop import TrainConfig, curve, mixed_precision, pick_device, train
 from baicai.training.losses import linear_cross_entropy, recognition_loss
 from baicai.training.optimizer import training_bytes
 

@@ -122,6 +122,13 @@ def train(
     return metrics or (run.metrics() or [{}])[-1]
 
 
+def curve(run: Run, settings: TrainConfig, points: int = 100) -> list[dict[str, float]]:
+    """Return the run's loss against tokens, thinned to about `points`."""
+    lines = [line for line in run.metrics() if "loss" in line]
+    thinned = lines[:: max(1, len(lines) // points)]
+    return [{"tokens": line["step"] * settings.step_tokens, "loss": round(line["loss"], 4)} for line in thinned]
+
+
 def _save(
     step: int,
     parameters: Mapping[str, nn.Parameter],
