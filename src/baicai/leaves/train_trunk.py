@@ -18,6 +18,7 @@ from baicai.model.config import ModelConfig
 from baicai.model.generate import sample_texts
 from baicai.model.transformer import Transformer
 from baicai.run import Run
+from baicai.training.distributed import check_rows, distribute, gathered, own_rows, rank, world_size
 from baicai.training.loop import LossOf, TrainConfig, curve, mixed_precision, pick_device, train
 from baicai.training.losses import linear_cross_entropy
 from baicai.training.probes import SourceProbes
@@ -48,15 +49,16 @@ class TrunkRecipe:
 
 
 def train_trunk(config: TrunkRecipe, run: Run) -> None:
-    """Train a trunk and write it to the run's artefact folder."""
+    """Train a trunk and write it to the run's artefact folder; several processes may do it together."""
     tokenizer = Tokenizer.open(find(config.tokenizer))
     if config.model.vocab_size != tokenizer.vocab_size:
         raise ConfigError(
             f"model.vocab_size is {config.model.vocab_size}, the tokenizer has {tokenizer.vocab_size}: make them equal"
         )
+    settings = config.train
+    check_rows(settings.batch_sequences)
     shards = open_sources(config.data, tokenizer)
     run.hold({"tokenizer": tokenizer.hash} | {f"data {domain}": one.hash for domain, one in shards.items()})
-    settings = config.train
     device = pick_device(settings.device)
     model = Transformer(config.model)
     model.start(settings.seed)
@@ -70,8 +72,15 @@ def train_trunk(config: TrunkRecipe, run: Run) -> None:
     )
 
     loss_of, probes = trunk_loss(config, model, len(shards), device)
+    distribute({model: "hidden", probes: "loss"}, device, settings.sharding)
     parameters = dict(model.named_parameters()) | {f"probe/{name}": p for name, p in probes.named_parameters()}
     metrics = train("trunk", parameters, batches, loss_of, settings, run)
+    if world_size() > 1:
+        weights = gathered(dict(model.named_parameters()))
+        if rank() > 0:
+            return
+        model = Transformer(config.model)  # one that runs without the other processes
+        model.load_state_dict(weights)
     save_trunk(
         run.out,
         model.cpu(),
@@ -99,7 +108,7 @@ def trunk_loss(
         return linear_cross_entropy(hidden_BSD.flatten(0, 1), model.head_weight(), targets_BS.flatten())
 
     def loss_of(batch: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        tokens_BS1, source_BS1 = (x.to(device) for x in splice(batch, config.splice))
+        tokens_BS1, source_BS1 = (own_rows(rows).to(device) for rows in splice(batch, config.splice))
         with mixed_precision(config.train, device):
             hidden_BSD = model.hidden(tokens_BS1[:, :-1])
             parts = {"next_token": token_loss(hidden_BSD, tokens_BS1[:, 1:])}
