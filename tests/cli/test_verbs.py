@@ -439,7 +439,9 @@ class TestChat:
             return chat_prompt(model, messages)
 
         monkeypatch.setattr("baicai.cli.talk.chat_prompt", spy)
-        told = talk("apple", "plum", "/reset", "iron", words=("system=the",))
+        told = talk(
+            "apple", "plum", "/reset", "iron", words=("system=the", "sampling.temperature=0", "sampling.max_tokens=1")
+        )
         system = Message("system", "the")
         answers = [Message("assistant", line) for line in told[2:]]
         assert asked == [

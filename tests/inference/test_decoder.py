@@ -35,7 +35,7 @@ def joined(attention: GQAConfig | MLAConfig = GQA, leaves: int = 3, topk_group: 
 
 
 def one_by_one(decoder: Decoder, tokens: list[int] = TOKENS) -> Tensor:
-    return torch.cat([decoder.feed([token]).logits_TV.clone() for token in tokens])
+    return torch.cat([decoder.step([token]).logits_NV for token in tokens])
 
 
 @torch.no_grad()
@@ -61,7 +61,7 @@ def test_a_token_has_the_same_bits_alone_and_beside_others(attention: GQAConfig 
     model = joined(attention)
     alone = one_by_one(CompiledDecoder(model, list(model.leaves)))
     together = CompiledDecoder(model, list(model.leaves))
-    parts = [together.feed(TOKENS[a:b]).logits_TV.clone() for a, b in ((0, 7), (7, 8), (8, 24), (24, 40))]
+    parts = [together.step(TOKENS[a:b], b - a).logits_NV for a, b in ((0, 7), (7, 8), (8, 24), (24, 40))]
     assert torch.equal(torch.cat(parts), alone)
 
 
@@ -69,21 +69,21 @@ def test_a_token_has_the_same_bits_alone_and_beside_others(attention: GQAConfig 
 def test_a_prompt_may_be_taken_in_at_once(attention: GQAConfig | MLAConfig) -> None:
     model = joined(attention)
     decoder = CompiledDecoder(model, list(model.leaves))
-    fed = decoder.fill(TOKENS[:30])
-    assert fed.logits_TV.shape == (1, 97)
+    fed = decoder.step(TOKENS[:30])
+    assert fed.logits_NV.shape == (1, 97)
     rest = one_by_one(decoder, TOKENS[30:])
-    torch.testing.assert_close(torch.cat((fed.logits_TV, rest)), reference(model)[29:], atol=2e-5, rtol=1e-5)
+    torch.testing.assert_close(torch.cat((fed.logits_NV, rest)), reference(model)[29:], atol=2e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("kind", [Decoder, CompiledDecoder])
 def test_tokens_can_be_taken_back(kind: type[Decoder]) -> None:
     model = joined()
     decoder = kind(model, list(model.leaves))
-    decoder.feed(TOKENS[:10])
-    decoder.feed([1, 2, 3])
+    decoder.step(TOKENS[:10])
+    decoder.step([1, 2, 3])
     decoder.length = 10
-    again = decoder.feed(TOKENS[10:12])
-    torch.testing.assert_close(again.logits_TV, reference(model)[10:12], atol=2e-5, rtol=1e-5)
+    again = decoder.step(TOKENS[10:12], 2)
+    torch.testing.assert_close(again.logits_NV, reference(model)[10:12], atol=2e-5, rtol=1e-5)
 
 
 def test_a_leaf_that_is_off_equals_one_that_is_absent_and_is_not_read() -> None:
@@ -104,17 +104,19 @@ def test_it_says_how_much_each_leaf_gave(kind: type[Decoder]) -> None:
     trace: list = []
     model(torch.tensor([TOKENS[:9]]), trace=trace)
     wanted = torch.stack([layer.leaf_weights() for layer in trace]).mean(0)
-    torch.testing.assert_close(kind(model, list(model.leaves)).feed(TOKENS[:9]).leaf_weights_TG, wanted)
+    torch.testing.assert_close(kind(model, list(model.leaves)).step(TOKENS[:9], 9).leaf_weights_NG, wanted)
 
 
 @pytest.mark.parametrize("kind", [Decoder, CompiledDecoder])
 def test_too_many_tokens_are_refused_and_nothing_is_lost(kind: type[Decoder]) -> None:
     model = joined()
     decoder = kind(model, [], 12)
-    decoder.feed(TOKENS[:10])
+    decoder.step(TOKENS[:10])
     with pytest.raises(ConfigError, match="13 tokens do not fit: this model takes at most 12"):
-        decoder.feed(TOKENS[10:13])
-    torch.testing.assert_close(decoder.feed(TOKENS[10:12]).logits_TV, reference(model, [])[10:12], atol=2e-5, rtol=1e-5)
+        decoder.step(TOKENS[10:13])
+    torch.testing.assert_close(
+        decoder.step(TOKENS[10:12], 2).logits_NV, reference(model, [])[10:12], atol=2e-5, rtol=1e-5
+    )
 
 
 def test_threads_wake_up_again_after_a_pause() -> None:
@@ -127,7 +129,7 @@ def test_threads_wake_up_again_after_a_pause() -> None:
         torch.set_num_threads(before)
     parts = []
     for start in range(0, 40, 8):
-        parts.append(decoder.feed(TOKENS[start : start + 8]).logits_TV.clone())
+        parts.append(decoder.step(TOKENS[start : start + 8], 8).logits_NV)
         torch.randn(600, 600) @ torch.randn(600, 600)
         pause()
     torch.testing.assert_close(torch.cat(parts), reference(model), atol=2e-5, rtol=1e-5)

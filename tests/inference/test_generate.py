@@ -83,6 +83,7 @@ def test_sampled_texts_have_the_asked_shape_and_seed() -> None:
         (lambda m: open_decoder(m, ["x"]), "there is no leaf 'x'"),
         (lambda m: SamplingConfig(top_p=0.0), "top_p"),
         (lambda m: SamplingConfig(stop=("",)), "stop"),
+        (lambda m: SamplingConfig(speculate=-1), "speculate"),
     ],
 )
 def test_wrong_use_is_one_clear_line(act: object, message: str) -> None:

@@ -14,10 +14,11 @@ from baicai.artefact import read_json, read_tensors
 from baicai.data.sources import SourceConfig
 from baicai.data.tokenizer import Tokenizer
 from baicai.errors import ArtefactError, ConfigError, DataError, MachineError
-from baicai.leaves.trunk import Trunk, TrunkRecipe, curve, open_trunk, save_trunk, train_trunk
+from baicai.leaves.train_trunk import TrunkRecipe, train_trunk
+from baicai.leaves.trunk import Trunk, open_trunk, save_trunk
 from baicai.model.config import GQAConfig, ModelConfig
 from baicai.run import Run, carry_out
-from baicai.training.loop import TrainConfig
+from baicai.training.loop import TrainConfig, curve
 from tests.conftest import TRAIN as SHOP_TRAIN
 from tests.conftest import WORDS, Workshop
 
@@ -163,7 +164,7 @@ def test_a_folder_that_is_no_trunk_is_one_line(workshop: Workshop, tmp_path: Pat
 def test_killed_after_training_it_goes_on_with_the_same_sample(
     workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import baicai.leaves.trunk as module
+    import baicai.leaves.train_trunk as module
 
     def killed(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
@@ -173,7 +174,7 @@ def test_killed_after_training_it_goes_on_with_the_same_sample(
     with pytest.raises(KeyboardInterrupt):
         carry_out(train_trunk, recipe(workshop), tmp_path / "broken")
     monkeypatch.undo()
-    monkeypatch.setattr(module, "write_tokens", killed)  # the sample is there already
+    monkeypatch.setattr("baicai.leaves.replay.write_tokens", killed)  # the sample is there already
     carry_out(train_trunk, recipe(workshop), tmp_path / "broken")
     whole, broken = open_trunk(tmp_path / "whole"), open_trunk(tmp_path / "broken")
     assert whole.hash == broken.hash

@@ -25,7 +25,7 @@ from baicai.leaves.answer import Piece, answer, chat_prompt, text_prompt
 from baicai.leaves.grow import GrowRecipe, grow_leaf
 from baicai.leaves.join import JoinRecipe, SparseModel, join_leaves, open_model
 from baicai.leaves.quality import EvaluateRecipe, evaluate_model
-from baicai.leaves.trunk import TrunkRecipe, train_trunk
+from baicai.leaves.train_trunk import TrunkRecipe, train_trunk
 from baicai.leaves.vocabulary import TokenizerRecipe, make_tokenizer
 from baicai.model.config import GQAConfig, LeafConfig, ModelConfig
 from baicai.run import carry_out

@@ -24,6 +24,7 @@ from baicai.exchange.sizes import Sizes, read_sizes
 from baicai.exchange.tensors import Reading, StoredTensor, open_checkpoint, open_file, write_file
 from baicai.exchange.vocabulary import read_tokenizer
 from baicai.leaves import join, leaf, trunk
+from baicai.leaves.replay import sample_shards, write_own_sample
 from baicai.model.transformer import Transformer
 from baicai.run import Meter, Run, say
 
@@ -169,7 +170,7 @@ def _replay(part: Path, found: Checkpoint, config: ImportRecipe) -> TokenShards 
         shards = list(open_sources(config.public, found.tokenizer).values())
         weights = [source.weight for source in config.public]
         wanted = config.replay_tokens or PUBLIC_TOKENS
-        return trunk.sample_shards(shards, weights, found.tokenizer, folder, wanted, length, config.seed)
+        return sample_shards(shards, weights, found.tokenizer, folder, wanted, length, config.seed)
     tensors = open_file(part / trunk.TENSORS)
     parameters = sum(tensor.num_bytes // tensor.dtype.itemsize for tensor in tensors.values())
     wanted = config.replay_tokens or min(OWN_TOKENS, int(OWN_WORK) // parameters)
@@ -180,7 +181,7 @@ def _replay(part: Path, found: Checkpoint, config: ImportRecipe) -> TokenShards 
         model = Transformer(found.sizes.model)
     trunk.load_tensors(model, read_tensors(part / trunk.TENSORS), part / trunk.TENSORS)
     model.requires_grad_(False)
-    return trunk.write_own_sample(model, found.tokenizer, folder, wanted, length, config.seed)
+    return write_own_sample(model, found.tokenizer, folder, wanted, length, config.seed)
 
 
 def _write_model(part: Path, found: Checkpoint, config: ImportRecipe) -> dict[str, str]:

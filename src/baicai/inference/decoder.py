@@ -1,6 +1,6 @@
 """Takes tokens through a model and gives back logits: the compiled step on a CPU, PyTorch elsewhere.
 
-Shape suffixes: T tokens, D model width, V vocabulary, G leaves that are on.
+Shape suffixes: S tokens, N of them at the end, D model width, V vocabulary, G leaves that are on.
 """
 
 import threading
@@ -16,21 +16,21 @@ from baicai.inference.int8 import Int8
 from baicai.inference.layout import MAX_STEP_TOKENS, ORDERED, STOP, Stream
 from baicai.inference.sync import post
 from baicai.inference.tables import Tables, make_bench, make_stream
-from baicai.model.layers import linear
 from baicai.model.transformer import Cache, LayerTrace, Transformer, check_room
 
 BATCH_TOKENS = 24
 """From so many tokens on, PyTorch's matrix products are faster than steps of a few tokens."""
 
 
-class Fed(NamedTuple):
-    """What the model says after each of the tokens that were fed."""
+class Step(NamedTuple):
+    """What a model says of tokens it was fed."""
 
-    logits_TV: Tensor
-    hidden_TD: Tensor
-    """Normed output of the last layer."""
-    leaf_weights_TG: Tensor
-    """Weight that each leaf got, mean over the layers with leaves."""
+    logits_NV: Tensor
+    """Of the tokens after the last N, float32."""
+    hidden_SD: Tensor
+    """What the head and the MTP module read, of all tokens fed."""
+    leaf_weights_NG: Tensor
+    """Of the last N: the weight that each leaf got, mean over the layers with leaves."""
 
 
 class Decoder:
@@ -44,6 +44,7 @@ class Decoder:
         self.device = model.embedding.weight.device
         mask_BG = model.leaf_mask(leaves)
         self._on_BG = None if mask_BG.all() else mask_BG
+        self.can_draft = model.mtp is not None
         self.leaves = tuple(name for name, on in zip(model.leaves, mask_BG[0].tolist(), strict=True) if on)
         """The leaves that are on, in the model's order."""
 
@@ -62,31 +63,32 @@ class Decoder:
         """Take the last tokens back."""
         self._cache.length = tokens
 
-    def fill(self, tokens: Sequence[int]) -> Fed:
-        """Take tokens in, any number; return what the model says after the last one."""
-        return self._run(tokens, 1)
-
-    def feed(self, tokens: Sequence[int]) -> Fed:
-        """Take a few tokens in; return what the model says after each."""
-        return self._run(tokens, len(tokens))
+    @torch.inference_mode()
+    def step(self, tokens: Sequence[int], last: int = 1) -> Step:
+        """Read on, one token or many, and tell what comes after each of the `last` ones."""
+        trace: list[LayerTrace] = []
+        hidden_SD = self._model.hidden(self._row(tokens), on_BG=self._on_BG, cache=self._cache, trace=trace)[0]
+        weights_NG = hidden_SD.new_zeros(last, 0)
+        if trace:
+            weights_NG = torch.stack([layer.leaf_weights()[-last:] for layer in trace]).mean(0)
+        return Step(self._model.logits(hidden_SD[-last:]), hidden_SD, weights_NG)
 
     @torch.inference_mode()
-    def _run(self, tokens: Sequence[int], last: int) -> Fed:
-        trace: list[LayerTrace] = []
-        tokens_BS = torch.tensor([list(tokens)], device=self.device)
-        hidden_TD = self._model.hidden(tokens_BS, on_BG=self._on_BG, cache=self._cache, trace=trace)[0, -last:]
-        logits_TV = linear(hidden_TD, self._model.head_weight()).float()
-        weights_TG = hidden_TD.new_zeros(last, 0)
-        if trace:
-            weights_TG = torch.stack([layer.leaf_weights()[-last:] for layer in trace]).mean(0)
-        return Fed(logits_TV, hidden_TD, weights_TG)
+    def draft(self, hidden_SD: Tensor, tokens: Sequence[int], start: int) -> tuple[Tensor, Tensor]:
+        """Return the MTP module's logits [V] of the token after `tokens`, and its output [D] for the last of them.
+
+        `hidden_SD` is the model's, or the module's own, for the tokens before each of these, the first at position
+        `start`; what the module read from there on is forgotten.
+        """
+        out_D = self._model.draft(hidden_SD[None], self._row(tokens), start=start, cache=self._cache)[0, -1]
+        return self._model.logits(out_D), out_D
+
+    def _row(self, tokens: Sequence[int]) -> Tensor:
+        return torch.tensor([list(tokens)], device=self.device)
 
 
 class CompiledDecoder(Decoder):
-    """The fast way on a CPU: a step reads the weights it uses once, where they lie in the model or its file.
-
-    What `feed` returns is valid until the next call.
-    """
+    """The fast way on a CPU: a step reads the weights it uses once, where they lie in the model or its file."""
 
     def __init__(
         self, model: Transformer, leaves: Collection[str], max_tokens: int | None = None, int8: Int8 | None = None
@@ -105,16 +107,20 @@ class CompiledDecoder(Decoder):
             threading.Thread(target=_work, args=(work, wake), daemon=True).start()
         weakref.finalize(self, _dismiss, self._stream, self._wake)
 
-    def fill(self, tokens: Sequence[int]) -> Fed:
-        """Take tokens in, any number; return what the model says after the last one."""
+    def step(self, tokens: Sequence[int], last: int = 1) -> Step:
+        """Read on, one token or many, and tell what comes after each of the `last` ones."""
         if len(tokens) >= BATCH_TOKENS and not self._tables.sizes.int8:
-            return super().fill(tokens)
-        for start in range(0, len(tokens), MAX_STEP_TOKENS):
-            fed = self.feed(tokens[start : start + MAX_STEP_TOKENS])
-        return Fed(*(part[-1:] for part in fed))
+            return super().step(tokens, last)
+        parts = range(0, len(tokens), MAX_STEP_TOKENS)
+        steps = [self._few(tokens[start : start + MAX_STEP_TOKENS]) for start in parts]
+        if len(steps) == 1:
+            logits_SV, hidden_SD, weights_SG = steps[0]
+        else:
+            logits_SV, hidden_SD, weights_SG = (torch.cat(column) for column in zip(*steps, strict=True))
+        return Step(logits_SV[-last:], hidden_SD, weights_SG[-last:])
 
-    def feed(self, tokens: Sequence[int]) -> Fed:
-        """Take at most `MAX_STEP_TOKENS` tokens in; return what the model says after each."""
+    def _few(self, tokens: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
+        """Read at most `MAX_STEP_TOKENS` tokens."""
         stream, start, count = self._stream, self.length, len(tokens)
         check_room(start + count, self.max_tokens)
         stream.tokens[:count] = tokens
@@ -125,8 +131,9 @@ class CompiledDecoder(Decoder):
                 event.set()
         self._meetings = step.run_step(*self._arguments, start, count, 0, self._meetings)
         self.length += count
-        logits, hidden, weights = stream.logits_TV[:count], stream.hidden_TD[:count], stream.leaf_weights_TG[:count]
-        return Fed(torch.from_numpy(logits), torch.from_numpy(hidden), torch.from_numpy(weights) / self._layers)
+        parts = stream.logits_TV[:count], stream.hidden_TD[:count], stream.leaf_weights_TG[:count] / self._layers
+        logits_SV, hidden_SD, weights_SG = (torch.from_numpy(part.copy()) for part in parts)
+        return logits_SV, hidden_SD, weights_SG
 
 
 def _work(arguments: tuple[Any, ...], wake: threading.Event) -> None:

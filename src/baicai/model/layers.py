@@ -176,3 +176,22 @@ class LatentAttention(nn.Module):
         q_BHSC = torch.cat((q_nope, rotary.turn(q_rope, start, interleaved=True)), dim=-1)
         out: Tensor = self.out(attend(q_BHSC, k_BHSC, v_BHSC).transpose(1, 2).flatten(-2))
         return out
+
+
+class Block(nn.Module):
+    """One layer of the trunk."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        sizes = config.attention
+        self.attention_norm = RMSNorm(config.dim, config.norm_eps)
+        self.attention: nn.Module = (
+            GroupedQueryAttention(config, sizes) if isinstance(sizes, GQAConfig) else LatentAttention(config, sizes)
+        )
+        self.shared_norm = RMSNorm(config.dim, config.norm_eps)
+        self.shared = SwiGLU(config.dim, config.ffn_dim)
+
+    def forward(self, x_BSD: Tensor, rotary: Rotary, start: int, cache: LayerCache | None) -> tuple[Tensor, Tensor]:
+        x_BSD = x_BSD + self.attention(self.attention_norm(x_BSD), rotary, start, cache)
+        h_BSD = self.shared_norm(x_BSD)  # what leaves read, too
+        return x_BSD + self.shared(h_BSD), h_BSD

@@ -12,16 +12,8 @@ from torch import Tensor, nn
 from baicai.errors import ConfigError
 from baicai.model.config import GQAConfig, LeafConfig, ModelConfig
 from baicai.model.experts import Leaf, mix_experts
-from baicai.model.layers import (
-    GroupedQueryAttention,
-    LatentAttention,
-    LayerCache,
-    Linear,
-    RMSNorm,
-    Rotary,
-    SwiGLU,
-    linear,
-)
+from baicai.model.layers import Block, LayerCache, Linear, RMSNorm, Rotary, linear
+from baicai.model.multi_token import MultiTokenModule
 from baicai.model.router import Choice, choose_experts, routing_logits
 
 
@@ -50,26 +42,13 @@ class Cache:
         self.leaves: dict[str, object] | None = None
         """Each leaf that is on, with the sequences it is on for."""
         self.layers = [LayerCache(self.max_tokens) for _ in range(config.num_layers)]
+        self.mtp = LayerCache(self.max_tokens)
 
 
 def check_room(tokens: int, limit: int) -> None:
     """Raise a ConfigError if a text has more tokens than there is room for."""
     if tokens > limit:
         raise ConfigError(f"{tokens} tokens do not fit: this model takes at most {limit}")
-
-
-class Block(nn.Module):
-    """One layer of the trunk."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        sizes = config.attention
-        self.attention_norm = RMSNorm(config.dim, config.norm_eps)
-        self.attention: nn.Module = (
-            GroupedQueryAttention(config, sizes) if isinstance(sizes, GQAConfig) else LatentAttention(config, sizes)
-        )
-        self.shared_norm = RMSNorm(config.dim, config.norm_eps)
-        self.shared = SwiGLU(config.dim, config.ffn_dim)
 
 
 class Transformer(nn.Module):
@@ -87,6 +66,8 @@ class Transformer(nn.Module):
         self.rotary = Rotary(rope_dim, config.max_tokens, config.rope_theta, config.rope_scaling)
         self.leaves = nn.ModuleDict()
         self.topk_group = 1
+        # Last, so that `start` draws the other weights as it does without it.
+        self.mtp = MultiTokenModule(config) if config.mtp else None
 
     def start(self, seed: int) -> None:
         """Draw the trunk's weights; the same seed gives the same bits."""
@@ -167,8 +148,22 @@ class Transformer(nn.Module):
         is off for all is not read. With a cache, the tokens continue what it holds. A `trace` is filled with what the
         router did, a `LayerTrace` for each layer that has leaves.
         """
-        hidden_BSD = self.hidden(tokens_BS, on_BG=on_BG, cache=cache, trace=trace)
+        return self.logits(self.hidden(tokens_BS, on_BG=on_BG, cache=cache, trace=trace))
+
+    def logits(self, hidden_BSD: Tensor) -> Tensor:
+        """Return what the head says of a normed output, [B, S, V], in float32."""
         return linear(hidden_BSD, self.head_weight()).float()
+
+    def draft(self, hidden_BSD: Tensor, tokens_BS: Tensor, *, start: int = 0, cache: Cache | None = None) -> Tensor:
+        """Return the MTP module's normed output [B, S, D], in which the head reads the tokens after `tokens_BS`.
+
+        `hidden_BSD` is what `hidden` gave for the tokens before each of these, the first at position `start`. With a
+        cache, what it holds from there on is forgotten.
+        """
+        assert self.mtp is not None, "a model without an MTP module drafts nothing"
+        layer_cache = cache.mtp if cache else None
+        out: Tensor = self.mtp(hidden_BSD, self.embedding(tokens_BS).float(), self.rotary, start, layer_cache)
+        return out
 
     def hidden(
         self,
@@ -230,9 +225,7 @@ class Transformer(nn.Module):
             block = self.layers[number]
             assert isinstance(block, Block)
             layer_cache = cache.layers[number] if cache else None
-            x_BSD = x_BSD + block.attention(block.attention_norm(x_BSD), self.rotary, start, layer_cache)
-            h_BSD = block.shared_norm(x_BSD)
-            x_BSD = x_BSD + block.shared(h_BSD)
+            x_BSD, h_BSD = block(x_BSD, self.rotary, start, layer_cache)
             if names:
                 x_BSD = x_BSD + self._routed(h_BSD, number, names, on_TG, trace)
         return x_BSD
