@@ -44,6 +44,9 @@ class Decoder:
         self.device = model.embedding.weight.device
         mask_BG = model.leaf_mask(leaves)
         self._on_BG = None if mask_BG.all() else mask_BG
+        able = self.device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
+        self._bfloat16 = able and model.embedding.weight.dtype == torch.bfloat16
+        """Whether the products of a long prompt are in the type of the weights."""
         self.can_draft = model.mtp is not None
         self.leaves = tuple(name for name, on in zip(model.leaves, mask_BG[0].tolist(), strict=True) if on)
         """The leaves that are on, in the model's order."""
@@ -67,7 +70,8 @@ class Decoder:
     def step(self, tokens: Sequence[int], last: int = 1) -> Step:
         """Read on, one token or many, and tell what comes after each of the `last` ones."""
         trace: list[LayerTrace] = []
-        hidden_SD = self._model.hidden(self._row(tokens), on_BG=self._on_BG, cache=self._cache, trace=trace)[0]
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bfloat16 and len(tokens) >= BATCH_TOKENS):
+            hidden_SD = self._model.hidden(self._row(tokens), on_BG=self._on_BG, cache=self._cache, trace=trace)[0]
         weights_NG = hidden_SD.new_zeros(last, 0)
         if trace:
             weights_NG = torch.stack([layer.leaf_weights()[-last:] for layer in trace]).mean(0)
