@@ -25,7 +25,6 @@ from baicai.leaves.leaf import GrownLeaf, open_leaf, save_leaf
 from baicai.leaves.trunk import Trunk, open_trunk, save_trunk
 from baicai.model.config import LeafConfig
 from baicai.model.experts import Leaf
-from baicai.model.generate import leaves_on
 from baicai.model.transformer import LayerTrace, Transformer
 from baicai.run import Run, carry_out
 from baicai.training.loop import TrainConfig, mixed_precision, pick_device, train
@@ -65,7 +64,7 @@ def score(
         windows = list(held_out_windows(shards, 256, max_tokens))
         nats = {}
         for party in parties:
-            on_G = None if party == "joined" else leaves_on(model.model, [] if party == "trunk" else [party])
+            on_G = None if party == "joined" else model.model.leaf_mask([] if party == "trunk" else [party])
             scorer = token_nats(model.model, on_G)
             nats[party] = torch.cat([scorer(tokens_BS).flatten().double().cpu() for tokens_BS in windows])
         targets_N = torch.cat([tokens_BS[:, 1:].flatten() for tokens_BS in windows])

@@ -30,7 +30,8 @@ from baicai.data.sources import SourceConfig, open_source
 from baicai.evaluation.routing import routing_share
 from baicai.leaves.grow import GrowRecipe, grow_leaf
 from baicai.leaves.join import SparseModel
-from baicai.leaves.trunk import TrunkRecipe, open_trunk, train_trunk
+from baicai.leaves.train_trunk import TrunkRecipe, train_trunk
+from baicai.leaves.trunk import open_trunk
 from baicai.leaves.vocabulary import TokenizerRecipe, make_tokenizer
 from baicai.model.config import GQAConfig, LeafConfig, ModelConfig
 from baicai.model.cost import Cost, count_cost

@@ -15,7 +15,7 @@ import torch
 from baicai.data.sources import SourceConfig
 from baicai.leaves.grow import GrowRecipe, grow_leaf
 from baicai.leaves.join import JoinRecipe, join_leaves
-from baicai.leaves.trunk import TrunkRecipe, train_trunk
+from baicai.leaves.train_trunk import TrunkRecipe, train_trunk
 from baicai.leaves.vocabulary import TokenizerRecipe, make_tokenizer
 from baicai.model.config import GQAConfig, LeafConfig, ModelConfig
 from baicai.run import Run, carry_out
@@ -77,7 +77,8 @@ def grow_recipe(workshop: Workshop, domain: str, **changes: object) -> GrowRecip
 def start_stage(stage: Callable[[Any, Run], None], recipe: object, out: Path) -> BaseProcess:
     """Carry out a stage in a process that can be killed."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["baicai.leaves.grow", "baicai.leaves.quality", "baicai.leaves.calibrate"])
+    stages = ("train_trunk", "grow", "quality", "calibrate")
+    context.set_forkserver_preload([f"baicai.leaves.{name}" for name in stages])
     process = context.Process(target=_carry_out, args=(stage, recipe, out))
     process.start()
     return process

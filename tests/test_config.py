@@ -11,7 +11,7 @@ from baicai.data.sources import SourceConfig
 from baicai.errors import ConfigError
 from baicai.leaves.grow import GrowRecipe
 from baicai.leaves.join import JoinRecipe
-from baicai.leaves.trunk import TrunkRecipe
+from baicai.leaves.train_trunk import TrunkRecipe
 from baicai.leaves.vocabulary import TokenizerRecipe
 from baicai.model.config import GQAConfig, LeafConfig, MLAConfig
 from baicai.training.loop import TrainConfig

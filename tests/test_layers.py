@@ -17,7 +17,7 @@ LAYERS = (
     {"artefact"},
     {"run"},
     {"model", "data"},
-    {"training", "evaluation"},
+    {"training", "evaluation", "inference"},
     {"leaves"},
     {"exchange"},
     {"cli"},

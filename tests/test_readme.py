@@ -9,7 +9,7 @@ import pytest
 from baicai.cli.main import cli
 from baicai.config import read_recipe
 from baicai.leaves.grow import GrowRecipe
-from baicai.leaves.trunk import TrunkRecipe
+from baicai.leaves.train_trunk import TrunkRecipe
 from baicai.leaves.vocabulary import TokenizerRecipe
 
 ROOT = Path(__file__).parents[1]

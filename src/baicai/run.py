@@ -183,13 +183,21 @@ class Run:
         """
         for part in self.folder.glob(".*.part"):  # what a kill left half-written
             shutil.rmtree(part) if part.is_dir() else part.unlink()
-        found = self._checkpoints()
-        state = read_json(found[-1] / "state.json") if found else {"step": 0}
-        kept = [json.dumps(line) + "\n" for line in self.metrics() if line.get("step", 0) <= state["step"]]
+        found = self.checkpoint()
+        step = found[1]["step"] if found else 0
+        kept = [json.dumps(line) + "\n" for line in self.metrics() if line.get("step", 0) <= step]
         write_atomic(self.folder / "metrics.jsonl", "".join(kept).encode())
+        return found
+
+    def checkpoint(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
+        """Return the newest checkpoint.
+
+        Raises: ArtefactError if it is damaged.
+        """
+        found = self._checkpoints()
         if not found:
             return None
-        tensors = found[-1] / "state.safetensors"
+        tensors, state = found[-1] / "state.safetensors", read_json(found[-1] / "state.json")
         if tensors.exists() and file_hash(tensors) != state.get("sha256"):
             raise ArtefactError(f"{tensors} is damaged: remove {self.folder} and begin again")
         return read_tensors(tensors), state

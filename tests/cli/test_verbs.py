@@ -16,9 +16,9 @@ from baicai.artefact import read_json
 from baicai.cli import main as module
 from baicai.cli.main import STAGES, cli
 from baicai.data.document import Message
+from baicai.inference.generate import SamplingConfig
 from baicai.leaves.answer import answer, chat_prompt
 from baicai.leaves.join import SparseModel, open_model
-from baicai.model.generate import SamplingConfig
 from tests.conftest import TRAIN as SHOP_TRAIN
 from tests.conftest import Workshop
 
@@ -439,7 +439,9 @@ class TestChat:
             return chat_prompt(model, messages)
 
         monkeypatch.setattr("baicai.cli.talk.chat_prompt", spy)
-        told = talk("apple", "plum", "/reset", "iron", words=("system=the",))
+        told = talk(
+            "apple", "plum", "/reset", "iron", words=("system=the", "sampling.temperature=0", "sampling.max_tokens=1")
+        )
         system = Message("system", "the")
         answers = [Message("assistant", line) for line in told[2:]]
         assert asked == [

@@ -89,7 +89,7 @@ def test_logits_equal_and_it_comes_back(case: str, tokenizer: Tokenizer, tmp_pat
     assert differ(model, out) <= 1e-4
     back = open_model(bring(out, tmp_path / "back"))
     tokens_BS = torch.randint(320, (3, 40))
-    assert torch.equal(back.model(tokens_BS), model.model(tokens_BS))
+    torch.testing.assert_close(back.model(tokens_BS), model.model(tokens_BS), atol=1e-5, rtol=0)  # in another order
     assert back.trunk.hash == model.trunk.hash
     assert (back.leaves.keys(), back.topk_group) == (model.leaves.keys(), model.topk_group)
     assert back.calibration == {}, "scales are in the rows of the routers now"

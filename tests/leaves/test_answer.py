@@ -7,10 +7,10 @@ import pytest
 
 from baicai.data.document import Message
 from baicai.errors import ConfigError
+from baicai.inference.generate import GeneratedToken, SamplingConfig
 from baicai.leaves import answer as module
 from baicai.leaves.answer import RECOGNISED, Piece, answer, chat_prompt, text_prompt
 from baicai.leaves.join import SparseModel, open_model
-from baicai.model.generate import GeneratedToken, SamplingConfig
 from tests.conftest import Workshop
 
 Speak = Callable[..., Iterator[Piece]]

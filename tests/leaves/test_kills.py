@@ -15,7 +15,7 @@ from baicai.artefact import file_hash
 from baicai.leaves.calibrate import CalibrateRecipe, calibrate_model
 from baicai.leaves.join import JoinRecipe, PeelRecipe, join_leaves, peel_leaves
 from baicai.leaves.quality import EvaluateRecipe, evaluate_model
-from baicai.leaves.trunk import TrunkRecipe, train_trunk
+from baicai.leaves.train_trunk import TrunkRecipe, train_trunk
 from baicai.leaves.vocabulary import TokenizerRecipe, make_tokenizer
 from tests.conftest import SIZES, TRAIN, Workshop, start_stage
 

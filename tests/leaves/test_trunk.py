@@ -14,10 +14,11 @@ from baicai.artefact import read_json, read_tensors
 from baicai.data.sources import SourceConfig
 from baicai.data.tokenizer import Tokenizer
 from baicai.errors import ArtefactError, ConfigError, DataError, MachineError
-from baicai.leaves.trunk import Trunk, TrunkRecipe, curve, open_trunk, save_trunk, train_trunk
+from baicai.leaves.train_trunk import TrunkRecipe, train_trunk
+from baicai.leaves.trunk import Trunk, open_trunk, save_trunk
 from baicai.model.config import GQAConfig, ModelConfig
 from baicai.run import Run, carry_out
-from baicai.training.loop import TrainConfig
+from baicai.training.loop import TrainConfig, curve
 from tests.conftest import TRAIN as SHOP_TRAIN
 from tests.conftest import WORDS, Workshop
 
@@ -60,12 +61,12 @@ def test_a_trunk_holds_what_its_leaves_need(workshop: Workshop, trunk: Trunk) ->
     assert "| public |" in readme
 
 
-def test_it_is_opened_frozen_in_float32_from_bfloat16(workshop: Workshop, trunk: Trunk) -> None:
+def test_it_is_opened_frozen_in_the_type_it_is_stored_in(workshop: Workshop, trunk: Trunk) -> None:
     stored = read_tensors(Path(workshop.path("trunk")) / "trunk.safetensors")
     assert {tensor.dtype for tensor in stored.values()} == {torch.bfloat16}
     parameters = dict(trunk.model.named_parameters())
     assert parameters.keys() == stored.keys()
-    assert all(not p.requires_grad and p.dtype == torch.float32 for p in parameters.values())
+    assert all(not p.requires_grad and p.dtype == torch.bfloat16 for p in parameters.values())
     assert all(torch.equal(p, stored[name].float()) for name, p in parameters.items())
     assert not trunk.model.training
 
@@ -163,7 +164,7 @@ def test_a_folder_that_is_no_trunk_is_one_line(workshop: Workshop, tmp_path: Pat
 def test_killed_after_training_it_goes_on_with_the_same_sample(
     workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import baicai.leaves.trunk as module
+    import baicai.leaves.train_trunk as module
 
     def killed(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
@@ -173,7 +174,7 @@ def test_killed_after_training_it_goes_on_with_the_same_sample(
     with pytest.raises(KeyboardInterrupt):
         carry_out(train_trunk, recipe(workshop), tmp_path / "broken")
     monkeypatch.undo()
-    monkeypatch.setattr(module, "write_tokens", killed)  # the sample is there already
+    monkeypatch.setattr("baicai.leaves.replay.write_tokens", killed)  # the sample is there already
     carry_out(train_trunk, recipe(workshop), tmp_path / "broken")
     whole, broken = open_trunk(tmp_path / "whole"), open_trunk(tmp_path / "broken")
     assert whole.hash == broken.hash

@@ -12,7 +12,7 @@ MLA = MLAConfig(
 LEAF = LeafConfig(first_layer=1, num_experts=4, expert_dim=16, top_k=2)
 
 
-def tiny(attention: GQAConfig | MLAConfig = GQA, tied_head: bool = True) -> Transformer:
+def tiny(attention: GQAConfig | MLAConfig = GQA, tied_head: bool = True, mtp: bool = False) -> Transformer:
     config = ModelConfig(
         vocab_size=97,
         dim=32,
@@ -21,6 +21,7 @@ def tiny(attention: GQAConfig | MLAConfig = GQA, tied_head: bool = True) -> Tran
         attention=attention,
         max_tokens=64,
         tied_head=tied_head,
+        mtp=mtp,
     )
     model = Transformer(config)
     model.start(0)

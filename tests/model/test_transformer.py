@@ -3,7 +3,6 @@ import torch
 
 from baicai.errors import ConfigError
 from baicai.model.config import LeafConfig
-from baicai.model.generate import SamplingConfig, draw, generate, sample_texts
 from baicai.model.transformer import Cache, Transformer
 from tests.model.conftest import GQA, LEAF, grown, tiny
 
@@ -19,78 +18,13 @@ def test_cached_equals_uncached(model: Transformer, tokens_BS: torch.Tensor, lea
     torch.testing.assert_close(torch.cat(parts, 1), whole, atol=1e-5, rtol=0)
 
 
-def test_greedy_generation_equals_repeated_forward_passes(model: Transformer) -> None:
-    model.join("a", grown(model, 1))
-    tokens = [5, 6, 7]
-    got = [t.id for t in generate(model, tokens, SamplingConfig(max_tokens=12, temperature=0))]
-    for _ in range(12):
-        with torch.no_grad():
-            tokens.append(int(model(torch.tensor([tokens]))[0, -1].argmax()))
-    assert got == tokens[3:]
-
-
-def test_generation_is_a_function_of_its_seed() -> None:
-    model = tiny()
-    answers = [
-        [t.id for t in generate(model, [1], SamplingConfig(max_tokens=20, temperature=1.0, seed=seed))]
-        for seed in (1, 1, 2)
-    ]
-    assert answers[0] == answers[1]
-    assert answers[0] != answers[2]
-
-
-def test_generation_ends_at_an_end_token_and_at_the_models_limit() -> None:
-    model = tiny()
-    greedy = SamplingConfig(max_tokens=500, temperature=0)
-    everything = [t.id for t in generate(model, [1], greedy)]
-    assert len(everything) == model.config.max_tokens - 1
-    some = everything[5]
-    assert [t.id for t in generate(model, [1], greedy, end_ids=[some])] == everything[: everything.index(some)]
-
-
-def test_draw_keeps_to_top_k_and_top_p() -> None:
-    logits_BV = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log().expand(4000, -1)
-    generator = torch.Generator().manual_seed(0)
-    two = draw(logits_BV, SamplingConfig(temperature=1.0, top_p=1.0, top_k=2), generator)
-    assert set(two.tolist()) == {0, 1}
-    nucleus = draw(logits_BV, SamplingConfig(temperature=1.0, top_p=0.79), generator)
-    assert set(nucleus.tolist()) == {0, 1}
-    everything = draw(logits_BV, SamplingConfig(temperature=1.0, top_p=1.0), generator)
-    share = torch.bincount(everything, minlength=4) / 4000
-    torch.testing.assert_close(share, torch.tensor([0.5, 0.3, 0.15, 0.05]), atol=0.03, rtol=0)
-    cold = draw(logits_BV, SamplingConfig(temperature=0.2, top_p=1.0), generator)
-    assert (cold == 0).float().mean() > 0.9
-
-
-def test_generation_reports_which_leaf_was_used() -> None:
-    model = tiny()
-    model.join("a", grown(model, 1))
-    model.join("b", grown(model, 2))
-    tokens = list(generate(model, [1, 2], SamplingConfig(max_tokens=5), leaves=["b"]))
-    assert all(set(t.leaf_weights) == {"b"} and t.leaf_weights["b"] > 0 for t in tokens)
-    assert all(t.log_probability <= 0 for t in tokens)
-
-
-def test_sampled_texts_have_the_asked_shape_and_seed() -> None:
-    model = tiny()
-    texts = sample_texts(model, 0, 5, 30, seed=3)
-    assert texts.shape == (5, 30)
-    assert torch.equal(texts, sample_texts(model, 0, 5, 30, seed=3))
-    assert not torch.equal(texts, sample_texts(model, 0, 5, 30, seed=4))
-
-
 @pytest.mark.parametrize(
     ("act", "message"),
     [
         (lambda m: m.join("a", grown(m, 2)), "two leaves are named 'a'"),
         (lambda m: m.join("b", grown(m, 2, LeafConfig(first_layer=0, num_experts=4, top_k=2))), "has sizes"),
         (lambda m: m.peel("b"), "there is no leaf 'b'"),
-        (lambda m: list(generate(m, [], SamplingConfig())), "does not fit"),
-        (lambda m: list(generate(m, [0] * 64, SamplingConfig())), "does not fit"),
-        (lambda m: list(generate(m, [0], SamplingConfig(), leaves=["x"])), "there is no leaf 'x'"),
         (lambda m: m(torch.zeros(1, 65, dtype=torch.long)), "at most 64"),
-        (lambda m: SamplingConfig(top_p=0.0), "top_p"),
-        (lambda m: SamplingConfig(stop=("",)), "stop"),
     ],
 )
 def test_wrong_use_is_one_clear_line(act: object, message: str) -> None:

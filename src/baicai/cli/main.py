@@ -4,6 +4,7 @@ import importlib
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,11 @@ from click.shell_completion import CompletionItem, get_completion_class
 
 import baicai
 from baicai.config import keys, read_recipe
-from baicai.errors import BaicaiError
+from baicai.errors import BaicaiError, ConfigError
 
 STAGES = {
     "tokenizer": ("baicai.leaves.vocabulary", "TokenizerRecipe", "make_tokenizer", "Make a tokenizer from text."),
-    "trunk": ("baicai.leaves.trunk", "TrunkRecipe", "train_trunk", "Train a trunk on public text."),
+    "trunk": ("baicai.leaves.train_trunk", "TrunkRecipe", "train_trunk", "Train a trunk on public text."),
     "grow": ("baicai.leaves.grow", "GrowRecipe", "grow_leaf", "Grow a leaf on your own text, the trunk frozen."),
     "join": (
         "baicai.leaves.join",
@@ -35,6 +36,8 @@ STAGES = {
     "evaluate": ("baicai.leaves.quality", "EvaluateRecipe", "evaluate_model", "Measure a model, domain by domain."),
 }
 """Verb: module, recipe class, stage function, help. Modules are loaded when their verb is used."""
+TOGETHER = {"trunk"}
+"""Verbs that torchrun may start on several processes."""
 
 
 class RecipeArgument(click.Argument):
@@ -63,11 +66,16 @@ def read_words(kind: type[Any], words: Sequence[str]) -> Any:
 def _stage_command(verb: str, module: str, kind: str, function: str, text: str) -> click.Command:
     def run_stage(words: tuple[str, ...], out: Path, as_json: bool) -> None:
         from baicai.cli.inspect import describe, show
-        from baicai.run import carry_out
+        from baicai.training.distributed import carry_out_on_all
 
+        if verb not in TOGETHER and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise ConfigError(f"{verb} runs in one process: start it without torchrun")
         loaded = importlib.import_module(module)
         config = read_words(getattr(loaded, kind), words)
-        if not carry_out(getattr(loaded, function), config, out):
+        made = carry_out_on_all(getattr(loaded, function), config, out)
+        if made is None:  # process 0 tells
+            return
+        if not made:
             click.echo(f"{out} is there already, made from this very recipe.", err=True)
         found = describe(out)
         if as_json:
@@ -202,6 +210,8 @@ def main(run: Callable[..., Any] = cli.main) -> None:
     try:
         run(prog_name="baicai", standalone_mode=False)
     except BaicaiError as error:
+        if os.environ.get("RANK", "0") != "0":
+            time.sleep(3)  # process 0 fails of the same, mostly, and torchrun then ends the others: it is told once
         click.echo(f"error: {error}", err=True)
         sys.exit(2)
     except click.ClickException as error:

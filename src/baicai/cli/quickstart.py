@@ -20,14 +20,14 @@ from baicai.errors import MachineError
 from baicai.evaluation.plots import leaf_colours
 from baicai.evaluation.report import write_report
 from baicai.evaluation.tables import bits_per_byte_table
+from baicai.inference.generate import SamplingConfig
 from baicai.leaves.answer import Piece, answer, chat_prompt, text_prompt
 from baicai.leaves.grow import GrowRecipe, grow_leaf
 from baicai.leaves.join import JoinRecipe, SparseModel, join_leaves, open_model
 from baicai.leaves.quality import EvaluateRecipe, evaluate_model
-from baicai.leaves.trunk import TrunkRecipe, train_trunk
+from baicai.leaves.train_trunk import TrunkRecipe, train_trunk
 from baicai.leaves.vocabulary import TokenizerRecipe, make_tokenizer
 from baicai.model.config import GQAConfig, LeafConfig, ModelConfig
-from baicai.model.generate import SamplingConfig
 from baicai.run import carry_out
 from baicai.training.loop import TrainConfig
 from baicai.training.parallel import Job, carry_out_all

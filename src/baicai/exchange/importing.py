@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
-from baicai.artefact import atomic_folder, read_json, register, tensors_hash
+from baicai.artefact import atomic_folder, read_json, read_tensors, register, tensors_hash
 from baicai.config import recipe
 from baicai.data.shards import TokenShards
 from baicai.data.sources import Sources, open_sources
@@ -23,6 +24,7 @@ from baicai.exchange.sizes import Sizes, read_sizes
 from baicai.exchange.tensors import Reading, StoredTensor, open_checkpoint, open_file, write_file
 from baicai.exchange.vocabulary import read_tokenizer
 from baicai.leaves import join, leaf, trunk
+from baicai.leaves.replay import sample_shards, write_own_sample
 from baicai.model.transformer import Transformer
 from baicai.run import Meter, Run, say
 
@@ -168,16 +170,18 @@ def _replay(part: Path, found: Checkpoint, config: ImportRecipe) -> TokenShards 
         shards = list(open_sources(config.public, found.tokenizer).values())
         weights = [source.weight for source in config.public]
         wanted = config.replay_tokens or PUBLIC_TOKENS
-        return trunk.sample_shards(shards, weights, found.tokenizer, folder, wanted, length, config.seed)
+        return sample_shards(shards, weights, found.tokenizer, folder, wanted, length, config.seed)
     tensors = open_file(part / trunk.TENSORS)
     parameters = sum(tensor.num_bytes // tensor.dtype.itemsize for tensor in tensors.values())
     wanted = config.replay_tokens or min(OWN_TOKENS, int(OWN_WORK) // parameters)
     if config.replay_tokens is None and wanted < OWN_TOKENS // 8:
         say("It is too large to write its own public sample in a minute: to grow leaves, import it with public=TEXT.")
         return None
-    model = Transformer(found.sizes.model).requires_grad_(False)
-    trunk.load_tensors(model, dict(Reading(tensors)), str(part))
-    return trunk.write_own_sample(model, found.tokenizer, folder, wanted, length, config.seed)
+    with torch.device("meta"):
+        model = Transformer(found.sizes.model)
+    trunk.load_tensors(model, read_tensors(part / trunk.TENSORS), part / trunk.TENSORS)
+    model.requires_grad_(False)
+    return write_own_sample(model, found.tokenizer, folder, wanted, length, config.seed)
 
 
 def _write_model(part: Path, found: Checkpoint, config: ImportRecipe) -> dict[str, str]:

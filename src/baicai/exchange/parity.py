@@ -17,9 +17,9 @@ from torch import Tensor
 from baicai.errors import ArtefactError
 from baicai.exchange.engines import Engine, open_engine
 from baicai.exchange.origin import read_origin
+from baicai.inference.generate import sample_texts
 from baicai.leaves.join import SparseModel
 from baicai.model.experts import Leaf
-from baicai.model.generate import sample_texts
 from baicai.model.transformer import Cache, LayerTrace
 from baicai.run import Meter
 

@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 from baicai.data.document import Message
 from baicai.data.tokenizer import Decoder
+from baicai.inference.decoder import open_decoder
+from baicai.inference.generate import SamplingConfig, generate
 from baicai.leaves.join import SparseModel
-from baicai.model.generate import SamplingConfig, generate
 
 RECOGNISED = 0.2
 """A leaf is named for a token if it got this share of the weight that its experts could get together."""
@@ -49,13 +50,14 @@ def answer(
     """Yield the continuation of a prompt; text that may begin a stop text is held back until that is known."""
     sizes = model.model.leaf_config
     most = sizes.top_k * sizes.routed_scaling_factor if sizes else 1.0
-    decoder = Decoder(model.tokenizer)
+    text_of = Decoder(model.tokenizer)
     rows_without_token = range(model.tokenizer.vocab_size, model.model.config.vocab_size)
     ends = {*model.tokenizer.stop_ids, *rows_without_token}
     held: list[Piece] = []
-    for token in generate(model.model, prompt, sampling, end_ids=ends, leaves=leaves):
+    decoder = open_decoder(model.model, leaves, len(prompt) + sampling.max_tokens, model.int8)
+    for token in generate(decoder, prompt, sampling, end_ids=ends):
         weights = {name: weight / most for name, weight in token.leaf_weights.items()}
-        held.append(_piece(decoder.feed(token.id), weights))
+        held.append(_piece(text_of.feed(token.id), weights))
         text = "".join(piece.text for piece in held)
         found = [place for stop in sampling.stop if (place := text.find(stop)) >= 0]
         if found:
@@ -67,7 +69,7 @@ def answer(
             piece = held.pop(0)
             if piece.text:
                 yield piece
-    rest = decoder.flush()
+    rest = text_of.flush()
     if rest:
         held.append(Piece(rest, None, {}))
     yield from held

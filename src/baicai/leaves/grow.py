@@ -17,13 +17,13 @@ from baicai.errors import ConfigError
 from baicai.evaluation.bits_per_byte import bits_per_byte, held_out_windows, token_nats
 from baicai.leaves.activations import ActivationCache
 from baicai.leaves.leaf import check_name, save_leaf
-from baicai.leaves.trunk import Trunk, curve, open_trunk
+from baicai.leaves.trunk import Trunk, open_trunk
 from baicai.model.config import LeafConfig
 from baicai.model.cost import growing_share
 from baicai.model.experts import Leaf
 from baicai.model.transformer import LayerTrace, Transformer
 from baicai.run import Run, say
-from baicai.training.loop import TrainConfig, mixed_precision, pick_device, train
+from baicai.training.loop import TrainConfig, curve, mixed_precision, pick_device, train
 from baicai.training.losses import linear_cross_entropy, recognition_loss
 from baicai.training.optimizer import training_bytes
 
@@ -183,7 +183,7 @@ def _last(metrics: dict[str, Any]) -> dict[str, Any]:
 
 def _print_saving(trunk: Trunk, leaf: Leaf) -> None:
     config, first = trunk.model.config, leaf.config.first_layer
-    whole = {name: p for name, p in trunk.model.named_parameters() if not name.startswith("leaves.")}
+    whole = {name: p for name, p in trunk.model.trunk_tensors().items() if not name.startswith("mtp.")}
     alone = training_bytes(dict(leaf.named_parameters()))
     every = alone + training_bytes(whole)
     work = growing_share(config, sum(p.numel() for p in whole.values()), leaf.config)

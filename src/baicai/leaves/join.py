@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import tomli_w
 import torch
@@ -15,6 +15,7 @@ from baicai.artefact import atomic_folder, find, named_hash, register, value_has
 from baicai.config import Count, from_table, recipe
 from baicai.data.tokenizer import Tokenizer
 from baicai.errors import ArtefactError, ConfigError
+from baicai.inference.int8 import Int8, quantized
 from baicai.leaves.card import model_card
 from baicai.leaves.leaf import GrownLeaf, open_leaf
 from baicai.leaves.signing import check_signature
@@ -80,6 +81,8 @@ class SparseModel:
     leaves: dict[str, GrownLeaf]
     topk_group: int
     calibration: dict[str, list[float]]
+    int8: Int8 | None = None
+    """Weights in int8 to decode with, where they were asked for."""
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -133,8 +136,7 @@ def assemble(
     scales = dict(calibration or {})
     for leaf in ordered:
         for layer, scale in zip(leaf.leaf.stack(), scales.get(leaf.hash, []), strict=False):
-            with torch.no_grad():
-                layer.router_ED.mul_(scale)
+            layer.router_ED.data = layer.router_ED.data * scale  # in place it would change the leaf's mapped file
     digest = model_hash(trunk.hash, [leaf.hash for leaf in ordered], topk_group, scales)
     return SparseModel(digest, trunk.model, trunk, {leaf.name: leaf for leaf in ordered}, topk_group, scales)
 
@@ -172,15 +174,17 @@ def write_lock(
     write_atomic(part / "README.md", model_card(lock, trunk, leaves).encode())
 
 
-def open_model(reference: str | Path) -> SparseModel:
+def open_model(reference: str | Path, weights: Literal["stored", "int8"] = "stored") -> SparseModel:
     """Return the model that a path or hash stands for: a model folder, its lock file, or a trunk.
+
+    With weights in int8 it decodes faster; they are made when first asked for.
 
     Raises: ArtefactError if the lock file or a part is missing or damaged, or does not have the hash locked.
     """
     path = find(reference)
     file = path if path.is_file() else path / "model.toml"
     if not file.exists():
-        return assemble(open_trunk(reference), [], 1)
+        return _with(weights, assemble(open_trunk(reference), [], 1))
     lock = _read_lock(file)
     claimed = model_hash(lock.trunk.hash, [one.hash for one in lock.leaf], lock.topk_group, lock.calibration)
     if lock.format != FORMAT or claimed != lock.hash:
@@ -190,7 +194,14 @@ def open_model(reference: str | Path) -> SparseModel:
     trunk = open_trunk(_place(file.parent, lock.trunk), lock.trunk.hash)
     leaves = [open_leaf(_place(file.parent, one), trunk, one.hash) for one in lock.leaf]
     register(lock.hash, file.parent)
-    return assemble(trunk, leaves, lock.topk_group, lock.calibration)
+    return _with(weights, assemble(trunk, leaves, lock.topk_group, lock.calibration))
+
+
+def _with(weights: Literal["stored", "int8"], model: SparseModel) -> SparseModel:
+    if weights == "stored":
+        return model
+    int8 = {name: quantized(leaf.hash, leaf.leaf.state_dict()) for name, leaf in model.leaves.items()}
+    return dataclasses.replace(model, int8=int8 | {"": quantized(model.trunk.hash, model.model.trunk_tensors())})
 
 
 def _read_lock(file: Path) -> _Lock:

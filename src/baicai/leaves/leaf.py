@@ -146,7 +146,7 @@ def open_leaf(reference: str | Path, trunk: Trunk, expected_hash: str | None = N
         raise ArtefactError(f"leaf {path} begins at layer {sizes.first_layer}, which this trunk has not: do not use it")
     with torch.device("meta"):  # no memory before the shapes are checked
         leaf = Leaf(trunk.model.config, sizes)
-    load_tensors(leaf, tensors, str(path))
+    load_tensors(leaf, tensors, path / TENSORS)
     leaf.requires_grad_(False).eval()
     for layer in leaf.stack():
         check_router(layer.router_ED, layer.bias_E, f"leaf {path}")

@@ -17,7 +17,6 @@ from baicai.evaluation.routing import routing_share
 from baicai.evaluation.tables import markdown_table
 from baicai.leaves.join import SparseModel, open_model
 from baicai.model.cost import count_cost
-from baicai.model.generate import leaves_on
 from baicai.run import Meter, Run
 
 
@@ -126,6 +125,6 @@ def _windows(config: EvaluateRecipe, shards: TokenShards) -> Any:
 def _score(model: SparseModel, config: EvaluateRecipe, shards: TokenShards, column: str) -> dict[str, float]:
     on_G: torch.Tensor | None = None
     if column != "joined":
-        on_G = leaves_on(model.model, [] if column == "trunk" else [column])
+        on_G = model.model.leaf_mask([] if column == "trunk" else [column])
     quality = bits_per_byte(token_nats(model.model, on_G), _windows(config, shards), model.tokenizer)
     return {"bits_per_byte": quality.bits_per_byte, "bytes": quality.num_bytes}

@@ -3,10 +3,9 @@
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import torch
-from pydantic import Field
 
 from baicai.artefact import (
     atomic_folder,
@@ -21,20 +20,13 @@ from baicai.artefact import (
     write_json,
     write_tensors,
 )
-from baicai.config import Count, Share, from_table, recipe, to_table
-from baicai.data.batches import Batch, Batches, splice
-from baicai.data.shards import TokenShards, write_tokens
-from baicai.data.sources import Sources, lineage, open_sources
+from baicai.config import from_table, to_table
+from baicai.data.shards import TokenShards
 from baicai.data.tokenizer import Tokenizer
-from baicai.errors import ArtefactError, ConfigError
+from baicai.errors import ArtefactError
 from baicai.leaves.card import check_card, trunk_card
 from baicai.model.config import ModelConfig
-from baicai.model.generate import sample_texts
 from baicai.model.transformer import Transformer
-from baicai.run import Run
-from baicai.training.loop import LossOf, TrainConfig, mixed_precision, pick_device, train
-from baicai.training.losses import linear_cross_entropy
-from baicai.training.probes import SourceProbes
 
 FORMAT = 1
 CARD, TENSORS = "config.json", "trunk.safetensors"
@@ -63,134 +55,11 @@ class Trunk:
         return shards
 
 
-@recipe
-class TrunkRecipe:
-    """`baicai trunk`: train a trunk on public text."""
-
-    tokenizer: str
-    """Folder that `baicai tokenizer` made."""
-    data: Sources
-    model: ModelConfig
-    train: TrainConfig
-    replay: Literal["documents", "sampled"] = "documents"
-    """The public sample that leaves are grown beside: training text, or text that the trunk itself writes."""
-    replay_tokens: Count = 500_000
-    source_loss: Annotated[float, Field(ge=0)] = 0.05
-    """Weight of the loss that keeps the source of every token readable in the upper layers, where routers will read."""
-    splice: Share = 0.5
-    """Share of sequences that change source midway, so that the model follows a text that changes subject."""
-
-
-def train_trunk(config: TrunkRecipe, run: Run) -> None:
-    """Train a trunk and write it to the run's artefact folder."""
-    tokenizer = Tokenizer.open(find(config.tokenizer))
-    if config.model.vocab_size != tokenizer.vocab_size:
-        raise ConfigError(
-            f"model.vocab_size is {config.model.vocab_size}, the tokenizer has {tokenizer.vocab_size}: make them equal"
-        )
-    shards = open_sources(config.data, tokenizer)
-    run.hold({"tokenizer": tokenizer.hash} | {f"data {domain}": one.hash for domain, one in shards.items()})
-    settings = config.train
-    device = pick_device(settings.device)
-    model = Transformer(config.model)
-    model.start(settings.seed)
-    model.to(device)
-    batches = Batches(
-        list(shards.values()),
-        [source.weight for source in config.data],
-        batch_sequences=settings.batch_sequences,
-        sequence_tokens=settings.sequence_tokens,
-        seed=settings.seed,
-    )
-
-    loss_of, probes = _trunk_loss(config, model, len(shards), device)
-    parameters = dict(model.named_parameters()) | {f"probe/{name}": p for name, p in probes.named_parameters()}
-    metrics = train("trunk", parameters, batches, loss_of, settings, run)
-    save_trunk(
-        run.out,
-        model.cpu(),
-        tokenizer,
-        replay=_replay(config, model, tokenizer, list(shards.values()), run.scratch() / "replay"),
-        about={
-            "recipe": to_table(config),
-            "data": lineage(shards),
-            "metrics": {
-                "loss": metrics.get("loss"),
-                "tokens": settings.steps * settings.batch_sequences * settings.sequence_tokens,
-            },
-            "curve": curve(run, settings),
-        },
-    )
-
-
-def _trunk_loss(
-    config: TrunkRecipe, model: Transformer, num_sources: int, device: torch.device
-) -> tuple[LossOf, SourceProbes]:
-    """Return the loss, next token and token's source, and the probes that it trains beside the trunk."""
-    probes = SourceProbes(model, num_sources, config.model.num_layers // 3).to(device)
-
-    def loss_of(batch: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        tokens_BS1, source_BS1 = (x.to(device) for x in splice(batch, config.splice))
-        with mixed_precision(config.train, device):
-            hidden_BSD = model.hidden(tokens_BS1[:, :-1])
-            targets_T = tokens_BS1[:, 1:].flatten()
-            next_token = linear_cross_entropy(hidden_BSD.flatten(0, 1), model.head_weight(), targets_T)
-        source = probes.loss(source_BS1[:, :-1])
-        parts = {"next_token": next_token.detach(), "source": source.detach()}
-        return next_token + config.source_loss * source, parts
-
-    return loss_of, probes
-
-
-def _replay(
-    config: TrunkRecipe, model: Transformer, tokenizer: Tokenizer, shards: list[TokenShards], folder: Path
-) -> TokenShards:
-    if folder.exists():
-        return TokenShards.open(folder)
-    length = config.train.sequence_tokens
-    if config.replay == "sampled":
-        num_tokens = min(config.replay_tokens, length * sum(one.num_windows(length) for one in shards))
-        return write_own_sample(model, tokenizer, folder, num_tokens, length, config.train.seed)
-    weights = [source.weight for source in config.data]
-    return sample_shards(shards, weights, tokenizer, folder, config.replay_tokens, length, config.train.seed + 1)
-
-
-def write_own_sample(
-    model: Transformer, tokenizer: Tokenizer, folder: Path, num_tokens: int, length: int, seed: int
-) -> TokenShards:
-    """Let a trunk write its public sample itself, in texts of `length` tokens."""
-    first_id = tokenizer.begin_ids[-1] if tokenizer.begin_ids else tokenizer.end_id
-    rows = sample_texts(model, first_id, max(1, num_tokens // length), length, seed)
-    rows = rows.masked_fill(rows >= tokenizer.vocab_size, tokenizer.end_id)  # embeddings may have rows to spare
-    return write_tokens(
-        rows.flatten().numpy(), tokenizer, folder, source="written by the trunk itself", licence="CC0-1.0"
-    )
-
-
-def sample_shards(
-    shards: list[TokenShards],
-    weights: list[float],
-    tokenizer: Tokenizer,
-    folder: Path,
-    num_tokens: int,
-    length: int,
-    seed: int,
-) -> TokenShards:
-    """Draw a public sample from text, in pieces of `length` tokens."""
-    batches = Batches(shards, weights, batch_sequences=1, sequence_tokens=length, seed=seed)
-    num_texts = max(1, min(num_tokens // length, sum(one.num_windows(length) for one in shards)))
-    licences = ", ".join(sorted({name for one in shards for name in one.manifest["licences"]}))
-    tokens = torch.cat([batches.next().tokens_BS1[0, :-1] for _ in range(num_texts)]).numpy()
-    return write_tokens(tokens, tokenizer, folder, source="a sample of the trunk's training text", licence=licences)
-
-
 def save_trunk(
     out: Path, model: Transformer, tokenizer: Tokenizer, *, replay: TokenShards, about: dict[str, Any]
 ) -> str:
     """Write a trunk, weights in bfloat16, and return its hash."""
-    tensors = {
-        name: tensor.to(torch.bfloat16) for name, tensor in model.named_parameters() if not name.startswith("leaves.")
-    }
+    tensors = {name: tensor.to(torch.bfloat16) for name, tensor in model.trunk_tensors().items()}
     with atomic_folder(out) as part:
         write_tensors(part / TENSORS, tensors)
         digest = complete_trunk(part, tensors_hash(tensors), model.config, tokenizer, replay=replay, about=about)
@@ -200,7 +69,7 @@ def save_trunk(
 
 def trunk_hash(tensors: str, config: ModelConfig, tokenizer: Tokenizer) -> str:
     """Return the identity of a trunk with tensors of that hash."""
-    return value_hash({"tensors": tensors, "model": _sizes_table(config), "tokenizer": tokenizer.hash})
+    return value_hash({"tensors": tensors, "model": to_table(config), "tokenizer": tokenizer.hash})
 
 
 def complete_trunk(
@@ -219,7 +88,7 @@ def complete_trunk(
         "kind": "trunk",
         "hash": digest,
         "tensors": tensors,
-        "model": _sizes_table(config),
+        "model": to_table(config),
         "tokenizer": tokenizer.hash,
         "replay": None if replay is None else replay.hash,
         **about,
@@ -234,13 +103,8 @@ def complete_trunk(
     return digest
 
 
-def _sizes_table(config: ModelConfig) -> dict[str, Any]:
-    """Return the sizes as they are hashed: a size that came later does not count where it is not set."""
-    return {key: value for key, value in to_table(config).items() if value is not None}
-
-
 def open_trunk(reference: str | Path, expected_hash: str | None = None) -> Trunk:
-    """Return the trunk in a folder or with a hash, checked, frozen and in float32.
+    """Return the trunk in a folder or with a hash, checked and frozen; its weights stay in the file until used.
 
     Raises: ArtefactError if it is missing, damaged or not the expected one.
     """
@@ -256,40 +120,35 @@ def open_trunk(reference: str | Path, expected_hash: str | None = None) -> Trunk
     wanted = expected_hash or named_hash(reference)
     if not card["hash"].startswith(wanted):
         raise ArtefactError(f"trunk {path} is {card['hash'][:8]}, wanted is {wanted[:8]}: give the right trunk")
-    model = Transformer(from_table(ModelConfig, card["model"], str(path / CARD)))
+    with torch.device("meta"):  # no memory before the shapes are checked
+        model = Transformer(from_table(ModelConfig, card["model"], str(path / CARD)))
     check_card(card, path / CARD)
-    load_tensors(model, tensors, str(path))
+    load_tensors(model, tensors, path / TENSORS)
     model.requires_grad_(False).eval()
     register(card["hash"], path)
     return Trunk(path, card["hash"], model, tokenizer, card)
 
 
-def load_tensors(module: torch.nn.Module, tensors: dict[str, torch.Tensor], where: str) -> None:
-    """Fill a module's weights, refusing wrong names, shapes and values that are not finite.
+def load_tensors(module: torch.nn.Module, tensors: dict[str, torch.Tensor], file: Path) -> None:
+    """Give a module its weights, in the types they have, refusing wrong names, shapes and values that are not finite.
 
-    The module may be on the meta device: it gets memory when all is well.
+    The module is best on the meta device. `tensors` are those of the file, which is mapped once more: the pages that
+    checks have read go with the first map, and what is not used takes no memory.
 
     Raises: ArtefactError
     """
     wanted = module.state_dict()
     for name in sorted(wanted.keys() ^ tensors.keys()):
         problem = "is missing" if name in wanted else "is not expected"
-        raise ArtefactError(f"{where}: tensor '{name}' {problem}: make it again")
+        raise ArtefactError(f"{file.parent}: tensor '{name}' {problem}: make it again")
     for name, tensor in tensors.items():
         shape, expected = list(tensor.shape), list(wanted[name].shape)
         if shape != expected:
-            raise ArtefactError(f"{where}: '{name}' has shape {shape}, expected {expected}: make it again")
+            raise ArtefactError(f"{file.parent}: '{name}' has shape {shape}, expected {expected}: make it again")
         if tensor.dtype not in (torch.float32, torch.bfloat16, torch.float16):
-            raise ArtefactError(f"{where}: '{name}' has dtype {tensor.dtype}, expected float32, bfloat16 or float16")
+            raise ArtefactError(
+                f"{file.parent}: '{name}' has dtype {tensor.dtype}, expected float32, bfloat16 or float16"
+            )
         if not tensor.isfinite().all():
-            raise ArtefactError(f"{where}: '{name}' holds NaN or infinite values: do not use it")
-    if any(tensor.is_meta for tensor in wanted.values()):
-        module.to_empty(device="cpu")
-    module.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
-
-
-def curve(run: Run, settings: TrainConfig, points: int = 100) -> list[dict[str, float]]:
-    """Return the run's loss against tokens, thinned to about `points`."""
-    lines = [line for line in run.metrics() if "loss" in line]
-    thinned = lines[:: max(1, len(lines) // points)]
-    return [{"tokens": line["step"] * settings.step_tokens, "loss": round(line["loss"], 4)} for line in thinned]
+            raise ArtefactError(f"{file.parent}: '{name}' holds NaN or infinite values: do not use it")
+    module.load_state_dict(read_tensors(file), assign=True)

@@ -94,7 +94,9 @@ class ModelConfig:
     rope_theta: Positive = 10000.0
     tied_head: bool = True
     """The output projection is the embedding matrix."""
-    rope_scaling: RopeScaling | None = None
+    rope_scaling: Annotated[RopeScaling | None, Field(exclude_if=lambda scaling: scaling is None)] = None
+    mtp: Annotated[bool, Field(exclude_if=lambda on: not on)] = False
+    """Whether there is a multi-token prediction module. An unset key is not written: hashes stay what they were."""
 
 
 @recipe

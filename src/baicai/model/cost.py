@@ -14,7 +14,7 @@ class Cost:
     """Embedding and, where untied, output projection."""
     total_parameters: int
     active_parameters: int
-    """Of all parameters, those that one token uses: a matrix looked up by row counts as one row."""
+    """Of all parameters, those that one token uses: a matrix looked up by row counts as one row. Drafting is extra."""
     active_share: float
     """Active over total, both beyond embeddings."""
     flops_per_token: int
@@ -49,8 +49,9 @@ def count_cost(model: Transformer, bytes_per_parameter: int = 4) -> Cost:
     """Return the cost of a model with all its leaves on."""
     config = model.config
     embedding = config.vocab_size * config.dim * (1 if config.tied_head else 2)
-    dense = sum(p.numel() for name, p in model.named_parameters() if not name.startswith("leaves.")) - embedding
-    total, active = dense, dense
+    spare = sum(p.numel() for p in model.mtp.parameters()) if model.mtp else 0
+    whole = sum(p.numel() for name, p in model.named_parameters() if not name.startswith("leaves."))
+    total, active = whole - embedding, whole - embedding - spare
     if model.leaf_config is not None:
         every, used, router = leaf_parameters(config, model.leaf_config)
         total += len(model.leaves) * every

@@ -4,6 +4,7 @@ Shape suffixes: T tokens, D model width, G leaves, E experts of one leaf, K expe
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,9 @@ from torch.nn import functional as F  # noqa: N812
 
 from baicai.model.config import LeafConfig, ModelConfig
 from baicai.model.router import Choice
+
+ROWS = 16
+"""An expert's rows are made a multiple of this: each new size of a bfloat16 product costs a CPU a millisecond once."""
 
 
 class LeafLayer(nn.Module):
@@ -69,21 +73,100 @@ def mix_experts(h_TD: Tensor, choice: Choice, layers: Sequence[LeafLayer]) -> Te
     Tokens are sorted by expert, so each expert is one product over contiguous rows; an expert that no token chose is
     not read.
     """
-    tokens, top_k = choice.expert_ids_TK.shape
-    experts = layers[0].router_ED.shape[0]
-    ids = choice.expert_ids_TK.flatten()
-    order = ids.argsort(stable=True)
-    counts = torch.bincount(ids, minlength=len(layers) * experts + 1).tolist()
-    rows = torch.split(h_TD[order // top_k], counts)
-    # Split and unbound once for all: a slice taken by index would make a whole gradient for each expert.
-    weights = [(layer.gate_EFD.unbind(), layer.up_EFD.unbind(), layer.down_EDF.unbind()) for layer in layers]
-    outputs = []
-    for expert, x in enumerate(rows[:-1]):
-        if len(x):
-            gate_FD, up_FD, down_DF = (stack[expert % experts] for stack in weights[expert // experts])
-            outputs.append(F.linear(F.silu(F.linear(x, gate_FD)) * F.linear(x, up_FD), down_DF))
-    outputs.append(torch.zeros_like(rows[-1]))
-    back = torch.empty_like(order)
-    back[order] = torch.arange(len(order), device=order.device)
-    out_TKD = torch.cat(outputs)[back].view(tokens, top_k, -1)
-    return torch.einsum("tkd,tk->td", out_TKD, choice.weights_TK.to(out_TKD.dtype))
+    kind = h_TD.device.type
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else h_TD.dtype
+    stacks = [stack for layer in layers for stack in (layer.gate_EFD, layer.up_EFD, layer.down_EDF)]
+    with torch.autocast(kind, enabled=False):
+        out: Tensor = _MixExperts.apply(h_TD, choice.weights_TK, choice.expert_ids_TK, dtype, *stacks)  # type: ignore[no-untyped-call]
+        return out.to(h_TD.dtype)
+
+
+class _MixExperts(torch.autograd.Function):
+    """Products in `dtype`, one for each expert and weight; everything between them is done for all experts at once.
+
+    A routing weight multiplies what enters the down-projection, which spares a pass over the wider outputs. N rows:
+    what an expert takes, and rows of zeros up to a whole number of `ROWS`.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, h_TD: Tensor, weights_TK: Tensor, expert_ids_TK: Tensor, dtype: torch.dtype, *stacks: Tensor
+    ) -> Tensor:
+        (tokens, top_k), (experts, hidden, _) = expert_ids_TK.shape, stacks[0].shape
+        jobs, slots_N = _sort(expert_ids_TK, experts, len(stacks) // 3)
+        x_ND = _zero_below(h_TD.to(dtype)).index_select(0, slots_N // top_k)
+        weights_N1 = _zero_below(weights_TK.reshape(-1, 1)).index_select(0, slots_N).to(dtype)
+        gate_NF, up_NF = x_ND.new_empty(len(x_ND), hidden), x_ND.new_empty(len(x_ND), hidden)
+        out_ND = torch.empty_like(x_ND)
+        for rows, leaf, expert in jobs:
+            torch.mm(x_ND[rows], stacks[leaf][expert].to(dtype).T, out=gate_NF[rows])
+            torch.mm(x_ND[rows], stacks[leaf + 1][expert].to(dtype).T, out=up_NF[rows])
+        inner_NF = F.silu(gate_NF).mul_(up_NF).mul_(weights_N1)
+        for rows, leaf, expert in jobs:
+            torch.mm(inner_NF[rows], stacks[leaf + 2][expert].to(dtype).T, out=out_ND[rows])
+        ctx.save_for_backward(x_ND, weights_N1, gate_NF, up_NF, slots_N, *stacks)
+        ctx.jobs, ctx.shape, ctx.h_dtype = jobs, (tokens, top_k), h_TD.dtype
+        return _add_up(out_ND, slots_N // top_k, tokens)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        x_ND, weights_N1, gate_NF, up_NF, slots_N, *stacks = ctx.saved_tensors
+        (tokens, top_k), dtype = ctx.shape, x_ND.dtype
+        grads = [
+            torch.zeros_like(stack) if needed else None
+            for stack, needed in zip(stacks, ctx.needs_input_grad[4:], strict=True)
+        ]
+        grad_ND = _zero_below(grad_outputs[0].to(dtype)).index_select(0, slots_N // top_k)
+        silu_NF = F.silu(gate_NF)
+        product_NF = silu_NF * up_NF
+        inner_NF, grad_inner_NF = product_NF * weights_N1, torch.empty_like(product_NF)
+        for rows, leaf, expert in ctx.jobs:
+            torch.mm(grad_ND[rows], stacks[leaf + 2][expert].to(dtype), out=grad_inner_NF[rows])
+            _put(grads[leaf + 2], expert, grad_ND[rows], inner_NF[rows])
+        grad_weights = x_ND.new_zeros(tokens * top_k + 1, dtype=torch.float32)
+        grad_weights[slots_N] = product_NF.mul_(grad_inner_NF).sum(1, dtype=torch.float32)
+        grad_inner_NF.mul_(weights_N1)
+        grad_up_NF = silu_NF.mul_(grad_inner_NF)
+        grad_gate_NF = torch.ops.aten.silu_backward(grad_inner_NF.mul_(up_NF), gate_NF)
+        grad_x_ND = torch.empty_like(x_ND)
+        for rows, leaf, expert in ctx.jobs:
+            torch.mm(grad_gate_NF[rows], stacks[leaf][expert].to(dtype), out=grad_x_ND[rows])
+            grad_x_ND[rows] += grad_up_NF[rows] @ stacks[leaf + 1][expert].to(dtype)
+            _put(grads[leaf], expert, grad_gate_NF[rows], x_ND[rows])
+            _put(grads[leaf + 1], expert, grad_up_NF[rows], x_ND[rows])
+        grad_h_TD = _add_up(grad_x_ND, slots_N // top_k, tokens).to(ctx.h_dtype)
+        return grad_h_TD, grad_weights[:-1].view(ctx.shape), None, None, *grads
+
+
+def _sort(expert_ids_TK: Tensor, experts: int, leaves: int) -> tuple[list[tuple[slice, int, int]], Tensor]:
+    """Return, for each expert in use, its rows, where its leaf's stacks begin and its number there; and the slots, [N].
+
+    A slot is a place in [T * K]; T * K itself, one beyond the last, fills an expert's rows up.
+    """
+    ids = expert_ids_TK.flatten()
+    counts = torch.bincount(ids, minlength=leaves * experts + 1).tolist()[:-1]
+    jobs, places, start = [], [], 0
+    for number, count in enumerate(counts):
+        if count:
+            room = -(-count // ROWS) * ROWS if count > ROWS else count
+            jobs.append((slice(start, start + room), number // experts * 3, number % experts))
+            places.append(torch.arange(start, start + count, device=ids.device))
+            start += room
+    slots_N = torch.full((start,), len(ids), device=ids.device)
+    if places:
+        slots_N[torch.cat(places)] = ids.argsort(stable=True)[: sum(counts)]  # those without an expert come last
+    return jobs, slots_N
+
+
+def _zero_below(x: Tensor) -> Tensor:
+    return torch.cat((x, x.new_zeros(1, *x.shape[1:])))
+
+
+def _add_up(x_ND: Tensor, tokens_N: Tensor, tokens: int) -> Tensor:
+    """Return each token's sum of its rows, float32, [T, D]."""
+    return x_ND.new_zeros(tokens + 1, x_ND.shape[1], dtype=torch.float32).index_add_(0, tokens_N, x_ND.float())[:-1]
+
+
+def _put(grad: Tensor | None, expert: int, left: Tensor, right: Tensor) -> None:
+    if grad is not None:
+        grad[expert] = left.T @ right

@@ -8,8 +8,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from baicai.model.causal import attend_in_chunks
 from baicai.model.config import GQAConfig, MLAConfig, ModelConfig, RopeScaling
 from baicai.model.rotary import rotary_frequencies
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Return x @ weight.T + bias in the type of x; weights may be stored in a shorter one."""
+    if weight.dtype != x.dtype and not torch.is_autocast_enabled(x.device.type):
+        weight, bias = weight.to(x.dtype), None if bias is None else bias.to(x.dtype)
+    return F.linear(x, weight, bias)
+
+
+class Linear(nn.Linear):
+    """A linear layer whose weights may be stored in a shorter type than its input."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return linear(x, self.weight, self.bias)
 
 
 class RMSNorm(nn.Module):
@@ -29,9 +44,9 @@ class SwiGLU(nn.Module):
 
     def __init__(self, dim: int, ffn_dim: int) -> None:
         super().__init__()
-        self.gate = nn.Linear(dim, ffn_dim, bias=False)
-        self.up = nn.Linear(dim, ffn_dim, bias=False)
-        self.down = nn.Linear(ffn_dim, dim, bias=False)
+        self.gate = Linear(dim, ffn_dim, bias=False)
+        self.up = Linear(dim, ffn_dim, bias=False)
+        self.down = Linear(ffn_dim, dim, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.down(F.silu(self.gate(x)) * self.up(x))
@@ -46,8 +61,9 @@ class Rotary(nn.Module):
 
     def __init__(self, size: int, max_tokens: int, theta: float, scaling: RopeScaling | None = None) -> None:
         super().__init__()
-        frequency, factor = rotary_frequencies(size, theta, scaling)
-        angle = torch.outer(torch.arange(max_tokens, dtype=torch.float32), frequency)
+        with torch.device("cpu"):  # also for a network that is made without memory
+            frequency, factor = rotary_frequencies(size, theta, scaling)
+            angle = torch.outer(torch.arange(max_tokens, dtype=torch.float32), frequency)
         self.register_buffer("cos", angle.cos() * factor, persistent=False)
         self.register_buffer("sin", angle.sin() * factor, persistent=False)
 
@@ -66,23 +82,25 @@ class LayerCache:
 
     def __init__(self, max_tokens: int) -> None:
         self._max_tokens = max_tokens
-        self._rooms: tuple[Tensor, ...] = ()
+        self.rooms: tuple[Tensor, ...] = ()
 
     def extend(self, start: int, *parts_BxSx: Tensor) -> tuple[Tensor, ...]:
         """Store the parts at position `start` (axis -2) and return all up to their end."""
-        if not self._rooms:
-            self._rooms = tuple(
+        if not self.rooms:
+            self.rooms = tuple(
                 part.new_empty(*part.shape[:-2], self._max_tokens, part.shape[-1]) for part in parts_BxSx
             )
         stop = start + parts_BxSx[0].shape[-2]
-        for room, part in zip(self._rooms, parts_BxSx, strict=True):
+        for room, part in zip(self.rooms, parts_BxSx, strict=True):
             room[..., start:stop, :] = part
-        return tuple(room[..., :stop, :] for room in self._rooms)
+        return tuple(room[..., :stop, :].to(part.dtype) for room, part in zip(self.rooms, parts_BxSx, strict=True))
 
 
 def attend(q_BHSC: Tensor, k_BHSC: Tensor, v_BHSC: Tensor) -> Tensor:
     """Causal softmax attention in which the last query sees the last key."""
     queries, keys = q_BHSC.shape[-2], k_BHSC.shape[-2]
+    if q_BHSC.dtype == torch.bfloat16 and q_BHSC.device.type == "cpu" and queries > 1:
+        return attend_in_chunks(q_BHSC, k_BHSC, v_BHSC)
     if queries == keys:
         return F.scaled_dot_product_attention(q_BHSC, k_BHSC, v_BHSC, is_causal=True)
     seen = torch.ones(queries, keys, dtype=torch.bool, device=q_BHSC.device).tril(keys - queries)
@@ -96,10 +114,10 @@ class GroupedQueryAttention(nn.Module):
         super().__init__()
         self.sizes = sizes
         queries, keys = sizes.num_heads * sizes.head_dim, sizes.num_kv_heads * sizes.head_dim
-        self.q = nn.Linear(config.dim, queries, bias=sizes.qkv_bias)
-        self.k = nn.Linear(config.dim, keys, bias=sizes.qkv_bias)
-        self.v = nn.Linear(config.dim, keys, bias=sizes.qkv_bias)
-        self.out = nn.Linear(queries, config.dim, bias=False)
+        self.q = Linear(config.dim, queries, bias=sizes.qkv_bias)
+        self.k = Linear(config.dim, keys, bias=sizes.qkv_bias)
+        self.v = Linear(config.dim, keys, bias=sizes.qkv_bias)
+        self.out = Linear(queries, config.dim, bias=False)
         self.q_norm = RMSNorm(sizes.head_dim, config.norm_eps) if sizes.qk_norm else None
         self.k_norm = RMSNorm(sizes.head_dim, config.norm_eps) if sizes.qk_norm else None
 
@@ -130,17 +148,17 @@ class LatentAttention(nn.Module):
         super().__init__()
         self.sizes = sizes
         query_dim = sizes.num_heads * (sizes.nope_head_dim + sizes.rope_head_dim)
-        self.q_down: nn.Linear | None = None
+        self.q_down: Linear | None = None
         if sizes.q_lora_rank is not None:
-            self.q_down = nn.Linear(config.dim, sizes.q_lora_rank, bias=False)
+            self.q_down = Linear(config.dim, sizes.q_lora_rank, bias=False)
             self.q_norm = RMSNorm(sizes.q_lora_rank, config.norm_eps)
-        self.q = nn.Linear(sizes.q_lora_rank or config.dim, query_dim, bias=False)
-        self.kv_down = nn.Linear(config.dim, sizes.kv_lora_rank + sizes.rope_head_dim, bias=False)
+        self.q = Linear(sizes.q_lora_rank or config.dim, query_dim, bias=False)
+        self.kv_down = Linear(config.dim, sizes.kv_lora_rank + sizes.rope_head_dim, bias=False)
         self.kv_norm = RMSNorm(sizes.kv_lora_rank, config.norm_eps)
-        self.kv_up = nn.Linear(
+        self.kv_up = Linear(
             sizes.kv_lora_rank, sizes.num_heads * (sizes.nope_head_dim + sizes.value_head_dim), bias=False
         )
-        self.out = nn.Linear(sizes.num_heads * sizes.value_head_dim, config.dim, bias=False)
+        self.out = Linear(sizes.num_heads * sizes.value_head_dim, config.dim, bias=False)
 
     def forward(self, x_BSD: Tensor, rotary: Rotary, start: int, cache: LayerCache | None) -> Tensor:
         sizes = self.sizes
@@ -158,3 +176,22 @@ class LatentAttention(nn.Module):
         q_BHSC = torch.cat((q_nope, rotary.turn(q_rope, start, interleaved=True)), dim=-1)
         out: Tensor = self.out(attend(q_BHSC, k_BHSC, v_BHSC).transpose(1, 2).flatten(-2))
         return out
+
+
+class Block(nn.Module):
+    """One layer of the trunk."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        sizes = config.attention
+        self.attention_norm = RMSNorm(config.dim, config.norm_eps)
+        self.attention: nn.Module = (
+            GroupedQueryAttention(config, sizes) if isinstance(sizes, GQAConfig) else LatentAttention(config, sizes)
+        )
+        self.shared_norm = RMSNorm(config.dim, config.norm_eps)
+        self.shared = SwiGLU(config.dim, config.ffn_dim)
+
+    def forward(self, x_BSD: Tensor, rotary: Rotary, start: int, cache: LayerCache | None) -> tuple[Tensor, Tensor]:
+        x_BSD = x_BSD + self.attention(self.attention_norm(x_BSD), rotary, start, cache)
+        h_BSD = self.shared_norm(x_BSD)  # what leaves read, too
+        return x_BSD + self.shared(h_BSD), h_BSD

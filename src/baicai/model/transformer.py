@@ -3,16 +3,17 @@
 Shape suffixes: B sequences, S positions, T = B * S tokens, D model width, G leaves, V vocabulary.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
 
 from baicai.errors import ConfigError
 from baicai.model.config import GQAConfig, LeafConfig, ModelConfig
 from baicai.model.experts import Leaf, mix_experts
-from baicai.model.layers import GroupedQueryAttention, LatentAttention, LayerCache, RMSNorm, Rotary, SwiGLU
+from baicai.model.layers import Block, LayerCache, Linear, RMSNorm, Rotary, linear
+from baicai.model.multi_token import MultiTokenModule
 from baicai.model.router import Choice, choose_experts, routing_logits
 
 
@@ -41,20 +42,13 @@ class Cache:
         self.leaves: dict[str, object] | None = None
         """Each leaf that is on, with the sequences it is on for."""
         self.layers = [LayerCache(self.max_tokens) for _ in range(config.num_layers)]
+        self.mtp = LayerCache(self.max_tokens)
 
 
-class Block(nn.Module):
-    """One layer of the trunk."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        sizes = config.attention
-        self.attention_norm = RMSNorm(config.dim, config.norm_eps)
-        self.attention: nn.Module = (
-            GroupedQueryAttention(config, sizes) if isinstance(sizes, GQAConfig) else LatentAttention(config, sizes)
-        )
-        self.shared_norm = RMSNorm(config.dim, config.norm_eps)
-        self.shared = SwiGLU(config.dim, config.ffn_dim)
+def check_room(tokens: int, limit: int) -> None:
+    """Raise a ConfigError if a text has more tokens than there is room for."""
+    if tokens > limit:
+        raise ConfigError(f"{tokens} tokens do not fit: this model takes at most {limit}")
 
 
 class Transformer(nn.Module):
@@ -66,12 +60,14 @@ class Transformer(nn.Module):
         self.embedding = nn.Embedding(config.vocab_size, config.dim)
         self.layers = nn.ModuleList(Block(config) for _ in range(config.num_layers))
         self.norm = RMSNorm(config.dim, config.norm_eps)
-        self.head = None if config.tied_head else nn.Linear(config.dim, config.vocab_size, bias=False)
+        self.head = None if config.tied_head else Linear(config.dim, config.vocab_size, bias=False)
         sizes = config.attention
         rope_dim = sizes.head_dim if isinstance(sizes, GQAConfig) else sizes.rope_head_dim
         self.rotary = Rotary(rope_dim, config.max_tokens, config.rope_theta, config.rope_scaling)
         self.leaves = nn.ModuleDict()
         self.topk_group = 1
+        # Last, so that `start` draws the other weights as it does without it.
+        self.mtp = MultiTokenModule(config) if config.mtp else None
 
     def start(self, seed: int) -> None:
         """Draw the trunk's weights; the same seed gives the same bits."""
@@ -114,6 +110,21 @@ class Transformer(nn.Module):
         assert isinstance(leaf, Leaf)
         return leaf
 
+    def trunk_tensors(self) -> dict[str, Tensor]:
+        """Return the trunk's weights by name."""
+        return {name: tensor for name, tensor in self.named_parameters() if not name.startswith("leaves.")}
+
+    def leaf_mask(self, names: Collection[str]) -> Tensor:
+        """Return which leaves are named, in the order of `leaves`, [1, G].
+
+        Raises: ConfigError for a leaf there is not.
+        """
+        missing = sorted(set(names) - set(self.leaves))
+        if missing:
+            raise ConfigError(f"there is no leaf '{missing[0]}': this model has {', '.join(self.leaves) or 'none'}")
+        mask = [[name in names for name in self.leaves]]
+        return torch.tensor(mask, dtype=torch.bool, device=self.embedding.weight.device)
+
     @property
     def first_leaf_layer(self) -> int:
         """The lowest layer that a leaf is in; the number of layers if there is no leaf."""
@@ -137,8 +148,22 @@ class Transformer(nn.Module):
         is off for all is not read. With a cache, the tokens continue what it holds. A `trace` is filled with what the
         router did, a `LayerTrace` for each layer that has leaves.
         """
-        hidden_BSD = self.hidden(tokens_BS, on_BG=on_BG, cache=cache, trace=trace)
-        return F.linear(hidden_BSD, self.head_weight()).float()
+        return self.logits(self.hidden(tokens_BS, on_BG=on_BG, cache=cache, trace=trace))
+
+    def logits(self, hidden_BSD: Tensor) -> Tensor:
+        """Return what the head says of a normed output, [B, S, V], in float32."""
+        return linear(hidden_BSD, self.head_weight()).float()
+
+    def draft(self, hidden_BSD: Tensor, tokens_BS: Tensor, *, start: int = 0, cache: Cache | None = None) -> Tensor:
+        """Return the MTP module's normed output [B, S, D], in which the head reads the tokens after `tokens_BS`.
+
+        `hidden_BSD` is what `hidden` gave for the tokens before each of these, the first at position `start`. With a
+        cache, what it holds from there on is forgotten.
+        """
+        assert self.mtp is not None, "a model without an MTP module drafts nothing"
+        layer_cache = cache.mtp if cache else None
+        out: Tensor = self.mtp(hidden_BSD, self.embedding(tokens_BS).float(), self.rotary, start, layer_cache)
+        return out
 
     def hidden(
         self,
@@ -153,7 +178,7 @@ class Transformer(nn.Module):
 
     def lower(self, tokens_BS: Tensor, stop: int, cache: Cache | None = None) -> Tensor:
         """Return the stream [B, S, D] that enters layer `stop`: the same whatever leaves are on below it."""
-        x_BSD: Tensor = self.embedding(tokens_BS)
+        x_BSD: Tensor = self.embedding(tokens_BS).float()
         return self._run(x_BSD, range(stop), [], None, cache, None)
 
     def upper(
@@ -195,16 +220,12 @@ class Transformer(nn.Module):
         trace: list[LayerTrace] | None,
     ) -> Tensor:
         start = cache.length if cache else 0
-        if start + x_BSD.shape[1] > (cache.max_tokens if cache else self.config.max_tokens):
-            limit = cache.max_tokens if cache else self.config.max_tokens
-            raise ConfigError(f"{start + x_BSD.shape[1]} tokens do not fit: this model takes at most {limit}")
+        check_room(start + x_BSD.shape[1], cache.max_tokens if cache else self.config.max_tokens)
         for number in numbers:
             block = self.layers[number]
             assert isinstance(block, Block)
             layer_cache = cache.layers[number] if cache else None
-            x_BSD = x_BSD + block.attention(block.attention_norm(x_BSD), self.rotary, start, layer_cache)
-            h_BSD = block.shared_norm(x_BSD)
-            x_BSD = x_BSD + block.shared(h_BSD)
+            x_BSD, h_BSD = block(x_BSD, self.rotary, start, layer_cache)
             if names:
                 x_BSD = x_BSD + self._routed(h_BSD, number, names, on_TG, trace)
         return x_BSD

@@ -12,6 +12,7 @@ from baicai.config import Count, Positive, Share, recipe
 from baicai.data.batches import Batch, Batches
 from baicai.errors import ConfigError, MachineError
 from baicai.run import Meter, Run
+from baicai.training.distributed import agreed, averaged, gathered, in_turn, part_of, whole
 from baicai.training.optimizer import make_optimizers, restore, state_tensors
 from baicai.training.schedule import rate_share
 
@@ -39,6 +40,8 @@ class TrainConfig:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of the matrix products; weights and optimizer stay float32. Auto: bfloat16 on CUDA, float32 on a CPU."""
+    sharding: Literal["replicate", "shard"] = "replicate"
+    """What each process that torchrun starts holds: all, or a share of weights, gradients and optimizer state."""
 
     @property
     def step_tokens(self) -> int:
@@ -94,15 +97,17 @@ def train(
                     group["lr"] = rate
             loss, parts = loss_of(batches.next())
             loss.backward()  # type: ignore[no-untyped-call]
-            norm = nn.utils.clip_grad_norm_(parameters.values(), config.clip_norm)
+            norm = whole(nn.utils.clip_grad_norm_(parameters.values(), config.clip_norm))
             for optimizer in optimizers:
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
             step += 1
             log_due = step % config.log_steps == 0 or step == config.steps
-            save_due = time.monotonic() - last_saved >= config.checkpoint_seconds and step < config.steps
-            if (log_due or save_due) and not (loss.isfinite() and norm.isfinite()):
-                raise ConfigError(f"{title}: the loss is {loss.item()} at step {step}: lower learning_rate")
+            save_due = agreed(time.monotonic() - last_saved >= config.checkpoint_seconds and step < config.steps)
+            if log_due or save_due:
+                loss, *values = averaged([loss, *parts.values()])
+                if not (loss.isfinite() and norm.isfinite()):
+                    raise ConfigError(f"{title}: the loss is {loss.item()} at step {step}: lower learning_rate")
             if log_due:
                 now = time.monotonic()
                 speed = (step - since_step) * config.step_tokens / max(now - since, 1e-9)
@@ -110,7 +115,7 @@ def train(
                 metrics = {
                     "step": step,
                     "loss": loss.item(),
-                    **{name: part.item() for name, part in parts.items()},
+                    **{name: value.item() for name, value in zip(parts, values, strict=True)},
                     "tokens_per_second": round(speed),
                 }
                 run.log({**metrics, "learning_rate": rate, "gradient_norm": norm.item()})
@@ -122,6 +127,13 @@ def train(
     return metrics or (run.metrics() or [{}])[-1]
 
 
+def curve(run: Run, settings: TrainConfig, points: int = 100) -> list[dict[str, float]]:
+    """Return the run's loss against tokens, thinned to about `points`."""
+    lines = [line for line in run.metrics() if "loss" in line]
+    thinned = lines[:: max(1, len(lines) // points)]
+    return [{"tokens": line["step"] * settings.step_tokens, "loss": round(line["loss"], 4)} for line in thinned]
+
+
 def _save(
     step: int,
     parameters: Mapping[str, nn.Parameter],
@@ -130,7 +142,7 @@ def _save(
     run: Run,
 ) -> None:
     tensors: dict[str, Tensor] = {f"parameter/{name}": parameter for name, parameter in parameters.items()}
-    run.save(step, tensors | state_tensors(optimizers, parameters), {"batches": batches.state()})
+    run.save(step, gathered(tensors | state_tensors(optimizers, parameters)), {"batches": batches.state()})
 
 
 def _resume(
@@ -139,13 +151,13 @@ def _resume(
     batches: Batches,
     run: Run,
 ) -> int:
-    found = run.latest()
+    found = in_turn(run.latest)
     if found is None:
         return 0
     tensors, state = found
     with torch.no_grad():
         for name, parameter in parameters.items():
-            parameter.copy_(tensors[f"parameter/{name}"])
+            parameter.copy_(part_of(tensors[f"parameter/{name}"], parameter))
     restore(optimizers, parameters, tensors)
     batches.restore(state["batches"])
     step: int = state["step"]

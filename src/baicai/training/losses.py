@@ -56,7 +56,8 @@ def linear_cross_entropy(hidden_TD: Tensor, weight_VD: Tensor, targets_T: Tensor
     kind = hidden_TD.device.type
     if torch.is_autocast_enabled(kind):
         dtype = torch.get_autocast_dtype(kind)
-        hidden_TD, weight_VD = hidden_TD.to(dtype), weight_VD.to(dtype)
+        hidden_TD = hidden_TD.to(dtype)
+    weight_VD = weight_VD.to(hidden_TD.dtype)
     with torch.autocast(kind, enabled=False):
         loss: Tensor = _LinearCrossEntropy.apply(hidden_TD, weight_VD, targets_T)  # type: ignore[no-untyped-call]
         return loss

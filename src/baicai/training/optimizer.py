@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from baicai.training.distributed import part_of, shared_out
+
 NOT_MUON = ("embedding", "head", "router", "probe")
 """Matrices that map from or to something other than the stream: AdamW serves them better."""
 
@@ -29,7 +31,8 @@ class Muon(torch.optim.Optimizer):
                 if parameter.grad is not None:
                     alike[parameter.shape].append(parameter)
             for shape, parameters in alike.items():
-                moves = orthogonal(torch.stack([self._momentum(parameter) for parameter in parameters]))
+                ahead = torch.stack([self._momentum(parameter) for parameter in parameters])
+                moves = shared_out(orthogonal, ahead)
                 size = group["lr"] * 0.2 * max(shape[-2:]) ** 0.5
                 for parameter, move in zip(parameters, moves, strict=True):
                     parameter.mul_(1 - group["lr"] * group["weight_decay"]).add_(move, alpha=-size)
@@ -107,4 +110,4 @@ def restore(
         area, *middle, kind = key.split("/")
         if area == "optimizer":
             parameter = parameters["/".join(middle)]
-            owners[parameter].state[parameter][kind] = tensor.to(parameter.device)
+            owners[parameter].state[parameter][kind] = part_of(tensor, parameter)

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from baicai.model.transformer import Block, Transformer
+from baicai.model.layers import Block
+from baicai.model.transformer import Transformer
 
 
 class SourceProbes(nn.Module):

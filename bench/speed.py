@@ -1,0 +1,318 @@
+"""Speed beside llama.cpp and transformers, on the same machine, weights and text, in turns.
+
+    pip install -r bench/requirements.txt
+    python bench/speed.py [decode prefill train grow leaves quality]
+
+Prints medians and ratios, and writes them with commit and machine into `bench/results/speed.json`; what is not asked
+for keeps its figures. It takes about half an hour on two cores. A figure for several threads is the worse of them.
+"""
+
+import json
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from baicai.artefact import read_json, write_json
+from baicai.inference.decoder import CompiledDecoder
+from baicai.model.transformer import Transformer
+from speed_models import SIZES, export, make_leaf, make_model
+from speed_parties import (
+    Act,
+    int8_of,
+    llama_cpp,
+    our_decode,
+    our_prefill,
+    our_training,
+    their_decode,
+    their_network,
+    their_prefill,
+    their_training,
+)
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "bench" / "results" / "speed.json"
+FOLDER = ROOT / "out" / "speed"
+ROUNDS = 5
+THREADS = (1, 2)
+KINDS = {"f32": "f32", "bf16": "bf16", "q8": "q8_0"}
+
+
+def rates(parties: Mapping[str, Act], rounds: int = ROUNDS) -> dict[str, float]:
+    """Return each party's median tokens per second; they take turns, after one round that does not count."""
+    seconds: dict[str, list[float]] = {name: [] for name in parties}
+    for turn in range(rounds + 1):
+        for name, act in parties.items():
+            begun = time.perf_counter()
+            tokens = act()
+            if turn:
+                seconds[name].append((time.perf_counter() - begun) / tokens)
+    return {name: round(1 / statistics.median(times), 1) for name, times in seconds.items()}
+
+
+def tell(what: str, found: Mapping[str, float]) -> dict[str, float]:
+    """Print a line of figures and return them."""
+    print(f"{what:44}", "  ".join(f"{name} {value:,.1f}" for name, value in found.items()), flush=True)
+    return dict(found)
+
+
+def measure_decode() -> dict[str, Any]:
+    """One token after another."""
+    found: dict[str, Any] = {"decode": {}}
+    for name in SIZES:
+        model = make_model(name, FOLDER)
+        files = {kind: export(model, name, theirs, FOLDER) / "model.gguf" for kind, theirs in KINDS.items()}
+        folder = export(model, name, "transformers", FOLDER)
+        for kind, file in files.items():
+            for threads in THREADS:
+                torch.set_num_threads(threads)
+                parties = {"baicai": our_decode(model, kind), "llama.cpp": llama_cpp(file, threads)[0]}
+                if kind != "q8":
+                    dtype = torch.float32 if kind == "f32" else torch.bfloat16
+                    parties["transformers"] = their_decode(their_network(folder, dtype, "grouped_mm").eval())
+                row = tell(f"decode {name} {kind}, {threads} threads", rates(parties))
+                found["decode"][f"{name}_{kind}_{threads}"] = row
+        rows = found["decode"]
+        for kind in KINDS:
+            found[f"decode_vs_llamacpp_{name}_{kind}"] = min(
+                rows[f"{name}_{kind}_{threads}"]["baicai"] / rows[f"{name}_{kind}_{threads}"]["llama.cpp"]
+                for threads in THREADS
+            )
+        found[f"decode_vs_transformers_{name}"] = min(
+            rows[f"{name}_{kind}_{threads}"]["baicai"] / rows[f"{name}_{kind}_{threads}"]["transformers"]
+            for threads in THREADS
+            for kind in ("f32", "bf16")
+        )
+    return found
+
+
+def measure_prefill() -> dict[str, Any]:
+    """A prompt at once; ours in bfloat16, theirs in whatever is fastest for them."""
+    found: dict[str, Any] = {"prefill": {}}
+    for name in SIZES:
+        model = make_model(name, FOLDER)
+        folder = export(model, name, "transformers", FOLDER)
+        ratios = []
+        for threads in THREADS:
+            torch.set_num_threads(threads)
+            parties = {"baicai": our_prefill(model, "bf16")}
+            for kind, theirs in KINDS.items():
+                parties[f"llama.cpp {kind}"] = llama_cpp(export(model, name, theirs, FOLDER) / "model.gguf", threads)[1]
+            for dtype in (torch.float32, torch.bfloat16):
+                network = their_network(folder, dtype, "grouped_mm").eval()
+                parties[f"transformers {str(dtype)[6:]}"] = their_prefill(network)
+            row = tell(f"prefill {name}, {threads} threads", rates(parties))
+            found["prefill"][f"{name}_{threads}"] = row
+            ratios.append(row["baicai"] / max(value for party, value in row.items() if party != "baicai"))
+        found[f"prefill_vs_best_{name}"] = min(ratios)
+    return found
+
+
+def measure_train() -> dict[str, Any]:
+    """A training step of all parameters, each party in the type that is faster for it."""
+    found: dict[str, Any] = {"train": {}}
+    for name in SIZES:
+        model = make_model(name, FOLDER)
+        folder = export(model, name, "transformers", FOLDER)
+        ratios, shares = [], []
+        for threads in THREADS:
+            torch.set_num_threads(threads)
+            row = {}
+            for bfloat16 in (False, True):
+                kind = "bfloat16" if bfloat16 else "float32"
+                theirs = their_network(folder, torch.float32, "grouped_mm")
+                parties = {
+                    "baicai": our_training(model.model, bfloat16),
+                    "transformers": their_training(theirs, bfloat16),
+                }
+                row |= {f"{party} {kind}": value for party, value in rates(parties, 3).items()}
+            found["train"][f"{name}_{threads}"] = tell(f"train {name}, {threads} threads", row)
+            ours, others = (
+                max(value for party, value in row.items() if party.startswith(one))
+                for one in ("baicai", "transformers")
+            )
+            ratios.append(ours / others)
+            shares.append(6 * active_parameters(name) * ours / matmul_peak())
+        found[f"train_vs_transformers_{name}"] = min(ratios)
+        found["train_peak_share"] = min(shares)  # of the last, the larger one
+    return found
+
+
+def active_parameters(name: str) -> int:
+    """Return the weights that multiply one token; attention's own products come on top and are not counted."""
+    config, leaf, count = SIZES[name]
+    attention = config.attention
+    heads = attention.num_heads + 2 * attention.num_kv_heads + attention.num_heads  # type: ignore[union-attr]
+    layer = config.dim * heads * attention.head_dim + 3 * config.dim * config.ffn_dim  # type: ignore[union-attr]
+    routed = 3 * config.dim * leaf.expert_dim * leaf.top_k + config.dim * leaf.num_experts * count
+    return config.num_layers * layer + (config.num_layers - leaf.first_layer) * routed + config.vocab_size * config.dim
+
+
+def matmul_peak() -> float:
+    """Return the floating-point operations per second of a large bfloat16 product."""
+    left, right = torch.randn(2048, 1024).bfloat16(), torch.randn(1024, 1024).bfloat16()
+    times = []
+    for _ in range(20):
+        begun = time.perf_counter()
+        torch.mm(left, right)
+        times.append(time.perf_counter() - begun)
+    return 2 * 2048 * 1024 * 1024 / statistics.median(times)
+
+
+def grow_or_train(way: str) -> None:
+    """Grow one leaf, or train it with its trunk: print tokens per second and peak resident bytes (in a process each)."""
+    torch.set_num_threads(1)
+    model = make_model("small", FOLDER, 1)
+    network: Transformer = model.model
+    name = next(iter(network.leaves))
+    network.leaves[name].float().requires_grad_(True)
+    if way == "train":
+        act = our_training(network, True)
+    else:
+        from baicai.training.losses import linear_cross_entropy
+        from speed_parties import BATCH, some_tokens, training
+
+        rows = torch.tensor(some_tokens(BATCH[0] * (BATCH[1] + 1), network.config.vocab_size)).view(BATCH[0], -1)
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            lower_BSD = network.lower(rows[:, :-1], network.first_leaf_layer)  # as cached activations give it
+
+        def loss_of() -> torch.Tensor:
+            with torch.autocast("cpu", torch.bfloat16):
+                hidden_TD = network.upper(lower_BSD).flatten(0, 1)
+                return linear_cross_entropy(hidden_TD, network.head_weight(), rows[:, 1:].flatten())
+
+        act = training(list(network.leaves[name].parameters()), loss_of)
+    rate = rates({way: act}, 3)[way]
+    print(json.dumps([rate, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024]))
+
+
+def measure_grow() -> dict[str, Any]:
+    """Growing a leaf against training everything."""
+    make_model("small", FOLDER, 1)
+    (grow, grow_bytes), (train, train_bytes), (_, idle) = (apart(way) for way in ("grow", "train", "idle"))
+    row = tell("grow", {"grow": grow, "train": train, "grow MB": grow_bytes / 1e6, "train MB": train_bytes / 1e6})
+    row["idle MB"] = idle / 1e6
+    return {"grow": row, "grow_speedup": grow / train, "grow_memory_ratio": grow_bytes / train_bytes}
+
+
+def apart(*words: str) -> Any:
+    """Return what this program prints in a process of its own."""
+    done = subprocess.run([sys.executable, __file__, "--", *words], check=True, capture_output=True, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def resident(leaves: str) -> None:
+    """Decode with two leaves on of so many: print tokens per second and resident bytes."""
+    torch.set_num_threads(1)
+    model = make_model("small", FOLDER, int(leaves), 1)
+    decoder = CompiledDecoder(model.model, list(model.leaves)[:2])
+    for token in range(300):
+        decoder.step([token])
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    print(json.dumps([0, pages * resource.getpagesize()]))
+
+
+def measure_leaves() -> dict[str, Any]:
+    """What many leaves cost."""
+    torch.set_num_threads(1)
+    config, sizes, _ = SIZES["small"]
+    network = Transformer(config)
+    network.start(0)
+    parties = {}
+    for count in (1, 64):
+        while len(network.leaves) < count:
+            network.join(f"leaf-{len(network.leaves)}", make_leaf(config, sizes, len(network.leaves)).bfloat16())
+        network.bfloat16()
+        decoder = CompiledDecoder(network, list(network.leaves))
+        decoder.step([1] * 16)
+
+        def act(decoder: CompiledDecoder = decoder) -> int:
+            decoder.length, token = 16, 5
+            for _ in range(128):
+                token = int(decoder.step([token]).logits_NV[0].argmax())
+            return 128
+
+        parties[f"{count} leaves"] = act
+    row = tell("decode small bf16, 1 thread", rates(parties))
+    for leaves in (2, 64):
+        make_model("small", FOLDER, leaves, 1)
+    (_, two), (_, many) = apart("resident", "2"), apart("resident", "64")
+    row |= tell("resident MB, two leaves on", {"of 2": two / 1e6, "of 64": many / 1e6})
+    return {
+        "leaves": row,
+        "flat_64_leaves": row["64 leaves"] / row["1 leaves"],
+        "resident_64_leaves": many / two,
+    }
+
+
+def measure_quality() -> dict[str, Any]:
+    """What rounding to int8 costs: bits per byte of the starter trunk, text that it has not seen."""
+    from baicai.cli.quickstart import STARTER
+    from baicai.data.sources import Source, open_source
+    from baicai.evaluation.bits_per_byte import bits_per_byte, held_out_windows
+    from baicai.leaves.join import open_model
+
+    model = open_model(STARTER)
+    text = open_source(Source(path="generator:python_docs?split=valid"), model.tokenizer)
+    found = {}
+    for kind, int8 in (("bf16", None), ("int8", int8_of(model))):
+
+        def nats_of(tokens_BS: torch.Tensor, int8: Any = int8) -> torch.Tensor:
+            rows = []
+            for row in tokens_BS:
+                decoder = CompiledDecoder(model.model, [], None, int8)
+                steps = [decoder.step([token]).logits_NV for token in row[:-1].tolist()]
+                rows.append(torch.nn.functional.cross_entropy(torch.cat(steps), row[1:], reduction="none"))
+            return torch.stack(rows)
+
+        windows = held_out_windows(text, 256, 20_000)
+        found[kind] = bits_per_byte(nats_of, windows, model.tokenizer).bits_per_byte
+    print(f"bits per byte: bf16 {found['bf16']:.4f}, int8 {found['int8']:.4f}")
+    return {"bits_per_byte": found, "q8_bpb_ratio": found["int8"] / found["bf16"]}
+
+
+MEASURES: dict[str, Callable[[], dict[str, Any]]] = {
+    "decode": measure_decode,
+    "prefill": measure_prefill,
+    "train": measure_train,
+    "grow": measure_grow,
+    "leaves": measure_leaves,
+    "quality": measure_quality,
+}
+
+
+def main() -> None:
+    """Measure what is asked for and write it."""
+    for word in sys.argv[1:] or MEASURES:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
+        before = read_json(RESULTS) if RESULTS.exists() else {}
+        about = {
+            "commit": commit.stdout.strip(),
+            "machine": f"{platform.machine()}, 2 cores, torch {torch.__version__}",
+        }
+        found = MEASURES[word]()
+        for key, value in found.items():
+            if isinstance(value, float):
+                found[key] = round(value, 4)
+                print(f"{key} {value:.3f}")
+        write_json(RESULTS, before | about | found)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--"]:
+        way, *rest = sys.argv[2:]
+        if way == "idle":
+            print(json.dumps([0, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024]))
+        elif way == "resident":
+            resident(*rest)
+        else:
+            grow_or_train(way)
+    else:
+        main()

@@ -1,0 +1,94 @@
+"""The two models that speed is measured on, with random weights: written as artefacts and exported for the peers."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from baicai.cli.quickstart import STARTER
+from baicai.data.shards import write_tokens
+from baicai.exchange.exporting import ExportRecipe, export_model
+from baicai.leaves.join import SparseModel, assemble, open_model, write_model
+from baicai.leaves.leaf import open_leaf, save_leaf
+from baicai.leaves.trunk import open_trunk, save_trunk
+from baicai.model.config import GQAConfig, LeafConfig, ModelConfig
+from baicai.model.experts import Leaf
+from baicai.model.transformer import Transformer
+from baicai.run import carry_out
+
+ABOUT: dict[str, Any] = {"metrics": {"tokens": 1, "loss": 1.0}, "data": [], "curve": []}
+TOPK_GROUP = 2
+SIZES = {
+    "tiny": (
+        ModelConfig(
+            vocab_size=8192,
+            dim=256,
+            num_layers=8,
+            ffn_dim=512,
+            attention=GQAConfig(num_heads=4, num_kv_heads=2, head_dim=64),
+            max_tokens=1024,
+        ),
+        LeafConfig(first_layer=4, num_experts=4, expert_dim=64, top_k=4),
+        4,
+    ),
+    "small": (
+        ModelConfig(
+            vocab_size=8192,
+            dim=512,
+            num_layers=12,
+            ffn_dim=448,
+            attention=GQAConfig(num_heads=8, num_kv_heads=4, head_dim=64),
+            max_tokens=1024,
+        ),
+        LeafConfig(first_layer=6, num_experts=8, expert_dim=224, top_k=4),
+        8,
+    ),
+}
+"""Trunk, leaf and number of leaves: 10.5 million parameters, 7.6 of them active; 155 million and 30."""
+
+
+def make_leaf(config: ModelConfig, sizes: LeafConfig, seed: int) -> Leaf:
+    """Return a leaf that says something."""
+    leaf = Leaf(config, sizes)
+    leaf.start(seed)
+    for layer in leaf.stack():
+        torch.nn.init.normal_(layer.down_EDF, std=0.02, generator=torch.Generator().manual_seed(seed))
+    return leaf
+
+
+def make_model(name: str, folder: Path, num_leaves: int | None = None, topk_group: int = TOPK_GROUP) -> SparseModel:
+    """Return a model of a size; it is written into the folder the first time."""
+    config, sizes, usual = SIZES[name]
+    count = num_leaves or usual
+    place = folder / f"{name}-{count}"
+    if not place.exists():
+        starter = open_trunk(STARTER)
+        model = Transformer(config)
+        model.start(0)
+        tokens = np.random.default_rng(0).integers(0, config.vocab_size, 4000)
+        replay = write_tokens(
+            tokens, starter.tokenizer, folder / f"{name}-{count}-text", source="drawn", licence="CC0-1.0"
+        )
+        save_trunk(folder / f"{name}-{count}-trunk", model, starter.tokenizer, replay=replay, about=ABOUT)
+        trunk = open_trunk(folder / f"{name}-{count}-trunk")
+        leaves = []
+        for seed in range(count):
+            out = folder / f"{name}-{count}-leaf-{seed}"
+            save_leaf(out, f"leaf-{seed}", make_leaf(config, sizes, seed), trunk, data=[], about=ABOUT)
+            leaves.append(open_leaf(out, trunk))
+        write_model(place, assemble(trunk, leaves, topk_group))
+    return open_model(place)
+
+
+def export(model: SparseModel, name: str, kind: str, folder: Path) -> Path:
+    """Return the folder with the model for transformers, or with a GGUF file (kind f32, bf16 or q8_0)."""
+    out = folder / f"{name}-{kind}"
+    source = str(folder / f"{name}-{len(model.leaves)}")
+    recipe = (
+        ExportRecipe(model=source)
+        if kind == "transformers"
+        else ExportRecipe(model=source, format="gguf", outtype=kind)  # type: ignore[arg-type]
+    )
+    carry_out(export_model, recipe, out)
+    return out

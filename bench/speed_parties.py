@@ -1,0 +1,166 @@
+"""Who runs in the speed benchmark: Baicai, llama.cpp and transformers, each told to do the same."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from baicai.inference.decoder import CompiledDecoder
+from baicai.inference.int8 import Int8, quantized
+from baicai.leaves.join import SparseModel
+from baicai.training.losses import linear_cross_entropy
+
+PROMPT_TOKENS, DECODE_TOKENS, PREFILL_TOKENS = 16, 128, 512
+BATCH = (8, 256)
+Act = Callable[[], int]
+"""Does a round of work and returns for how many tokens."""
+
+
+def some_tokens(count: int, vocab: int) -> list[int]:
+    """Return the text that everyone reads."""
+    tokens: list[int] = np.random.default_rng(1).integers(0, vocab, count).tolist()
+    return tokens
+
+
+def int8_of(model: SparseModel) -> Int8:
+    """Return a model's weights in int8."""
+    int8 = {name: quantized(leaf.hash, leaf.leaf.state_dict()) for name, leaf in model.leaves.items()}
+    return int8 | {"": quantized(model.trunk.hash, model.model.trunk_tensors())}
+
+
+def our_decode(model: SparseModel, kind: str) -> Act:
+    """Return greedy decoding by the compiled step; kind is f32, bf16 or q8."""
+    network = model.model.float() if kind == "f32" else model.model.bfloat16()
+    decoder = CompiledDecoder(network, list(network.leaves), None, int8_of(model) if kind == "q8" else None)
+
+    def act() -> int:
+        decoder.length = PROMPT_TOKENS
+        token = 5
+        for _ in range(DECODE_TOKENS):
+            token = int(decoder.step([token]).logits_NV[0].argmax())
+        return DECODE_TOKENS
+
+    decoder.step(some_tokens(PROMPT_TOKENS, network.config.vocab_size))
+    return act
+
+
+def our_prefill(model: SparseModel, kind: str) -> Act:
+    """Return reading a prompt at once."""
+    network = model.model.float() if kind == "f32" else model.model.bfloat16()
+    decoder = CompiledDecoder(network, list(network.leaves))
+    tokens = some_tokens(PREFILL_TOKENS, network.config.vocab_size)
+
+    def act() -> int:
+        decoder.length = 0
+        decoder.step(tokens)
+        return PREFILL_TOKENS
+
+    return act
+
+
+def llama_cpp(file: Path, threads: int) -> tuple[Act, Act]:
+    """Return greedy decoding and prefill by llama.cpp, through its own C interface."""
+    import llama_cpp as engine
+
+    model = engine.Llama(
+        str(file), n_ctx=1024, n_batch=PREFILL_TOKENS, n_ubatch=PREFILL_TOKENS, n_threads=threads,
+        n_threads_batch=threads, verbose=False,
+    )  # fmt: skip
+    vocab, context = model.n_vocab(), model._ctx.ctx
+    prompt, text = some_tokens(PROMPT_TOKENS, vocab), some_tokens(PREFILL_TOKENS, vocab)
+
+    def decode() -> int:
+        model.reset()
+        model._ctx.kv_cache_clear()
+        model.eval(prompt)
+        token = (engine.llama_token * 1)(5)
+        for _ in range(DECODE_TOKENS):
+            engine.llama_decode(context, engine.llama_batch_get_one(token, 1))
+            logits = np.ctypeslib.as_array(engine.llama_get_logits_ith(context, -1), shape=(vocab,))
+            token[0] = int(logits.argmax())
+        return DECODE_TOKENS
+
+    def prefill() -> int:
+        model.reset()
+        model._ctx.kv_cache_clear()
+        model.eval(text)
+        return PREFILL_TOKENS
+
+    return decode, prefill
+
+
+def their_network(folder: Path, dtype: torch.dtype, implementation: str) -> Any:
+    """Return transformers' network of an export."""
+    import transformers
+
+    transformers.logging.disable_progress_bar()
+    network = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+    network.set_experts_implementation(implementation)
+    return network
+
+
+def their_decode(network: Any) -> Act:
+    """Return greedy decoding by transformers, by its own forward pass and cache."""
+
+    @torch.inference_mode()
+    def act() -> int:
+        vocab = network.config.vocab_size
+        out = network(torch.tensor([some_tokens(PROMPT_TOKENS, vocab)]), use_cache=True, logits_to_keep=1)
+        token = torch.tensor([[5]])
+        for _ in range(DECODE_TOKENS // 4):
+            out = network(token, past_key_values=out.past_key_values, use_cache=True)
+            token = out.logits[:, -1].argmax(-1, keepdim=True)
+        return DECODE_TOKENS // 4
+
+    return act
+
+
+def their_prefill(network: Any) -> Act:
+    """Return reading a prompt by transformers."""
+    tokens_BS = torch.tensor([some_tokens(PREFILL_TOKENS, network.config.vocab_size)])
+
+    @torch.inference_mode()
+    def act() -> int:
+        network(tokens_BS, use_cache=True, logits_to_keep=1)
+        return PREFILL_TOKENS
+
+    return act
+
+
+def training(parameters: Sequence[torch.nn.Parameter], loss_of: Callable[[], torch.Tensor]) -> Act:
+    """Return one step: forward, backward, AdamW."""
+    optimizer = torch.optim.AdamW(parameters, lr=1e-4, fused=True)
+
+    def act() -> int:
+        loss_of().backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        return BATCH[0] * BATCH[1]
+
+    return act
+
+
+def our_training(network: Any, bfloat16: bool) -> Act:
+    """Return a step on all of our network's parameters, which are float32."""
+    rows = torch.tensor(some_tokens(BATCH[0] * (BATCH[1] + 1), network.config.vocab_size)).view(BATCH[0], -1)
+
+    def loss_of() -> torch.Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            hidden_BSD = network.hidden(rows[:, :-1])
+            return linear_cross_entropy(hidden_BSD.flatten(0, 1), network.head_weight(), rows[:, 1:].flatten())
+
+    return training(list(network.float().requires_grad_(True).parameters()), loss_of)
+
+
+def their_training(network: Any, autocast: bool) -> Act:
+    """Return a step on all of transformers' parameters."""
+    rows = torch.tensor(some_tokens(BATCH[0] * BATCH[1], network.config.vocab_size)).view(BATCH[0], -1)
+
+    def loss_of() -> torch.Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            loss: torch.Tensor = network(rows, labels=rows).loss
+            return loss
+
+    return training(list(network.train().parameters()), loss_of)

@@ -1,0 +1,17 @@
+"""Decoding. What numba compiles is kept beside the package or, where that cannot be written, in the user's folder.
+
+The folder is named after the sources: numba itself looks only at the file that a compiled function is in.
+"""
+
+import hashlib
+import os
+from pathlib import Path
+
+import numba
+
+from baicai.artefact import home
+
+_HERE = Path(__file__).parent
+_SOURCES = hashlib.sha256(b"".join(file.read_bytes() for file in sorted(_HERE.glob("*.py")))).hexdigest()
+_ROOM = _HERE / "__pycache__" if os.access(_HERE, os.W_OK) else home() / "compiled"
+setattr(numba.config, "CACHE_DIR", str(_ROOM / _SOURCES[:16]))  # noqa: B010  (mypy knows no such name)

@@ -1,0 +1,171 @@
+"""Takes tokens through a model and gives back logits: the compiled step on a CPU, PyTorch elsewhere.
+
+Shape suffixes: S tokens, N of them at the end, D model width, V vocabulary, G leaves that are on.
+"""
+
+import threading
+import weakref
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from baicai.inference import step
+from baicai.inference.int8 import Int8
+from baicai.inference.layout import MAX_STEP_TOKENS, ORDERED, STOP, Stream
+from baicai.inference.sync import post
+from baicai.inference.tables import Tables, make_bench, make_stream
+from baicai.model.transformer import Cache, LayerTrace, Transformer, check_room
+
+BATCH_TOKENS = 24
+"""From so many tokens on, PyTorch's matrix products are faster than steps of a few tokens."""
+
+
+class Step(NamedTuple):
+    """What a model says of tokens it was fed."""
+
+    logits_NV: Tensor
+    """Of the tokens after the last N, float32."""
+    hidden_SD: Tensor
+    """What the head and the MTP module read, of all tokens fed."""
+    leaf_weights_NG: Tensor
+    """Of the last N: the weight that each leaf got, mean over the layers with leaves."""
+
+
+class Decoder:
+    """A text on its way through a model, with the leaves that are on for it; it holds the text's cache.
+
+    This one runs on PyTorch: the reference, and the way on CUDA.
+    """
+
+    def __init__(self, model: Transformer, leaves: Collection[str], max_tokens: int | None = None) -> None:
+        self._model, self._cache = model, Cache(model.config, max_tokens)
+        self.device = model.embedding.weight.device
+        mask_BG = model.leaf_mask(leaves)
+        self._on_BG = None if mask_BG.all() else mask_BG
+        able = self.device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
+        self._bfloat16 = able and model.embedding.weight.dtype == torch.bfloat16
+        """Whether the products of a long prompt are in the type of the weights."""
+        self.can_draft = model.mtp is not None
+        self.leaves = tuple(name for name, on in zip(model.leaves, mask_BG[0].tolist(), strict=True) if on)
+        """The leaves that are on, in the model's order."""
+
+    @property
+    def max_tokens(self) -> int:
+        """Tokens there is room for."""
+        return self._cache.max_tokens
+
+    @property
+    def length(self) -> int:
+        """Tokens taken so far; may be lowered to take the last ones back."""
+        return self._cache.length
+
+    @length.setter
+    def length(self, tokens: int) -> None:
+        """Take the last tokens back."""
+        self._cache.length = tokens
+
+    @torch.inference_mode()
+    def step(self, tokens: Sequence[int], last: int = 1) -> Step:
+        """Read on, one token or many, and tell what comes after each of the `last` ones."""
+        trace: list[LayerTrace] = []
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bfloat16 and len(tokens) >= BATCH_TOKENS):
+            hidden_SD = self._model.hidden(self._row(tokens), on_BG=self._on_BG, cache=self._cache, trace=trace)[0]
+        weights_NG = hidden_SD.new_zeros(last, 0)
+        if trace:
+            weights_NG = torch.stack([layer.leaf_weights()[-last:] for layer in trace]).mean(0)
+        return Step(self._model.logits(hidden_SD[-last:]), hidden_SD, weights_NG)
+
+    @torch.inference_mode()
+    def draft(self, hidden_SD: Tensor, tokens: Sequence[int], start: int) -> tuple[Tensor, Tensor]:
+        """Return the MTP module's logits [V] of the token after `tokens`, and its output [D] for the last of them.
+
+        `hidden_SD` is the model's, or the module's own, for the tokens before each of these, the first at position
+        `start`; what the module read from there on is forgotten.
+        """
+        out_D = self._model.draft(hidden_SD[None], self._row(tokens), start=start, cache=self._cache)[0, -1]
+        return self._model.logits(out_D), out_D
+
+    def _row(self, tokens: Sequence[int]) -> Tensor:
+        return torch.tensor([list(tokens)], device=self.device)
+
+
+class CompiledDecoder(Decoder):
+    """The fast way on a CPU: a step reads the weights it uses once, where they lie in the model or its file."""
+
+    def __init__(
+        self, model: Transformer, leaves: Collection[str], max_tokens: int | None = None, int8: Int8 | None = None
+    ) -> None:
+        """Make the tables; weights in int8, where given, stand in for those of the model."""
+        super().__init__(model, leaves, max_tokens)
+        self._tables = Tables(model, self.leaves, self._cache, int8)
+        sizes = self._tables.sizes
+        self._stream, benches = make_stream(sizes), [make_bench(sizes) for _ in range(sizes.threads)]
+        self._arguments = (sizes, self._tables.weights, self._stream, benches[0])
+        self._layers = max(1, sizes.layers - sizes.first_leaf_layer)
+        self._meetings = 0
+        self._wake = [threading.Event() for _ in benches[1:]]
+        for number, (bench, wake) in enumerate(zip(benches[1:], self._wake, strict=True), 1):
+            work = (sizes, self._tables.weights, self._stream, bench, number)
+            threading.Thread(target=_work, args=(work, wake), daemon=True).start()
+        weakref.finalize(self, _dismiss, self._stream, self._wake)
+
+    def step(self, tokens: Sequence[int], last: int = 1) -> Step:
+        """Read on, one token or many, and tell what comes after each of the `last` ones."""
+        if len(tokens) >= BATCH_TOKENS and not self._tables.sizes.int8:
+            return super().step(tokens, last)
+        parts = range(0, len(tokens), MAX_STEP_TOKENS)
+        steps = [self._few(tokens[start : start + MAX_STEP_TOKENS]) for start in parts]
+        if len(steps) == 1:
+            logits_SV, hidden_SD, weights_SG = steps[0]
+        else:
+            logits_SV, hidden_SD, weights_SG = (torch.cat(column) for column in zip(*steps, strict=True))
+        return Step(logits_SV[-last:], hidden_SD, weights_SG[-last:])
+
+    def _few(self, tokens: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
+        """Read at most `MAX_STEP_TOKENS` tokens."""
+        stream, start, count = self._stream, self.length, len(tokens)
+        check_room(start + count, self.max_tokens)
+        stream.tokens[:count] = tokens
+        stream.order[:] = start, count
+        if self._wake:
+            post(stream.counters, ORDERED)
+            for event in self._wake:
+                event.set()
+        self._meetings = step.run_step(*self._arguments, start, count, 0, self._meetings)
+        self.length += count
+        parts = stream.logits_TV[:count], stream.hidden_TD[:count], stream.leaf_weights_TG[:count] / self._layers
+        logits_SV, hidden_SD, weights_SG = (torch.from_numpy(part.copy()) for part in parts)
+        return logits_SV, hidden_SD, weights_SG
+
+
+def _work(arguments: tuple[Any, ...], wake: threading.Event) -> None:
+    """What a further thread does: its part of each step, and sleep when there is none for a while."""
+    counters, meetings, orders = arguments[2].counters, 0, 0
+    while not counters[STOP]:
+        wake.wait()
+        wake.clear()
+        meetings, orders = step.serve(*arguments, meetings, orders)
+
+
+def _dismiss(stream: Stream, wake: Sequence[threading.Event]) -> None:
+    stream.counters[STOP] = 1
+    post(stream.counters, ORDERED)
+    for event in wake:
+        event.set()
+
+
+def open_decoder(
+    model: Transformer, leaves: Collection[str] | None = None, max_tokens: int | None = None, int8: Int8 | None = None
+) -> Decoder:
+    """Return what takes a text of at most `max_tokens` (default: the model's limit) through a model.
+
+    `leaves` names those that are on; None means all.
+
+    Raises: ConfigError for a leaf the model does not have.
+    """
+    leaves = tuple(model.leaves) if leaves is None else leaves
+    if model.embedding.weight.device.type != "cpu":
+        return Decoder(model, leaves, max_tokens)
+    return CompiledDecoder(model, leaves, max_tokens, int8)

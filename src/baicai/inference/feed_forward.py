@@ -1,0 +1,136 @@
+"""Feed-forward of the compiled step: shared expert, router, chosen experts; every thread has some of the rows."""
+
+import numpy as np
+
+from baicai.inference.kernels import Floats, add, compiled, floats, multiply, prepare, share, sigmoid
+from baicai.inference.layout import (
+    CHOICE_BIAS,
+    DOWN,
+    EXPERT_DOWN,
+    EXPERT_GATE,
+    EXPERT_UP,
+    GATE,
+    MET,
+    ROUTER,
+    UP,
+    Bench,
+    Sizes,
+    Stream,
+    Weights,
+)
+from baicai.inference.sync import meet
+
+
+@compiled
+def choose(sizes: Sizes, weights: Weights, layer: int, stream: Stream, bench: Bench, t: int) -> None:
+    """Choose a token's experts; source as `baicai.model.router.choose_experts`."""
+    experts, leaves, choice = sizes.experts, sizes.leaves, bench.choice
+    for leaf in range(leaves):
+        bias = floats(weights.leaves[layer, leaf, CHOICE_BIAS], experts)
+        best, second = np.float32(-np.inf), np.float32(-np.inf)
+        for expert in range(experts):
+            place = leaf * experts + expert
+            score = sigmoid(stream.router[t, place])
+            stream_score = score + bias[expert]
+            choice[place] = stream_score
+            if stream_score > best:
+                best, second = stream_score, best
+            elif stream_score > second:
+                second = stream_score
+        bench.leaf_scores[leaf] = best + second if experts > 1 else best
+    kept = min(sizes.topk_group, leaves)
+    if kept < leaves:
+        for _ in range(kept):
+            leaf = np.argmax(bench.leaf_scores[:leaves])
+            bench.leaf_scores[leaf] = -np.inf
+        for leaf in range(leaves):
+            if bench.leaf_scores[leaf] != -np.inf:
+                choice[leaf * experts : (leaf + 1) * experts] = np.float32(-np.inf)
+    for k in range(sizes.top_k):
+        place = np.argmax(choice[: leaves * experts])
+        bench.expert_ids[t, k] = place
+        bench.expert_weights[t, k] = sigmoid(stream.router[t, place]) * np.float32(sizes.scaling)
+        choice[place] = -np.inf
+
+
+@compiled
+def feed_forward(
+    sizes: Sizes, weights: Weights, layer: int, stream: Stream, bench: Bench, count: int, thread: int, meetings: int
+) -> int:
+    """Add the shared expert and the chosen experts of this layer to the stream."""
+    row, inner, hidden, routed = weights.layers[layer], stream.inner, sizes.hidden, layer - sizes.first_leaf_layer
+    sparse = sizes.leaves > 0 and routed >= 0
+    first, last = share(hidden, thread, sizes.threads)
+    multiply(row[GATE:], sizes.dim, first, last, bench.input, 0, count, inner, 0, 0)
+    multiply(row[UP:], sizes.dim, first, last, bench.input, 0, count, inner, 0, hidden)
+    gate(inner, hidden, first, last, count)
+    if sparse:
+        first, last = share(sizes.leaves * sizes.experts, thread, sizes.threads)
+        for leaf in range(first // sizes.experts, -(-last // sizes.experts)):
+            begin = leaf * sizes.experts
+            multiply(
+                weights.leaves[routed, leaf, ROUTER:], sizes.dim, max(first - begin, 0),
+                min(last - begin, sizes.experts), bench.input, 0, count, stream.router, 0, begin,
+            )  # fmt: skip
+    meetings = meet(stream.counters, MET, sizes.threads, meetings)
+    if sparse:
+        meetings = expert_gates(sizes, weights, routed, stream, bench, count, thread, meetings)
+    for t in range(count):
+        bench.input.plain[t, :hidden] = inner[t, :hidden]
+        prepare(bench.input, t, hidden, sizes.int8)
+    first, last = share(sizes.dim, thread, sizes.threads)
+    multiply(row[DOWN:], hidden, first, last, bench.input, 0, count, bench.scratch, 0, 0)
+    for t in range(count):
+        add(stream.x_TD[t, first:last], bench.scratch[t, first:last])
+        for k in range(sizes.top_k if sparse else 0):
+            leaf, expert = divmod(bench.expert_ids[t, k], sizes.experts)
+            i = t * sizes.top_k + k
+            down = weights.leaves[routed, leaf, EXPERT_DOWN:]
+            begin = expert * sizes.dim
+            multiply(
+                down, sizes.expert_hidden, begin + first, begin + last, bench.experts, i, 1, bench.scratch, t, -begin
+            )
+            add(stream.x_TD[t, first:last], bench.scratch[t, first:last])
+    return meet(stream.counters, MET, sizes.threads, meetings)
+
+
+@compiled
+def swish(gates: Floats, ups: Floats, weight: float) -> None:
+    """Leave weight * silu(gate) * up where the gates were."""
+    for place in range(len(gates)):
+        left = gates[place]
+        gates[place] = left * sigmoid(left) * ups[place] * weight
+
+
+@compiled
+def gate(inner: Floats, hidden: int, first: int, last: int, count: int) -> None:
+    """Gate what the shared expert's rows gave."""
+    for t in range(count):
+        swish(inner[t, first:last], inner[t, hidden + first : hidden + last], np.float32(1))
+
+
+@compiled
+def expert_gates(
+    sizes: Sizes, weights: Weights, routed: int, stream: Stream, bench: Bench, count: int, thread: int, meetings: int
+) -> int:
+    """Choose experts and prepare what their down-projections read; each thread makes a part and then takes all."""
+    size, top_k = sizes.expert_hidden, sizes.top_k
+    for t in range(count):
+        choose(sizes, weights, routed, stream, bench, t)
+        if thread == 0:
+            for k in range(top_k):
+                stream.leaf_weights_TG[t, bench.expert_ids[t, k] // sizes.experts] += bench.expert_weights[t, k]
+    first, last = share(count * top_k * size, thread, sizes.threads)
+    for i in range(first // size, -(-last // size)):
+        t, k = divmod(i, top_k)
+        leaf, expert = divmod(bench.expert_ids[t, k], sizes.experts)
+        row, shift = weights.leaves[routed, leaf], expert * size
+        begin, end = max(first - i * size, 0), min(last - i * size, size)
+        multiply(row[EXPERT_GATE:], sizes.dim, shift + begin, shift + end, bench.input, t, 1, stream.out, i, -shift)
+        multiply(row[EXPERT_UP:], sizes.dim, shift + begin, shift + end, bench.input, t, 1, bench.scratch, t, -shift)
+        swish(stream.out[i, begin:end], bench.scratch[t, begin:end], bench.expert_weights[t, k])
+    meetings = meet(stream.counters, MET, sizes.threads, meetings)
+    for i in range(count * top_k):
+        bench.experts.plain[i, :size] = stream.out[i, :size]
+        prepare(bench.experts, i, size, sizes.int8)
+    return meetings

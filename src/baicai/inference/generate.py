@@ -1,0 +1,192 @@
+"""Sampling: one token after another. Shape suffixes: B sequences, S positions, V vocabulary, G leaves."""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated, NamedTuple
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from baicai.config import Count, recipe
+from baicai.errors import ConfigError
+from baicai.inference.decoder import Decoder
+from baicai.model.transformer import Cache, Transformer
+
+
+@recipe
+class SamplingConfig:
+    """How the next token is drawn."""
+
+    max_tokens: Count = 200
+    temperature: Annotated[float, Field(ge=0)] = 0.8
+    """0 takes the likeliest token."""
+    top_k: Annotated[int, Field(ge=0)] = 0
+    """Draw among the k likeliest tokens; 0 means all."""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
+    """Draw among the likeliest tokens that together hold this probability."""
+    seed: int = 0
+    stop: tuple[str, ...] = ()
+    """Texts before which the answer ends."""
+    speculate: Annotated[int, Field(ge=0)] = 0
+    """Tokens that a model with an MTP module drafts ahead and then verifies at once; 0: none."""
+
+    def __post_init__(self) -> None:
+        if "" in self.stop:
+            raise ConfigError("stop holds an empty text: every answer would be empty")
+
+
+class GeneratedToken(NamedTuple):
+    """A token and where it came from."""
+
+    id: int
+    log_probability: float
+    """Natural log, of the model's own distribution before temperature and cuts."""
+    leaf_weights: dict[str, float]
+    """Weight that each leaf got when this token was made, mean over the layers with leaves."""
+
+
+@dataclass
+class DraftCount:
+    """How many of the MTP module's drafts were kept."""
+
+    proposed: int = 0
+    accepted: int = 0
+
+
+def distribution(logits_BV: Tensor, sampling: SamplingConfig) -> Tensor:
+    """Return the probability with which each token is drawn, [B, V]."""
+    if sampling.temperature == 0:
+        return F.one_hot(logits_BV.argmax(-1), logits_BV.shape[-1]).float()
+    ordered_BV, ids_BV = logits_BV.sort(dim=-1, descending=True, stable=True)
+    probability_BV = ((ordered_BV - ordered_BV[:, :1]) / sampling.temperature).softmax(-1)
+    if sampling.top_k:
+        probability_BV[:, sampling.top_k :] = 0
+    before_BV = probability_BV.cumsum(-1) - probability_BV
+    probability_BV[before_BV >= sampling.top_p * probability_BV.sum(-1, keepdim=True)] = 0
+    probability_BV /= probability_BV.sum(-1, keepdim=True)
+    return torch.zeros_like(probability_BV).scatter_(-1, ids_BV, probability_BV)
+
+
+def draw(logits_BV: Tensor, sampling: SamplingConfig, generator: torch.Generator) -> Tensor:
+    """Return one token id for each row, [B]."""
+    if sampling.temperature == 0:
+        return logits_BV.argmax(-1)
+    return torch.multinomial(distribution(logits_BV, sampling), 1, generator=generator).squeeze(1)
+
+
+def generate(
+    decoder: Decoder,
+    prompt: Sequence[int],
+    sampling: SamplingConfig,
+    *,
+    end_ids: Collection[int] = (),
+    drafts: DraftCount | None = None,
+) -> Iterator[GeneratedToken]:
+    """Yield tokens that continue the prompt, until an end token (not yielded), `max_tokens` or the decoder's limit.
+
+    `drafts` is filled.
+
+    Raises: ConfigError if the prompt is empty or leaves no room for an answer.
+    """
+    room = decoder.max_tokens - decoder.length
+    if not 1 <= len(prompt) < room:
+        raise ConfigError(f"a prompt of {len(prompt)} tokens does not fit: it must have 1 to {room - 1}")
+    num_tokens = min(sampling.max_tokens, room - len(prompt))
+    generator = torch.Generator(decoder.device).manual_seed(sampling.seed)
+    for token in decode(decoder, prompt, num_tokens, sampling, generator, drafts or DraftCount()):
+        if token.id in end_ids:
+            return
+        yield token
+
+
+def decode(
+    decoder: Decoder,
+    prompt: Sequence[int],
+    num_tokens: int,
+    sampling: SamplingConfig,
+    generator: torch.Generator,
+    count: DraftCount,
+) -> Iterator[GeneratedToken]:
+    """Yield `num_tokens` tokens after the prompt, by speculative sampling where the decoder can draft.
+
+    Each pass reads the newest token and the drafts after it. A draft is kept with probability min(1, p / q), where it
+    was drawn from q and the model itself draws from p; the first that is not is replaced by a token drawn from
+    max(0, p - q): what comes out is distributed as without drafts.
+    Source: Leviathan, Kalman and Matias, Fast Inference from Transformers via Speculative Decoding, 2023, section 2.3.
+    """
+    step, tokens, drafts, chances = decoder.step(prompt), list(prompt), list[int](), list[Tensor]()
+    left = num_tokens
+    while True:
+        told = _verify(step.logits_NV, drafts, chances, sampling, generator)
+        count.proposed += len(drafts)
+        count.accepted += len(told) - 1
+        for token, logits_V, weights_G in zip(told, step.logits_NV, step.leaf_weights_NG.tolist(), strict=False):
+            weights = dict(zip(decoder.leaves, weights_G, strict=True))
+            yield GeneratedToken(token, float(logits_V.log_softmax(-1)[token]), weights)
+        left -= len(told)
+        if not left:
+            return
+        tokens += told
+        decoder.length = len(tokens) - 1
+        refused = len(drafts) + 1 - len(told)
+        hidden_SD = step.hidden_SD[: len(step.hidden_SD) - refused]
+        num_drafts = min(sampling.speculate, left - 1) if decoder.can_draft else 0
+        drafts, chances = _propose(decoder, hidden_SD, tokens, num_drafts, sampling, generator)
+        step = decoder.step([tokens[-1], *drafts], 1 + num_drafts)
+
+
+def _propose(
+    decoder: Decoder,
+    hidden_SD: Tensor,
+    tokens: Sequence[int],
+    num_drafts: int,
+    sampling: SamplingConfig,
+    generator: torch.Generator,
+) -> tuple[list[int], list[Tensor]]:
+    """Return drafts of what comes after the tokens, and the distribution [V] that each was drawn from.
+
+    `hidden_SD` is of the last tokens but one, as many as the MTP module has not read; after that it reads itself.
+    """
+    drafts, chances = list[int](), list[Tensor]()
+    start, follow = len(tokens) - 1 - len(hidden_SD), tokens[len(tokens) - len(hidden_SD) :]
+    for _ in range(num_drafts):
+        logits_V, hidden_D = decoder.draft(hidden_SD, follow, start)
+        chances.append(distribution(logits_V[None], sampling)[0])
+        drafts.append(int(torch.multinomial(chances[-1], 1, generator=generator)))
+        start, follow, hidden_SD = start + len(follow), drafts[-1:], hidden_D[None]
+    return drafts, chances
+
+
+def _verify(
+    logits_NV: Tensor,
+    drafts: Sequence[int],
+    chances: Sequence[Tensor],
+    sampling: SamplingConfig,
+    generator: torch.Generator,
+) -> list[int]:
+    """Return the drafts that are kept, and one token more."""
+    for number, (draft, q_V) in enumerate(zip(drafts, chances, strict=True)):
+        p_V = distribution(logits_NV[number : number + 1], sampling)[0]
+        if torch.rand((), generator=generator, device=p_V.device) * q_V[draft] >= p_V[draft]:
+            rest_V = (p_V - q_V).clamp(min=0)
+            if not rest_V.any():  # p and q differ by rounding alone
+                rest_V = p_V
+            return [*drafts[:number], int(torch.multinomial(rest_V, 1, generator=generator))]
+    return [*drafts, int(draw(logits_NV[-1:], sampling, generator))]
+
+
+@torch.inference_mode()
+def sample_texts(model: Transformer, first_id: int, num_texts: int, num_tokens: int, seed: int) -> Tensor:
+    """Return texts drawn from the model's own distribution after `first_id`, [num_texts, num_tokens]."""
+    sampling = SamplingConfig(temperature=1.0, top_p=1.0)
+    device = model.embedding.weight.device
+    generator = torch.Generator(device).manual_seed(seed)
+    cache = Cache(model.config, num_tokens + 1)
+    last_BS = torch.full((num_texts, 1), first_id, device=device)
+    columns = []
+    for _ in range(num_tokens):
+        last_BS = draw(model(last_BS, cache=cache)[:, -1], sampling, generator)[:, None]
+        columns.append(last_BS)
+    return torch.cat(columns, 1)

@@ -1,0 +1,348 @@
+"""Arithmetic of a token on a CPU, compiled by numba: products of a vector with weight rows as they lie in memory.
+
+Weights are float32, bfloat16 (read as pairs in one 32-bit word) or int8 (stored plus 128, a float32 scale for each
+row). The vector is float32, prepared once for all the rows it meets: as it is, with even and odd places apart for
+bfloat16, and in int8 with a scale for each 64 places for int8.
+"""
+
+from typing import Any, NamedTuple
+
+import llvmlite.binding as llvm
+import numpy as np
+from llvmlite import ir
+from numba import carray, njit, types
+from numba.core.cgutils import get_or_insert_function
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+FLOAT32, BFLOAT16, INT8 = range(3)
+BLOCK = 64
+"""Places of an int8 vector that share a scale: one AVX-512 register."""
+AHEAD = 8192
+"""Bytes that a fetch is ahead of its use."""
+ROWS = 32
+"""Rows that are read together for all tokens of a step, small enough to stay in the nearest cache."""
+
+FAST = {"reassoc", "nsz", "contract", "arcp", "nnan"}
+"""Sums may be reordered, so that they run in vectors, and nothing is asked about NaN; infinities keep their meaning."""
+
+HAS_VNNI = bool(llvm.get_host_cpu_features().get("avx512vnni"))
+
+
+def compiled(function: Any) -> Any:
+    """Compile for this processor, without the interpreter's lock; what was compiled is kept for the next process."""
+    return njit(function, fastmath=FAST, nogil=True, cache=True, error_model="numpy")
+
+
+Floats = NDArray[np.float32]
+Table = NDArray[np.int64]
+"""Addresses and kinds of weights."""
+
+
+class Vectors(NamedTuple):
+    """Prepared vectors, one a row, in each form that weights want."""
+
+    plain: NDArray[np.float32]
+    apart: NDArray[np.float32]
+    """[vectors, 2, places / 2]: even places, odd places."""
+    codes: NDArray[np.int8]
+    scales: NDArray[np.float32]
+    """[vectors, places / 64]: of the codes."""
+    offset: NDArray[np.float32]
+    """[vectors]: what storing weights plus 128 adds to a product."""
+
+
+def make_vectors(count: int, places: int) -> Vectors:
+    """Return room for `count` vectors of at most `places`."""
+    blocks = -(-places // BLOCK)
+    return Vectors(
+        np.zeros((count, places), np.float32),
+        np.zeros((count, 2, places // 2), np.float32),
+        np.zeros((count, blocks * BLOCK), np.int8),
+        np.zeros((count, blocks), np.float32),
+        np.zeros(count, np.float32),
+    )
+
+
+def _bitcast(result: Any, argument: Any, kind: ir.Type) -> Any:
+    @intrinsic
+    def cast(typing: Any, value: Any) -> Any:
+        return result(argument), lambda context, builder, signature, values: builder.bitcast(values[0], kind)
+
+    return cast
+
+
+def _view(kind: Any) -> Any:
+    @intrinsic
+    def pointer(typing: Any, address: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            return builder.inttoptr(values[0], context.get_value_type(signature.return_type))
+
+        return types.CPointer(kind)(types.int64), generate
+
+    @njit(inline="always")
+    def view(address: int, length: int) -> Any:
+        return carray(pointer(address), (length,))
+
+    return view
+
+
+float_of_bits = _bitcast(types.float32, types.uint32, ir.FloatType())
+floats, words = _view(types.float32), _view(types.uint32)
+bytes_, codes = _view(types.uint8), _view(types.int8)
+"""(address, length) -> the array that lies there."""
+
+
+@intrinsic
+def _dot4_vnni(typing: Any, rows: Any, stride: Any, codes: Any, scales: Any, blocks: Any) -> Any:
+    """Products of four int8 rows with codes: one instruction multiplies the 64 places of a block.
+
+    Four rows share the loop's cost. Processors follow one stream of addresses better than four, so what comes next is
+    fetched ahead in order.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        i32, i64, f32 = ir.IntType(32), ir.IntType(64), ir.FloatType()
+        ints, vector, byte = ir.VectorType(i32, 16), ir.VectorType(f32, 16), ir.IntType(8).as_pointer()
+        zeros = ints([0] * 16)
+
+        def function(name: str, result: ir.Type, *arguments: ir.Type) -> Any:
+            return get_or_insert_function(builder.module, ir.FunctionType(result, arguments), name)
+
+        def load(start: Any, place: Any, kind: ir.Type) -> Any:
+            return builder.load(builder.inttoptr(builder.add(start, place), kind.as_pointer()), align=1)
+
+        multiply = function("llvm.x86.avx512.vpdpbusd.512", ints, ints, ints, ints)
+        fma = function("llvm.fma.v16f32", vector, vector, vector, vector)
+        total = function("llvm.vector.reduce.fadd.v16f32", f32, f32, vector)
+        prefetch = function("llvm.prefetch.p0", ir.VoidType(), byte, i32, i32, i32)
+        first, stride, codes, scales, blocks = values
+        starts = [builder.add(first, builder.mul(stride, i64(row))) for row in range(4)]
+        before, loop, after = builder.block, builder.append_basic_block(), builder.append_basic_block()
+        builder.branch(loop)
+        builder.position_at_end(loop)
+        block, partial = builder.phi(i64), [builder.phi(vector) for _ in starts]
+        place = builder.shl(block, i64(6))
+        ahead = builder.add(builder.add(first, builder.shl(block, i64(8))), i64(AHEAD))
+        for line in range(4):
+            at = builder.inttoptr(builder.add(ahead, i64(64 * line)), byte)
+            builder.call(prefetch, [at, i32(0), i32(3), i32(1)])
+        scale = builder.insert_element(vector(ir.Undefined), load(scales, builder.shl(block, i64(2)), f32), i32(0))
+        scale = builder.shuffle_vector(scale, vector(ir.Undefined), zeros)
+        code = load(codes, place, ints)
+        products = [builder.call(multiply, [zeros, load(start, place, ints), code]) for start in starts]
+        grown = [
+            builder.call(fma, [builder.sitofp(product, vector), scale, old])
+            for product, old in zip(products, partial, strict=True)
+        ]
+        following = builder.add(block, i64(1))
+        sums = [(old, vector([0.0] * 16), more) for old, more in zip(partial, grown, strict=True)]
+        for phi, start, other in ((block, i64(0), following), *sums):
+            phi.add_incoming(start, before)
+            phi.add_incoming(other, loop)
+        builder.cbranch(builder.icmp_signed("<", following, blocks), loop, after)
+        builder.position_at_end(after)
+        results = [builder.call(total, [f32(0.0), more], fastmath=("reassoc",)) for more in grown]
+        return context.make_tuple(builder, signature.return_type, results)
+
+    return types.UniTuple(types.float32, 4)(*(types.int64,) * 5), generate
+
+
+@compiled
+def dot_int8(address: int, codes: NDArray[np.int8], scales: Floats) -> float:
+    """Return the product of an int8 row, stored plus 128, with a vector's codes."""
+    row, total = bytes_(address, len(codes)), np.float32(0)
+    for block in range(len(scales)):
+        product = np.int32(0)
+        for place in range(block * BLOCK, (block + 1) * BLOCK):
+            product += np.int32(row[place]) * np.int32(codes[place])
+        total += np.float32(product) * scales[block]
+    return total
+
+
+@compiled
+def multiply_int8(address: int, stride: int, codes: NDArray[np.int8], scales: Floats, out: Floats) -> None:
+    """Multiply int8 rows with codes."""
+    if HAS_VNNI:
+        for row in range(0, len(out) - 3, 4):
+            place = address + row * stride
+            four = _dot4_vnni(place, stride, codes.ctypes.data, scales.ctypes.data, len(scales))
+            out[row], out[row + 1], out[row + 2], out[row + 3] = four
+    for row in range(len(out) // 4 * 4 if HAS_VNNI else 0, len(out)):
+        out[row] = dot_int8(address + row * stride, codes, scales)
+
+
+@compiled
+def dot(left: Floats, right: Floats) -> float:
+    """Return the product of two float32 vectors."""
+    total = np.float32(0)
+    for place in range(len(left)):
+        total += left[place] * right[place]
+    return total
+
+
+@njit(inline="always")
+def low(pair: int) -> float:
+    """Return the first of two bfloat16 in a word."""
+    return float_of_bits(pair << np.uint32(16))
+
+
+@njit(inline="always")
+def high(pair: int) -> float:
+    """Return the second of two bfloat16 in a word."""
+    return float_of_bits(pair & np.uint32(0xFFFF0000))
+
+
+@compiled
+def dot_bfloat16(pairs: NDArray[np.uint32], even: Floats, odd: Floats) -> float:
+    """Return the product of a bfloat16 row, two places in a word, with a vector's even and odd places."""
+    total = np.float32(0)
+    for place in range(len(pairs)):
+        total += low(pairs[place]) * even[place] + high(pairs[place]) * odd[place]
+    return total
+
+
+@compiled
+def row_bytes(kind: int, places: int) -> int:
+    """Return how many bytes a weight row takes."""
+    if kind == FLOAT32:
+        return places * 4
+    return places * 2 if kind == BFLOAT16 else -(-places // BLOCK) * BLOCK
+
+
+@compiled
+def multiply(
+    matrix: Table,
+    places: int,
+    begin: int,
+    end: int,
+    vectors: Vectors,
+    first: int,
+    count: int,
+    out: Floats,
+    out_first: int,
+    out_column: int,
+) -> None:
+    """Multiply rows `begin` to `end` of a matrix (kind, address, address of scales) with `count` vectors from `first`.
+
+    Row r with vector i goes to out[out_first + i, out_column + r].
+    """
+    kind, address, scales = matrix[0], matrix[1], matrix[2]
+    stride = row_bytes(kind, places)
+    height = end - begin if count == 1 else ROWS
+    for start in range(begin, end, max(height, 1)):
+        stop = min(start + height, end)
+        for i in range(count):
+            vector = first + i
+            target = out[out_first + i, out_column + start : out_column + stop]
+            at = address + start * stride
+            if kind == FLOAT32:
+                plain = vectors.plain[vector, :places]
+                for row in range(len(target)):
+                    target[row] = dot(floats(at + row * stride, places), plain)
+            elif kind == BFLOAT16:
+                even, odd = vectors.apart[vector, 0, : places // 2], vectors.apart[vector, 1, : places // 2]
+                for row in range(len(target)):
+                    target[row] = dot_bfloat16(words(at + row * stride, places // 2), even, odd)
+            else:
+                coded, factors = vectors.codes[vector, :stride], vectors.scales[vector, : stride // BLOCK]
+                multiply_int8(at, stride, coded, factors, target)
+                scale, offset = floats(scales + 4 * start, len(target)), vectors.offset[vector]
+                for row in range(len(target)):
+                    target[row] = (target[row] - offset) * scale[row]
+
+
+@compiled
+def read_row(matrix: Table, places: int, row: int, factor: float, out: Floats) -> None:
+    """Add `factor` times a row of a matrix to a float32 vector."""
+    kind, address = matrix[0], matrix[1] + row * row_bytes(matrix[0], places)
+    if kind == FLOAT32:
+        plain = floats(address, places)
+        for place in range(places):
+            out[place] += factor * plain[place]
+    elif kind == BFLOAT16:
+        pairs = words(address, places // 2)
+        for place in range(places // 2):
+            out[2 * place] += factor * low(pairs[place])
+            out[2 * place + 1] += factor * high(pairs[place])
+    else:
+        codes, factor = bytes_(address, places), factor * floats(matrix[2], row + 1)[row]
+        for place in range(places):
+            out[place] += factor * np.float32(np.int32(codes[place]) - 128)
+
+
+@compiled
+def prepare(vectors: Vectors, i: int, places: int, int8: bool) -> None:
+    """Make the other forms of the vector in vectors.plain[i]; its codes only if asked for."""
+    plain, apart = vectors.plain[i], vectors.apart[i]
+    for place in range(places // 2):
+        apart[0, place] = plain[2 * place]
+        apart[1, place] = plain[2 * place + 1]
+    if int8:
+        offset = np.float32(0)
+        for block in range(-(-places // BLOCK)):
+            begin, end = block * BLOCK, min((block + 1) * BLOCK, places)
+            values = floats(plain.ctypes.data + 4 * begin, end - begin)
+            scale, total = encode(values, codes(vectors.codes[i].ctypes.data + begin, BLOCK))
+            vectors.scales[i, block] = scale
+            offset += np.float32(128) * scale * np.float32(total)
+        vectors.offset[i] = offset
+
+
+@compiled
+def encode(values: Floats, out: NDArray[np.int8]) -> tuple[float, int]:
+    """Round at most 64 values to int8 steps; return the step and the sum of the codes."""
+    largest = np.float32(0)
+    for place in range(len(values)):
+        largest = max(largest, abs(values[place]))
+    inverse = np.float32(127) / largest if largest > 0 else np.float32(0)
+    total = np.int32(0)
+    out[:] = 0
+    for place in range(len(values)):
+        code = np.int32(np.floor(values[place] * inverse + np.float32(0.5)))
+        out[place] = code
+        total += code
+    return largest / np.float32(127), total
+
+
+@compiled
+def rms_norm(x: Floats, weight: Floats, eps: float, out: Floats) -> None:
+    """Scale a vector to unit root mean square; source as `baicai.model.layers.RMSNorm`."""
+    scale = np.float32(1) / np.sqrt(dot(x, x) / np.float32(len(x)) + np.float32(eps))
+    for place in range(len(x)):
+        out[place] = x[place] * scale * weight[place]
+
+
+@njit(nogil=True, cache=True, fastmath={"contract"})  # the two parts of log 2 must not be added first
+def exponential(x: float) -> float:
+    """Return e to a float32, which runs in vectors: powers of two, and a polynomial for the rest (error 2e-7)."""
+    x = min(max(x, np.float32(-87)), np.float32(88))
+    power = np.floor(x * np.float32(1.4426950408889634) + np.float32(0.5))
+    rest = x - power * np.float32(0.693359375) + power * np.float32(2.12194440e-4)
+    series = np.float32(1.9875691500e-4)
+    series = series * rest + np.float32(1.3981999507e-3)
+    series = series * rest + np.float32(8.3334519073e-3)
+    series = series * rest + np.float32(4.1665795894e-2)
+    series = series * rest + np.float32(1.6666665459e-1)
+    series = series * rest + np.float32(5.0000001201e-1)
+    series = series * rest * rest + rest + np.float32(1)
+    return series * float_of_bits(np.uint32((np.int32(power) + np.int32(127)) << np.int32(23)))
+
+
+@compiled
+def sigmoid(x: float) -> float:
+    """Return 1 / (1 + e^-x)."""
+    return np.float32(1) / (np.float32(1) + exponential(-x))
+
+
+@compiled
+def add(out: Floats, more: Floats) -> None:
+    """Add a vector to another."""
+    for place in range(len(out)):
+        out[place] += more[place]
+
+
+@compiled
+def share(total: int, thread: int, threads: int) -> tuple[int, int]:
+    """Return the first and the last row but one of a thread."""
+    return total * thread // threads, total * (thread + 1) // threads

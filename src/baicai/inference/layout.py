@@ -1,0 +1,101 @@
+"""What the compiled step reads and writes: sizes, addresses of weights, and room for what it computes.
+
+A matrix is three numbers: kind, address of the rows, address of the rows' scales.
+
+Shape suffixes: T tokens of this step, P positions, V vocabulary; the others are those of `baicai.model`.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from baicai.inference.kernels import Vectors
+
+MAX_STEP_TOKENS = 16
+IDLE_LOOKS = 1_000_000
+"""Looks, about a millisecond, that a thread waits for the next step before it sleeps."""
+MET, ORDERED, STOP = 0, 8, 16
+
+Q, K, V, OUT, GATE, UP, DOWN, Q_DOWN, KV_DOWN, KV_UP = range(0, 30, 3)
+Q_BIAS, K_BIAS, V_BIAS, Q_NORM, K_NORM, ATTENTION_NORM, SHARED_NORM, LAYER_COLUMNS = range(30, 38)
+"""Columns of a layer's row in `Weights.layers`; 0 stands for what a layer lacks."""
+ROUTER, EXPERT_GATE, EXPERT_UP, EXPERT_DOWN, CHOICE_BIAS, LEAF_COLUMNS = 0, 3, 6, 9, 12, 13
+"""Columns of a leaf's row in `Weights.leaves`."""
+EMBEDDING, HEAD, NORM, COS, SIN = 0, 3, 6, 7, 8
+"""Places in `Weights.ends`."""
+
+
+class Sizes(NamedTuple):
+    """What the step must know of the network; 0 for what it lacks."""
+
+    dim: int
+    layers: int
+    vocab: int
+    hidden: int
+    max_tokens: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    """Of queries and keys: in latent attention, without the rotary part."""
+    rope_dim: int
+    value_dim: int
+    kv_rank: int
+    """0 unless attention is latent."""
+    q_rank: int
+    first_leaf_layer: int
+    leaves: int
+    experts: int
+    expert_hidden: int
+    topk_group: int
+    top_k: int
+    scaling: float
+    eps: float
+    int8: bool
+    threads: int
+
+
+class Weights(NamedTuple):
+    """Addresses of all weights."""
+
+    layers: NDArray[np.int64]
+    leaves: NDArray[np.int64]
+    """[layers with leaves, leaves, columns]."""
+    ends: NDArray[np.int64]
+    caches: NDArray[np.int64]
+    """[layers, 2]: keys [J, P, C] and values [J, P, C]; in latent attention, latents [P, R] and rotary keys [P, C]."""
+
+
+class Stream(NamedTuple):
+    """What the threads share in a step."""
+
+    x_TD: NDArray[np.float32]
+    inner: NDArray[np.float32]
+    """[T, columns]: queries, keys and values of a layer, or what its feed-forward holds."""
+    out: NDArray[np.float32]
+    """[T, H * C]: the attention's output; [T * K, F]: the experts'."""
+    router: NDArray[np.float32]
+    leaf_weights_TG: NDArray[np.float32]
+    """Sums over layers."""
+    hidden_TD: NDArray[np.float32]
+    logits_TV: NDArray[np.float32]
+    tokens: NDArray[np.int64]
+    order: NDArray[np.int64]
+    """Position and number of the step's tokens."""
+    counters: NDArray[np.int64]
+    """`MET`, `ORDERED` and `STOP`, each in a cache line of its own."""
+
+
+class Bench(NamedTuple):
+    """What a thread has for itself."""
+
+    input: Vectors
+    experts: Vectors
+    scratch: NDArray[np.float32]
+    """[T, columns]."""
+    scores: NDArray[np.float32]
+    choice: NDArray[np.float32]
+    leaf_scores: NDArray[np.float32]
+    expert_ids: NDArray[np.int64]
+    """[T, top_k]."""
+    expert_weights: NDArray[np.float32]

@@ -1,0 +1,136 @@
+"""Training a trunk on public text."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+
+from baicai.artefact import find
+from baicai.config import Count, Share, recipe, to_table
+from baicai.data.batches import Batch, Batches, splice
+from baicai.data.shards import TokenShards
+from baicai.data.sources import Sources, lineage, open_sources
+from baicai.data.tokenizer import Tokenizer
+from baicai.errors import ConfigError
+from baicai.leaves.replay import sample_shards, write_own_sample
+from baicai.leaves.trunk import save_trunk
+from baicai.model.config import ModelConfig
+from baicai.model.transformer import Transformer
+from baicai.run import Run
+from baicai.training.distributed import check_rows, distribute, gathered, own_rows, rank, world_size
+from baicai.training.loop import LossOf, TrainConfig, curve, mixed_precision, pick_device, train
+from baicai.training.losses import linear_cross_entropy
+from baicai.training.probes import SourceProbes
+
+
+@recipe
+class TrunkRecipe:
+    """`baicai trunk`: train a trunk on public text."""
+
+    tokenizer: str
+    """Folder that `baicai tokenizer` made."""
+    data: Sources
+    model: ModelConfig
+    train: TrainConfig
+    replay: Literal["documents", "sampled"] = "documents"
+    """The public sample that leaves are grown beside: training text, or text that the trunk itself writes."""
+    replay_tokens: Count = 500_000
+    source_loss: Annotated[float, Field(ge=0)] = 0.05
+    """Weight of the loss that keeps the source of every token readable in the upper layers, where routers will read."""
+    splice: Share = 0.5
+    """Share of sequences that change source midway, so that the model follows a text that changes subject."""
+    mtp_loss: Annotated[float, Field(ge=0)] = 0.3
+    """Weight of the loss of the multi-token prediction module, where model.mtp is on."""
+
+    def __post_init__(self) -> None:
+        if self.model.mtp and self.train.sequence_tokens < 2:
+            raise ConfigError("train.sequence_tokens is 1, but model.mtp predicts two tokens ahead: make it 2 or more")
+
+
+def train_trunk(config: TrunkRecipe, run: Run) -> None:
+    """Train a trunk and write it to the run's artefact folder; several processes may do it together."""
+    tokenizer = Tokenizer.open(find(config.tokenizer))
+    if config.model.vocab_size != tokenizer.vocab_size:
+        raise ConfigError(
+            f"model.vocab_size is {config.model.vocab_size}, the tokenizer has {tokenizer.vocab_size}: make them equal"
+        )
+    settings = config.train
+    check_rows(settings.batch_sequences)
+    shards = open_sources(config.data, tokenizer)
+    run.hold({"tokenizer": tokenizer.hash} | {f"data {domain}": one.hash for domain, one in shards.items()})
+    device = pick_device(settings.device)
+    model = Transformer(config.model)
+    model.start(settings.seed)
+    model.to(device)
+    batches = Batches(
+        list(shards.values()),
+        [source.weight for source in config.data],
+        batch_sequences=settings.batch_sequences,
+        sequence_tokens=settings.sequence_tokens,
+        seed=settings.seed,
+    )
+
+    loss_of, probes = trunk_loss(config, model, len(shards), device)
+    distribute({model: "hidden", probes: "loss"}, device, settings.sharding)
+    parameters = dict(model.named_parameters()) | {f"probe/{name}": p for name, p in probes.named_parameters()}
+    metrics = train("trunk", parameters, batches, loss_of, settings, run)
+    if world_size() > 1:
+        weights = gathered(dict(model.named_parameters()))
+        if rank() > 0:
+            return
+        model = Transformer(config.model)  # one that runs without the other processes
+        model.load_state_dict(weights)
+    save_trunk(
+        run.out,
+        model.cpu(),
+        tokenizer,
+        replay=_replay(config, model, tokenizer, list(shards.values()), run.scratch() / "replay"),
+        about={
+            "recipe": to_table(config),
+            "data": lineage(shards),
+            "metrics": {
+                "loss": metrics.get("loss"),
+                "tokens": settings.steps * settings.batch_sequences * settings.sequence_tokens,
+            },
+            "curve": curve(run, settings),
+        },
+    )
+
+
+def trunk_loss(
+    config: TrunkRecipe, model: Transformer, num_sources: int, device: torch.device
+) -> tuple[LossOf, SourceProbes]:
+    """Return the loss, next tokens and token's source, and the probes that it trains beside the trunk."""
+    probes = SourceProbes(model, num_sources, config.model.num_layers // 3).to(device)
+
+    def token_loss(hidden_BSD: torch.Tensor, targets_BS: torch.Tensor) -> torch.Tensor:
+        return linear_cross_entropy(hidden_BSD.flatten(0, 1), model.head_weight(), targets_BS.flatten())
+
+    def loss_of(batch: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        tokens_BS1, source_BS1 = (own_rows(rows).to(device) for rows in splice(batch, config.splice))
+        with mixed_precision(config.train, device):
+            hidden_BSD = model.hidden(tokens_BS1[:, :-1])
+            parts = {"next_token": token_loss(hidden_BSD, tokens_BS1[:, 1:])}
+            if model.mtp is not None:
+                drafted_BSD = model.draft(hidden_BSD[:, :-1], tokens_BS1[:, 1:-1])
+                parts["mtp"] = token_loss(drafted_BSD, tokens_BS1[:, 2:])
+        parts["source"] = probes.loss(source_BS1[:, :-1])
+        weights = {"next_token": 1.0, "mtp": config.mtp_loss, "source": config.source_loss}
+        loss = torch.stack([weights[name] * part for name, part in parts.items()]).sum()
+        return loss, {name: part.detach() for name, part in parts.items()}
+
+    return loss_of, probes
+
+
+def _replay(
+    config: TrunkRecipe, model: Transformer, tokenizer: Tokenizer, shards: list[TokenShards], folder: Path
+) -> TokenShards:
+    if folder.exists():
+        return TokenShards.open(folder)
+    length = config.train.sequence_tokens
+    if config.replay == "sampled":
+        num_tokens = min(config.replay_tokens, length * sum(one.num_windows(length) for one in shards))
+        return write_own_sample(model, tokenizer, folder, num_tokens, length, config.train.seed)
+    weights = [source.weight for source in config.data]
+    return sample_shards(shards, weights, tokenizer, folder, config.replay_tokens, length, config.train.seed + 1)

@@ -1,0 +1,162 @@
+"""Speculative decoding changes nothing but the number of passes."""
+
+import itertools
+from collections import Counter
+from collections.abc import Sequence
+
+import pytest
+import torch
+from torch import Tensor
+
+from baicai.inference.decoder import CompiledDecoder, Decoder, Step, open_decoder
+from baicai.inference.generate import DraftCount, SamplingConfig, decode, distribution, draw, generate
+from baicai.model.transformer import Transformer
+from tests.model.conftest import GQA, MLA, grown, tiny
+
+VOCAB, NUM_TOKENS, TEXTS = 4, 3, 3000
+SAMPLINGS = [
+    SamplingConfig(temperature=1.0, top_p=1.0, speculate=1),
+    SamplingConfig(temperature=0.7, top_p=1.0, speculate=2),
+    SamplingConfig(temperature=1.3, top_k=3, top_p=0.9, speculate=3),
+]
+
+
+class Table:
+    """A decoder whose next token depends on the last two by one table, its drafts on the last by another.
+
+    It checks that it is told of every token once, in its place: a hidden state is its position.
+    """
+
+    can_draft, leaves = True, ()
+
+    def __init__(self) -> None:
+        generator = torch.Generator().manual_seed(0)
+        self.model_VVV = 1.5 * torch.randn(VOCAB, VOCAB, VOCAB, generator=generator)
+        self.draft_VV = 1.5 * torch.randn(VOCAB, VOCAB, generator=generator)
+        self.tokens: list[int] = []
+        self.read = 0
+
+    def step(self, tokens: Sequence[int], last: int = 1) -> Step:
+        start = len(self.tokens)
+        self.tokens += tokens
+        rows = [self.model_VVV[one, other] for one, other in itertools.pairwise(self.tokens[-last - 1 :])]
+        return Step(torch.stack(rows), torch.arange(start, len(self.tokens))[:, None].float(), torch.zeros(last, 0))
+
+    @property
+    def length(self) -> int:
+        return len(self.tokens)
+
+    @length.setter
+    def length(self, tokens: int) -> None:
+        del self.tokens[tokens:]
+
+    def draft(self, hidden_SD: Tensor, tokens: Sequence[int], start: int) -> tuple[Tensor, Tensor]:
+        assert hidden_SD[:, 0].tolist() == list(range(start, start + len(tokens)))
+        if start < len(self.tokens):  # not yet reading its own drafts
+            assert start == self.read
+            assert [*tokens[:-1]] == self.tokens[start + 1 :]
+            self.read = start + len(tokens)
+        return self.draft_VV[tokens[-1]], torch.tensor([float(start + len(tokens))])
+
+
+def chi_square(sampling: SamplingConfig) -> tuple[float, int]:
+    """Return the statistic of texts drawn with drafts against their exact probabilities, and its degrees of freedom."""
+    table, counts = Table(), Counter[tuple[int, ...]]()
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(TEXTS):
+        table.tokens, table.read = [], 0
+        told = decode(table, [0, 1], NUM_TOKENS, sampling, generator, DraftCount())
+        counts[tuple(token.id for token in told)] += 1
+    next_VVV = distribution(table.model_VVV.view(-1, VOCAB), sampling).view(VOCAB, VOCAB, VOCAB)
+    statistic, cells = 0.0, 0
+    for text in itertools.product(range(VOCAB), repeat=NUM_TOKENS):
+        words = (0, 1, *text)
+        expected = TEXTS * float(torch.stack([next_VVV[words[i : i + 3]] for i in range(NUM_TOKENS)]).prod())
+        if expected == 0:
+            assert not counts[text]
+        else:
+            statistic += (counts[text] - expected) ** 2 / expected
+            cells += 1
+    return statistic, cells - 1
+
+
+def limit(degrees: int) -> float:
+    """Return what the statistic exceeds by chance once in many thousand times."""
+    return degrees + 5 * (2 * degrees) ** 0.5
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+def test_texts_are_distributed_as_without_drafts(sampling: SamplingConfig) -> None:
+    statistic, degrees = chi_square(sampling)
+    assert degrees > 10
+    assert statistic < limit(degrees)
+
+
+def test_the_test_above_sees_drafts_that_are_kept_too_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "rand", lambda *_, **__: torch.zeros(()))
+    statistic, degrees = chi_square(SAMPLINGS[0])
+    assert statistic > limit(degrees)
+
+
+def test_the_test_above_sees_a_replacement_that_is_not_drawn_from_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Tensor, "clamp", lambda *_, **__: torch.zeros(VOCAB))
+    statistic, degrees = chi_square(SAMPLINGS[0])
+    assert statistic > limit(degrees)
+
+
+def test_draws_have_the_stated_distribution() -> None:
+    logits_BV = torch.randn(1, 6, generator=torch.Generator().manual_seed(0))
+    sampling = SamplingConfig(temperature=0.8, top_k=5, top_p=0.95)
+    drawn = draw(logits_BV.expand(4000, -1), sampling, torch.Generator().manual_seed(0))
+    stated_V = distribution(logits_BV, sampling)[0]
+    torch.testing.assert_close(drawn.bincount(minlength=6) / 4000, stated_V, atol=0.03, rtol=0)
+    greedy = distribution(logits_BV, SamplingConfig(temperature=0))[0]
+    assert greedy.tolist() == [float(token == int(logits_BV.argmax())) for token in range(6)]
+
+
+def speaking(attention: str, leaves: int) -> Transformer:
+    model = tiny(GQA if attention == "gqa" else MLA, mtp=True)
+    for seed in range(leaves):
+        model.join(f"leaf-{seed}", grown(model, seed))
+    return model
+
+
+@pytest.mark.parametrize("kind", [Decoder, CompiledDecoder])
+@pytest.mark.parametrize("leaves", [0, 2])
+@pytest.mark.parametrize("attention", ["gqa", "mla"])
+@torch.no_grad()
+def test_what_is_taken_back_is_forgotten(attention: str, leaves: int, kind: type[Decoder]) -> None:
+    model, tokens = speaking(attention, leaves), [5, 9, 2, 7, 1, 8]
+    decoder = kind(model, list(model.leaves), 64)
+    decoder.step(tokens[:3])
+    decoder.step([11, 12, 13, 14], last=4)
+    decoder.length = 3
+    step = decoder.step(tokens[3:], last=3)
+    torch.testing.assert_close(step.logits_NV, model(torch.tensor([tokens]))[0, 3:], atol=1e-5, rtol=0)
+    torch.testing.assert_close(step.hidden_SD, model.hidden(torch.tensor([tokens]))[0, 3:], atol=1e-5, rtol=0)
+    assert step.leaf_weights_NG.shape == (3, leaves)
+
+
+@pytest.mark.parametrize("speculate", [1, 3])
+@pytest.mark.parametrize("leaves", [0, 2])
+@pytest.mark.parametrize("attention", ["gqa", "mla"])
+def test_greedy_tokens_and_what_is_told_of_them_are_the_same(attention: str, leaves: int, speculate: int) -> None:
+    model = speaking(attention, leaves)
+    for prompt in ([3], [5, 6, 7, 90], list(range(40))):
+        plain, drafted = (
+            list(generate(open_decoder(model), prompt, SamplingConfig(max_tokens=40, temperature=0, speculate=k)))
+            for k in (0, speculate)
+        )
+        assert [token.id for token in drafted] == [token.id for token in plain]
+        for one, other in zip(plain, drafted, strict=True):
+            assert one.log_probability == pytest.approx(other.log_probability, abs=1e-4)
+            assert one.leaf_weights == pytest.approx(other.leaf_weights, abs=1e-4)
+
+
+def test_without_a_module_nothing_is_drafted() -> None:
+    drafts, sampling = DraftCount(), SamplingConfig(max_tokens=20, temperature=0, speculate=2)
+    told = [token.id for token in generate(open_decoder(tiny()), [1], sampling, drafts=drafts)]
+    assert told == [
+        token.id for token in generate(open_decoder(tiny()), [1], SamplingConfig(max_tokens=20, temperature=0))
+    ]
+    assert drafts.proposed == 0
