@@ -172,6 +172,14 @@ def test_the_exporter_needs_no_transformers(tokenizer: Tokenizer, tmp_path: Path
     assert done.stdout.strip() == "False"
 
 
+def test_a_module_for_drafts_stays_behind(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    model = make_model(tmp_path, tokenizer, mtp=True)
+    assert differ(model, send(model, tmp_path / "theirs")) <= 1e-4
+    back = open_model(bring(tmp_path / "theirs", tmp_path / "back"))
+    assert not back.model.config.mtp
+    assert back.leaves.keys() == model.leaves.keys()
+
+
 def test_what_transformers_cannot_represent_is_an_error(tokenizer: Tokenizer, tmp_path: Path) -> None:
     model = make_model(tmp_path, tokenizer, LATENT, norm_eps=1e-5)
     with pytest.raises(ConfigError, match="DeepseekV3ForCausalLM fixes the norm of compressed keys at eps 1e-06, this"):

@@ -29,7 +29,7 @@ ROUNDING = 1e-4
 """Of the largest logit: how far two correct programs may be apart in 32 bits."""
 TIE = 1e-5
 """Routing scores nearer than this are a tie, which rounding decides; what follows may then differ at will."""
-TEXTS = ("Hello, world! It's 12:30.", "白菜 costs 3.50 €, naïve café", "def f(x):\n    return x ** 2\n\n", "a  b\tc ")
+TEXTS = ("Hello, world! It's 12:30.", "白菜 costs 3.50 €, naïve café", "def f(x):\n    return x ** 2\n\n", " a  b\tc")
 
 
 @dataclass(frozen=True)
