@@ -67,9 +67,8 @@ def make_model(name: str, folder: Path, num_leaves: int | None = None, topk_grou
         model = Transformer(config)
         model.start(0)
         tokens = np.random.default_rng(0).integers(0, config.vocab_size, 4000)
-        replay = write_tokens(
-            tokens, starter.tokenizer, folder / f"{name}-{count}-text", source="drawn", licence="CC0-1.0"
-        )
+        text = folder / f"{name}-{count}-text"
+        replay = write_tokens(tokens, starter.tokenizer, text, source="drawn", licence="CC0-1.0")
         save_trunk(folder / f"{name}-{count}-trunk", model, starter.tokenizer, replay=replay, about=ABOUT)
         trunk = open_trunk(folder / f"{name}-{count}-trunk")
         leaves = []

@@ -1,6 +1,7 @@
 """Who runs in the speed benchmark: Baicai, llama.cpp and transformers, each told to do the same."""
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,15 @@ Act = Callable[[], int]
 """Does a round of work and returns for how many tokens."""
 
 
-def some_tokens(count: int, vocab: int) -> list[int]:
-    """Return the text that everyone reads."""
-    tokens: list[int] = np.random.default_rng(1).integers(0, vocab, count).tolist()
+def some_tokens(count: int, vocab: int, seed: int = 0) -> list[int]:
+    """Return a text, the same for everyone."""
+    tokens: list[int] = np.random.default_rng(seed).integers(0, vocab, count).tolist()
     return tokens
+
+
+def texts(count: int, vocab: int) -> Iterator[list[int]]:
+    """Yield a text for each round: none is read twice, and experts get other numbers of rows each time."""
+    return (some_tokens(count, vocab, seed) for seed in itertools.count())
 
 
 def int8_of(model: SparseModel) -> Int8:
@@ -50,11 +56,11 @@ def our_prefill(model: SparseModel, kind: str) -> Act:
     """Return reading a prompt at once."""
     network = model.model.float() if kind == "f32" else model.model.bfloat16()
     decoder = CompiledDecoder(network, list(network.leaves))
-    tokens = some_tokens(PREFILL_TOKENS, network.config.vocab_size)
+    rounds = texts(PREFILL_TOKENS, network.config.vocab_size)
 
     def act() -> int:
         decoder.length = 0
-        decoder.step(tokens)
+        decoder.step(next(rounds))
         return PREFILL_TOKENS
 
     return act
@@ -69,7 +75,7 @@ def llama_cpp(file: Path, threads: int) -> tuple[Act, Act]:
         n_threads_batch=threads, verbose=False,
     )  # fmt: skip
     vocab, context = model.n_vocab(), model._ctx.ctx
-    prompt, text = some_tokens(PROMPT_TOKENS, vocab), some_tokens(PREFILL_TOKENS, vocab)
+    prompt, rounds = some_tokens(PROMPT_TOKENS, vocab), texts(PREFILL_TOKENS, vocab)
 
     def decode() -> int:
         model.reset()
@@ -85,7 +91,7 @@ def llama_cpp(file: Path, threads: int) -> tuple[Act, Act]:
     def prefill() -> int:
         model.reset()
         model._ctx.kv_cache_clear()
-        model.eval(text)
+        model.eval(next(rounds))
         return PREFILL_TOKENS
 
     return decode, prefill
@@ -119,11 +125,11 @@ def their_decode(network: Any) -> Act:
 
 def their_prefill(network: Any) -> Act:
     """Return reading a prompt by transformers."""
-    tokens_BS = torch.tensor([some_tokens(PREFILL_TOKENS, network.config.vocab_size)])
+    rounds = texts(PREFILL_TOKENS, network.config.vocab_size)
 
     @torch.inference_mode()
     def act() -> int:
-        network(tokens_BS, use_cache=True, logits_to_keep=1)
+        network(torch.tensor([next(rounds)]), use_cache=True, logits_to_keep=1)
         return PREFILL_TOKENS
 
     return act
@@ -144,9 +150,10 @@ def training(parameters: Sequence[torch.nn.Parameter], loss_of: Callable[[], tor
 
 def our_training(network: Any, bfloat16: bool) -> Act:
     """Return a step on all of our network's parameters, which are float32."""
-    rows = torch.tensor(some_tokens(BATCH[0] * (BATCH[1] + 1), network.config.vocab_size)).view(BATCH[0], -1)
+    rounds = texts(BATCH[0] * (BATCH[1] + 1), network.config.vocab_size)
 
     def loss_of() -> torch.Tensor:
+        rows = torch.tensor(next(rounds)).view(BATCH[0], -1)
         with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
             hidden_BSD = network.hidden(rows[:, :-1])
             return linear_cross_entropy(hidden_BSD.flatten(0, 1), network.head_weight(), rows[:, 1:].flatten())
@@ -156,9 +163,10 @@ def our_training(network: Any, bfloat16: bool) -> Act:
 
 def their_training(network: Any, autocast: bool) -> Act:
     """Return a step on all of transformers' parameters."""
-    rows = torch.tensor(some_tokens(BATCH[0] * BATCH[1], network.config.vocab_size)).view(BATCH[0], -1)
+    rounds = texts(BATCH[0] * BATCH[1], network.config.vocab_size)
 
     def loss_of() -> torch.Tensor:
+        rows = torch.tensor(next(rounds)).view(BATCH[0], -1)
         with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
             loss: torch.Tensor = network(rows, labels=rows).loss
             return loss
