@@ -1,13 +1,12 @@
 """Every verb, run as a user runs it: what it prints, how it exits, what it says when something is wrong."""
 
-import io
 import json
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
@@ -19,19 +18,10 @@ from baicai.data.document import Message
 from baicai.inference.generate import SamplingConfig
 from baicai.leaves.answer import answer, chat_prompt
 from baicai.leaves.join import SparseModel, open_model
+from tests.cli.conftest import Command, Outcome
 from tests.conftest import TRAIN as SHOP_TRAIN
 from tests.conftest import Workshop
 
-
-class Outcome(NamedTuple):
-    """What a command line came to."""
-
-    code: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Outcome]
 TRAIN = ("train.tokens=512", "train.batch_sequences=4", "train.sequence_tokens=32")
 TRUNK = """
 [model]
@@ -46,24 +36,6 @@ num_heads = 2
 num_kv_heads = 1
 head_dim = 8
 """
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Run a command line in this process, through the same door as the installed program."""
-
-    def run(*words: str | Path, stdin: str = "") -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["baicai", *map(str, words)])
-        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
-        capsys.readouterr()
-        code = 0
-        try:
-            module.main()
-        except SystemExit as exit_:
-            code = int(exit_.code or 0)
-        return Outcome(code, *capsys.readouterr())
-
-    return run
 
 
 def test_the_whole_way_from_text_to_report(workshop: Workshop, tmp_path: Path, command: Command) -> None:

@@ -172,6 +172,14 @@ def test_the_exporter_needs_no_transformers(tokenizer: Tokenizer, tmp_path: Path
     assert done.stdout.strip() == "False"
 
 
+def test_a_module_for_drafts_stays_behind(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    model = make_model(tmp_path, tokenizer, mtp=True)
+    assert differ(model, send(model, tmp_path / "theirs")) <= 1e-4
+    back = open_model(bring(tmp_path / "theirs", tmp_path / "back"))
+    assert not back.model.config.mtp
+    assert back.leaves.keys() == model.leaves.keys()
+
+
 def test_what_transformers_cannot_represent_is_an_error(tokenizer: Tokenizer, tmp_path: Path) -> None:
     model = make_model(tmp_path, tokenizer, LATENT, norm_eps=1e-5)
     with pytest.raises(ConfigError, match="DeepseekV3ForCausalLM fixes the norm of compressed keys at eps 1e-06, this"):
@@ -300,6 +308,20 @@ class TestForeign:
         with pytest.raises((ArtefactError, ConfigError), match=message):
             bring(tmp_path / "theirs", tmp_path / "back")
         assert not (tmp_path / "back").exists()
+
+    @torch.no_grad()
+    def test_its_layers_for_drafts_are_left_out(self, tokenizer: Tokenizer, tmp_path: Path) -> None:
+        network = self.theirs(tmp_path / "theirs", tokenizer, "Glm4Moe")
+        extra = {"model.layers.3.eh_proj.weight": torch.ones(32, 64), "model.layers.3.enorm.weight": torch.ones(32)}
+        file = tmp_path / "theirs" / SINGLE
+        save_file(load_file(file) | extra, file, {"format": "pt"})
+        with pytest.raises(ArtefactError, match=r"tensor 'model.layers.3.e\w+.weight' is not expected"):
+            bring(tmp_path / "theirs", tmp_path / "back")
+        config = read_json(tmp_path / "theirs" / "config.json") | {"num_nextn_predict_layers": 1}
+        (tmp_path / "theirs" / "config.json").write_text(json.dumps(config))
+        model = open_model(bring(tmp_path / "theirs", tmp_path / "back"))
+        tokens_BS = torch.randint(320, (3, 40))
+        assert (network(tokens_BS).logits - model.model(tokens_BS)).abs().max() <= 1e-4
 
     def test_routers_that_would_push_others_out_are_refused(self, tokenizer: Tokenizer, tmp_path: Path) -> None:
         self.theirs(tmp_path / "theirs", tokenizer, "Glm4Moe")

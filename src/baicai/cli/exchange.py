@@ -66,13 +66,25 @@ def export(words: Sequence[str], out: Path, check: bool, as_json: bool) -> None:
     found: dict[str, Any] = {"kind": "export", "path": str(out), "format": config.format}
     found["files"] = sorted(file.name for file in out.iterdir())
     found["bytes"] = sum(file.stat().st_size for file in out.iterdir())
-    parity: Parity | None = None
-    if check:
-        parity = check_export(out, open_model(config.model))
-        found["check"] = dataclasses.asdict(parity)
+    parity = check_export(out, open_model(config.model)) if check else None
+    if parity is not None:
+        found |= {"check": dataclasses.asdict(parity)} if as_json else _lines(parity)
     _tell(found, as_json)
     if parity is not None and parity.problem is not None:
         raise ArtefactError(f"{out} does not say what the model says: {parity.problem}")
+
+
+def _lines(parity: Parity) -> dict[str, str]:
+    """Return what a check found, in words."""
+    same = parity.tokens - parity.other_tokens
+    return {
+        "engine": parity.engine,
+        "same greedy text": f"{parity.equal_prompts} of {parity.prompts} prompts",
+        "same greedy tokens": f"{same:,} of {parity.tokens:,}",
+        "largest difference": f"{parity.max_difference:.1e} of a logit, where no router was at a tie",
+        "mean difference": f"{parity.mean_difference:.1e} standard deviations of the logits",
+        "ties in a router": f"in {parity.ties} prompts",
+    }
 
 
 def _tell(found: dict[str, Any], as_json: bool) -> None:

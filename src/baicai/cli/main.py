@@ -43,8 +43,8 @@ TOGETHER = {"trunk"}
 class RecipeArgument(click.Argument):
     """A recipe file and `key=value` words; completes the keys of the verb's recipe."""
 
-    def __init__(self, module: str, kind: str) -> None:
-        super().__init__(["words"], nargs=-1, type=click.UNPROCESSED, metavar="[RECIPE.toml] [KEY=VALUE]...")
+    def __init__(self, module: str, kind: str, first: str = "[RECIPE.toml]") -> None:
+        super().__init__(["words"], nargs=-1, type=click.UNPROCESSED, metavar=f"{first} [KEY=VALUE]...")
         self.module, self.kind = module, kind
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
@@ -131,7 +131,7 @@ def _import_command() -> click.Command:
         import_(words, out, as_json)
 
     text = "Make a trunk of a Llama, Mistral, Qwen or SmolLM checkpoint: a folder, or ORG/NAME on the hub."
-    params = [RecipeArgument("baicai.exchange.importing", "ImportRecipe"), OUT, JSON]
+    params = [RecipeArgument("baicai.exchange.importing", "ImportRecipe", "PATH"), OUT, JSON]
     return click.Command("import", callback=run_import, params=params, help=text)
 
 
@@ -142,7 +142,7 @@ def _export_command() -> click.Command:
         export([*words, *([f"format={form}"] if form else [])], out, check, as_json)
 
     params = [
-        RecipeArgument("baicai.exchange.exporting", "ExportRecipe"),
+        RecipeArgument("baicai.exchange.exporting", "ExportRecipe", "MODEL"),
         click.Option(["--format", "form"], type=click.Choice(["transformers", "gguf"]), help="Default: transformers."),
         OUT,
         click.Option(["--check"], is_flag=True, help="Compare it with the model, in the engine that it is for."),

@@ -1,5 +1,6 @@
 """`baicai export`: a model leaves for another engine, as transformers or llama.cpp read it."""
 
+import dataclasses
 import shutil
 from pathlib import Path
 from typing import Any, Literal
@@ -41,6 +42,8 @@ def export_model(config: ExportRecipe, run: Run) -> None:
     """
     model = open_model(config.model)
     run.hold({"model": model.hash})
+    if model.model.config.mtp:
+        say("Its multi-token prediction module stays behind: in these engines it would have experts of its own.")
     if config.format == "gguf":
         for note in check_limits(described(model)[0], config.outtype):
             say(note)
@@ -62,7 +65,7 @@ def described(model: SparseModel) -> tuple[Sizes, dict[str, Any]]:
 
     Raises: ConfigError if transformers cannot represent it.
     """
-    sizes, leaf_sizes = model.model.config, model.model.leaf_config
+    sizes, leaf_sizes = dataclasses.replace(model.model.config, mtp=False), model.model.leaf_config
     qwen = pre_tokenizer_name(model.tokenizer.definition) == "qwen2"
     config, shared_dim = write_sizes(sizes, leaf_sizes, len(model.leaves), model.topk_group, qwen_words=qwen)
     architecture = config["architectures"][0]

@@ -60,6 +60,8 @@ def read_sizes(config: Mapping[str, Any], where: str) -> Sizes:
     }
     model = from_table(ModelConfig, table, where)
     drafts = _count(config, "num_nextn_predict_layers", where, 0) if architecture in SPARSE else 0
+    if drafts:
+        notes = (*notes, f"Its layers for multi-token prediction ({drafts}) are left out.")
     first = _count(config, "first_k_dense_replace", where, 0) if architecture in SPARSE else model.num_layers
     if first >= model.num_layers:
         return Sizes(architecture, model, num_drafts=drafts, notes=notes)
