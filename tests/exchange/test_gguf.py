@@ -122,6 +122,8 @@ def test_the_vocabularies_of_imported_trunks_leave_too(style: str, tmp_path: Pat
     assert (found.problem, found.equal_prompts) == (None, 8)
 
 
+@has_converter
+@has_engine
 def test_a_vocabulary_that_llama_cpp_reads_otherwise_is_told(tmp_path: Path) -> None:
     checkpoint(tmp_path / "theirs", "Llama")
     sentence_piece(tmp_path / "theirs", "first", INST)  # llama.cpp puts a space before a text that begins with one, too
