@@ -25,7 +25,8 @@ from baicai.leaves.leaf import GrownLeaf, open_leaf, save_leaf
 from baicai.leaves.trunk import Trunk, open_trunk, save_trunk
 from baicai.model.config import LeafConfig
 from baicai.model.experts import Leaf
-from baicai.model.transformer import LayerTrace, Transformer
+from baicai.model.router import LayerTrace
+from baicai.model.transformer import Transformer
 from baicai.run import Run, carry_out
 from baicai.training.loop import TrainConfig, mixed_precision, pick_device, train
 from baicai.training.losses import linear_cross_entropy, recognition_loss

@@ -20,7 +20,7 @@ from baicai.exchange.parity import check_export, routing_gap
 from baicai.exchange.tensors import INDEX, SINGLE
 from baicai.leaves.join import PeelRecipe, SparseModel, open_model, peel_leaves
 from baicai.model.config import GQAConfig, LeafConfig, MLAConfig, RopeScaling
-from baicai.model.transformer import LayerTrace
+from baicai.model.router import LayerTrace
 from baicai.run import carry_out
 from tests.conftest import Workshop
 from tests.exchange.models import GQA, LATENT, MLA, PLAIN, make_model

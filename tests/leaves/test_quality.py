@@ -16,7 +16,7 @@ from baicai.data.sources import SourceConfig, open_source
 from baicai.errors import ArtefactError, ConfigError, DataError
 from baicai.leaves.join import JoinRecipe, join_leaves, open_model
 from baicai.leaves.quality import EvaluateRecipe, evaluate_model, summarise
-from baicai.model.transformer import LayerTrace
+from baicai.model.router import LayerTrace
 from baicai.run import carry_out, last_metrics
 from tests.conftest import WORDS, Workshop, write_domain
 

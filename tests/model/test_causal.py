@@ -30,5 +30,5 @@ def test_bfloat16_on_a_cpu_takes_this_way(monkeypatch: pytest.MonkeyPatch) -> No
     taken = []
     monkeypatch.setattr(layers, "attend_in_chunks", lambda *qkv: taken.append(qkv) or qkv[2])
     for dtype in (torch.float32, torch.bfloat16):
-        layers.attend(*(torch.zeros(1, 1, 4, 2, dtype=dtype),) * 3)
+        layers.attend(*(torch.zeros(1, 1, 4, 2, dtype=dtype),) * 3, start=0)
     assert len(taken) == 1

@@ -7,7 +7,8 @@ from baicai.errors import ConfigError
 from baicai.model.config import LeafConfig
 from baicai.model.cost import count_cost
 from baicai.model.experts import Leaf
-from baicai.model.transformer import Cache, LayerTrace, Transformer
+from baicai.model.router import LayerTrace
+from baicai.model.transformer import Cache, Transformer
 from tests.model.conftest import LEAF, grown, tiny
 
 

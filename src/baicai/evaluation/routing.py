@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from baicai.model.transformer import LayerTrace, Transformer
+from baicai.model.router import LayerTrace
+from baicai.model.transformer import Transformer
 
 
 @torch.inference_mode()

@@ -20,7 +20,8 @@ from baicai.exchange.origin import read_origin
 from baicai.inference.generate import sample_texts
 from baicai.leaves.join import SparseModel
 from baicai.model.experts import Leaf
-from baicai.model.transformer import Cache, LayerTrace
+from baicai.model.router import LayerTrace
+from baicai.model.transformer import Cache
 from baicai.run import Meter
 
 PROMPTS, PROMPT_TOKENS, NEW_TOKENS = 200, 24, 16

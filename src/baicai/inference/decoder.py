@@ -5,7 +5,7 @@ Shape suffixes: S tokens, N of them at the end, D model width, V vocabulary, G l
 
 import threading
 import weakref
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -16,7 +16,10 @@ from baicai.inference.int8 import Int8
 from baicai.inference.layout import MAX_STEP_TOKENS, ORDERED, STOP, Stream
 from baicai.inference.sync import post
 from baicai.inference.tables import Tables, make_bench, make_stream
-from baicai.model.transformer import Cache, LayerTrace, Transformer, check_room
+from baicai.model.experts import Leaf
+from baicai.model.grouped import can_group
+from baicai.model.router import LayerTrace
+from baicai.model.transformer import Cache, Transformer, check_room
 
 BATCH_TOKENS = 24
 """From so many tokens on, PyTorch's matrix products are faster than steps of a few tokens."""
@@ -36,20 +39,20 @@ class Step(NamedTuple):
 class Decoder:
     """A text on its way through a model, with the leaves that are on for it; it holds the text's cache.
 
-    This one runs on PyTorch: the reference, and the way on CUDA.
+    This one runs on PyTorch: the reference, and what `RecordedDecoder` records on CUDA.
     """
 
     def __init__(self, model: Transformer, leaves: Collection[str], max_tokens: int | None = None) -> None:
         self._model, self._cache = model, Cache(model.config, max_tokens)
         self.device = model.embedding.weight.device
-        mask_BG = model.leaf_mask(leaves)
-        self._on_BG = None if mask_BG.all() else mask_BG
+        mask_BG = model.leaf_mask(leaves).cpu()  # Python reads it in each step
+        self.leaves = tuple(name for name in model.leaves if name in leaves)
+        """The leaves that are on, in the model's order."""
+        self._on_BG = None if len(self.leaves) == len(model.leaves) else mask_BG
         able = self.device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
         self._bfloat16 = able and model.embedding.weight.dtype == torch.bfloat16
-        """Whether the products of a long prompt are in the type of the weights."""
+        """Whether products may be in the type of the weights; on a CPU, those of a long prompt are."""
         self.can_draft = model.mtp is not None
-        self.leaves = tuple(name for name, on in zip(model.leaves, mask_BG[0].tolist(), strict=True) if on)
-        """The leaves that are on, in the model's order."""
 
     @property
     def max_tokens(self) -> int:
@@ -69,13 +72,21 @@ class Decoder:
     @torch.inference_mode()
     def step(self, tokens: Sequence[int], last: int = 1) -> Step:
         """Read on, one token or many, and tell what comes after each of the `last` ones."""
+        return self._take(self._row(tokens), last)
+
+    def _take(self, tokens_1S: Tensor, last: int) -> Step:
         trace: list[LayerTrace] = []
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bfloat16 and len(tokens) >= BATCH_TOKENS):
-            hidden_SD = self._model.hidden(self._row(tokens), on_BG=self._on_BG, cache=self._cache, trace=trace)[0]
+        with self._products(tokens_1S.shape[1]):
+            hidden_SD = self._model.hidden(tokens_1S, on_BG=self._on_BG, cache=self._cache, trace=trace)[0]
         weights_NG = hidden_SD.new_zeros(last, 0)
         if trace:
             weights_NG = torch.stack([layer.leaf_weights()[-last:] for layer in trace]).mean(0)
-        return Step(self._model.logits(hidden_SD[-last:]), hidden_SD, weights_NG)
+        with self._products(1):
+            return Step(self._model.logits(hidden_SD[-last:]), hidden_SD, weights_NG)
+
+    def _products(self, rows: int) -> torch.autocast:
+        bfloat16 = self._bfloat16 and (self.device.type == "cuda" or rows >= BATCH_TOKENS)
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=bfloat16)
 
     @torch.inference_mode()
     def draft(self, hidden_SD: Tensor, tokens: Sequence[int], start: int) -> tuple[Tensor, Tensor]:
@@ -84,11 +95,68 @@ class Decoder:
         `hidden_SD` is the model's, or the module's own, for the tokens before each of these, the first at position
         `start`; what the module read from there on is forgotten.
         """
-        out_D = self._model.draft(hidden_SD[None], self._row(tokens), start=start, cache=self._cache)[0, -1]
-        return self._model.logits(out_D), out_D
+        with self._products(1):
+            out_D = self._model.draft(hidden_SD[None], self._row(tokens), start=start, cache=self._cache)[0, -1]
+            return self._model.logits(out_D), out_D
 
     def _row(self, tokens: Sequence[int]) -> Tensor:
         return torch.tensor([list(tokens)], device=self.device)
+
+
+class RecordedDecoder(Decoder):
+    """The fast way on CUDA: a step of one token is recorded once and played again, without a launch for each product.
+
+    Its shapes never change: the position is a tensor, and attention looks over all the room there is. Prompts and
+    drafts run as they are, and so does everything where a layer's experts would have to wait for the GPU.
+    """
+
+    def __init__(self, model: Transformer, leaves: Collection[str], max_tokens: int | None = None) -> None:
+        super().__init__(model, leaves, max_tokens)
+        self._token_11 = torch.zeros(1, 1, dtype=torch.int64, device=self.device)
+        self._position_1 = torch.zeros(1, dtype=torch.int64, device=self.device)
+        self._play: Callable[[], Step] | None = None
+        found = [leaf for name in self.leaves if isinstance(leaf := model.leaves[name], Leaf)]
+        layers = [leaf.layer(leaf.config.first_layer) for leaf in found]
+        self._can_record = self._bfloat16 and (not layers or can_group(layers, self.device, torch.bfloat16))
+
+    @torch.inference_mode()
+    def step(self, tokens: Sequence[int], last: int = 1) -> Step:
+        """Read on, one token or many, and tell what comes after each of the `last` ones."""
+        if len(tokens) > 1 or not self._can_record:
+            return super().step(tokens, last)
+        check_room(self.length + 1, self.max_tokens)
+        self._token_11.fill_(tokens[0])
+        self._position_1.fill_(self.length)
+        self._play = self._play or self._record()
+        said = Step(*(tensor.clone() for tensor in self._play()))
+        self.length += 1
+        return said
+
+    def _record(self) -> Callable[[], Step]:
+        aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):  # room, stacks and workspaces are made before the recording
+            self._one()
+        torch.cuda.current_stream().wait_stream(aside)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            said = self._one()
+        self._kept = [mixer.kept for mixer in self._model.mixers]  # the graph reads these, also if others replace them
+
+        def play() -> Step:
+            graph.replay()
+            return said
+
+        return play
+
+    def _one(self) -> Step:
+        """Take the token in `_token_11` at the place in `_position_1`."""
+        length = self.length
+        self._cache.fixed = self._position_1
+        try:
+            return self._take(self._token_11, 1)
+        finally:
+            self._cache.fixed, self.length = None, length
 
 
 class CompiledDecoder(Decoder):
@@ -167,5 +235,5 @@ def open_decoder(
     """
     leaves = tuple(model.leaves) if leaves is None else leaves
     if model.embedding.weight.device.type != "cpu":
-        return Decoder(model, leaves, max_tokens)
+        return RecordedDecoder(model, leaves, max_tokens)
     return CompiledDecoder(model, leaves, max_tokens, int8)

@@ -21,7 +21,8 @@ from baicai.leaves.trunk import Trunk, open_trunk
 from baicai.model.config import LeafConfig
 from baicai.model.cost import growing_share
 from baicai.model.experts import Leaf
-from baicai.model.transformer import LayerTrace, Transformer
+from baicai.model.router import LayerTrace
+from baicai.model.transformer import Transformer
 from baicai.run import Run, say
 from baicai.training.loop import TrainConfig, curve, mixed_precision, pick_device, train
 from baicai.training.losses import linear_cross_entropy, recognition_loss

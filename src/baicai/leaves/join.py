@@ -20,7 +20,8 @@ from baicai.leaves.card import model_card
 from baicai.leaves.leaf import GrownLeaf, open_leaf
 from baicai.leaves.signing import check_signature
 from baicai.leaves.trunk import Trunk, open_trunk
-from baicai.model.transformer import LayerTrace, Transformer
+from baicai.model.router import LayerTrace
+from baicai.model.transformer import Transformer
 from baicai.run import Meter, Run
 
 FORMAT = 1

@@ -67,16 +67,21 @@ class Leaf(nn.Module):
             layer.start(generator)
 
 
+def product_dtype(x: Tensor) -> torch.dtype:
+    """Return the type that matrix products with `x` have here."""
+    kind = x.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+
+
 def mix_experts(h_TD: Tensor, choice: Choice, layers: Sequence[LeafLayer]) -> Tensor:
     """Return the weighted sum of the chosen experts' outputs, [T, D].
 
     Tokens are sorted by expert, so each expert is one product over contiguous rows; an expert that no token chose is
     not read.
     """
-    kind = h_TD.device.type
-    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else h_TD.dtype
+    dtype = product_dtype(h_TD)
     stacks = [stack for layer in layers for stack in (layer.gate_EFD, layer.up_EFD, layer.down_EDF)]
-    with torch.autocast(kind, enabled=False):
+    with torch.autocast(h_TD.device.type, enabled=False):
         out: Tensor = _MixExperts.apply(h_TD, choice.weights_TK, choice.expert_ids_TK, dtype, *stacks)  # type: ignore[no-untyped-call]
         return out.to(h_TD.dtype)
 

@@ -12,6 +12,13 @@ from baicai.model.causal import attend_in_chunks
 from baicai.model.config import GQAConfig, MLAConfig, ModelConfig, RopeScaling
 from baicai.model.rotary import rotary_frequencies
 
+Start = int | Tensor
+"""Position of the first of the new tokens; a tensor, [1], for a step of one token that is recorded for CUDA."""
+
+
+def _places(start: Start, count: int) -> slice | Tensor:
+    return slice(start, start + count) if isinstance(start, int) else start
+
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return x @ weight.T + bias in the type of x; weights may be stored in a shorter one."""
@@ -67,12 +74,12 @@ class Rotary(nn.Module):
         self.register_buffer("cos", angle.cos() * factor, persistent=False)
         self.register_buffer("sin", angle.sin() * factor, persistent=False)
 
-    def turn(self, x_BHSC: Tensor, start: int, *, interleaved: bool) -> Tensor:
+    def turn(self, x_BHSC: Tensor, start: Start, *, interleaved: bool) -> Tensor:
         """Turn pairs of features by their position; pairs are neighbours if interleaved, else half a head apart."""
         if interleaved:
             x_BHSC = torch.cat((x_BHSC[..., 0::2], x_BHSC[..., 1::2]), dim=-1)
-        stop = start + x_BHSC.shape[-2]
-        cos, sin = self.cos[start:stop], self.sin[start:stop]
+        at = _places(start, x_BHSC.shape[-2])
+        cos, sin = self.cos[at], self.sin[at]
         left, right = x_BHSC.float().chunk(2, dim=-1)
         return torch.cat((left * cos - right * sin, right * cos + left * sin), dim=-1).to(x_BHSC.dtype)
 
@@ -84,21 +91,25 @@ class LayerCache:
         self._max_tokens = max_tokens
         self.rooms: tuple[Tensor, ...] = ()
 
-    def extend(self, start: int, *parts_BxSx: Tensor) -> tuple[Tensor, ...]:
-        """Store the parts at position `start` (axis -2) and return all up to their end."""
+    def extend(self, start: Start, *parts_BxSx: Tensor) -> tuple[Tensor, ...]:
+        """Store the parts at position `start` (axis -2) and return all up to their end, or the whole rooms."""
         if not self.rooms:
             self.rooms = tuple(
-                part.new_empty(*part.shape[:-2], self._max_tokens, part.shape[-1]) for part in parts_BxSx
+                part.new_zeros(*part.shape[:-2], self._max_tokens, part.shape[-1]) for part in parts_BxSx
             )
-        stop = start + parts_BxSx[0].shape[-2]
+        at = _places(start, parts_BxSx[0].shape[-2])
+        stop = at.stop if isinstance(at, slice) else None
         for room, part in zip(self.rooms, parts_BxSx, strict=True):
-            room[..., start:stop, :] = part
+            room[..., at, :] = part.to(room.dtype)
         return tuple(room[..., :stop, :].to(part.dtype) for room, part in zip(self.rooms, parts_BxSx, strict=True))
 
 
-def attend(q_BHSC: Tensor, k_BHSC: Tensor, v_BHSC: Tensor) -> Tensor:
-    """Causal softmax attention in which the last query sees the last key."""
+def attend(q_BHSC: Tensor, k_BHSC: Tensor, v_BHSC: Tensor, start: Start) -> Tensor:
+    """Causal softmax attention in which the last query sees the last key; of whole rooms, the one at `start`."""
     queries, keys = q_BHSC.shape[-2], k_BHSC.shape[-2]
+    if isinstance(start, Tensor):
+        seen_1P = torch.arange(keys, device=start.device)[None] <= start
+        return F.scaled_dot_product_attention(q_BHSC, k_BHSC, v_BHSC, attn_mask=seen_1P)
     if q_BHSC.dtype == torch.bfloat16 and q_BHSC.device.type == "cpu" and queries > 1:
         return attend_in_chunks(q_BHSC, k_BHSC, v_BHSC)
     if queries == keys:
@@ -121,7 +132,7 @@ class GroupedQueryAttention(nn.Module):
         self.q_norm = RMSNorm(sizes.head_dim, config.norm_eps) if sizes.qk_norm else None
         self.k_norm = RMSNorm(sizes.head_dim, config.norm_eps) if sizes.qk_norm else None
 
-    def forward(self, x_BSD: Tensor, rotary: Rotary, start: int, cache: LayerCache | None) -> Tensor:
+    def forward(self, x_BSD: Tensor, rotary: Rotary, start: Start, cache: LayerCache | None) -> Tensor:
         shape = (-1, self.sizes.head_dim)
         q_BSHC, k_BSJC = self.q(x_BSD).unflatten(-1, shape), self.k(x_BSD).unflatten(-1, shape)
         v_BJSC = self.v(x_BSD).unflatten(-1, shape).transpose(1, 2)
@@ -134,7 +145,7 @@ class GroupedQueryAttention(nn.Module):
         if self.sizes.num_kv_heads != self.sizes.num_heads:
             groups = self.sizes.num_heads // self.sizes.num_kv_heads
             k_BJSC, v_BJSC = k_BJSC.repeat_interleave(groups, 1), v_BJSC.repeat_interleave(groups, 1)
-        out: Tensor = self.out(attend(q_BHSC, k_BJSC, v_BJSC).transpose(1, 2).flatten(-2))
+        out: Tensor = self.out(attend(q_BHSC, k_BJSC, v_BJSC, start).transpose(1, 2).flatten(-2))
         return out
 
 
@@ -160,7 +171,7 @@ class LatentAttention(nn.Module):
         )
         self.out = Linear(sizes.num_heads * sizes.value_head_dim, config.dim, bias=False)
 
-    def forward(self, x_BSD: Tensor, rotary: Rotary, start: int, cache: LayerCache | None) -> Tensor:
+    def forward(self, x_BSD: Tensor, rotary: Rotary, start: Start, cache: LayerCache | None) -> Tensor:
         sizes = self.sizes
         q_BSX = x_BSD if self.q_down is None else self.q_norm(self.q_down(x_BSD))
         q_BHSC = self.q(q_BSX).unflatten(-1, (sizes.num_heads, -1)).transpose(1, 2)
@@ -174,7 +185,7 @@ class LatentAttention(nn.Module):
         k_nope, v_BHSC = kv_BHSC.split((sizes.nope_head_dim, sizes.value_head_dim), dim=-1)
         k_BHSC = torch.cat((k_nope, k_rope_BSC.unsqueeze(1).expand(-1, sizes.num_heads, -1, -1)), dim=-1)
         q_BHSC = torch.cat((q_nope, rotary.turn(q_rope, start, interleaved=True)), dim=-1)
-        out: Tensor = self.out(attend(q_BHSC, k_BHSC, v_BHSC).transpose(1, 2).flatten(-2))
+        out: Tensor = self.out(attend(q_BHSC, k_BHSC, v_BHSC, start).transpose(1, 2).flatten(-2))
         return out
 
 
@@ -191,7 +202,7 @@ class Block(nn.Module):
         self.shared_norm = RMSNorm(config.dim, config.norm_eps)
         self.shared = SwiGLU(config.dim, config.ffn_dim)
 
-    def forward(self, x_BSD: Tensor, rotary: Rotary, start: int, cache: LayerCache | None) -> tuple[Tensor, Tensor]:
+    def forward(self, x_BSD: Tensor, rotary: Rotary, start: Start, cache: LayerCache | None) -> tuple[Tensor, Tensor]:
         x_BSD = x_BSD + self.attention(self.attention_norm(x_BSD), rotary, start, cache)
         h_BSD = self.shared_norm(x_BSD)  # what leaves read, too
         return x_BSD + self.shared(h_BSD), h_BSD

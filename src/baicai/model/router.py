@@ -4,6 +4,7 @@ Shape suffixes: T tokens, D model width, G leaves, E experts of one leaf, K expe
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -18,6 +19,22 @@ class Choice(NamedTuple):
     """Expert number, counted through all leaves; G * E where a token has no further expert."""
     weights_TK: Tensor
     """Float32; 0 where there is no further expert."""
+
+
+@dataclass(frozen=True)
+class LayerTrace:
+    """What the router did in one layer, for losses and pictures."""
+
+    leaf_names: tuple[str, ...]
+    logits_TGE: Tensor
+    choice: Choice
+
+    def leaf_weights(self) -> Tensor:
+        """Return the weight that each leaf got from each token, [T, G]."""
+        leaves, experts = self.logits_TGE.shape[1:]
+        leaf_TK = (self.choice.expert_ids_TK // experts).clamp(max=leaves - 1)
+        weights_TG = self.logits_TGE.new_zeros(len(leaf_TK), leaves)
+        return weights_TG.scatter_add_(1, leaf_TK, self.choice.weights_TK)
 
 
 def routing_logits(h_TD: Tensor, rows_ED: Sequence[Tensor]) -> Tensor:

@@ -4,33 +4,17 @@ Shape suffixes: B sequences, S positions, T = B * S tokens, D model width, G lea
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from baicai.errors import ConfigError
 from baicai.model.config import GQAConfig, LeafConfig, ModelConfig
-from baicai.model.experts import Leaf, mix_experts
+from baicai.model.experts import Leaf
+from baicai.model.grouped import Mixer
 from baicai.model.layers import Block, LayerCache, Linear, RMSNorm, Rotary, linear
 from baicai.model.multi_token import MultiTokenModule
-from baicai.model.router import Choice, choose_experts, routing_logits
-
-
-@dataclass(frozen=True)
-class LayerTrace:
-    """What the router did in one layer, for losses and pictures."""
-
-    leaf_names: tuple[str, ...]
-    logits_TGE: Tensor
-    choice: Choice
-
-    def leaf_weights(self) -> Tensor:
-        """Return the weight that each leaf got from each token, [T, G]."""
-        leaves, experts = self.logits_TGE.shape[1:]
-        leaf_TK = (self.choice.expert_ids_TK // experts).clamp(max=leaves - 1)
-        weights_TG = self.logits_TGE.new_zeros(len(leaf_TK), leaves)
-        return weights_TG.scatter_add_(1, leaf_TK, self.choice.weights_TK)
+from baicai.model.router import LayerTrace, choose_experts, routing_logits
 
 
 class Cache:
@@ -39,6 +23,8 @@ class Cache:
     def __init__(self, config: ModelConfig, max_tokens: int | None = None) -> None:
         self.max_tokens = min(max_tokens or config.max_tokens, config.max_tokens)
         self.length = 0
+        self.fixed: Tensor | None = None
+        """Stands for `length` in a step of one token that is recorded for CUDA, [1]."""
         self.leaves: dict[str, object] | None = None
         """Each leaf that is on, with the sequences it is on for."""
         self.layers = [LayerCache(self.max_tokens) for _ in range(config.num_layers)]
@@ -66,6 +52,7 @@ class Transformer(nn.Module):
         self.rotary = Rotary(rope_dim, config.max_tokens, config.rope_theta, config.rope_scaling)
         self.leaves = nn.ModuleDict()
         self.topk_group = 1
+        self.mixers = [Mixer() for _ in range(config.num_layers)]
         # Last, so that `start` draws the other weights as it does without it.
         self.mtp = MultiTokenModule(config) if config.mtp else None
 
@@ -219,8 +206,9 @@ class Transformer(nn.Module):
         cache: Cache | None,
         trace: list[LayerTrace] | None,
     ) -> Tensor:
-        start = cache.length if cache else 0
-        check_room(start + x_BSD.shape[1], cache.max_tokens if cache else self.config.max_tokens)
+        taken = cache.length if cache else 0
+        check_room(taken + x_BSD.shape[1], cache.max_tokens if cache else self.config.max_tokens)
+        start = cache.fixed if cache and cache.fixed is not None else taken
         for number in numbers:
             block = self.layers[number]
             assert isinstance(block, Block)
@@ -247,4 +235,4 @@ class Transformer(nn.Module):
         )
         if trace is not None:
             trace.append(LayerTrace(tuple(names), logits_TGE, choice))
-        return mix_experts(h_TD, choice, layers).view_as(h_BSD)
+        return self.mixers[number].mix(h_TD, choice, layers, some_absent=on_TG is not None).view_as(h_BSD)

@@ -1,0 +1,100 @@
+"""The experts of a layer in three grouped products: what CUDA does, with no loop and without waiting for the GPU.
+
+Shape suffixes: T tokens, K experts a token uses, N = T * K rows, E experts of all leaves, D model width, F hidden size.
+"""
+
+import weakref
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from baicai.model.experts import LeafLayer, mix_experts, product_dtype
+from baicai.model.router import Choice
+
+MAX_GROUPS = 1023
+"""The kernel prepares each group in a thread of one block."""
+GENERATIONS = (9, 10)
+"""GPUs that have the kernel: Hopper and the first Blackwell."""
+
+Stack = tuple[Tensor, Tensor, Tensor]
+"""Gate [E, F, D], up [E, F, D], down [E, D, F]."""
+
+
+def can_group(layers: Sequence[LeafLayer], device: torch.device, dtype: torch.dtype) -> bool:
+    """Return whether the kernel takes these: bfloat16, rows of whole 16 bytes, not too many experts, a recent GPU.
+
+    Elsewhere torch would loop, and wait for the GPU to do so, as `mix_experts` does.
+    """
+    if device.type != "cuda" or dtype != torch.bfloat16:
+        return False
+    experts, hidden, dim = layers[0].gate_EFD.shape
+    fits = dim % 8 == 0 and hidden % 8 == 0 and len(layers) * experts <= MAX_GROUPS
+    return fits and torch.cuda.get_device_capability(device)[0] in GENERATIONS
+
+
+class Mixer:
+    """Takes tokens through one layer's experts; on CUDA it holds those of several leaves as one tensor of each kind.
+
+    The kernel wants them so, and leaves are separate. While they train, each step needs their weights in bfloat16
+    anyway, and stacking is part of that copy. While they are frozen, the stack is kept until one of them changes or
+    others are on, which holds their experts a second time.
+    """
+
+    def __init__(self) -> None:
+        self._made_of: list[object] = []
+        self._sources: list[weakref.ref[Tensor]] = []
+        self.kept: Stack | None = None
+
+    def mix(self, h_TD: Tensor, choice: Choice, layers: Sequence[LeafLayer], *, some_absent: bool) -> Tensor:
+        """Return the weighted sum of the chosen experts' outputs, [T, D]; some tokens may lack a further expert."""
+        dtype = product_dtype(h_TD)
+        if can_group(layers, h_TD.device, dtype):
+            return mix_grouped(h_TD, choice, self.stack(layers, dtype), some_absent=some_absent)
+        return mix_experts(h_TD, choice, layers)
+
+    def stack(self, layers: Sequence[LeafLayer], dtype: torch.dtype) -> Stack:
+        """Return these layers' experts."""
+        sources = [tensor for layer in layers for tensor in (layer.gate_EFD, layer.up_EFD, layer.down_EDF)]
+        as_it_is = len(layers) == 1 and sources[0].dtype == dtype
+        if as_it_is or (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in sources)):
+            return _stack(sources, dtype)
+        made_of = [dtype, *(tensor._version for tensor in sources)]
+        same = made_of == self._made_of and all(ref() is one for ref, one in zip(self._sources, sources, strict=True))
+        if self.kept is None or not same:
+            self.kept = None  # before there is another
+            with torch.inference_mode(False), torch.no_grad():  # it may have to serve a backward pass, too
+                self.kept = _stack(sources, dtype)
+            self._made_of, self._sources = made_of, [weakref.ref(tensor) for tensor in sources]
+        return self.kept
+
+
+def _stack(sources: Sequence[Tensor], dtype: torch.dtype) -> Stack:
+    def one(parts: Sequence[Tensor]) -> Tensor:
+        return parts[0].to(dtype) if len(parts) == 1 else torch.cat([part.to(dtype) for part in parts])
+
+    return one(sources[0::3]), one(sources[1::3]), one(sources[2::3])
+
+
+def mix_grouped(h_TD: Tensor, choice: Choice, stack: Stack, *, some_absent: bool) -> Tensor:
+    """Return what `mix_experts` returns, [T, D].
+
+    Rows without an expert are sorted to the end, where the kernel neither reads nor writes: what lies there is masked,
+    going in for the backward pass and coming out for the forward pass.
+    """
+    gate_EFD, up_EFD, down_EDF = stack
+    tokens, top_k = choice.expert_ids_TK.shape
+    ids_N, slots_N = choice.expert_ids_TK.flatten().sort(stable=True)
+    numbers_E = torch.arange(len(gate_EFD), device=ids_N.device)
+    ends_E = torch.searchsorted(ids_N, numbers_E, right=True, out_int32=True)
+    absent_N1 = (ids_N == len(gate_EFD))[:, None]
+    x_ND = h_TD.to(gate_EFD.dtype)[slots_N // top_k]
+    if some_absent:
+        x_ND = x_ND.masked_fill(absent_N1, 0)
+    gate_NF, up_NF = (F.grouped_mm(x_ND, weight_EFD.mT, offs=ends_E) for weight_EFD in (gate_EFD, up_EFD))
+    weights_N1 = choice.weights_TK.flatten()[slots_N, None].to(x_ND.dtype)
+    out_ND = F.grouped_mm(F.silu(gate_NF) * up_NF * weights_N1, down_EDF.mT, offs=ends_E)
+    if some_absent:
+        out_ND = out_ND.masked_fill(absent_N1, 0)
+    return out_ND[slots_N.argsort()].view(tokens, top_k, -1).sum(1, dtype=torch.float32).to(h_TD.dtype)
