@@ -30,6 +30,7 @@ from speed_parties import (
     int8_of,
     llama_cpp,
     our_decode,
+    our_growing,
     our_prefill,
     our_training,
     their_decode,
@@ -173,22 +174,7 @@ def grow_or_train(way: str) -> None:
     network: Transformer = model.model
     name = next(iter(network.leaves))
     network.leaves[name].float().requires_grad_(True)
-    if way == "train":
-        act = our_training(network, True)
-    else:
-        from baicai.training.losses import linear_cross_entropy
-        from speed_parties import BATCH, some_tokens, training
-
-        rows = torch.tensor(some_tokens(BATCH[0] * (BATCH[1] + 1), network.config.vocab_size)).view(BATCH[0], -1)
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            lower_BSD = network.lower(rows[:, :-1], network.first_leaf_layer)  # as cached activations give it
-
-        def loss_of() -> torch.Tensor:
-            with torch.autocast("cpu", torch.bfloat16):
-                hidden_TD = network.upper(lower_BSD).flatten(0, 1)
-                return linear_cross_entropy(hidden_TD, network.head_weight(), rows[:, 1:].flatten())
-
-        act = training(list(network.leaves[name].parameters()), loss_of)
+    act = our_training(network, True) if way == "train" else our_growing(network, name)
     rate = rates({way: act}, 3)[way]
     print(json.dumps([rate, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024]))
 

@@ -11,6 +11,7 @@ import torch
 from baicai.inference.decoder import CompiledDecoder
 from baicai.inference.int8 import Int8, quantized
 from baicai.leaves.join import SparseModel
+from baicai.model.transformer import Transformer
 from baicai.training.losses import linear_cross_entropy
 
 PROMPT_TOKENS, DECODE_TOKENS, PREFILL_TOKENS = 16, 128, 512
@@ -148,17 +149,34 @@ def training(parameters: Sequence[torch.nn.Parameter], loss_of: Callable[[], tor
     return act
 
 
-def our_training(network: Any, bfloat16: bool) -> Act:
+def next_token_loss(network: Transformer, hidden_BSD: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """Return what our stages train on."""
+    return linear_cross_entropy(hidden_BSD.flatten(0, 1), network.head_weight(), rows[:, 1:].flatten())
+
+
+def our_training(network: Transformer, bfloat16: bool) -> Act:
     """Return a step on all of our network's parameters, which are float32."""
     rounds = texts(BATCH[0] * (BATCH[1] + 1), network.config.vocab_size)
 
     def loss_of() -> torch.Tensor:
         rows = torch.tensor(next(rounds)).view(BATCH[0], -1)
         with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
-            hidden_BSD = network.hidden(rows[:, :-1])
-            return linear_cross_entropy(hidden_BSD.flatten(0, 1), network.head_weight(), rows[:, 1:].flatten())
+            return next_token_loss(network, network.hidden(rows[:, :-1]), rows)
 
     return training(list(network.float().requires_grad_(True).parameters()), loss_of)
+
+
+def our_growing(network: Transformer, leaf: str) -> Act:
+    """Return a step on one leaf's parameters, with what the layers below it say cached; recognition is left out."""
+    rows = torch.tensor(some_tokens(BATCH[0] * (BATCH[1] + 1), network.config.vocab_size)).view(BATCH[0], -1)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        lower_BSD = network.lower(rows[:, :-1], network.first_leaf_layer)
+
+    def loss_of() -> torch.Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return next_token_loss(network, network.upper(lower_BSD), rows)
+
+    return training(list(network.leaves[leaf].parameters()), loss_of)
 
 
 def their_training(network: Any, autocast: bool) -> Act:

@@ -1,7 +1,6 @@
 """The engines that an export is checked in, each as one thing: ids of a text, and logits of tokens."""
 
 import contextlib
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from baicai.artefact import read_json
 from baicai.errors import ArtefactError, MachineError
 from baicai.exchange.gguf_file import GGUF_FILE
 
@@ -69,7 +69,7 @@ class Transformers(Engine):
     def __init__(self, transformers: Any, folder: Path) -> None:
         transformers.utils.logging.disable_progress_bar()
         self._tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-        dtype = json.loads((folder / "config.json").read_bytes()).get("dtype", "float32")
+        dtype = read_json(folder / "config.json").get("dtype", "float32")
         self._network = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype)).eval()
         self.name = f"transformers {transformers.__version__}, {dtype}"
         self.mean_limit = None if dtype == "float32" else MEAN_LIMITS["bf16"]

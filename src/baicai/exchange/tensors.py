@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from baicai.artefact import disk_errors, read_json
+from baicai.artefact import disk_errors, read_json, write_json
 from baicai.errors import ArtefactError
 
 DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
@@ -242,6 +242,4 @@ def write_checkpoint(folder: Path, tensors: Mapping[str, StoredTensor], max_shar
         write_file(folder / file, shard)
         places |= dict.fromkeys(shard, file)
     total = sum(tensor.num_bytes for tensor in tensors.values())
-    with disk_errors(folder):
-        text = json.dumps({"metadata": {"total_size": total}, "weight_map": places}, indent=1)
-        (folder / INDEX).write_text(text)
+    write_json(folder / INDEX, {"metadata": {"total_size": total}, "weight_map": places})

@@ -183,6 +183,7 @@ class CompiledDecoder(Decoder):
         """Read on, one token or many, and tell what comes after each of the `last` ones."""
         if len(tokens) >= BATCH_TOKENS and not self._tables.sizes.int8:
             return super().step(tokens, last)
+        check_room(self.length + len(tokens), self.max_tokens)
         parts = range(0, len(tokens), MAX_STEP_TOKENS)
         steps = [self._few(tokens[start : start + MAX_STEP_TOKENS]) for start in parts]
         if len(steps) == 1:
@@ -194,7 +195,6 @@ class CompiledDecoder(Decoder):
     def _few(self, tokens: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
         """Read at most `MAX_STEP_TOKENS` tokens."""
         stream, start, count = self._stream, self.length, len(tokens)
-        check_room(start + count, self.max_tokens)
         stream.tokens[:count] = tokens
         stream.order[:] = start, count
         if self._wake:

@@ -30,13 +30,12 @@ def choose(sizes: Sizes, weights: Weights, layer: int, stream: Stream, bench: Be
         best, second = np.float32(-np.inf), np.float32(-np.inf)
         for expert in range(experts):
             place = leaf * experts + expert
-            score = sigmoid(stream.router[t, place])
-            stream_score = score + bias[expert]
-            choice[place] = stream_score
-            if stream_score > best:
-                best, second = stream_score, best
-            elif stream_score > second:
-                second = stream_score
+            score = sigmoid(stream.router[t, place]) + bias[expert]
+            choice[place] = score
+            if score > best:
+                best, second = score, best
+            elif score > second:
+                second = score
         bench.leaf_scores[leaf] = best + second if experts > 1 else best
     kept = min(sizes.topk_group, leaves)
     if kept < leaves:
@@ -63,7 +62,8 @@ def feed_forward(
     first, last = share(hidden, thread, sizes.threads)
     multiply(row[GATE:], sizes.dim, first, last, bench.input, 0, count, inner, 0, 0)
     multiply(row[UP:], sizes.dim, first, last, bench.input, 0, count, inner, 0, hidden)
-    gate(inner, hidden, first, last, count)
+    for t in range(count):
+        swish(inner[t, first:last], inner[t, hidden + first : hidden + last], np.float32(1))
     if sparse:
         first, last = share(sizes.leaves * sizes.experts, thread, sizes.threads)
         for leaf in range(first // sizes.experts, -(-last // sizes.experts)):
@@ -100,13 +100,6 @@ def swish(gates: Floats, ups: Floats, weight: float) -> None:
     for place in range(len(gates)):
         left = gates[place]
         gates[place] = left * sigmoid(left) * ups[place] * weight
-
-
-@compiled
-def gate(inner: Floats, hidden: int, first: int, last: int, count: int) -> None:
-    """Gate what the shared expert's rows gave."""
-    for t in range(count):
-        swish(inner[t, first:last], inner[t, hidden + first : hidden + last], np.float32(1))
 
 
 @compiled

@@ -16,6 +16,7 @@ MAX_STEP_TOKENS = 16
 IDLE_LOOKS = 1_000_000
 """Looks, about a millisecond, that a thread waits for the next step before it sleeps."""
 MET, ORDERED, STOP = 0, 8, 16
+"""Places in `Stream.counters`."""
 
 Q, K, V, OUT, GATE, UP, DOWN, Q_DOWN, KV_DOWN, KV_UP = range(0, 30, 3)
 Q_BIAS, K_BIAS, V_BIAS, Q_NORM, K_NORM, ATTENTION_NORM, SHARED_NORM, LAYER_COLUMNS = range(30, 38)

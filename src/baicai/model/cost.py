@@ -50,7 +50,7 @@ def count_cost(model: Transformer, bytes_per_parameter: int = 4) -> Cost:
     config = model.config
     embedding = config.vocab_size * config.dim * (1 if config.tied_head else 2)
     spare = sum(p.numel() for p in model.mtp.parameters()) if model.mtp else 0
-    whole = sum(p.numel() for name, p in model.named_parameters() if not name.startswith("leaves."))
+    whole = sum(tensor.numel() for tensor in model.trunk_tensors().values())
     total, active = whole - embedding, whole - embedding - spare
     if model.leaf_config is not None:
         every, used, router = leaf_parameters(config, model.leaf_config)
