@@ -170,7 +170,7 @@ def our_growing(network: Transformer, leaf: str) -> Act:
     """Return a step on one leaf's parameters, with what the layers below it say cached; recognition is left out."""
     rows = torch.tensor(some_tokens(BATCH[0] * (BATCH[1] + 1), network.config.vocab_size)).view(BATCH[0], -1)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        lower_BSD = network.lower(rows[:, :-1], network.first_leaf_layer)
+        lower_BSD = network.lower(rows[:, :-1])
 
     def loss_of() -> torch.Tensor:
         with torch.autocast("cpu", torch.bfloat16):

@@ -70,7 +70,8 @@ LEAF = LeafConfig(first_layer=1, num_experts=4, expert_dim=16, top_k=2)
 
 
 def grow_recipe(workshop: Workshop, domain: str, **changes: object) -> GrowRecipe:
-    recipe = GrowRecipe(name=domain, trunk=workshop.path("trunk"), data=[workshop.text(domain)], leaf=LEAF, train=TRAIN)
+    trunk, data = workshop.path("trunk"), [workshop.text(domain)]
+    recipe = GrowRecipe(name=domain, trunk=trunk, data=data, public_share=0.5, leaf=LEAF, train=TRAIN)
     return dataclasses.replace(recipe, **changes)  # type: ignore[arg-type]
 
 

@@ -39,12 +39,12 @@ class ActivationCache:
                 self._filled.append(_open(folder / f"{name}.filled", (windows,), np.uint8))
 
     def lower(self, batch: Batch) -> Tensor:
-        """Return the stream [B, S, D] that enters the first leaf layer."""
+        """Return the stream [B, S, D] as the first leaf layer's experts read it."""
         places = list(zip(batch.source_B.tolist(), batch.windows_B.tolist(), strict=True))
         missing = [row for row, (source, window) in enumerate(places) if not self._filled[source][window]]
         if missing:
             # All rows are computed together: the bits of a row must not depend on which others were known.
-            stream_BSD = self.model.lower(batch.tokens_BS1[:, :-1].to(self.device), self.model.first_leaf_layer).float()
+            stream_BSD = self.model.lower(batch.tokens_BS1[:, :-1].to(self.device)).float()
             for row in missing:
                 source, window = places[row]
                 self._streams[source][window] = stream_BSD[row].cpu().numpy()

@@ -136,7 +136,7 @@ def _lower(
         return ActivationCache(folder, model, sources, config.train.sequence_tokens).lower
 
     def lower(batch: Batch) -> Tensor:
-        return model.lower(batch.tokens_BS1[:, :-1].to(model.embedding.weight.device), model.first_leaf_layer)
+        return model.lower(batch.tokens_BS1[:, :-1].to(model.embedding.weight.device))
 
     return lower
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from baicai.model.config import LeafConfig, ModelConfig
+from baicai.model.layers import product_dtype
 from baicai.model.router import Choice
 
 ROWS = 16
@@ -67,12 +68,6 @@ class Leaf(nn.Module):
             layer.start(generator)
 
 
-def product_dtype(x: Tensor) -> torch.dtype:
-    """Return the type that matrix products with `x` have here."""
-    kind = x.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
-
-
 def mix_experts(h_TD: Tensor, choice: Choice, layers: Sequence[LeafLayer]) -> Tensor:
     """Return the weighted sum of the chosen experts' outputs, [T, D].
 
@@ -97,56 +92,66 @@ class _MixExperts(torch.autograd.Function):
     def forward(
         ctx: Any, h_TD: Tensor, weights_TK: Tensor, expert_ids_TK: Tensor, dtype: torch.dtype, *stacks: Tensor
     ) -> Tensor:
-        (tokens, top_k), (experts, hidden, _) = expert_ids_TK.shape, stacks[0].shape
-        jobs, slots_N = _sort(expert_ids_TK, experts, len(stacks) // 3)
-        x_ND = _zero_below(h_TD.to(dtype)).index_select(0, slots_N // top_k)
-        weights_N1 = _zero_below(weights_TK.reshape(-1, 1)).index_select(0, slots_N).to(dtype)
+        experts, hidden, _ = stacks[0].shape
+        jobs, slots_N, rows_TK = _sort(expert_ids_TK, experts, len(stacks) // 3)
+        short_TD = h_TD.to(dtype)
+        x_ND = _to_rows(short_TD, slots_N, rows_TK)
+        weights_N1 = torch.cat((weights_TK.flatten(), weights_TK.new_zeros(1))).to(dtype)[slots_N, None]
         gate_NF, up_NF = x_ND.new_empty(len(x_ND), hidden), x_ND.new_empty(len(x_ND), hidden)
-        out_ND = torch.empty_like(x_ND)
         for rows, leaf, expert in jobs:
             torch.mm(x_ND[rows], stacks[leaf][expert].to(dtype).T, out=gate_NF[rows])
             torch.mm(x_ND[rows], stacks[leaf + 1][expert].to(dtype).T, out=up_NF[rows])
-        inner_NF = F.silu(gate_NF).mul_(up_NF).mul_(weights_N1)
+        inner_NF, out_ND = F.silu(gate_NF).mul_(up_NF).mul_(weights_N1), _with_a_last_row(x_ND)
         for rows, leaf, expert in jobs:
             torch.mm(inner_NF[rows], stacks[leaf + 2][expert].to(dtype).T, out=out_ND[rows])
-        ctx.save_for_backward(x_ND, weights_N1, gate_NF, up_NF, slots_N, *stacks)
-        ctx.jobs, ctx.shape, ctx.h_dtype = jobs, (tokens, top_k), h_TD.dtype
-        return _add_up(out_ND, slots_N // top_k, tokens)
+        ctx.save_for_backward(short_TD, weights_N1, gate_NF, up_NF, slots_N, rows_TK, *stacks)
+        ctx.jobs, ctx.h_dtype = jobs, h_TD.dtype
+        return _add_up(out_ND, rows_TK)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        x_ND, weights_N1, gate_NF, up_NF, slots_N, *stacks = ctx.saved_tensors
-        (tokens, top_k), dtype = ctx.shape, x_ND.dtype
+        short_TD, weights_N1, gate_NF, up_NF, slots_N, rows_TK, *stacks = ctx.saved_tensors
+        x_ND = _to_rows(short_TD, slots_N, rows_TK)
+        dtype, used = x_ND.dtype, {(leaf, expert) for _, leaf, expert in ctx.jobs}
         grads = [
-            torch.zeros_like(stack) if needed else None
+            torch.empty_like(stack) if needed else None
             for stack, needed in zip(stacks, ctx.needs_input_grad[4:], strict=True)
         ]
-        grad_ND = _zero_below(grad_outputs[0].to(dtype)).index_select(0, slots_N // top_k)
+        for number, grad in enumerate(grads):
+            for expert in range(0 if grad is None else len(grad)):
+                if grad is not None and (number // 3 * 3, expert) not in used:
+                    grad[expert] = 0
+        grad_ND = _to_rows(grad_outputs[0].to(dtype), slots_N, rows_TK)
         silu_NF = F.silu(gate_NF)
         product_NF = silu_NF * up_NF
         inner_NF, grad_inner_NF = product_NF * weights_N1, torch.empty_like(product_NF)
         for rows, leaf, expert in ctx.jobs:
             torch.mm(grad_ND[rows], stacks[leaf + 2][expert].to(dtype), out=grad_inner_NF[rows])
             _put(grads[leaf + 2], expert, grad_ND[rows], inner_NF[rows])
-        grad_weights = x_ND.new_zeros(tokens * top_k + 1, dtype=torch.float32)
-        grad_weights[slots_N] = product_NF.mul_(grad_inner_NF).sum(1, dtype=torch.float32)
+        grad_weights = x_ND.new_zeros(rows_TK.numel() + 1, dtype=torch.float32)
+        grad_weights[slots_N] = product_NF.mul_(grad_inner_NF).sum(1).float()
         grad_inner_NF.mul_(weights_N1)
         grad_up_NF = silu_NF.mul_(grad_inner_NF)
         grad_gate_NF = torch.ops.aten.silu_backward(grad_inner_NF.mul_(up_NF), gate_NF)
-        grad_x_ND = torch.empty_like(x_ND)
         for rows, leaf, expert in ctx.jobs:
-            torch.mm(grad_gate_NF[rows], stacks[leaf][expert].to(dtype), out=grad_x_ND[rows])
-            grad_x_ND[rows] += grad_up_NF[rows] @ stacks[leaf + 1][expert].to(dtype)
             _put(grads[leaf], expert, grad_gate_NF[rows], x_ND[rows])
             _put(grads[leaf + 1], expert, grad_up_NF[rows], x_ND[rows])
-        grad_h_TD = _add_up(grad_x_ND, slots_N // top_k, tokens).to(ctx.h_dtype)
-        return grad_h_TD, grad_weights[:-1].view(ctx.shape), None, None, *grads
+        grad_h_TD = None
+        if ctx.needs_input_grad[0]:
+            grad_x_ND = _with_a_last_row(x_ND)
+            for rows, leaf, expert in ctx.jobs:
+                torch.mm(grad_gate_NF[rows], stacks[leaf][expert].to(dtype), out=grad_x_ND[rows])
+                grad_x_ND[rows].addmm_(grad_up_NF[rows], stacks[leaf + 1][expert].to(dtype))
+            grad_h_TD = _add_up(grad_x_ND, rows_TK).to(ctx.h_dtype)
+        return grad_h_TD, grad_weights[:-1].view_as(rows_TK), None, None, *grads
 
 
-def _sort(expert_ids_TK: Tensor, experts: int, leaves: int) -> tuple[list[tuple[slice, int, int]], Tensor]:
-    """Return, for each expert in use, its rows, where its leaf's stacks begin and its number there; and the slots, [N].
+def _sort(expert_ids_TK: Tensor, experts: int, leaves: int) -> tuple[list[tuple[slice, int, int]], Tensor, Tensor]:
+    """Return, for each expert in use, its rows, where its leaf's stacks begin and its number there; which slot each row
+    is, [N]; and the row of each slot, [T, K].
 
-    A slot is a place in [T * K]; T * K itself, one beyond the last, fills an expert's rows up.
+    A slot is a place in [T, K]; T * K itself, one beyond the last, fills an expert's rows up. So does row N, one beyond
+    the last, stand for a slot without an expert.
     """
     ids = expert_ids_TK.flatten()
     counts = torch.bincount(ids, minlength=leaves * experts + 1).tolist()[:-1]
@@ -157,19 +162,28 @@ def _sort(expert_ids_TK: Tensor, experts: int, leaves: int) -> tuple[list[tuple[
             jobs.append((slice(start, start + room), number // experts * 3, number % experts))
             places.append(torch.arange(start, start + count, device=ids.device))
             start += room
-    slots_N = torch.full((start,), len(ids), device=ids.device)
+    slots_N, rows = torch.full((start,), len(ids), device=ids.device), torch.full_like(ids, start)
     if places:
-        slots_N[torch.cat(places)] = ids.argsort(stable=True)[: sum(counts)]  # those without an expert come last
-    return jobs, slots_N
+        taken, found = torch.cat(places), ids.argsort(stable=True)[: sum(counts)]  # those without one come last
+        slots_N[taken], rows[found] = found, taken
+    return jobs, slots_N, rows.view_as(expert_ids_TK)
 
 
-def _zero_below(x: Tensor) -> Tensor:
-    return torch.cat((x, x.new_zeros(1, *x.shape[1:])))
+def _to_rows(x_TD: Tensor, slots_N: Tensor, rows_TK: Tensor) -> Tensor:
+    """Return what each row takes of the tokens, zeros where it takes none, [N, D]."""
+    return torch.cat((x_TD, x_TD.new_zeros(1, x_TD.shape[1]))).index_select(0, slots_N // rows_TK.shape[1])
 
 
-def _add_up(x_ND: Tensor, tokens_N: Tensor, tokens: int) -> Tensor:
-    """Return each token's sum of its rows, float32, [T, D]."""
-    return x_ND.new_zeros(tokens + 1, x_ND.shape[1], dtype=torch.float32).index_add_(0, tokens_N, x_ND.float())[:-1]
+def _with_a_last_row(x_ND: Tensor) -> Tensor:
+    """Return room for as many rows, and one of zeros."""
+    room = x_ND.new_empty(len(x_ND) + 1, x_ND.shape[1])
+    room[-1] = 0
+    return room
+
+
+def _add_up(out_ND: Tensor, rows_TK: Tensor) -> Tensor:
+    """Return each token's sum of its rows, [T, D]."""
+    return F.embedding_bag(rows_TK, out_ND, mode="sum")  # gathers and adds in one pass
 
 
 def _put(grad: Tensor | None, expert: int, left: Tensor, right: Tensor) -> None:

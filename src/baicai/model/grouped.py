@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from baicai.model.experts import LeafLayer, mix_experts, product_dtype
+from baicai.model.experts import LeafLayer, mix_experts
+from baicai.model.layers import product_dtype
 from baicai.model.router import Choice
 
 MAX_GROUPS = 1023

@@ -1,4 +1,4 @@
-"""The pieces of a layer that every token passes: norm, rotary positions, attention, shared expert.
+"""The pieces of a layer that every token passes: rotary positions, attention, shared expert.
 
 Shape suffixes: B sequences, S positions, D model width, H query heads, J key heads, C head size, F hidden size of a
 feed-forward, R rank of the compressed cache, V vocabulary.
@@ -10,6 +10,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from baicai.model.causal import attend_in_chunks
 from baicai.model.config import GQAConfig, MLAConfig, ModelConfig, RopeScaling
+from baicai.model.norm import RMSNorm
 from baicai.model.rotary import rotary_frequencies
 
 Start = int | Tensor
@@ -18,6 +19,12 @@ Start = int | Tensor
 
 def _places(start: Start, count: int) -> slice | Tensor:
     return slice(start, start + count) if isinstance(start, int) else start
+
+
+def product_dtype(x: Tensor) -> torch.dtype:
+    """Return the type that matrix products with `x` have here."""
+    kind = x.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -34,18 +41,6 @@ class Linear(nn.Linear):
         return linear(x, self.weight, self.bias)
 
 
-class RMSNorm(nn.Module):
-    """Scale to unit root mean square, in float32. Source: Zhang and Sennrich, 2019."""
-
-    def __init__(self, size: int, eps: float) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(size))
-        self.eps = eps
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x.float(), self.weight.shape, self.weight.float(), self.eps).to(x.dtype)
-
-
 class SwiGLU(nn.Module):
     """The feed-forward of a layer; beside leaves it is the shared expert. Source: Shazeer, 2020."""
 
@@ -56,6 +51,7 @@ class SwiGLU(nn.Module):
         self.down = Linear(ffn_dim, dim, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        x = x.to(product_dtype(x))  # once for both
         out: Tensor = self.down(F.silu(self.gate(x)) * self.up(x))
         return out
 
@@ -104,18 +100,20 @@ class LayerCache:
         return tuple(room[..., :stop, :].to(part.dtype) for room, part in zip(self.rooms, parts_BxSx, strict=True))
 
 
-def attend(q_BHSC: Tensor, k_BHSC: Tensor, v_BHSC: Tensor, start: Start) -> Tensor:
+def attend(q_BHSC: Tensor, k_BJPC: Tensor, v_BJPC: Tensor, start: Start) -> Tensor:
     """Causal softmax attention in which the last query sees the last key; of whole rooms, the one at `start`."""
-    queries, keys = q_BHSC.shape[-2], k_BHSC.shape[-2]
+    queries, keys = q_BHSC.shape[-2], k_BJPC.shape[-2]
+    if q_BHSC.dtype == torch.bfloat16 and q_BHSC.device.type == "cpu" and queries > 1:
+        return attend_in_chunks(q_BHSC, k_BJPC, v_BJPC)
+    groups = q_BHSC.shape[1] // k_BJPC.shape[1]
+    k_BHPC, v_BHPC = (x if groups == 1 else x.repeat_interleave(groups, 1) for x in (k_BJPC, v_BJPC))
     if isinstance(start, Tensor):
         seen_1P = torch.arange(keys, device=start.device)[None] <= start
-        return F.scaled_dot_product_attention(q_BHSC, k_BHSC, v_BHSC, attn_mask=seen_1P)
-    if q_BHSC.dtype == torch.bfloat16 and q_BHSC.device.type == "cpu" and queries > 1:
-        return attend_in_chunks(q_BHSC, k_BHSC, v_BHSC)
+        return F.scaled_dot_product_attention(q_BHSC, k_BHPC, v_BHPC, attn_mask=seen_1P)
     if queries == keys:
-        return F.scaled_dot_product_attention(q_BHSC, k_BHSC, v_BHSC, is_causal=True)
+        return F.scaled_dot_product_attention(q_BHSC, k_BHPC, v_BHPC, is_causal=True)
     seen = torch.ones(queries, keys, dtype=torch.bool, device=q_BHSC.device).tril(keys - queries)
-    return F.scaled_dot_product_attention(q_BHSC, k_BHSC, v_BHSC, attn_mask=None if queries == 1 else seen)
+    return F.scaled_dot_product_attention(q_BHSC, k_BHPC, v_BHPC, attn_mask=None if queries == 1 else seen)
 
 
 class GroupedQueryAttention(nn.Module):
@@ -134,6 +132,7 @@ class GroupedQueryAttention(nn.Module):
 
     def forward(self, x_BSD: Tensor, rotary: Rotary, start: Start, cache: LayerCache | None) -> Tensor:
         shape = (-1, self.sizes.head_dim)
+        x_BSD = x_BSD.to(product_dtype(x_BSD))  # once for all three
         q_BSHC, k_BSJC = self.q(x_BSD).unflatten(-1, shape), self.k(x_BSD).unflatten(-1, shape)
         v_BJSC = self.v(x_BSD).unflatten(-1, shape).transpose(1, 2)
         if self.q_norm is not None and self.k_norm is not None:
@@ -142,9 +141,6 @@ class GroupedQueryAttention(nn.Module):
         k_BJSC = rotary.turn(k_BSJC.transpose(1, 2), start, interleaved=False)
         if cache is not None:
             k_BJSC, v_BJSC = cache.extend(start, k_BJSC, v_BJSC)
-        if self.sizes.num_kv_heads != self.sizes.num_heads:
-            groups = self.sizes.num_heads // self.sizes.num_kv_heads
-            k_BJSC, v_BJSC = k_BJSC.repeat_interleave(groups, 1), v_BJSC.repeat_interleave(groups, 1)
         out: Tensor = self.out(attend(q_BHSC, k_BJSC, v_BJSC, start).transpose(1, 2).flatten(-2))
         return out
 
@@ -173,6 +169,7 @@ class LatentAttention(nn.Module):
 
     def forward(self, x_BSD: Tensor, rotary: Rotary, start: Start, cache: LayerCache | None) -> Tensor:
         sizes = self.sizes
+        x_BSD = x_BSD.to(product_dtype(x_BSD))  # once for both
         q_BSX = x_BSD if self.q_down is None else self.q_norm(self.q_down(x_BSD))
         q_BHSC = self.q(q_BSX).unflatten(-1, (sizes.num_heads, -1)).transpose(1, 2)
         q_nope, q_rope = q_BHSC.split((sizes.nope_head_dim, sizes.rope_head_dim), dim=-1)
@@ -202,7 +199,15 @@ class Block(nn.Module):
         self.shared_norm = RMSNorm(config.dim, config.norm_eps)
         self.shared = SwiGLU(config.dim, config.ffn_dim)
 
-    def forward(self, x_BSD: Tensor, rotary: Rotary, start: Start, cache: LayerCache | None) -> tuple[Tensor, Tensor]:
-        x_BSD = x_BSD + self.attention(self.attention_norm(x_BSD), rotary, start, cache)
-        h_BSD = self.shared_norm(x_BSD)  # what leaves read, too
+    def forward(self, x_BSD: Tensor, rotary: Rotary, start: Start, cache: LayerCache | None) -> Tensor:
+        return self.feed(self.attend(x_BSD, rotary, start, cache))[0]
+
+    def attend(self, x_BSD: Tensor, rotary: Rotary, start: Start, cache: LayerCache | None) -> Tensor:
+        """Return the stream after attention."""
+        out: Tensor = x_BSD + self.attention(self.attention_norm(x_BSD), rotary, start, cache)
+        return out
+
+    def feed(self, x_BSD: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the stream after the shared expert, and what that read: leaves read it, too."""
+        h_BSD = self.shared_norm(x_BSD)
         return x_BSD + self.shared(h_BSD), h_BSD

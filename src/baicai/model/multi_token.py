@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from baicai.model.config import ModelConfig
-from baicai.model.layers import Block, LayerCache, Linear, RMSNorm, Rotary, Start
+from baicai.model.layers import Block, LayerCache, Linear, Rotary, Start
+from baicai.model.norm import RMSNorm
 
 
 class MultiTokenModule(nn.Module):
@@ -29,6 +30,5 @@ class MultiTokenModule(nn.Module):
         self, hidden_BSD: Tensor, embedded_BSD: Tensor, rotary: Rotary, start: Start, cache: LayerCache | None
     ) -> Tensor:
         pair = torch.cat((self.hidden_norm(hidden_BSD), self.embedding_norm(embedded_BSD)), dim=-1)
-        x_BSD, _ = self.block(self.merge(pair), rotary, start, cache)
-        out: Tensor = self.norm(x_BSD)
+        out: Tensor = self.norm(self.block(self.merge(pair), rotary, start, cache))
         return out

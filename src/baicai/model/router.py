@@ -40,10 +40,12 @@ class LayerTrace:
 def routing_logits(h_TD: Tensor, rows_ED: Sequence[Tensor]) -> Tensor:
     """Return each leaf's routing logits, float32, [T, G, E].
 
-    One product per leaf: the bits of a leaf's logits do not depend on which other leaves are there.
+    One product per leaf, where nothing learns: the bits of a leaf's logits do not depend on which others are there.
     """
     with torch.autocast(h_TD.device.type, enabled=False):
         h_TD = h_TD.float()
+        if any(row_ED.requires_grad for row_ED in rows_ED):
+            return F.linear(h_TD, torch.cat(list(rows_ED)).float()).view(len(h_TD), len(rows_ED), -1)
         return torch.stack([F.linear(h_TD, row_ED.float()) for row_ED in rows_ED], dim=1)
 
 

@@ -12,8 +12,9 @@ from baicai.errors import ConfigError
 from baicai.model.config import GQAConfig, LeafConfig, ModelConfig
 from baicai.model.experts import Leaf
 from baicai.model.grouped import Mixer
-from baicai.model.layers import Block, LayerCache, Linear, RMSNorm, Rotary, linear
+from baicai.model.layers import Block, LayerCache, Linear, Rotary, Start, linear
 from baicai.model.multi_token import MultiTokenModule
+from baicai.model.norm import RMSNorm
 from baicai.model.router import LayerTrace, choose_experts, routing_logits
 
 
@@ -161,12 +162,18 @@ class Transformer(nn.Module):
         trace: list[LayerTrace] | None = None,
     ) -> Tensor:
         """Return the normed output of the last layer, [B, S, D]; arguments as in `forward`."""
-        return self.upper(self.lower(tokens_BS, self.first_leaf_layer, cache), on_BG=on_BG, cache=cache, trace=trace)
+        return self.upper(self.lower(tokens_BS, cache=cache), on_BG=on_BG, cache=cache, trace=trace)
 
-    def lower(self, tokens_BS: Tensor, stop: int, cache: Cache | None = None) -> Tensor:
-        """Return the stream [B, S, D] that enters layer `stop`: the same whatever leaves are on below it."""
+    def lower(self, tokens_BS: Tensor, *, cache: Cache | None = None) -> Tensor:
+        """Return the stream [B, S, D] where the first leaf layer's experts read it: the same whatever leaves there are.
+
+        Without a leaf that is after the last layer.
+        """
+        check_room((cache.length if cache else 0) + tokens_BS.shape[1], (cache or self.config).max_tokens)
         x_BSD: Tensor = self.embedding(tokens_BS).float()
-        return self._run(x_BSD, range(stop), [], None, cache, None)
+        for number in range(self.first_leaf_layer):
+            x_BSD = self._block(number)(x_BSD, self.rotary, *_taken(cache, number))
+        return self._attend(self.first_leaf_layer, x_BSD, cache) if self.leaves else x_BSD
 
     def upper(
         self,
@@ -176,7 +183,7 @@ class Transformer(nn.Module):
         cache: Cache | None = None,
         trace: list[LayerTrace] | None = None,
     ) -> Tensor:
-        """Return the normed output for a stream that enters the first leaf layer; arguments as in `forward`."""
+        """Return the normed output for what `lower` gave; arguments as in `forward`."""
         names = list(self.leaves)
         on_TG: Tensor | None = None
         if on_BG is not None:
@@ -191,32 +198,24 @@ class Transformer(nn.Module):
             if cache.leaves not in (None, used):
                 raise ConfigError(f"this cache was made with leaves {list(cache.leaves)}: start another for {names}")
             cache.leaves = used
-        x_BSD = self._run(x_BSD, range(self.first_leaf_layer, self.config.num_layers), names, on_TG, cache, trace)
+        for number in range(self.first_leaf_layer, self.config.num_layers):
+            if number > self.first_leaf_layer:
+                x_BSD = self._attend(number, x_BSD, cache)
+            x_BSD, h_BSD = self._block(number).feed(x_BSD)
+            if names:
+                x_BSD = x_BSD + self._routed(h_BSD, number, names, on_TG, trace)
         if cache is not None:
             cache.length += x_BSD.shape[1]
         out: Tensor = self.norm(x_BSD)
         return out
 
-    def _run(
-        self,
-        x_BSD: Tensor,
-        numbers: range,
-        names: list[str],
-        on_TG: Tensor | None,
-        cache: Cache | None,
-        trace: list[LayerTrace] | None,
-    ) -> Tensor:
-        taken = cache.length if cache else 0
-        check_room(taken + x_BSD.shape[1], cache.max_tokens if cache else self.config.max_tokens)
-        start = cache.fixed if cache and cache.fixed is not None else taken
-        for number in numbers:
-            block = self.layers[number]
-            assert isinstance(block, Block)
-            layer_cache = cache.layers[number] if cache else None
-            x_BSD, h_BSD = block(x_BSD, self.rotary, start, layer_cache)
-            if names:
-                x_BSD = x_BSD + self._routed(h_BSD, number, names, on_TG, trace)
-        return x_BSD
+    def _block(self, number: int) -> Block:
+        block = self.layers[number]
+        assert isinstance(block, Block)
+        return block
+
+    def _attend(self, number: int, x_BSD: Tensor, cache: Cache | None) -> Tensor:
+        return self._block(number).attend(x_BSD, self.rotary, *_taken(cache, number))
 
     def _routed(
         self, h_BSD: Tensor, number: int, names: list[str], on_TG: Tensor | None, trace: list[LayerTrace] | None
@@ -236,3 +235,10 @@ class Transformer(nn.Module):
         if trace is not None:
             trace.append(LayerTrace(tuple(names), logits_TGE, choice))
         return self.mixers[number].mix(h_TD, choice, layers, some_absent=on_TG is not None).view_as(h_BSD)
+
+
+def _taken(cache: Cache | None, number: int) -> tuple[Start, LayerCache | None]:
+    """Return where new tokens begin, and what a layer keeps of those before them."""
+    if cache is None:
+        return 0, None
+    return cache.length if cache.fixed is None else cache.fixed, cache.layers[number]
