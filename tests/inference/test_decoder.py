@@ -65,6 +65,21 @@ def test_a_token_has_the_same_bits_alone_and_beside_others(attention: GQAConfig 
     assert torch.equal(torch.cat(parts), alone)
 
 
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("attention", [GQA, PLAIN_GQA, MLA, PLAIN_MLA], ids=["gqa", "plain-gqa", "mla", "plain-mla"])
+@pytest.mark.parametrize("leaves", [0, 2])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+def test_drafts_equal_pytorchs(attention: GQAConfig | MLAConfig, leaves: int, dtype: torch.dtype) -> None:
+    model, told = joined(attention, leaves, mtp=True).to(dtype), []
+    for decoder in (CompiledDecoder(model, list(model.leaves)), Decoder(model, list(model.leaves))):
+        hidden_SD = torch.cat([decoder.step(TOKENS[start : start + 13]).hidden_SD for start in (0, 13, 26)])
+        steps = ((0, 5), (5, 6), (6, 26), (26, 39))
+        drafts = [decoder.draft(hidden_SD[a:b], TOKENS[a + 1 : b + 1], a) for a, b in steps]
+        told.append([torch.cat(draft) for draft in (*drafts, decoder.draft(drafts[-1][1][None], [3], 39))])
+    for ours, reference in zip(*told, strict=True):
+        torch.testing.assert_close(ours, reference, atol=2e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize("attention", [GQA, MLA], ids=["gqa", "mla"])
 def test_a_prompt_may_be_taken_in_at_once(attention: GQAConfig | MLAConfig) -> None:
     model = joined(attention)

@@ -184,25 +184,38 @@ class CompiledDecoder(Decoder):
         if len(tokens) >= BATCH_TOKENS and not self._tables.sizes.int8:
             return super().step(tokens, last)
         check_room(self.length + len(tokens), self.max_tokens)
-        parts = range(0, len(tokens), MAX_STEP_TOKENS)
-        steps = [self._few(tokens[start : start + MAX_STEP_TOKENS]) for start in parts]
+        steps = []
+        for begin in range(0, len(tokens), MAX_STEP_TOKENS):
+            few = tokens[begin : begin + MAX_STEP_TOKENS]
+            steps.append(self._few(few, self.length, drafting=False))
+            self.length += len(few)
         if len(steps) == 1:
             logits_SV, hidden_SD, weights_SG = steps[0]
         else:
             logits_SV, hidden_SD, weights_SG = (torch.cat(column) for column in zip(*steps, strict=True))
         return Step(logits_SV[-last:], hidden_SD, weights_SG[-last:])
 
-    def _few(self, tokens: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
-        """Read at most `MAX_STEP_TOKENS` tokens."""
-        stream, start, count = self._stream, self.length, len(tokens)
+    def draft(self, hidden_SD: Tensor, tokens: Sequence[int], start: int) -> tuple[Tensor, Tensor]:
+        """Return the MTP module's logits [V] of the token after `tokens`, and its output [D] for the last of them."""
+        if len(tokens) >= BATCH_TOKENS and not self._tables.sizes.int8:
+            return super().draft(hidden_SD, tokens, start)
+        check_room(start + len(tokens), self.max_tokens)
+        for begin in range(0, len(tokens), MAX_STEP_TOKENS):
+            few = tokens[begin : begin + MAX_STEP_TOKENS]
+            self._stream.hidden_TD[: len(few)] = hidden_SD[begin : begin + len(few)].numpy()
+            logits_SV, out_SD, _ = self._few(few, start + begin, drafting=True)
+        return logits_SV[-1], out_SD[-1]
+
+    def _few(self, tokens: Sequence[int], start: int, *, drafting: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """Take at most `MAX_STEP_TOKENS` tokens at `start` through the network or the MTP module."""
+        stream, count = self._stream, len(tokens)
         stream.tokens[:count] = tokens
-        stream.order[:] = start, count
+        stream.order[:] = start, count, drafting
         if self._wake:
             post(stream.counters, ORDERED)
             for event in self._wake:
                 event.set()
-        self._meetings = step.run_step(*self._arguments, start, count, 0, self._meetings)
-        self.length += count
+        self._meetings = step.run_step(*self._arguments, start, count, int(drafting), 0, self._meetings)
         parts = stream.logits_TV[:count], stream.hidden_TD[:count], stream.leaf_weights_TG[:count] / self._layers
         logits_SV, hidden_SD, weights_SG = (torch.from_numpy(part.copy()) for part in parts)
         return logits_SV, hidden_SD, weights_SG

@@ -58,7 +58,7 @@ def feed_forward(
 ) -> int:
     """Add the shared expert and the chosen experts of this layer to the stream."""
     row, inner, hidden, routed = weights.layers[layer], stream.inner, sizes.hidden, layer - sizes.first_leaf_layer
-    sparse = sizes.leaves > 0 and routed >= 0
+    sparse = sizes.leaves > 0 and routed >= 0 and layer < sizes.layers
     first, last = share(hidden, thread, sizes.threads)
     multiply(row[GATE:], sizes.dim, first, last, bench.input, 0, count, inner, 0, 0)
     multiply(row[UP:], sizes.dim, first, last, bench.input, 0, count, inner, 0, hidden)

@@ -23,8 +23,8 @@ Q_BIAS, K_BIAS, V_BIAS, Q_NORM, K_NORM, ATTENTION_NORM, SHARED_NORM, LAYER_COLUM
 """Columns of a layer's row in `Weights.layers`; 0 stands for what a layer lacks."""
 ROUTER, EXPERT_GATE, EXPERT_UP, EXPERT_DOWN, CHOICE_BIAS, LEAF_COLUMNS = 0, 3, 6, 9, 12, 13
 """Columns of a leaf's row in `Weights.leaves`."""
-EMBEDDING, HEAD, NORM, COS, SIN = 0, 3, 6, 7, 8
-"""Places in `Weights.ends`."""
+EMBEDDING, HEAD, NORM, COS, SIN, MERGE, HIDDEN_NORM, EMBEDDING_NORM, DRAFT_NORM, ENDS = 0, 3, 6, 7, 8, 9, 12, 13, 14, 15
+"""Places in `Weights.ends`; the last four are the MTP module's."""
 
 
 class Sizes(NamedTuple):
@@ -60,6 +60,7 @@ class Weights(NamedTuple):
     """Addresses of all weights."""
 
     layers: NDArray[np.int64]
+    """Of each layer, and of the MTP module's block where there is one."""
     leaves: NDArray[np.int64]
     """[layers with leaves, leaves, columns]."""
     ends: NDArray[np.int64]
@@ -82,7 +83,7 @@ class Stream(NamedTuple):
     logits_TV: NDArray[np.float32]
     tokens: NDArray[np.int64]
     order: NDArray[np.int64]
-    """Position and number of the step's tokens."""
+    """Position and number of the step's tokens, and 1 where the MTP module takes them."""
     counters: NDArray[np.int64]
     """`MET`, `ORDERED` and `STOP`, each in a cache line of its own."""
 

@@ -10,9 +10,13 @@ from baicai.inference.feed_forward import feed_forward
 from baicai.inference.kernels import add, compiled, floats, multiply, prepare, read_row, rms_norm, share
 from baicai.inference.layout import (
     ATTENTION_NORM,
+    DRAFT_NORM,
     EMBEDDING,
+    EMBEDDING_NORM,
     HEAD,
+    HIDDEN_NORM,
     IDLE_LOOKS,
+    MERGE,
     MET,
     NORM,
     ORDERED,
@@ -36,11 +40,67 @@ def norm_all(sizes: Sizes, weight: int, stream: Stream, bench: Bench, count: int
 
 
 @compiled
+def merge(sizes: Sizes, weights: Weights, stream: Stream, bench: Bench, count: int, thread: int, meetings: int) -> int:
+    """Begin the MTP module: the output in stream.hidden_TD and the next token's embedding make its stream."""
+    dim, ends = sizes.dim, weights.ends
+    for t in range(count):
+        pair = bench.input.plain[t]
+        rms_norm(stream.hidden_TD[t], floats(ends[HIDDEN_NORM], dim), sizes.eps, pair[:dim])
+        rms_norm(stream.x_TD[t], floats(ends[EMBEDDING_NORM], dim), sizes.eps, pair[dim : 2 * dim])
+        prepare(bench.input, t, 2 * dim, sizes.int8)
+    meetings = meet(stream.counters, MET, sizes.threads, meetings)
+    first, last = share(dim, thread, sizes.threads)
+    multiply(ends[MERGE:], 2 * dim, first, last, bench.input, 0, count, stream.x_TD, 0, 0)
+    return meet(stream.counters, MET, sizes.threads, meetings)
+
+
+@compiled
+def run_layer(
+    sizes: Sizes,
+    weights: Weights,
+    layer: int,
+    stream: Stream,
+    bench: Bench,
+    start: int,
+    count: int,
+    thread: int,
+    meetings: int,
+) -> int:
+    """Take the stream through a layer."""
+    norm_all(sizes, weights.layers[layer, ATTENTION_NORM], stream, bench, count)
+    if sizes.kv_rank:
+        meetings = latent_attention(sizes, weights, layer, stream, bench, start, count, thread, meetings)
+    else:
+        grouped_attention(sizes, weights, layer, stream, bench, start, count, thread)
+    meetings = meet(stream.counters, MET, sizes.threads, meetings)
+    places = sizes.heads * sizes.value_dim
+    for t in range(count):
+        bench.input.plain[t, :places] = stream.out[t, :places]
+        prepare(bench.input, t, places, sizes.int8)
+    first, last = share(sizes.dim, thread, sizes.threads)
+    multiply(weights.layers[layer, OUT:], places, first, last, bench.input, 0, count, bench.scratch, 0, 0)
+    for t in range(count):
+        add(stream.x_TD[t, first:last], bench.scratch[t, first:last])
+    meetings = meet(stream.counters, MET, sizes.threads, meetings)
+    norm_all(sizes, weights.layers[layer, SHARED_NORM], stream, bench, count)
+    return feed_forward(sizes, weights, layer, stream, bench, count, thread, meetings)
+
+
+@compiled
 def run_step(
-    sizes: Sizes, weights: Weights, stream: Stream, bench: Bench, start: int, count: int, thread: int, meetings: int
+    sizes: Sizes,
+    weights: Weights,
+    stream: Stream,
+    bench: Bench,
+    start: int,
+    count: int,
+    drafting: int,
+    thread: int,
+    meetings: int,
 ) -> int:
     """Take `count` tokens at positions from `start` through the network: normed hidden states and logits.
 
+    If drafting, the MTP module takes them instead, beside what stream.hidden_TD holds; logits are of the last alone.
     `meetings` is how often the threads have met before; how often they have now is returned.
     """
     dim = sizes.dim
@@ -50,29 +110,16 @@ def run_step(
             read_row(weights.ends[EMBEDDING:], dim, stream.tokens[t], np.float32(1), stream.x_TD[t])
             stream.leaf_weights_TG[t] = np.float32(0)
     meetings = meet(stream.counters, MET, sizes.threads, meetings)
-    for layer in range(sizes.layers):
-        norm_all(sizes, weights.layers[layer, ATTENTION_NORM], stream, bench, count)
-        if sizes.kv_rank:
-            meetings = latent_attention(sizes, weights, layer, stream, bench, start, count, thread, meetings)
-        else:
-            grouped_attention(sizes, weights, layer, stream, bench, start, count, thread)
-        meetings = meet(stream.counters, MET, sizes.threads, meetings)
-        places = sizes.heads * sizes.value_dim
-        for t in range(count):
-            bench.input.plain[t, :places] = stream.out[t, :places]
-            prepare(bench.input, t, places, sizes.int8)
-        first, last = share(dim, thread, sizes.threads)
-        multiply(weights.layers[layer, OUT:], places, first, last, bench.input, 0, count, bench.scratch, 0, 0)
-        for t in range(count):
-            add(stream.x_TD[t, first:last], bench.scratch[t, first:last])
-        meetings = meet(stream.counters, MET, sizes.threads, meetings)
-        norm_all(sizes, weights.layers[layer, SHARED_NORM], stream, bench, count)
-        meetings = feed_forward(sizes, weights, layer, stream, bench, count, thread, meetings)
-    norm_all(sizes, weights.ends[NORM], stream, bench, count)
+    if drafting:
+        meetings = merge(sizes, weights, stream, bench, count, thread, meetings)
+    for layer in range(sizes.layers if drafting else 0, sizes.layers + drafting):
+        meetings = run_layer(sizes, weights, layer, stream, bench, start, count, thread, meetings)
+    norm_all(sizes, weights.ends[DRAFT_NORM if drafting else NORM], stream, bench, count)
     if thread == 0:
         stream.hidden_TD[:count] = bench.input.plain[:count, :dim]
     first, last = share(sizes.vocab, thread, sizes.threads)
-    multiply(weights.ends[HEAD:], dim, first, last, bench.input, 0, count, stream.logits_TV, 0, 0)
+    begin = count - 1 if drafting else 0
+    multiply(weights.ends[HEAD:], dim, first, last, bench.input, begin, count - begin, stream.logits_TV, begin, 0)
     return meet(stream.counters, MET, sizes.threads, meetings)
 
 
@@ -84,6 +131,7 @@ def serve(
     while wait_for(stream.counters, ORDERED, orders + 1, IDLE_LOOKS):
         if read(stream.counters, STOP):
             break
-        meetings = run_step(sizes, weights, stream, bench, stream.order[0], stream.order[1], thread, meetings)
+        start, count, drafting = stream.order[0], stream.order[1], stream.order[2]
+        meetings = run_step(sizes, weights, stream, bench, start, count, drafting, thread, meetings)
         orders += 1
     return meetings, orders

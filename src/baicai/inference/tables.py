@@ -59,9 +59,10 @@ class Tables:
         )
 
     def _layers(self, trunk: Mapping[str, Tensor]) -> NDArray[np.int64]:
-        rows = np.zeros((self.sizes.layers, layout.LAYER_COLUMNS), np.int64)
-        for number, row in enumerate(rows):
-            start = f"layers.{number}."
+        starts = [f"layers.{number}." for number in range(self.sizes.layers)]
+        starts += ["mtp.block."] if "mtp.merge.weight" in trunk else []
+        rows = np.zeros((len(starts), layout.LAYER_COLUMNS), np.int64)
+        for start, row in zip(starts, rows, strict=True):
             for name, column in MATRICES.items():
                 if start + name in trunk:
                     row[column : column + 3] = self._matrix(trunk, start + name)
@@ -85,12 +86,17 @@ class Tables:
         return table
 
     def _ends(self, model: Transformer, trunk: Mapping[str, Tensor]) -> NDArray[np.int64]:
-        ends = np.zeros(9, np.int64)
+        ends = np.zeros(layout.ENDS, np.int64)
         ends[layout.EMBEDDING : layout.EMBEDDING + 3] = self._matrix(trunk, "embedding.weight")
         head = "embedding.weight" if model.head is None else "head.weight"
         ends[layout.HEAD : layout.HEAD + 3] = self._matrix(trunk, head)
         ends[layout.NORM] = self._vector(model.norm.weight)
         ends[layout.COS], ends[layout.SIN] = self._vector(model.rotary.cos), self._vector(model.rotary.sin)
+        if model.mtp is not None:
+            ends[layout.MERGE : layout.MERGE + 3] = self._matrix(trunk, "mtp.merge.weight")
+            ends[layout.HIDDEN_NORM] = self._vector(model.mtp.hidden_norm.weight)
+            ends[layout.EMBEDDING_NORM] = self._vector(model.mtp.embedding_norm.weight)
+            ends[layout.DRAFT_NORM] = self._vector(model.mtp.norm.weight)
         return ends
 
     def _caches(self, cache: Cache) -> NDArray[np.int64]:
@@ -98,9 +104,10 @@ class Tables:
         sizes = self.sizes
         grouped = ((1, sizes.kv_heads, sizes.max_tokens, sizes.head_dim),) * 2
         latent = (1, sizes.max_tokens, sizes.kv_rank), (1, sizes.max_tokens, sizes.rope_dim)
-        for layer in cache.layers:
+        layers = [*cache.layers, cache.mtp]
+        for layer in layers:
             layer.rooms = tuple(torch.zeros(shape) for shape in (latent if sizes.kv_rank else grouped))
-        return np.array([[room.data_ptr() for room in layer.rooms] for layer in cache.layers], np.int64)
+        return np.array([[room.data_ptr() for room in layer.rooms] for layer in layers], np.int64)
 
     def _matrix(self, tensors: Mapping[str, Tensor], name: str, leaf: str = "") -> tuple[int, int, int]:
         """Return kind, address of the rows and address of their scales."""
@@ -170,7 +177,7 @@ def make_stream(sizes: Sizes) -> Stream:
         hidden_TD=np.zeros((tokens, sizes.dim), np.float32),
         logits_TV=np.zeros((tokens, sizes.vocab), np.float32),
         tokens=np.zeros(tokens, np.int64),
-        order=np.zeros(2, np.int64),
+        order=np.zeros(3, np.int64),
         counters=np.zeros(24, np.int64),
     )
 
@@ -178,7 +185,7 @@ def make_stream(sizes: Sizes) -> Stream:
 def make_bench(sizes: Sizes) -> Bench:
     """Return room for what one thread has for itself."""
     tokens, top_k = MAX_STEP_TOKENS, max(1, sizes.top_k)
-    widest = max(sizes.dim, sizes.hidden, sizes.heads * sizes.value_dim, sizes.q_rank)
+    widest = max(2 * sizes.dim, sizes.hidden, sizes.heads * sizes.value_dim, sizes.q_rank)
     return Bench(
         input=make_vectors(tokens, widest),
         experts=make_vectors(tokens * top_k, max(sizes.expert_hidden, sizes.kv_rank, 2)),
