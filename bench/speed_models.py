@@ -1,5 +1,6 @@
 """The two models that speed is measured on, with random weights: written as artefacts and exported for the peers."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -8,17 +9,21 @@ import torch
 
 from baicai.cli.quickstart import STARTER
 from baicai.data.shards import write_tokens
+from baicai.data.sources import SourceConfig
 from baicai.exchange.exporting import ExportRecipe, export_model
 from baicai.leaves.join import SparseModel, assemble, open_model, write_model
 from baicai.leaves.leaf import open_leaf, save_leaf
-from baicai.leaves.trunk import open_trunk, save_trunk
+from baicai.leaves.train_trunk import TrunkRecipe, train_trunk
+from baicai.leaves.trunk import Trunk, open_trunk, save_trunk
 from baicai.model.config import GQAConfig, LeafConfig, ModelConfig
 from baicai.model.experts import Leaf
 from baicai.model.transformer import Transformer
 from baicai.run import carry_out
+from baicai.training.loop import TrainConfig
 
 ABOUT: dict[str, Any] = {"metrics": {"tokens": 1, "loss": 1.0}, "data": [], "curve": []}
 TOPK_GROUP = 2
+DOCS = SourceConfig(domain="docs", path="generator:python_docs?split=train")
 SIZES = {
     "tiny": (
         ModelConfig(
@@ -78,6 +83,19 @@ def make_model(name: str, folder: Path, num_leaves: int | None = None, topk_grou
             leaves.append(open_leaf(out, trunk))
         write_model(place, assemble(trunk, leaves, topk_group))
     return open_model(place)
+
+
+def drafting_trunk(folder: Path) -> Trunk:
+    """Return a small trunk with an MTP module that has learnt to predict Python's documentation."""
+    recipe = TrunkRecipe(
+        tokenizer=str(STARTER),
+        data=[DOCS],
+        model=dataclasses.replace(SIZES["small"][0], mtp=True),
+        train=TrainConfig(tokens=1_000_000, batch_sequences=8, dtype="bfloat16"),
+        source_loss=0.0,
+    )
+    carry_out(train_trunk, recipe, folder / "small-mtp-trunk")
+    return open_trunk(folder / "small-mtp-trunk")
 
 
 def export(model: SparseModel, name: str, kind: str, folder: Path) -> Path:

@@ -78,8 +78,8 @@ def grow_recipe(workshop: Workshop, domain: str, **changes: object) -> GrowRecip
 def start_stage(stage: Callable[[Any, Run], None], recipe: object, out: Path) -> BaseProcess:
     """Carry out a stage in a process that can be killed."""
     context = multiprocessing.get_context("forkserver")
-    stages = ("train_trunk", "grow", "quality", "calibrate")
-    context.set_forkserver_preload([f"baicai.leaves.{name}" for name in stages])
+    stages = ("leaves.train_trunk", "leaves.grow", "leaves.quality", "leaves.calibrate", "exchange.importing")
+    context.set_forkserver_preload([f"baicai.{name}" for name in stages])
     process = context.Process(target=_carry_out, args=(stage, recipe, out))
     process.start()
     return process

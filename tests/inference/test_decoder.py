@@ -1,12 +1,14 @@
 """The compiled decoder against PyTorch, its slow twin."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
 from baicai.errors import ConfigError
+from baicai.inference import decoder as decoder_module
 from baicai.inference.decoder import CompiledDecoder, Decoder
 from baicai.inference.int8 import quantize, quantized
 from baicai.model.config import GQAConfig, MLAConfig
@@ -195,3 +197,13 @@ def test_int8_weights_are_made_once(monkeypatch: pytest.MonkeyPatch, tmp_path: o
     assert set(first) == {"a", "a.scales"}
     again = quantized("name", {"a": torch.zeros(4, 8)})
     assert torch.equal(first["a"], again["a"])
+
+
+def test_the_first_time_it_says_that_it_compiles(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("BAICAI_QUIET", "0")
+    for folder, told in ((tmp_path, False), (tmp_path / "none", True)):
+        monkeypatch.setattr(decoder_module, "COMPILED", folder)
+        CompiledDecoder(tiny(), [])
+        assert ("Compiling" in "".join(capsys.readouterr())) == told

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from baicai.inference import step
+from baicai.inference import COMPILED, step
 from baicai.inference.int8 import Int8
 from baicai.inference.layout import MAX_STEP_TOKENS, ORDERED, STOP, Stream
 from baicai.inference.sync import post
@@ -20,6 +20,7 @@ from baicai.model.experts import Leaf
 from baicai.model.grouped import can_group
 from baicai.model.router import LayerTrace
 from baicai.model.transformer import Cache, Transformer, check_room
+from baicai.run import say
 
 BATCH_TOKENS = 24
 """From so many tokens on, PyTorch's matrix products are faster than steps of a few tokens."""
@@ -167,6 +168,8 @@ class CompiledDecoder(Decoder):
     ) -> None:
         """Make the tables; weights in int8, where given, stand in for those of the model."""
         super().__init__(model, leaves, max_tokens)
+        if not COMPILED.exists():
+            say("Compiling the decoder for this processor: half a minute, this once.")
         self._tables = Tables(model, self.leaves, self._cache, int8)
         sizes = self._tables.sizes
         self._stream, benches = make_stream(sizes), [make_bench(sizes) for _ in range(sizes.threads)]

@@ -145,7 +145,7 @@ def _propose(
     sampling: SamplingConfig,
     generator: torch.Generator,
 ) -> tuple[list[int], list[Tensor]]:
-    """Return drafts of what comes after the tokens, and the distribution [V] that each was drawn from.
+    """Return drafts of what comes after the tokens, and the distribution [V] that each was drawn from (none if greedy).
 
     `hidden_SD` is of the last tokens but one, as many as the MTP module has not read; after that it reads itself.
     """
@@ -153,8 +153,11 @@ def _propose(
     start, follow = len(tokens) - 1 - len(hidden_SD), tokens[len(tokens) - len(hidden_SD) :]
     for _ in range(num_drafts):
         logits_V, hidden_D = decoder.draft(hidden_SD, follow, start)
-        chances.append(distribution(logits_V[None], sampling)[0])
-        drafts.append(int(torch.multinomial(chances[-1], 1, generator=generator)))
+        if sampling.temperature == 0:
+            drafts.append(int(logits_V.argmax()))
+        else:
+            chances.append(distribution(logits_V[None], sampling)[0])
+            drafts.append(int(torch.multinomial(chances[-1], 1, generator=generator)))
         start, follow, hidden_SD = start + len(follow), drafts[-1:], hidden_D[None]
     return drafts, chances
 
@@ -167,6 +170,10 @@ def _verify(
     generator: torch.Generator,
 ) -> list[int]:
     """Return the drafts that are kept, and one token more."""
+    if sampling.temperature == 0:
+        wanted = logits_NV.argmax(-1).tolist()
+        kept = [draft == token for draft, token in zip(drafts, wanted, strict=False)]
+        return wanted[: [*kept, False].index(False) + 1]
     for number, (draft, q_V) in enumerate(zip(drafts, chances, strict=True)):
         p_V = distribution(logits_NV[number : number + 1], sampling)[0]
         if torch.rand((), generator=generator, device=p_V.device) * q_V[draft] >= p_V[draft]:

@@ -12,11 +12,14 @@ from typing import Any
 import pytest
 
 from baicai.artefact import file_hash
+from baicai.exchange.exporting import ExportRecipe, export_model
+from baicai.exchange.importing import ImportRecipe, import_checkpoint
 from baicai.leaves.calibrate import CalibrateRecipe, calibrate_model
 from baicai.leaves.join import JoinRecipe, PeelRecipe, join_leaves, peel_leaves
 from baicai.leaves.quality import EvaluateRecipe, evaluate_model
 from baicai.leaves.train_trunk import TrunkRecipe, train_trunk
 from baicai.leaves.vocabulary import TokenizerRecipe, make_tokenizer
+from baicai.run import carry_out
 from tests.conftest import SIZES, TRAIN, Workshop, start_stage
 
 KILLS = 6
@@ -51,11 +54,21 @@ def evaluate(shop: Workshop) -> tuple[Callable[..., None], Any]:
     return evaluate_model, EvaluateRecipe(model=shop.path("model"), data=data, sequence_tokens=32, max_tokens=2000)
 
 
+def export(shop: Workshop) -> tuple[Callable[..., None], Any]:
+    return export_model, ExportRecipe(model=shop.path("model"), max_shard_bytes=100_000)
+
+
+def bring_back(shop: Workshop) -> tuple[Callable[..., None], Any]:
+    stage, recipe = export(shop)
+    carry_out(stage, recipe, shop.folder / "exported")
+    return import_checkpoint, ImportRecipe(source=shop.path("exported"), public=[shop.text("public")])
+
+
 def contents(folder: Path) -> dict[str, str]:
     return {str(file.relative_to(folder)): file_hash(file) for file in sorted(folder.rglob("*")) if file.is_file()}
 
 
-@pytest.mark.parametrize("make", [tokenizer, trunk, join, peel, calibrate, evaluate])
+@pytest.mark.parametrize("make", [tokenizer, trunk, join, peel, calibrate, evaluate, export, bring_back])
 def test_killed_and_run_again_is_as_if_never_killed(
     workshop: Workshop, tmp_path: Path, make: Callable[[Workshop], tuple[Callable[..., None], Any]]
 ) -> None:
