@@ -1,7 +1,7 @@
 """Speed beside llama.cpp and transformers, on the same machine, weights and text, in turns.
 
     pip install -r bench/requirements.txt
-    python bench/speed.py [decode prefill train grow leaves quality]
+    python bench/speed.py [decode prefill train grow leaves quality mtp]
 
 Prints medians and ratios, and writes them with commit and machine into `bench/results/speed.json`; what is not asked
 for keeps its figures. It takes about half an hour on two cores. A figure for several threads is the worse of them.
@@ -22,17 +22,25 @@ from typing import Any
 import torch
 
 from baicai.artefact import read_json, write_json
+from baicai.cli.quickstart import STARTER
+from baicai.data.sources import open_source
+from baicai.evaluation.bits_per_byte import bits_per_byte, held_out_windows
 from baicai.inference.decoder import CompiledDecoder
+from baicai.inference.int8 import quantized
+from baicai.leaves.join import open_model
 from baicai.model.transformer import Transformer
-from speed_models import SIZES, export, make_leaf, make_model
+from speed_models import HELD_OUT, SIZES, drafting_trunk, export, make_leaf, make_model
 from speed_parties import (
+    PROMPT_TOKENS,
     Act,
     int8_of,
     llama_cpp,
     our_decode,
+    our_generation,
     our_growing,
     our_prefill,
     our_training,
+    stored_in,
     their_decode,
     their_network,
     their_prefill,
@@ -42,19 +50,20 @@ from speed_parties import (
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "bench" / "results" / "speed.json"
 FOLDER = ROOT / "out" / "speed"
-ROUNDS = 5
+ROUNDS, TRAIN_ROUNDS = 5, 3
+"""Training warms up for as many rounds: each new size of a product costs a millisecond once, and sizes repeat."""
 THREADS = (1, 2)
 KINDS = {"f32": "f32", "bf16": "bf16", "q8": "q8_0"}
 
 
-def rates(parties: Mapping[str, Act], rounds: int = ROUNDS) -> dict[str, float]:
-    """Return each party's median tokens per second; they take turns, after one round that does not count."""
+def rates(parties: Mapping[str, Act], rounds: int = ROUNDS, warm: int = 1) -> dict[str, float]:
+    """Return each party's median tokens per second; they take turns, after `warm` rounds that do not count."""
     seconds: dict[str, list[float]] = {name: [] for name in parties}
-    for turn in range(rounds + 1):
+    for turn in range(rounds + warm):
         for name, act in parties.items():
             begun = time.perf_counter()
             tokens = act()
-            if turn:
+            if turn >= warm:
                 seconds[name].append((time.perf_counter() - begun) / tokens)
     return {name: round(1 / statistics.median(times), 1) for name, times in seconds.items()}
 
@@ -136,7 +145,7 @@ def measure_train() -> dict[str, Any]:
                 theirs = their_network(folder, torch.float32, "grouped_mm")
                 ours = our_training(model.model, bfloat16)
                 parties = {"baicai": ours, "transformers": their_training(theirs, bfloat16)}
-                row |= {f"{party} {kind}": value for party, value in rates(parties, 3).items()}
+                row |= {f"{party} {kind}": value for party, value in rates(parties, TRAIN_ROUNDS, TRAIN_ROUNDS).items()}
             found["train"][f"{name}_{threads}"] = tell(f"train {name}, {threads} threads", row)
             best = {party: max(row[f"{party} float32"], row[f"{party} bfloat16"]) for party in parties}
             ratios.append(best["baicai"] / best["transformers"])
@@ -167,25 +176,45 @@ def matmul_peak() -> float:
     return 2 * 2048 * 1024 * 1024 / statistics.median(times)
 
 
-def grow_or_train(way: str) -> None:
-    """Grow one leaf, or train it with its trunk: print tokens per second and peak resident bytes."""
-    torch.set_num_threads(1)
-    model = make_model("small", FOLDER, 1)
+def grow_or_train(way: str, leaves: str, threads: str) -> None:
+    """Grow one leaf, or train all parameters of a model with so many: print tokens per second and peak bytes."""
+    torch.set_num_threads(int(threads))
+    model = make_model("small", FOLDER, int(leaves))
     network: Transformer = model.model
     name = next(iter(network.leaves))
     network.leaves[name].float().requires_grad_(True)
     act = our_training(network, True) if way == "train" else our_growing(network, name)
-    rate = rates({way: act}, 3)[way]
+    rate = rates({way: act}, ROUNDS, TRAIN_ROUNDS)[way]
     print(json.dumps([rate, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024]))
 
 
 def measure_grow() -> dict[str, Any]:
-    """Growing a leaf against training everything."""
-    make_model("small", FOLDER, 1)
-    (grow, grow_bytes), (train, train_bytes), (_, idle) = (apart(way) for way in ("grow", "train", "idle"))
-    row = tell("grow", {"grow": grow, "train": train, "grow MB": grow_bytes / 1e6, "train MB": train_bytes / 1e6})
-    row["idle MB"] = idle / 1e6
-    return {"grow": row, "grow_speedup": grow / train, "grow_memory_ratio": grow_bytes / train_bytes}
+    """Growing a leaf against training all of small, and against training the trunk and that one leaf."""
+    small = str(SIZES["small"][2])
+    for leaves in (1, int(small)):
+        make_model("small", FOLDER, leaves)
+    ways = {"grow": ("grow", "1"), "train small": ("train", small), "train trunk and leaf": ("train", "1")}
+    rows: dict[str, dict[str, float]] = {}
+    for threads in THREADS:
+        row = {}
+        for name, words in ways.items():
+            row[name], peak = apart(*words, str(threads))
+            row[f"{name} MB"] = round(peak / 1e6)
+        rows[str(threads)] = tell(f"grow, {threads} threads", row)
+
+    def worst(way: str) -> tuple[float, float]:
+        speeds = [row["grow"] / row[way] for row in rows.values()]
+        return min(speeds), max(row["grow MB"] / row[f"{way} MB"] for row in rows.values())
+
+    speed, memory = worst("train small")
+    speed_alone, memory_alone = worst("train trunk and leaf")
+    return {
+        "grow": rows,
+        "grow_speedup": speed,
+        "grow_memory_ratio": memory,
+        "grow_speedup_one_leaf": speed_alone,
+        "grow_memory_ratio_one_leaf": memory_alone,
+    }
 
 
 def apart(*words: str) -> Any:
@@ -214,9 +243,8 @@ def measure_leaves() -> dict[str, Any]:
     parties = {}
     for count in (1, 64):
         while len(network.leaves) < count:
-            network.join(f"leaf-{len(network.leaves)}", make_leaf(config, sizes, len(network.leaves)).bfloat16())
-        network.bfloat16()
-        decoder = CompiledDecoder(network, list(network.leaves))
+            network.join(f"leaf-{len(network.leaves)}", make_leaf(config, sizes, len(network.leaves)))
+        decoder = CompiledDecoder(stored_in(network, "bf16"), list(network.leaves))
         decoder.step([1] * 16)
 
         def act(decoder: CompiledDecoder = decoder) -> int:
@@ -238,15 +266,31 @@ def measure_leaves() -> dict[str, Any]:
     }
 
 
+def measure_mtp() -> dict[str, Any]:
+    """What drafting brings: greedy texts in the manner of Python's documentation, after prompts that were held out."""
+    trunk = drafting_trunk(FOLDER)
+    text = open_source(HELD_OUT, trunk.tokenizer)
+    prompts = [text.window(number * 8, PROMPT_TOKENS).tolist() for number in range(8)]
+    rows, ratios, shares = {}, {}, {}
+    for kind in KINDS:
+        network = stored_in(trunk.model, kind)
+        int8 = {"": quantized(trunk.hash, network.trunk_tensors())} if kind == "q8" else None
+        for threads in THREADS:
+            torch.set_num_threads(threads)
+            counts = [our_generation(network, int8, prompts, speculate) for speculate in (0, 1, 2)]
+            parties = {f"{number} drafts": act for number, (act, _) in enumerate(counts)}
+            row = rates(parties, 2 * len(prompts), len(prompts))
+            rows[f"{kind}_{threads}"] = tell(f"drafts small {kind}, {threads} threads", row)
+            ratios[f"{kind}_{threads}"] = round(row["1 drafts"] / row["0 drafts"], 3)
+            shares[kind] = round(counts[1][1].accepted / counts[1][1].proposed, 3)
+    print("drafts kept:", shares, "speed-up:", ratios)
+    return {"mtp": {"decode": rows, "accepted": shares, "speedup": ratios}, "mtp_speedup": min(ratios.values())}
+
+
 def measure_quality() -> dict[str, Any]:
     """What rounding to int8 costs: bits per byte of the starter trunk, text that it has not seen."""
-    from baicai.cli.quickstart import STARTER
-    from baicai.data.sources import SourceConfig, open_source
-    from baicai.evaluation.bits_per_byte import bits_per_byte, held_out_windows
-    from baicai.leaves.join import open_model
-
     model = open_model(STARTER)
-    text = open_source(SourceConfig(domain="docs", path="generator:python_docs?split=valid"), model.tokenizer)
+    text = open_source(HELD_OUT, model.tokenizer)
     found = {}
     for kind, int8 in (("bf16", None), ("int8", int8_of(model))):
 
@@ -271,6 +315,7 @@ MEASURES: dict[str, Callable[[], dict[str, Any]]] = {
     "grow": measure_grow,
     "leaves": measure_leaves,
     "quality": measure_quality,
+    "mtp": measure_mtp,
 }
 
 
@@ -292,11 +337,9 @@ def main() -> None:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--"]:
         way, *rest = sys.argv[2:]
-        if way == "idle":
-            print(json.dumps([0, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024]))
-        elif way == "resident":
+        if way == "resident":
             resident(*rest)
         else:
-            grow_or_train(way)
+            grow_or_train(way, *rest)
     else:
         main()

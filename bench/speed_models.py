@@ -23,7 +23,9 @@ from baicai.training.loop import TrainConfig
 
 ABOUT: dict[str, Any] = {"metrics": {"tokens": 1, "loss": 1.0}, "data": [], "curve": []}
 TOPK_GROUP = 2
-DOCS = SourceConfig(domain="docs", path="generator:python_docs?split=train")
+DOCS, HELD_OUT = (
+    SourceConfig(domain="docs", path=f"generator:python_docs?split={split}") for split in ("train", "valid")
+)
 SIZES = {
     "tiny": (
         ModelConfig(

@@ -8,10 +8,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from baicai.data.batches import Batch
+from baicai.data.sources import SourceConfig
 from baicai.inference.decoder import CompiledDecoder
+from baicai.inference.generate import DraftCount, SamplingConfig, generate
 from baicai.inference.int8 import Int8, quantized
+from baicai.leaves.grow import GrowRecipe, leaf_loss
 from baicai.leaves.join import SparseModel
 from baicai.model.transformer import Transformer
+from baicai.training.loop import TrainConfig, mixed_precision
 from baicai.training.losses import linear_cross_entropy
 
 PROMPT_TOKENS, DECODE_TOKENS, PREFILL_TOKENS = 16, 128, 512
@@ -37,25 +42,50 @@ def int8_of(model: SparseModel) -> Int8:
     return int8 | {"": quantized(model.trunk.hash, model.model.trunk_tensors())}
 
 
+def stored_in(network: Transformer, kind: str) -> Transformer:
+    """Store a network's matrices in float32 (f32) or in bfloat16, but for routers, as artefacts do."""
+    network.float()
+    for name, parameter in network.named_parameters():
+        if kind != "f32" and parameter.ndim >= 2 and "router" not in name:
+            parameter.data = parameter.data.bfloat16()
+    return network
+
+
 def our_decode(model: SparseModel, kind: str) -> Act:
     """Return greedy decoding by the compiled step; kind is f32, bf16 or q8."""
-    network = model.model.float() if kind == "f32" else model.model.bfloat16()
+    network = stored_in(model.model, kind)
     decoder = CompiledDecoder(network, list(network.leaves), None, int8_of(model) if kind == "q8" else None)
+    prompt = some_tokens(PROMPT_TOKENS, network.config.vocab_size)
 
     def act() -> int:
-        decoder.length = PROMPT_TOKENS
+        decoder.length = 0
+        decoder.step(prompt)
         token = 5
         for _ in range(DECODE_TOKENS):
             token = int(decoder.step([token]).logits_NV[0].argmax())
         return DECODE_TOKENS
 
-    decoder.step(some_tokens(PROMPT_TOKENS, network.config.vocab_size))
     return act
+
+
+def our_generation(
+    network: Transformer, int8: Int8 | None, prompts: Sequence[list[int]], speculate: int
+) -> tuple[Act, DraftCount]:
+    """Return greedy texts after prompts, with so many tokens drafted ahead, and how many of those were kept."""
+    decoder, count = CompiledDecoder(network, [], None, int8), DraftCount()
+    sampling = SamplingConfig(max_tokens=DECODE_TOKENS, temperature=0, speculate=speculate)
+    rounds = itertools.cycle(prompts)
+
+    def act() -> int:
+        decoder.length = 0
+        return len(list(generate(decoder, next(rounds), sampling, drafts=count)))
+
+    return act, count
 
 
 def our_prefill(model: SparseModel, kind: str) -> Act:
     """Return reading a prompt at once."""
-    network = model.model.float() if kind == "f32" else model.model.bfloat16()
+    network = stored_in(model.model, kind)
     decoder = CompiledDecoder(network, list(network.leaves))
     rounds = texts(PREFILL_TOKENS, network.config.vocab_size)
 
@@ -116,10 +146,10 @@ def their_decode(network: Any) -> Act:
         vocab = network.config.vocab_size
         out = network(torch.tensor([some_tokens(PROMPT_TOKENS, vocab)]), use_cache=True, logits_to_keep=1)
         token = torch.tensor([[5]])
-        for _ in range(DECODE_TOKENS // 4):
+        for _ in range(DECODE_TOKENS):
             out = network(token, past_key_values=out.past_key_values, use_cache=True)
             token = out.logits[:, -1].argmax(-1, keepdim=True)
-        return DECODE_TOKENS // 4
+        return DECODE_TOKENS
 
     return act
 
@@ -167,16 +197,17 @@ def our_training(network: Transformer, bfloat16: bool) -> Act:
 
 
 def our_growing(network: Transformer, leaf: str) -> Act:
-    """Return a step on one leaf's parameters, with what the layers below it say cached; recognition is left out."""
-    rows = torch.tensor(some_tokens(BATCH[0] * (BATCH[1] + 1), network.config.vocab_size)).view(BATCH[0], -1)
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        lower_BSD = network.lower(rows[:, :-1])
-
-    def loss_of() -> torch.Tensor:
-        with torch.autocast("cpu", torch.bfloat16):
-            return next_token_loss(network, network.upper(lower_BSD), rows)
-
-    return training(list(network.leaves[leaf].parameters()), loss_of)
+    """Return a step of growing one leaf, with what the layers below it say of a few batches cached."""
+    settings = TrainConfig(tokens=1, dtype="bfloat16")
+    config = GrowRecipe(name=leaf, trunk="", data=[SourceConfig(path="")], train=settings)
+    source_B, kept = torch.arange(BATCH[0]) % 2, []
+    for text in itertools.islice(texts(BATCH[0] * (BATCH[1] + 1), network.config.vocab_size), 4):
+        batch = Batch(torch.tensor(text).view(BATCH[0], -1), source_B, torch.full_like(source_B, len(kept)))
+        with torch.no_grad(), mixed_precision(settings, torch.device("cpu")):
+            kept.append((batch, network.lower(batch.tokens_BS1[:, :-1])))
+    rounds = itertools.cycle(batch for batch, _ in kept)
+    loss_of = leaf_loss(network, 1, config, lambda batch: kept[int(batch.windows_B[0])][1])
+    return training(list(network.leaves[leaf].parameters()), lambda: loss_of(next(rounds))[0])
 
 
 def their_training(network: Any, autocast: bool) -> Act:

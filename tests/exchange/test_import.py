@@ -19,7 +19,7 @@ from baicai.exchange import hub, importing
 from baicai.exchange.importing import ImportRecipe, import_checkpoint
 from baicai.exchange.mapping import trunk_names, trunk_shapes
 from baicai.exchange.sizes import read_sizes
-from baicai.exchange.tensors import SINGLE, StoredTensor, open_file, write_file
+from baicai.exchange.tensors import SINGLE, StoredTensor, concatenated, held, open_file, stacked, write_file
 from baicai.leaves.grow import GrowRecipe, grow_leaf
 from baicai.leaves.trunk import open_trunk
 from baicai.model.config import LeafConfig
@@ -245,6 +245,15 @@ def cut(folder: Path) -> None:
     (folder / SINGLE).write_bytes(content[:-100])
 
 
+def header(changes: dict[str, dict[str, Any]]) -> Callable[[Path], None]:
+    def changed(folder: Path) -> None:
+        plain = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
+        text = json.dumps({name: plain | change for name, change in changes.items()}).encode()
+        (folder / SINGLE).write_bytes(len(text).to_bytes(8, "little") + text + bytes(64))
+
+    return changed
+
+
 def write(name: str, content: str) -> Callable[[Path], Any]:
     return lambda folder: (folder / name).write_text(content)
 
@@ -292,6 +301,19 @@ DAMAGES: dict[str, tuple[str, Callable[[Path], Any]]] = {
     "no tokenizer": ("tokenizer.json is missing: write it with", lose("tokenizer.json")),
     "bad tokenizer": ("no tokenizer: ", write("tokenizer.json", "{}")),
     "no end": ("no end token: name one", no_end),
+    "architecture list": ("config.json is damaged (KeyError", edit(architectures={"a": 1})),
+    "rope of words": ("config.json is damaged (", edit(rope_parameters=None, rope_scaling="yarn")),
+    "yarn of no factor": (
+        "config.json is damaged (KeyError",
+        edit(rope_parameters={"rope_type": "yarn", "rope_theta": 1e4, "mscale": 1.0, "mscale_all_dim": 1.0}),
+    ),
+    "endless": ("max_tokens", edit(max_position_embeddings=10**9)),
+    "one token": ("max_tokens", edit(max_position_embeddings=1)),
+    "a tower of layers": ("num_layers", edit(num_hidden_layers=10**9)),
+    "wide heads": ("head_dim", edit(head_dim=10**6)),
+    "sizes": ("damaged at 'x' (sizes must be whole numbers)", header({"x": {"shape": [-2, -2]}})),
+    "infinite size": ("damaged at 'x' (sizes must be whole numbers)", header({"x": {"shape": [float("inf")]}})),
+    "parts of bytes": ("damaged at 'x' (sizes must be whole numbers)", header({"x": {"data_offsets": [0.0, 4.0]}})),
     "origin": ("baicai.json", write("baicai.json", '{"model": "x"}')),
 }
 
@@ -320,6 +342,15 @@ def test_a_full_disk_midway_is_one_line_and_leaves_nothing(theirs: Path, tmp_pat
     with pytest.raises(MachineError, match=r"no space left while writing .*: free some and run the same command again"):
         bring(theirs, tmp_path / "trunk")
     assert {entry.name for entry in tmp_path.iterdir()} == {"theirs", "trunk.run"}
+
+
+@pytest.mark.parametrize("join", [stacked, concatenated])
+def test_parts_of_several_types_are_written_in_the_widest(join: Callable[..., StoredTensor], tmp_path: Path) -> None:
+    parts = [torch.full((2, 3), value, dtype=dtype) for value, dtype in ((1.5, torch.bfloat16), (1.001, torch.float32))]
+    write_file(tmp_path / SINGLE, {"x": join([held(part) for part in parts])})
+    found = load_file(tmp_path / SINGLE)["x"]
+    assert found.dtype == torch.float32
+    assert torch.equal(found.view(-1, 3), torch.cat(parts))
 
 
 def test_zero_biases_after_attention_and_known_extras_are_left_out(theirs: Path, tmp_path: Path) -> None:

@@ -12,7 +12,9 @@ from baicai.data.chat import OWN, ChatFormat, Turn
 from baicai.data.document import Document, Message
 from baicai.data.tokenizer import Tokenizer
 from baicai.errors import ArtefactError
-from baicai.exchange.vocabulary import PLAIN_NOTE, chat_format, chat_template, read_tokenizer, write_tokenizer
+from baicai.exchange import markers
+from baicai.exchange.markers import chat_format
+from baicai.exchange.vocabulary import PLAIN_NOTE, chat_template, read_tokenizer, write_tokenizer
 from tests.conftest import Workshop
 from tests.data.texts import text
 from tests.exchange.checkpoints import CHATML, HEADERS, INST, byte_level, sentence_piece
@@ -169,6 +171,22 @@ def test_a_template_that_opens_the_answer_otherwise_than_it_writes_it() -> None:
     assert chat is not None
     assert (chat.assistant, chat.ask) == (Turn(before="<assistant>", after=""), "<assistant>think")
     assert chat_format(chat_template(chat), {}, "", ["."]) == chat
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+        "{{ 'a' * 10**11 }}",
+        "{{ 'a' * 10**30 }}",
+        "{{ 1 / 0 }}",
+        "{{ messages.x.y }}",
+        "{% for",
+    ],
+)
+def test_a_template_that_takes_too_much_or_fails_is_none(template: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(markers, "SECONDS", 2)
+    assert chat_format(template, {}, "", ["."]) is None
 
 
 def test_markers_mean_their_tokens_and_content_never_does(workshop: Workshop) -> None:

@@ -199,6 +199,16 @@ def test_int8_weights_are_made_once(monkeypatch: pytest.MonkeyPatch, tmp_path: o
     assert torch.equal(first["a"], again["a"])
 
 
+@pytest.mark.parametrize("token", [-1, 97])
+def test_a_token_that_the_model_has_not_is_refused(token: int) -> None:
+    model = tiny(mtp=True)
+    decoder = CompiledDecoder(model, [])
+    hidden_SD = decoder.step([5]).hidden_SD
+    for act in (lambda: decoder.step([3, token]), lambda: decoder.draft(hidden_SD, [token], 0)):
+        with pytest.raises(ConfigError, match="not one of the model's 97"):
+            act()
+
+
 def test_the_first_time_it_says_that_it_compiles(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -153,6 +153,15 @@ def test_greedy_tokens_and_what_is_told_of_them_are_the_same(attention: str, lea
             assert one.leaf_weights == pytest.approx(other.leaf_weights, abs=1e-4)
 
 
+@pytest.mark.parametrize("speculate", [0, 2])
+def test_a_text_goes_on_after_what_the_decoder_has_read(speculate: int) -> None:
+    model, sampling = speaking("gqa", 2), SamplingConfig(max_tokens=20, temperature=0, speculate=speculate)
+    decoder = open_decoder(model)
+    decoder.step([9, 8, 7])
+    told = [token.id for token in generate(decoder, [5, 6], sampling)]
+    assert told == [token.id for token in generate(open_decoder(model), [9, 8, 7, 5, 6], sampling)]
+
+
 def test_without_a_module_nothing_is_drafted() -> None:
     drafts, sampling = DraftCount(), SamplingConfig(max_tokens=20, temperature=0, speculate=2)
     told = [token.id for token in generate(open_decoder(tiny()), [1], sampling, drafts=drafts)]

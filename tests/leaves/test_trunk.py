@@ -17,11 +17,13 @@ from baicai.errors import ArtefactError, ConfigError, DataError, MachineError
 from baicai.leaves.train_trunk import TrunkRecipe, train_trunk
 from baicai.leaves.trunk import Trunk, open_trunk, save_trunk
 from baicai.model.config import GQAConfig, ModelConfig
+from baicai.model.transformer import Transformer
 from baicai.run import Run, carry_out
 from baicai.training.loop import TrainConfig, curve
 from tests.conftest import TRAIN as SHOP_TRAIN
 from tests.conftest import WORDS, Workshop
 
+ABOUT = ("metrics", "data", "curve")
 SIZES = ModelConfig(
     vocab_size=320,
     dim=16,
@@ -159,6 +161,14 @@ def test_two_sources_of_one_domain_are_refused(workshop: Workshop, tmp_path: Pat
 def test_a_folder_that_is_no_trunk_is_one_line(workshop: Workshop, tmp_path: Path) -> None:
     with pytest.raises(ArtefactError, match=r"config\.json is missing: the artefact is incomplete"):
         open_trunk(workshop.path("fruit"))
+
+
+def test_a_tokenizer_larger_than_the_embedding_is_refused(workshop: Workshop, tmp_path: Path) -> None:
+    whole = open_trunk(workshop.path("trunk"))
+    model = Transformer(dataclasses.replace(SIZES, vocab_size=10))
+    save_trunk(tmp_path / "trunk", model, whole.tokenizer, replay=None, about={key: whole.card[key] for key in ABOUT})
+    with pytest.raises(ArtefactError, match="the tokenizer has 320 tokens, the embedding 10 rows"):
+        open_trunk(tmp_path / "trunk")
 
 
 def test_killed_after_training_it_goes_on_with_the_same_sample(

@@ -27,7 +27,7 @@ def fetch(source: str) -> Path:
     try:
         return Path(snapshot_download(source, allow_patterns=WANTED))
     except (HfHubHTTPError, HFValidationError, OSError) as error:
-        why = str(error).strip().splitlines()[0]
+        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise MachineError(
             f"{source} is no folder here and cannot be fetched from the hub ({why}): check the name and the network"
         ) from None

@@ -98,7 +98,10 @@ def look_at(folder: Path, name: str) -> Checkpoint:
     if not file.exists():
         raise ArtefactError(f"{folder} is no checkpoint in transformers' format: config.json is missing")
     settings, origin = read_json(file), read_origin(folder)
-    sizes = _grouped(read_sizes(settings, str(file)), origin)
+    try:
+        sizes = _grouped(read_sizes(settings, str(file)), origin)
+    except (KeyError, TypeError, ValueError, IndexError, ArithmeticError) as error:
+        raise ArtefactError(f"{file} is damaged ({type(error).__name__}: {error}): copy the checkpoint again") from None
     tokenizer, notes = read_tokenizer(folder, settings)
     if tokenizer.vocab_size > sizes.model.vocab_size:
         raise ArtefactError(
@@ -194,7 +197,7 @@ def _write_model(part: Path, found: Checkpoint, config: ImportRecipe) -> dict[st
     leaves: list[dict[str, str]] = []
     cards: dict[str, dict[str, Any]] = {}
     for number, tensors in enumerate(groups):
-        known = origin.leaves[number] if origin else {}
+        known = origin.leaves[number] if origin and origin.leaves else {}
         name = leaf.check_name(str(known.get("name", f"leaf-{number}")))
         if name in cards:
             raise ConfigError(

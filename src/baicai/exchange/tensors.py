@@ -3,6 +3,7 @@
 Files are read with plain reads, not through a memory map: mapped pages would count as the process's memory.
 """
 
+import functools
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -96,19 +97,25 @@ def held(tensor: Tensor) -> StoredTensor:
 
 def stacked(parts: list[StoredTensor]) -> StoredTensor:
     """Return tensors of one shape as the rows of a new one."""
+    dtype = _widest(parts)
     return StoredTensor(
-        parts[0].dtype,
+        dtype,
         (len(parts), *parts[0].shape),
-        lambda first, stop: torch.stack([part.read() for part in parts[first:stop]]),
+        lambda first, stop: torch.stack([part.read().to(dtype) for part in parts[first:stop]]),
     )
 
 
 def concatenated(parts: list[StoredTensor]) -> StoredTensor:
     """Return tensors one below the other."""
-    shape = (sum(part.shape[0] for part in parts), *parts[0].shape[1:])
+    shape, dtype = (sum(part.shape[0] for part in parts), *parts[0].shape[1:]), _widest(parts)
     return StoredTensor(
-        parts[0].dtype, shape, lambda first, stop: torch.cat([part.read() for part in parts])[first:stop]
+        dtype, shape, lambda first, stop: torch.cat([part.read().to(dtype) for part in parts])[first:stop]
     )
+
+
+def _widest(parts: list[StoredTensor]) -> torch.dtype:
+    """Return the type that holds all of these exactly."""
+    return functools.reduce(torch.promote_types, [part.dtype for part in parts])
 
 
 def same(one: StoredTensor, other: StoredTensor, rows: int = 4096) -> bool:
@@ -143,8 +150,9 @@ def open_file(path: Path) -> dict[str, StoredTensor]:
 
 def _entry(path: Path, name: str, entry: Any, start: int, room: int) -> StoredTensor:
     try:
-        shape, (begin, end) = tuple(int(size) for size in entry["shape"]), entry["data_offsets"]
-        kind = str(entry["dtype"])
+        shape, (begin, end), kind = tuple(entry["shape"]), entry["data_offsets"], str(entry["dtype"])
+        if not all(type(number) is int and number >= 0 for number in (*shape, begin, end)):
+            raise ValueError("sizes must be whole numbers")
         if kind in DTYPES and (
             not 0 <= begin <= end <= room or math.prod(shape) * DTYPES[kind].itemsize != end - begin
         ):

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +11,10 @@ import tokenizers
 from baicai.artefact import read_json, write_json
 from baicai.config import canonical
 from baicai.data.chat import SEPARATOR, ChatFormat, Turn
-from baicai.data.document import Message
 from baicai.data.tokenizer import FILE, Tokenizer
 from baicai.errors import ArtefactError, DataError
+from baicai.exchange.markers import chat_format
 
-Render = Callable[..., str]
-SYSTEM, FIRST, ANSWER, SECOND = (
-    Message("system", "qsystemq"),
-    Message("user", "qfirstq"),
-    Message("assistant", "qanswerq"),
-    Message("user", "qsecondq"),
-)
 PLAIN_NOTE = (
     "Its chat template, if it has one, is not a marker before and after each message: it is asked in plain text."
 )
@@ -72,7 +65,7 @@ def _end_tokens(
     """Return the tokens that end an answer; the first is the one that ends a document."""
     told = (source.get("eos_token_id") for source in (config, generation))
     ids = [token_id for one in told for token_id in (one if isinstance(one, list) else [one])]
-    names = [bpe.id_to_token(token_id) for token_id in ids if isinstance(token_id, int)]
+    names = [bpe.id_to_token(token_id) for token_id in ids if isinstance(token_id, int) and 0 <= token_id < 2**32]
     return list(dict.fromkeys(name for name in [*names, eos] if name and bpe.token_to_id(name) is not None))
 
 
@@ -90,10 +83,12 @@ def _begin(bpe: tokenizers.Tokenizer, settings: Mapping[str, Any], bos: str) -> 
 def _template(folder: Path, settings: Mapping[str, Any]) -> str:
     file = folder / "chat_template.jinja"
     if file.exists():
-        return file.read_text("utf-8")
+        return file.read_text("utf-8", "replace")
     found = settings.get("chat_template")
     if isinstance(found, list):
-        found = next((one.get("template") for one in found if one.get("name") == "default"), None)
+        found = next(
+            (one.get("template") for one in found if isinstance(one, dict) and one.get("name") == "default"), None
+        )
     return found if isinstance(found, str) else ""
 
 
@@ -106,89 +101,6 @@ def _plain(begin: str, ends: list[str]) -> ChatFormat:
         user=Turn(before="User:\n", after="\n\n"),
         assistant=Turn(before="Assistant:\n", after="\n\n"),
     )
-
-
-def chat_format(template: str, names: Mapping[str, str], begin: str, ends: list[str]) -> ChatFormat | None:
-    """Return the markers of a chat template, found by rendering it; None if it is not made of markers alone."""
-    import jinja2
-
-    try:
-        render = _renderer(template, names)
-        found = _markers(render, begin, ends) if template else None
-        talks = ([FIRST], [FIRST, ANSWER, SECOND])
-        same = found and all(_spelt(found, talk) == render(talk, True).removeprefix(begin) for talk in talks)
-    except (jinja2.TemplateError, TypeError, ValueError, KeyError, IndexError, AttributeError):
-        return None
-    return found if same else None
-
-
-def _renderer(template: str, names: Mapping[str, str]) -> Render:
-    from jinja2 import TemplateError
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-    def refuse(reason: str) -> None:
-        raise TemplateError(reason)
-
-    world = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
-    compiled = world.from_string(template, globals={"raise_exception": refuse})
-
-    def render(talk: Sequence[Message], answer: bool = False) -> str:
-        messages = [{"role": message.role, "content": message.content} for message in talk]
-        return compiled.render(messages=messages, add_generation_prompt=answer, **names)
-
-    return render
-
-
-def _markers(render: Render, begin: str, ends: list[str]) -> ChatFormat:
-    """Return the markers around the messages that a template renders.
-
-    Raises: ValueError or jinja2.TemplateError if the messages are not there in order, once each.
-    """
-    import jinja2
-
-    first, asked = render([FIRST]), render([FIRST], True)
-    head, user_after = first.split(FIRST.content)
-    if not asked.startswith(first):
-        raise ValueError("what asks for an answer does not follow the question")
-    answer_before, turn, _ = _between(render([FIRST, ANSWER, SECOND]), FIRST, ANSWER, SECOND)
-    try:
-        user_before = _between(render([FIRST, SECOND]), FIRST, SECOND)[0].removeprefix(user_after)
-    except jinja2.TemplateError:  # it wants the roles to take turns
-        user_before = turn.removeprefix(render([FIRST, ANSWER]).split(ANSWER.content)[1])
-    answer_before = answer_before.removeprefix(user_after)
-    answer_after = turn.removesuffix(user_before)
-    ask = asked.removeprefix(first)
-    try:
-        told = render([SYSTEM, FIRST])
-        before, rest = told.split(SYSTEM.content)
-        after = rest.split(FIRST.content)[0]
-        speaks = bool(user_before) and after.endswith(user_before)
-        system = Turn(before=before.removeprefix(begin), after=after.removesuffix(user_before)) if speaks else None
-    except jinja2.TemplateError:
-        system = None
-    return ChatFormat(
-        begin=begin,
-        end=ends[0],
-        stop=list(dict.fromkeys([*ends, *([answer_after.strip()] if answer_after.strip() else [])])),
-        opening=head.removesuffix(user_before).removeprefix(begin),
-        system=system,
-        user=Turn(before=user_before, after=user_after),
-        assistant=Turn(before=answer_before, after=answer_after),
-        ask=None if ask == answer_before else ask,
-    )
-
-
-def _between(text: str, *messages: Message) -> list[str]:
-    """Return what stands between messages, and what follows the last."""
-    parts = []
-    for message in messages:
-        before, text = text.split(message.content)
-        parts.append(before)
-    return [*parts[1:], text]
-
-
-def _spelt(chat: ChatFormat, talk: Sequence[Message]) -> str:
-    return "".join(part for part, _ in chat.parts(talk, answer=True)).removeprefix(chat.begin)
 
 
 def write_tokenizer(folder: Path, tokenizer: Tokenizer, max_tokens: int) -> dict[str, Any]:
@@ -216,7 +128,10 @@ def write_tokenizer(folder: Path, tokenizer: Tokenizer, max_tokens: int) -> dict
 
 
 def chat_template(chat: ChatFormat) -> str:
-    """Return a Jinja template that writes conversations as `ChatFormat.parts` does."""
+    """Return a Jinja template that writes conversations as `ChatFormat.parts` does.
+
+    Not what a system says last, where it has no turn of its own: that awaits a question.
+    """
 
     def quoted(text: str) -> str:
         return json.dumps(text, ensure_ascii=False)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from baicai.errors import ConfigError
 from baicai.inference import COMPILED, step
 from baicai.inference.int8 import Int8
 from baicai.inference.layout import MAX_STEP_TOKENS, ORDERED, STOP, Stream
@@ -96,8 +97,9 @@ class Decoder:
         `hidden_SD` is the model's, or the module's own, for the tokens before each of these, the first at position
         `start`; what the module read from there on is forgotten.
         """
-        with self._products(1):
+        with self._products(len(tokens)):
             out_D = self._model.draft(hidden_SD[None], self._row(tokens), start=start, cache=self._cache)[0, -1]
+        with self._products(1):
             return self._model.logits(out_D), out_D
 
     def _row(self, tokens: Sequence[int]) -> Tensor:
@@ -175,7 +177,6 @@ class CompiledDecoder(Decoder):
         self._stream, benches = make_stream(sizes), [make_bench(sizes) for _ in range(sizes.threads)]
         self._arguments = (sizes, self._tables.weights, self._stream, benches[0])
         self._layers = max(1, sizes.layers - sizes.first_leaf_layer)
-        self._meetings = 0
         self._wake = [threading.Event() for _ in benches[1:]]
         for number, (bench, wake) in enumerate(zip(benches[1:], self._wake, strict=True), 1):
             work = (sizes, self._tables.weights, self._stream, bench, number)
@@ -187,6 +188,7 @@ class CompiledDecoder(Decoder):
         if len(tokens) >= BATCH_TOKENS and not self._tables.sizes.int8:
             return super().step(tokens, last)
         check_room(self.length + len(tokens), self.max_tokens)
+        self._check(tokens)
         steps = []
         for begin in range(0, len(tokens), MAX_STEP_TOKENS):
             few = tokens[begin : begin + MAX_STEP_TOKENS]
@@ -203,22 +205,26 @@ class CompiledDecoder(Decoder):
         if len(tokens) >= BATCH_TOKENS and not self._tables.sizes.int8:
             return super().draft(hidden_SD, tokens, start)
         check_room(start + len(tokens), self.max_tokens)
+        self._check(tokens)
         for begin in range(0, len(tokens), MAX_STEP_TOKENS):
             few = tokens[begin : begin + MAX_STEP_TOKENS]
             self._stream.hidden_TD[: len(few)] = hidden_SD[begin : begin + len(few)].numpy()
             logits_SV, out_SD, _ = self._few(few, start + begin, drafting=True)
         return logits_SV[-1], out_SD[-1]
 
+    def _check(self, tokens: Sequence[int]) -> None:
+        vocab = self._tables.sizes.vocab
+        if not 0 <= min(tokens, default=0) <= max(tokens, default=0) < vocab:
+            raise ConfigError(f"a token is not one of the model's {vocab}: text and model are not of one tokenizer")
+
     def _few(self, tokens: Sequence[int], start: int, *, drafting: bool) -> tuple[Tensor, Tensor, Tensor]:
         """Take at most `MAX_STEP_TOKENS` tokens at `start` through the network or the MTP module."""
         stream, count = self._stream, len(tokens)
         stream.tokens[:count] = tokens
         stream.order[:] = start, count, drafting
-        if self._wake:
-            post(stream.counters, ORDERED)
-            for event in self._wake:
-                event.set()
-        self._meetings = step.run_step(*self._arguments, start, count, int(drafting), 0, self._meetings)
+        for event in self._wake:
+            event.set()
+        step.lead(*self._arguments)
         parts = stream.logits_TV[:count], stream.hidden_TD[:count], stream.leaf_weights_TG[:count] / self._layers
         logits_SV, hidden_SD, weights_SG = (torch.from_numpy(part.copy()) for part in parts)
         return logits_SV, hidden_SD, weights_SG

@@ -116,8 +116,8 @@ def decode(
     max(0, p - q): what comes out is distributed as without drafts.
     Source: Leviathan, Kalman and Matias, Fast Inference from Transformers via Speculative Decoding, 2023, section 2.3.
     """
+    begin, left = decoder.length, num_tokens
     step, tokens, drafts, chances = decoder.step(prompt), list(prompt), list[int](), list[Tensor]()
-    left = num_tokens
     while True:
         told = _verify(step.logits_NV, drafts, chances, sampling, generator)
         count.proposed += len(drafts)
@@ -129,28 +129,30 @@ def decode(
         if not left:
             return
         tokens += told
-        decoder.length = len(tokens) - 1
+        decoder.length = begin + len(tokens) - 1
         refused = len(drafts) + 1 - len(told)
         hidden_SD = step.hidden_SD[: len(step.hidden_SD) - refused]
         num_drafts = min(sampling.speculate, left - 1) if decoder.can_draft else 0
-        drafts, chances = _propose(decoder, hidden_SD, tokens, num_drafts, sampling, generator)
+        follow = tokens[len(tokens) - len(hidden_SD) :]
+        drafts, chances = _propose(decoder, hidden_SD, follow, num_drafts, sampling, generator)
         step = decoder.step([tokens[-1], *drafts], 1 + num_drafts)
 
 
 def _propose(
     decoder: Decoder,
     hidden_SD: Tensor,
-    tokens: Sequence[int],
+    follow: Sequence[int],
     num_drafts: int,
     sampling: SamplingConfig,
     generator: torch.Generator,
 ) -> tuple[list[int], list[Tensor]]:
-    """Return drafts of what comes after the tokens, and the distribution [V] that each was drawn from (none if greedy).
+    """Return drafts of what comes next, and the distribution [V] that each was drawn from (none if greedy).
 
-    `hidden_SD` is of the last tokens but one, as many as the MTP module has not read; after that it reads itself.
+    `follow` are the tokens that the MTP module has not read, and `hidden_SD` is of those before each; after that it
+    reads itself.
     """
     drafts, chances = list[int](), list[Tensor]()
-    start, follow = len(tokens) - 1 - len(hidden_SD), tokens[len(tokens) - len(hidden_SD) :]
+    start = decoder.length - len(follow)
     for _ in range(num_drafts):
         logits_V, hidden_D = decoder.draft(hidden_SD, follow, start)
         if sampling.temperature == 0:

@@ -344,5 +344,5 @@ def add(out: Floats, more: Floats) -> None:
 
 @compiled
 def share(total: int, thread: int, threads: int) -> tuple[int, int]:
-    """Return the first and the last row but one of a thread."""
+    """Return the first row of a thread, and the one after its last."""
     return total * thread // threads, total * (thread + 1) // threads

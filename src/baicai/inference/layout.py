@@ -84,6 +84,8 @@ class Stream(NamedTuple):
     tokens: NDArray[np.int64]
     order: NDArray[np.int64]
     """Position and number of the step's tokens, and 1 where the MTP module takes them."""
+    meetings: NDArray[np.int64]
+    """How often the threads have met, [1]."""
     counters: NDArray[np.int64]
     """`MET`, `ORDERED` and `STOP`, each in a cache line of its own."""
 

@@ -28,7 +28,7 @@ from baicai.inference.layout import (
     Stream,
     Weights,
 )
-from baicai.inference.sync import meet, read, wait_for
+from baicai.inference.sync import meet, post, read, wait_for
 
 
 @compiled
@@ -121,6 +121,16 @@ def run_step(
     begin = count - 1 if drafting else 0
     multiply(weights.ends[HEAD:], dim, first, last, bench.input, begin, count - begin, stream.logits_TV, begin, 0)
     return meet(stream.counters, MET, sizes.threads, meetings)
+
+
+@compiled
+def lead(sizes: Sizes, weights: Weights, stream: Stream, bench: Bench) -> None:
+    """Order the step that `stream.order` describes and take the first thread's part; nothing can come in between."""
+    if sizes.threads > 1:
+        post(stream.counters, ORDERED)
+    start, count, drafting = stream.order[0], stream.order[1], stream.order[2]
+    meetings = run_step(sizes, weights, stream, bench, start, count, drafting, 0, stream.meetings[0])
+    stream.meetings[0] = meetings
 
 
 @compiled

@@ -178,6 +178,7 @@ def make_stream(sizes: Sizes) -> Stream:
         logits_TV=np.zeros((tokens, sizes.vocab), np.float32),
         tokens=np.zeros(tokens, np.int64),
         order=np.zeros(3, np.int64),
+        meetings=np.zeros(1, np.int64),
         counters=np.zeros(24, np.int64),
     )
 

@@ -120,8 +120,14 @@ def open_trunk(reference: str | Path, expected_hash: str | None = None) -> Trunk
     wanted = expected_hash or named_hash(reference)
     if not card["hash"].startswith(wanted):
         raise ArtefactError(f"trunk {path} is {card['hash'][:8]}, wanted is {wanted[:8]}: give the right trunk")
+    config = from_table(ModelConfig, card["model"], str(path / CARD))
+    if tokenizer.vocab_size > config.vocab_size:
+        raise ArtefactError(
+            f"trunk {path}: the tokenizer has {tokenizer.vocab_size} tokens, the embedding {config.vocab_size} rows: "
+            "they are not of one model"
+        )
     with torch.device("meta"):  # no memory before the shapes are checked
-        model = Transformer(from_table(ModelConfig, card["model"], str(path / CARD)))
+        model = Transformer(config)
     check_card(card, path / CARD)
     load_tensors(model, tensors, path / TENSORS)
     model.requires_grad_(False).eval()

@@ -6,6 +6,11 @@ from pydantic import Field, model_validator
 
 from baicai.config import Count, Positive, recipe
 
+Layers = Annotated[int, Field(ge=1, le=1024)]
+Length = Annotated[int, Field(ge=2, le=2**21)]
+Head = Annotated[int, Field(ge=1, le=1024)]
+"""What a network is made of before its tensors are looked at has limits: a stranger's file may say anything."""
+
 
 @recipe
 class GQAConfig:
@@ -13,7 +18,7 @@ class GQAConfig:
 
     num_heads: Count
     num_kv_heads: Count
-    head_dim: Count
+    head_dim: Head
     qk_norm: bool = False
     """RMSNorm over each query and key head, as in Qwen3."""
     qkv_bias: bool = False
@@ -38,7 +43,7 @@ class MLAConfig:
     kv_lora_rank: Count
     q_lora_rank: Count | None = None
     nope_head_dim: Count
-    rope_head_dim: Count
+    rope_head_dim: Head
     value_head_dim: Count
 
     @model_validator(mode="after")
@@ -84,11 +89,11 @@ class ModelConfig:
 
     vocab_size: Count
     dim: Count
-    num_layers: Count
+    num_layers: Layers
     ffn_dim: Count
     """Hidden size of the shared expert."""
     attention: GQAConfig | MLAConfig
-    max_tokens: Count = 2048
+    max_tokens: Length = 2048
     """Longest sequence, prompt and answer together."""
     norm_eps: Positive = 1e-6
     rope_theta: Positive = 10000.0

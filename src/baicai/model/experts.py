@@ -112,15 +112,7 @@ class _MixExperts(torch.autograd.Function):
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
         short_TD, weights_N1, gate_NF, up_NF, slots_N, rows_TK, *stacks = ctx.saved_tensors
         x_ND = _to_rows(short_TD, slots_N, rows_TK)
-        dtype, used = x_ND.dtype, {(leaf, expert) for _, leaf, expert in ctx.jobs}
-        grads = [
-            torch.empty_like(stack) if needed else None
-            for stack, needed in zip(stacks, ctx.needs_input_grad[4:], strict=True)
-        ]
-        for number, grad in enumerate(grads):
-            for expert in range(0 if grad is None else len(grad)):
-                if grad is not None and (number // 3 * 3, expert) not in used:
-                    grad[expert] = 0
+        dtype, grads = x_ND.dtype, _room_for_gradients(stacks, ctx.needs_input_grad[4:], ctx.jobs)
         grad_ND = _to_rows(grad_outputs[0].to(dtype), slots_N, rows_TK)
         silu_NF = F.silu(gate_NF)
         product_NF = silu_NF * up_NF
@@ -184,6 +176,19 @@ def _with_a_last_row(x_ND: Tensor) -> Tensor:
 def _add_up(out_ND: Tensor, rows_TK: Tensor) -> Tensor:
     """Return each token's sum of its rows, [T, D]."""
     return F.embedding_bag(rows_TK, out_ND, mode="sum")  # gathers and adds in one pass
+
+
+def _room_for_gradients(
+    stacks: Sequence[Tensor], needed: Sequence[bool], jobs: Sequence[tuple[slice, int, int]]
+) -> list[Tensor | None]:
+    """Return room for each stack's gradient that is needed; it is zero for experts that are not in use."""
+    used = {(leaf, expert) for _, leaf, expert in jobs}
+    grads = [torch.empty_like(stack) if need else None for stack, need in zip(stacks, needed, strict=True)]
+    for number, grad in enumerate(grads):
+        if grad is not None:
+            unused = [expert for expert in range(len(grad)) if (number // 3 * 3, expert) not in used]
+            grad[unused] = 0
+    return grads
 
 
 def _put(grad: Tensor | None, expert: int, left: Tensor, right: Tensor) -> None:

@@ -21,7 +21,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         need_hidden, need_weight = ctx.needs_input_grad[:2]
         tokens = len(targets_T)
         grad_hidden_TD = torch.empty_like(hidden_TD) if need_hidden else None
-        grad_weight_VD = torch.zeros_like(weight_VD) if need_weight else None
+        grad_weight_VD = torch.zeros_like(weight_VD, dtype=torch.float32) if need_weight else None
         loss = torch.zeros((), dtype=torch.float32, device=hidden_TD.device)
         for start in range(0, tokens, CHUNK_TOKENS):
             rows = slice(start, start + CHUNK_TOKENS)
@@ -41,7 +41,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 grad_hidden_TD[rows] = grad_TV @ weight_VD
             if grad_weight_VD is not None:
                 grad_weight_VD += grad_TV.T @ hidden_TD[rows]
-        ctx.save_for_backward(grad_hidden_TD, grad_weight_VD)
+        ctx.save_for_backward(grad_hidden_TD, None if grad_weight_VD is None else grad_weight_VD.to(weight_VD.dtype))
         return loss / tokens
 
     @staticmethod
