@@ -139,8 +139,10 @@ def test_what_a_kill_left_half_written_is_removed(tmp_path: Path) -> None:
     (tmp_path / ".out.0123abcd.part").mkdir()
     (tmp_path / ".out.0123abcd.part" / "large").write_text("")
     (tmp_path / ".outer.0123abcd.part").mkdir()  # another run's
+    (tmp_path / "out.run" / ".inputs.json.0123abcd.part").write_text("{")
     carry_out(write, Recipe(), tmp_path / "out")
     assert sorted(entry.name for entry in tmp_path.iterdir()) == [".outer.0123abcd.part", "out", "out.run"]
+    assert not list((tmp_path / "out.run").glob(".*"))
 
 
 def test_a_damaged_note_is_one_line(tmp_path: Path) -> None:

@@ -91,6 +91,8 @@ class Run:
             raise
 
     def _begin(self, table: dict[str, Any], note: Path) -> None:
+        for part in self.folder.glob(".*.part"):  # a kill left it: the lock is ours, so nobody is writing it
+            shutil.rmtree(part) if part.is_dir() else part.unlink()
         if not note.exists():
             versions = {"baicai": baicai.__version__, "torch": torch.__version__, "python": sys.version.split()[0]}
             write_json(note, {"recipe": table, "commit": _commit(), "versions": versions})
