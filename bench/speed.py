@@ -7,6 +7,7 @@ Prints medians and ratios, and writes them with commit and machine into `bench/r
 for keeps its figures. It takes about half an hour on two cores. A figure for several threads is the worse of them.
 """
 
+import contextlib
 import json
 import os
 import platform
@@ -15,7 +16,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -131,28 +132,55 @@ def measure_prefill() -> dict[str, Any]:
 
 
 def measure_train() -> dict[str, Any]:
-    """A training step of all parameters, each party in the type that is faster for it."""
+    """A training step of all parameters, each party in the type that is faster for it and in a process of its own."""
     found: dict[str, Any] = {"train": {}}
     for name in SIZES:
-        model = make_model(name, FOLDER)
-        folder = export(model, name, "transformers", FOLDER)
+        export(make_model(name, FOLDER), name, "transformers", FOLDER)
         ratios, shares = [], []
         for threads in THREADS:
-            torch.set_num_threads(threads)
-            row = {}
-            for bfloat16 in (False, True):
-                kind = "bfloat16" if bfloat16 else "float32"
-                theirs = their_network(folder, torch.float32, "grouped_mm")
-                ours = our_training(model.model, bfloat16)
-                parties = {"baicai": ours, "transformers": their_training(theirs, bfloat16)}
-                row |= {f"{party} {kind}": value for party, value in rates(parties, TRAIN_ROUNDS, TRAIN_ROUNDS).items()}
+            row, best = {}, {}
+            for kind in ("float32", "bfloat16"):
+                with contextlib.ExitStack() as stack:
+                    words = {party: ("train", party, name, kind, str(threads)) for party in ("baicai", "transformers")}
+                    parties = {party: stack.enter_context(distant(*told)) for party, told in words.items()}
+                    for party, rate in rates(parties, TRAIN_ROUNDS, TRAIN_ROUNDS).items():
+                        row[f"{party} {kind}"] = rate
+                        best[party] = max(rate, best.get(party, 0.0))
             found["train"][f"{name}_{threads}"] = tell(f"train {name}, {threads} threads", row)
-            best = {party: max(row[f"{party} float32"], row[f"{party} bfloat16"]) for party in parties}
             ratios.append(best["baicai"] / best["transformers"])
+            torch.set_num_threads(threads)
             shares.append(6 * active_parameters(name) * best["baicai"] / matmul_peak())
         found[f"train_vs_transformers_{name}"] = min(ratios)
         found["train_peak_share"] = min(shares)  # of the last, the larger one
     return found
+
+
+@contextlib.contextmanager
+def distant(*words: str) -> Iterator[Act]:
+    """Yield what is done by this program in a process of its own, which waits for its turn."""
+    command = [sys.executable, __file__, "--", *words]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        asks, answers = process.stdin, process.stdout
+        assert asks is not None and answers is not None
+
+        def act() -> int:
+            print(file=asks, flush=True)
+            return int(answers.readline())
+
+        yield act
+        asks.close()
+
+
+def train_in_turns(party: str, name: str, kind: str, threads: str) -> None:
+    """Make a training step for each line that comes in: print for how many tokens."""
+    torch.set_num_threads(int(threads))
+    bfloat16 = kind == "bfloat16"
+    if party == "baicai":
+        act = our_training(make_model(name, FOLDER).model, bfloat16)
+    else:
+        act = their_training(their_network(FOLDER / f"{name}-transformers", torch.float32, "grouped_mm"), bfloat16)
+    for _ in sys.stdin:
+        print(act(), flush=True)
 
 
 def active_parameters(name: str) -> int:
@@ -176,16 +204,22 @@ def matmul_peak() -> float:
     return 2 * 2048 * 1024 * 1024 / statistics.median(times)
 
 
-def grow_or_train(way: str, leaves: str, threads: str) -> None:
+def peak_bytes() -> int:
+    """Return the most memory that this process ever held."""
+    status = Path("/proc/self/status").read_text()  # getrusage counts what a parent held when it forked
+    return int(status.split("VmHWM:")[1].split()[0]) * 1024
+
+
+def grow_or_train(what: str, leaves: str, threads: str) -> None:
     """Grow one leaf, or train all parameters of a model with so many: print tokens per second and peak bytes."""
     torch.set_num_threads(int(threads))
     model = make_model("small", FOLDER, int(leaves))
     network: Transformer = model.model
     name = next(iter(network.leaves))
     network.leaves[name].float().requires_grad_(True)
-    act = our_training(network, True) if way == "train" else our_growing(network, name)
-    rate = rates({way: act}, ROUNDS, TRAIN_ROUNDS)[way]
-    print(json.dumps([rate, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024]))
+    act = our_training(network, True) if what == "all" else our_growing(network, name)
+    rate = rates({what: act}, ROUNDS, TRAIN_ROUNDS)[what]
+    print(json.dumps([rate, peak_bytes()]))
 
 
 def measure_grow() -> dict[str, Any]:
@@ -193,12 +227,12 @@ def measure_grow() -> dict[str, Any]:
     small = str(SIZES["small"][2])
     for leaves in (1, int(small)):
         make_model("small", FOLDER, leaves)
-    ways = {"grow": ("grow", "1"), "train small": ("train", small), "train trunk and leaf": ("train", "1")}
+    ways = {"grow": ("leaf", "1"), "train small": ("all", small), "train trunk and leaf": ("all", "1")}
     rows: dict[str, dict[str, float]] = {}
     for threads in THREADS:
         row = {}
         for name, words in ways.items():
-            row[name], peak = apart(*words, str(threads))
+            row[name], peak = apart("grow", *words, str(threads))
             row[f"{name} MB"] = round(peak / 1e6)
         rows[str(threads)] = tell(f"grow, {threads} threads", row)
 
@@ -337,9 +371,6 @@ def main() -> None:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--"]:
         way, *rest = sys.argv[2:]
-        if way == "resident":
-            resident(*rest)
-        else:
-            grow_or_train(way, *rest)
+        {"resident": resident, "train": train_in_turns, "grow": grow_or_train}[way](*rest)
     else:
         main()
