@@ -1,5 +1,7 @@
 """The compiled decoder against PyTorch, its slow twin."""
 
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -209,11 +211,28 @@ def test_a_token_that_the_model_has_not_is_refused(token: int) -> None:
             act()
 
 
+def test_a_thread_that_went_back_to_sleep_before_the_step_was_ordered_takes_part(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    decoder = CompiledDecoder(tiny(), [])
+    torch.set_num_threads(before)
+    decoder.step([5])
+    time.sleep(0.02)  # it sleeps
+    monkeypatch.setattr(decoder, "_wake", [])
+    done = threading.Thread(target=decoder.step, args=([6],), daemon=True)
+    done.start()
+    done.join(10)
+    assert not done.is_alive()
+
+
 def test_the_first_time_it_says_that_it_compiles(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("BAICAI_QUIET", "0")
-    for folder, told in ((tmp_path, False), (tmp_path / "none", True)):
-        monkeypatch.setattr(decoder_module, "COMPILED", folder)
+    monkeypatch.setattr(decoder_module, "COMPILED", tmp_path)
+    for told in (True, False):
         CompiledDecoder(tiny(), [])
         assert ("Compiling" in "".join(capsys.readouterr())) == told
+        (tmp_path / "step.run_step.1.nbc").touch()  # as numba names what it keeps

@@ -14,7 +14,7 @@ from torch import Tensor
 from baicai.errors import ConfigError
 from baicai.inference import COMPILED, step
 from baicai.inference.int8 import Int8
-from baicai.inference.layout import MAX_STEP_TOKENS, ORDERED, STOP, Stream
+from baicai.inference.layout import IDLE_LOOKS, MAX_STEP_TOKENS, ORDERED, SLEEP_SECONDS, STOP, Stream
 from baicai.inference.sync import post
 from baicai.inference.tables import Tables, make_bench, make_stream
 from baicai.model.experts import Leaf
@@ -170,7 +170,7 @@ class CompiledDecoder(Decoder):
     ) -> None:
         """Make the tables; weights in int8, where given, stand in for those of the model."""
         super().__init__(model, leaves, max_tokens)
-        if not COMPILED.exists():
+        if not any(COMPILED.rglob("*.nbc")):
             say("Compiling the decoder for this processor: half a minute, this once.")
         self._tables = Tables(model, self.leaves, self._cache, int8)
         sizes = self._tables.sizes
@@ -224,19 +224,22 @@ class CompiledDecoder(Decoder):
         stream.order[:] = start, count, drafting
         for event in self._wake:
             event.set()
-        step.lead(*self._arguments)
+        step.take_part(*self._arguments, 0, 0, 0)
         parts = stream.logits_TV[:count], stream.hidden_TD[:count], stream.leaf_weights_TG[:count] / self._layers
         logits_SV, hidden_SD, weights_SG = (torch.from_numpy(part.copy()) for part in parts)
         return logits_SV, hidden_SD, weights_SG
 
 
 def _work(arguments: tuple[Any, ...], wake: threading.Event) -> None:
-    """What a further thread does: its part of each step, and sleep when there is none for a while."""
-    counters, meetings, orders = arguments[2].counters, 0, 0
+    """What a further thread does: its part of each step, and sleep when there is none for a while.
+
+    It is woken before the step is ordered, and may have gone back to sleep by then: now and then it looks by itself.
+    """
+    counters, orders = arguments[2].counters, 0
     while not counters[STOP]:
-        wake.wait()
+        woken = wake.wait(SLEEP_SECONDS)
         wake.clear()
-        meetings, orders = step.serve(*arguments, meetings, orders)
+        orders = step.take_part(*arguments, orders, IDLE_LOOKS if woken else 1)
 
 
 def _dismiss(stream: Stream, wake: Sequence[threading.Event]) -> None:

@@ -15,6 +15,8 @@ from baicai.inference.kernels import Vectors
 MAX_STEP_TOKENS = 16
 IDLE_LOOKS = 1_000_000
 """Looks, about a millisecond, that a thread waits for the next step before it sleeps."""
+SLEEP_SECONDS = 0.05
+"""How long it sleeps at most before it looks whether there is one."""
 MET, ORDERED, STOP = 0, 8, 16
 """Places in `Stream.counters`."""
 

@@ -1,4 +1,4 @@
-"""One step of the network, compiled: every thread runs `run_step`, each with its share of the rows of every matrix.
+"""One step of the network, compiled: every thread runs `take_part`, each with its share of the rows of every matrix.
 
 The arithmetic of a token does not depend on how many tokens the step has.
 """
@@ -15,7 +15,6 @@ from baicai.inference.layout import (
     EMBEDDING_NORM,
     HEAD,
     HIDDEN_NORM,
-    IDLE_LOOKS,
     MERGE,
     MET,
     NORM,
@@ -55,38 +54,6 @@ def merge(sizes: Sizes, weights: Weights, stream: Stream, bench: Bench, count: i
 
 
 @compiled
-def run_layer(
-    sizes: Sizes,
-    weights: Weights,
-    layer: int,
-    stream: Stream,
-    bench: Bench,
-    start: int,
-    count: int,
-    thread: int,
-    meetings: int,
-) -> int:
-    """Take the stream through a layer."""
-    norm_all(sizes, weights.layers[layer, ATTENTION_NORM], stream, bench, count)
-    if sizes.kv_rank:
-        meetings = latent_attention(sizes, weights, layer, stream, bench, start, count, thread, meetings)
-    else:
-        grouped_attention(sizes, weights, layer, stream, bench, start, count, thread)
-    meetings = meet(stream.counters, MET, sizes.threads, meetings)
-    places = sizes.heads * sizes.value_dim
-    for t in range(count):
-        bench.input.plain[t, :places] = stream.out[t, :places]
-        prepare(bench.input, t, places, sizes.int8)
-    first, last = share(sizes.dim, thread, sizes.threads)
-    multiply(weights.layers[layer, OUT:], places, first, last, bench.input, 0, count, bench.scratch, 0, 0)
-    for t in range(count):
-        add(stream.x_TD[t, first:last], bench.scratch[t, first:last])
-    meetings = meet(stream.counters, MET, sizes.threads, meetings)
-    norm_all(sizes, weights.layers[layer, SHARED_NORM], stream, bench, count)
-    return feed_forward(sizes, weights, layer, stream, bench, count, thread, meetings)
-
-
-@compiled
 def run_step(
     sizes: Sizes,
     weights: Weights,
@@ -113,7 +80,23 @@ def run_step(
     if drafting:
         meetings = merge(sizes, weights, stream, bench, count, thread, meetings)
     for layer in range(sizes.layers if drafting else 0, sizes.layers + drafting):
-        meetings = run_layer(sizes, weights, layer, stream, bench, start, count, thread, meetings)
+        norm_all(sizes, weights.layers[layer, ATTENTION_NORM], stream, bench, count)
+        if sizes.kv_rank:
+            meetings = latent_attention(sizes, weights, layer, stream, bench, start, count, thread, meetings)
+        else:
+            grouped_attention(sizes, weights, layer, stream, bench, start, count, thread)
+        meetings = meet(stream.counters, MET, sizes.threads, meetings)
+        places = sizes.heads * sizes.value_dim
+        for t in range(count):
+            bench.input.plain[t, :places] = stream.out[t, :places]
+            prepare(bench.input, t, places, sizes.int8)
+        first, last = share(dim, thread, sizes.threads)
+        multiply(weights.layers[layer, OUT:], places, first, last, bench.input, 0, count, bench.scratch, 0, 0)
+        for t in range(count):
+            add(stream.x_TD[t, first:last], bench.scratch[t, first:last])
+        meetings = meet(stream.counters, MET, sizes.threads, meetings)
+        norm_all(sizes, weights.layers[layer, SHARED_NORM], stream, bench, count)
+        meetings = feed_forward(sizes, weights, layer, stream, bench, count, thread, meetings)
     norm_all(sizes, weights.ends[DRAFT_NORM if drafting else NORM], stream, bench, count)
     if thread == 0:
         stream.hidden_TD[:count] = bench.input.plain[:count, :dim]
@@ -124,24 +107,23 @@ def run_step(
 
 
 @compiled
-def lead(sizes: Sizes, weights: Weights, stream: Stream, bench: Bench) -> None:
-    """Order the step that `stream.order` describes and take the first thread's part; nothing can come in between."""
-    if sizes.threads > 1:
+def take_part(
+    sizes: Sizes, weights: Weights, stream: Stream, bench: Bench, thread: int, orders: int, patience: int
+) -> int:
+    """Do a thread's part: the first orders the step that `stream.order` describes; nothing can come in between.
+
+    The others take part in every step that is ordered, until none was for so many looks; how many were is returned.
+    One function for all: each that holds a step takes as long to compile as the step itself.
+    """
+    if thread == 0:
         post(stream.counters, ORDERED)
-    start, count, drafting = stream.order[0], stream.order[1], stream.order[2]
-    meetings = run_step(sizes, weights, stream, bench, start, count, drafting, 0, stream.meetings[0])
-    stream.meetings[0] = meetings
-
-
-@compiled
-def serve(
-    sizes: Sizes, weights: Weights, stream: Stream, bench: Bench, thread: int, meetings: int, orders: int
-) -> tuple[int, int]:
-    """Take part in every step that is ordered, until none has been for a while; return meetings and orders so far."""
-    while wait_for(stream.counters, ORDERED, orders + 1, IDLE_LOOKS):
-        if read(stream.counters, STOP):
+    while thread == 0 or wait_for(stream.counters, ORDERED, orders + 1, patience):
+        if thread > 0 and read(stream.counters, STOP):
             break
         start, count, drafting = stream.order[0], stream.order[1], stream.order[2]
-        meetings = run_step(sizes, weights, stream, bench, start, count, drafting, thread, meetings)
+        meetings = run_step(sizes, weights, stream, bench, start, count, drafting, thread, stream.meetings[0])
         orders += 1
-    return meetings, orders
+        if thread == 0:
+            stream.meetings[0] = meetings
+            break
+    return orders
