@@ -97,44 +97,43 @@ class _MixExperts(torch.autograd.Function):
         short_TD = h_TD.to(dtype)
         x_ND = _to_rows(short_TD, slots_N, rows_TK)
         weights_N1 = torch.cat((weights_TK.flatten(), weights_TK.new_zeros(1))).to(dtype)[slots_N, None]
-        pair_N2F, pair_2FD = x_ND.new_empty(len(x_ND), 2 * hidden), x_ND.new_empty(2 * hidden, x_ND.shape[1])
+        gate_NF, up_NF = x_ND.new_empty(len(x_ND), hidden), x_ND.new_empty(len(x_ND), hidden)
         for rows, leaf, expert in jobs:
-            torch.mm(x_ND[rows], _gate_and_up(stacks, leaf, expert, pair_2FD).T, out=pair_N2F[rows])
-        gate_NF, up_NF = pair_N2F.chunk(2, 1)
+            torch.mm(x_ND[rows], stacks[leaf][expert].to(dtype).T, out=gate_NF[rows])
+            torch.mm(x_ND[rows], stacks[leaf + 1][expert].to(dtype).T, out=up_NF[rows])
         inner_NF, out_ND = F.silu(gate_NF).mul_(up_NF).mul_(weights_N1), _with_a_last_row(x_ND)
         for rows, leaf, expert in jobs:
             torch.mm(inner_NF[rows], stacks[leaf + 2][expert].to(dtype).T, out=out_ND[rows])
-        ctx.save_for_backward(short_TD, weights_N1, pair_N2F, slots_N, rows_TK, *stacks)
+        ctx.save_for_backward(short_TD, weights_N1, gate_NF, up_NF, slots_N, rows_TK, *stacks)
         ctx.jobs, ctx.h_dtype = jobs, h_TD.dtype
         return _add_up(out_ND, rows_TK)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        short_TD, weights_N1, pair_N2F, slots_N, rows_TK, *stacks = ctx.saved_tensors
+        short_TD, weights_N1, gate_NF, up_NF, slots_N, rows_TK, *stacks = ctx.saved_tensors
         x_ND = _to_rows(short_TD, slots_N, rows_TK)
         dtype, grads = x_ND.dtype, _room_for_gradients(stacks, ctx.needs_input_grad[4:], ctx.jobs)
         grad_ND = _to_rows(grad_outputs[0].to(dtype), slots_N, rows_TK)
-        gate_NF, up_NF = pair_N2F.chunk(2, 1)
         silu_NF = F.silu(gate_NF)
         product_NF = silu_NF * up_NF
         inner_NF, grad_inner_NF = product_NF * weights_N1, torch.empty_like(product_NF)
         for rows, leaf, expert in ctx.jobs:
             torch.mm(grad_ND[rows], stacks[leaf + 2][expert].to(dtype), out=grad_inner_NF[rows])
-            _put(grads[leaf + 2 : leaf + 3], expert, grad_ND[rows], inner_NF[rows])
+            _put(grads[leaf + 2], expert, grad_ND[rows], inner_NF[rows])
         grad_weights = x_ND.new_zeros(rows_TK.numel() + 1, dtype=torch.float32)
         grad_weights[slots_N] = product_NF.mul_(grad_inner_NF).sum(1).float()
         grad_inner_NF.mul_(weights_N1)
-        grad_pair_N2F = torch.empty_like(pair_N2F)
-        grad_gate_NF, grad_up_NF = grad_pair_N2F.chunk(2, 1)
-        torch.mul(silu_NF, grad_inner_NF, out=grad_up_NF)
-        torch.ops.aten.silu_backward.grad_input(grad_inner_NF.mul_(up_NF), gate_NF, grad_input=grad_gate_NF)
+        grad_up_NF = silu_NF.mul_(grad_inner_NF)
+        grad_gate_NF = torch.ops.aten.silu_backward(grad_inner_NF.mul_(up_NF), gate_NF)
         for rows, leaf, expert in ctx.jobs:
-            _put(grads[leaf : leaf + 2], expert, grad_pair_N2F[rows], x_ND[rows])
+            _put(grads[leaf], expert, grad_gate_NF[rows], x_ND[rows])
+            _put(grads[leaf + 1], expert, grad_up_NF[rows], x_ND[rows])
         grad_h_TD = None
         if ctx.needs_input_grad[0]:
-            grad_x_ND, pair_2FD = _with_a_last_row(x_ND), x_ND.new_empty(pair_N2F.shape[1], x_ND.shape[1])
+            grad_x_ND = _with_a_last_row(x_ND)
             for rows, leaf, expert in ctx.jobs:
-                torch.mm(grad_pair_N2F[rows], _gate_and_up(stacks, leaf, expert, pair_2FD), out=grad_x_ND[rows])
+                torch.mm(grad_gate_NF[rows], stacks[leaf][expert].to(dtype), out=grad_x_ND[rows])
+                grad_x_ND[rows].addmm_(grad_up_NF[rows], stacks[leaf + 1][expert].to(dtype))
             grad_h_TD = _add_up(grad_x_ND, rows_TK).to(ctx.h_dtype)
         return grad_h_TD, grad_weights[:-1].view_as(rows_TK), None, None, *grads
 
@@ -192,16 +191,6 @@ def _room_for_gradients(
     return grads
 
 
-def _put(grads: Sequence[Tensor | None], expert: int, left: Tensor, right: Tensor) -> None:
-    """Store an expert's gradient, parts of which belong to one stack each."""
-    if any(grad is not None for grad in grads):
-        for grad, part in zip(grads, (left.T @ right).chunk(len(grads)), strict=True):
-            if grad is not None:
-                grad[expert] = part
-
-
-def _gate_and_up(stacks: Sequence[Tensor], leaf: int, expert: int, room_2FD: Tensor) -> Tensor:
-    """Return an expert's two input projections as one matrix, in room that stays in the processor's cache."""
-    for part, stack in zip(room_2FD.chunk(2), stacks[leaf : leaf + 2], strict=True):
-        part.copy_(stack[expert])
-    return room_2FD
+def _put(grad: Tensor | None, expert: int, left: Tensor, right: Tensor) -> None:
+    if grad is not None:
+        grad[expert] = left.T @ right
