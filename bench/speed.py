@@ -138,18 +138,18 @@ def measure_train() -> dict[str, Any]:
         export(make_model(name, FOLDER), name, "transformers", FOLDER)
         ratios, shares = [], []
         for threads in THREADS:
-            row, best = {}, {}
+            row, fastest = {}, {}
             for kind in ("float32", "bfloat16"):
                 with contextlib.ExitStack() as stack:
                     words = {party: ("train", party, name, kind, str(threads)) for party in ("baicai", "transformers")}
                     parties = {party: stack.enter_context(distant(*told)) for party, told in words.items()}
                     for party, rate in rates(parties, TRAIN_ROUNDS, TRAIN_ROUNDS).items():
                         row[f"{party} {kind}"] = rate
-                        best[party] = max(rate, best.get(party, 0.0))
+                        fastest[party] = max(rate, fastest.get(party, 0.0))
             found["train"][f"{name}_{threads}"] = tell(f"train {name}, {threads} threads", row)
-            ratios.append(best["baicai"] / best["transformers"])
+            ratios.append(fastest["baicai"] / fastest["transformers"])
             torch.set_num_threads(threads)
-            shares.append(6 * active_parameters(name) * best["baicai"] / matmul_peak())
+            shares.append(6 * active_parameters(name) * fastest["baicai"] / matmul_peak())
         found[f"train_vs_transformers_{name}"] = min(ratios)
         found["train_peak_share"] = min(shares)  # of the last, the larger one
     return found

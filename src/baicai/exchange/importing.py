@@ -103,11 +103,7 @@ def look_at(folder: Path, name: str) -> Checkpoint:
     except (KeyError, TypeError, ValueError, IndexError, ArithmeticError) as error:
         raise ArtefactError(f"{file} is damaged ({type(error).__name__}: {error}): copy the checkpoint again") from None
     tokenizer, notes = read_tokenizer(folder, settings)
-    if tokenizer.vocab_size > sizes.model.vocab_size:
-        raise ArtefactError(
-            f"{folder}: the tokenizer has {tokenizer.vocab_size} tokens, the embedding {sizes.model.vocab_size} rows: "
-            "they are not of one model; copy both again"
-        )
+    trunk.check_vocabulary(tokenizer, sizes.model, str(folder))
     card = folder / "README.md"
     text = card.read_text("utf-8", "replace") if card.exists() else ""
     named = re.search(r"\A---\n.*?^license:\s*([^\s\n]+)", text, re.DOTALL | re.MULTILINE)

@@ -214,7 +214,7 @@ class CompiledDecoder(Decoder):
 
     def _check(self, tokens: Sequence[int]) -> None:
         vocab = self._tables.sizes.vocab
-        if not 0 <= min(tokens, default=0) <= max(tokens, default=0) < vocab:
+        if any(not 0 <= token < vocab for token in tokens):
             raise ConfigError(f"a token is not one of the model's {vocab}: text and model are not of one tokenizer")
 
     def _few(self, tokens: Sequence[int], start: int, *, drafting: bool) -> tuple[Tensor, Tensor, Tensor]:

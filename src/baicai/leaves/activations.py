@@ -35,7 +35,7 @@ class ActivationCache:
             folder.mkdir(parents=True, exist_ok=True)
             for source in sources:
                 windows, name = source.num_windows(sequence_tokens), source.hash[:16]
-                self._streams.append(_open(folder / f"{name}.stream", (windows, *shape), np.float32))
+                self._streams.append(_open(folder / f"{name}.attended", (windows, *shape), np.float32))
                 self._filled.append(_open(folder / f"{name}.filled", (windows,), np.uint8))
 
     def lower(self, batch: Batch) -> Tensor:

@@ -121,11 +121,7 @@ def open_trunk(reference: str | Path, expected_hash: str | None = None) -> Trunk
     if not card["hash"].startswith(wanted):
         raise ArtefactError(f"trunk {path} is {card['hash'][:8]}, wanted is {wanted[:8]}: give the right trunk")
     config = from_table(ModelConfig, card["model"], str(path / CARD))
-    if tokenizer.vocab_size > config.vocab_size:
-        raise ArtefactError(
-            f"trunk {path}: the tokenizer has {tokenizer.vocab_size} tokens, the embedding {config.vocab_size} rows: "
-            "they are not of one model"
-        )
+    check_vocabulary(tokenizer, config, f"trunk {path}")
     with torch.device("meta"):  # no memory before the shapes are checked
         model = Transformer(config)
     check_card(card, path / CARD)
@@ -133,6 +129,18 @@ def open_trunk(reference: str | Path, expected_hash: str | None = None) -> Trunk
     model.requires_grad_(False).eval()
     register(card["hash"], path)
     return Trunk(path, card["hash"], model, tokenizer, card)
+
+
+def check_vocabulary(tokenizer: Tokenizer, config: ModelConfig, where: str) -> None:
+    """Refuse a tokenizer with tokens that the embedding has no row for.
+
+    Raises: ArtefactError
+    """
+    if tokenizer.vocab_size > config.vocab_size:
+        raise ArtefactError(
+            f"{where}: the tokenizer has {tokenizer.vocab_size} tokens, the embedding {config.vocab_size} rows: "
+            "they are not of one model; copy both again"
+        )
 
 
 def load_tensors(module: torch.nn.Module, tensors: dict[str, torch.Tensor], file: Path) -> None:
