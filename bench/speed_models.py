@@ -93,7 +93,7 @@ def drafting_trunk(folder: Path) -> Trunk:
         tokenizer=str(STARTER),
         data=[DOCS],
         model=dataclasses.replace(SIZES["small"][0], mtp=True),
-        train=TrainConfig(tokens=1_000_000, batch_sequences=8, dtype="bfloat16"),
+        train=TrainConfig(tokens=1_000_000, batch_sequences=8),
         source_loss=0.0,
     )
     carry_out(train_trunk, recipe, folder / "small-mtp-trunk")

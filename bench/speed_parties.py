@@ -198,7 +198,7 @@ def our_training(network: Transformer, bfloat16: bool) -> Act:
 
 def our_growing(network: Transformer, leaf: str) -> Act:
     """Return a step of growing one leaf, with what the layers below it say of a few batches cached."""
-    settings = TrainConfig(tokens=1, dtype="bfloat16")
+    settings = TrainConfig(tokens=1)
     config = GrowRecipe(name=leaf, trunk="", data=[SourceConfig(path="")], train=settings)
     source_B, kept = torch.arange(BATCH[0]) % 2, []
     for text in itertools.islice(texts(BATCH[0] * (BATCH[1] + 1), network.config.vocab_size), 4):

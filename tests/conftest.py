@@ -57,7 +57,10 @@ class Workshop:
         return str(self.folder / name)
 
 
-TRAIN = TrainConfig(tokens=120 * 8 * 32, batch_sequences=8, sequence_tokens=32, learning_rate=2e-2, log_steps=5)
+TRAIN = TrainConfig(
+    tokens=120 * 8 * 32, batch_sequences=8, sequence_tokens=32, learning_rate=2e-2, log_steps=5, dtype="float32"
+)
+"""In float32, so that what it gives hardly depends on the machine."""
 SIZES = ModelConfig(
     vocab_size=320,
     dim=32,
@@ -71,7 +74,7 @@ LEAF = LeafConfig(first_layer=1, num_experts=4, expert_dim=16, top_k=2)
 
 def grow_recipe(workshop: Workshop, domain: str, **changes: object) -> GrowRecipe:
     trunk, data = workshop.path("trunk"), [workshop.text(domain)]
-    recipe = GrowRecipe(name=domain, trunk=trunk, data=data, public_share=0.5, leaf=LEAF, train=TRAIN)
+    recipe = GrowRecipe(name=domain, trunk=trunk, data=data, public_share=0.6, leaf=LEAF, train=TRAIN)
     return dataclasses.replace(recipe, **changes)  # type: ignore[arg-type]
 
 

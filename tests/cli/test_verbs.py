@@ -360,13 +360,14 @@ class TestChat:
         assert sorted(talk(words=("leaves=['metal']",)), key=lambda line: line[2:]) == ["○ fruit", "● metal"]
 
     def test_a_leaf_that_is_off_says_nothing(self, workshop: Workshop, talk: Callable[..., list[str]]) -> None:
-        question = "iron copper zinc nickel"
-        bare = talk("/leaves fruit off", "/leaves metal off", question)[-1]
-        assert bare != talk(question)[-1]
+        questions = ["iron copper zinc nickel", "apple pear plum", "gold", "melon fig"]
+        off = [talk("/leaves fruit off", "/leaves metal off", question)[-1] for question in questions]
+        assert off != [talk(question)[-1] for question in questions]
         trunk = open_model(workshop.path("trunk"))
         sampling = SamplingConfig(max_tokens=4, temperature=0)
-        pieces = answer(trunk, chat_prompt(trunk, [Message("user", question)]), sampling)
-        assert bare == "".join(piece.text for piece in pieces)
+        for question, said in zip(questions, off, strict=True):
+            pieces = answer(trunk, chat_prompt(trunk, [Message("user", question)]), sampling)
+            assert said == "".join(piece.text for piece in pieces)
 
     @pytest.mark.parametrize("setting", ["max_tokens=1", "max_tokens=01"])
     def test_sampling_is_set(self, talk: Callable[..., list[str]], setting: str) -> None:

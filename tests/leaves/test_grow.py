@@ -163,5 +163,5 @@ def test_text_smaller_than_its_share_of_a_batch_is_refused(workshop: Workshop, t
     (tmp_path / "short.txt").write_text("apple pear")
     source = SourceConfig(path=str(tmp_path / "short.txt"))
     recipe = grow_recipe(workshop, "fruit", data=[source])
-    with pytest.raises(DataError, match=r"has \d+ tokens, its share of one batch is 129"):
+    with pytest.raises(DataError, match=r"has \d+ tokens, its share of one batch is 97"):
         carry_out(grow_leaf, recipe, tmp_path / "leaf")

@@ -260,9 +260,18 @@ def test_a_device_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize(
-    ("dtype", "product"), [("auto", torch.float32), ("float32", torch.float32), ("bfloat16", torch.bfloat16)]
+    ("dtype", "fast", "product"),
+    [
+        ("auto", False, torch.float32),
+        ("auto", True, torch.bfloat16),
+        ("float32", True, torch.float32),
+        ("bfloat16", False, torch.bfloat16),
+    ],
 )
-def test_products_have_the_type_that_was_asked_for(dtype: str, product: torch.dtype) -> None:
+def test_products_have_the_type_that_was_asked_for_or_is_fast(
+    monkeypatch: pytest.MonkeyPatch, dtype: str, fast: bool, product: torch.dtype
+) -> None:
+    monkeypatch.setattr("baicai.training.loop.has_fast_bfloat16", lambda device: fast)
     config = TrainConfig(**{**vars(TRAIN), "dtype": dtype})
     with mixed_precision(config, torch.device("cpu")):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == product

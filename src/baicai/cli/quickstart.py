@@ -54,7 +54,7 @@ PUBLIC = {
 """What `--from-scratch` trains the trunk on."""
 QUESTIONS, CODE = ("In which street is the Larder?", "冬瓜放哪儿了？"), "def read_lines(path):"
 LEAF = LeafConfig()
-GROW = TrainConfig(tokens=240_000, batch_sequences=8, sequence_tokens=256, learning_rate=6e-3, dtype="bfloat16")
+GROW = TrainConfig(tokens=240_000, batch_sequences=8, sequence_tokens=256, learning_rate=6e-3)
 
 
 def quickstart(out: Path, from_scratch: bool) -> None:
@@ -104,7 +104,7 @@ def _trunk(out: Path, from_scratch: bool) -> Path:
         max_tokens=512,
         attention=GQAConfig(num_heads=4, num_kv_heads=2, head_dim=32, qk_norm=True),
     )
-    train = TrainConfig(tokens=3_000_000, learning_rate=3e-3, dtype="bfloat16")
+    train = TrainConfig(tokens=3_000_000, learning_rate=3e-3)
     recipe = TrunkRecipe(tokenizer=str(out / "tokenizer"), data=public, model=sizes, train=train, replay_tokens=200_000)
     carry_out(train_trunk, recipe, out / "trunk")
     return out / "trunk"

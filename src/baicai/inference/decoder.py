@@ -19,6 +19,7 @@ from baicai.inference.sync import post
 from baicai.inference.tables import Tables, make_bench, make_stream
 from baicai.model.experts import Leaf
 from baicai.model.grouped import can_group
+from baicai.model.layers import has_fast_bfloat16
 from baicai.model.router import LayerTrace
 from baicai.model.transformer import Cache, Transformer, check_room
 from baicai.run import say
@@ -51,8 +52,7 @@ class Decoder:
         self.leaves = tuple(name for name in model.leaves if name in leaves)
         """The leaves that are on, in the model's order."""
         self._on_BG = None if len(self.leaves) == len(model.leaves) else mask_BG
-        able = self.device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
-        self._bfloat16 = able and model.embedding.weight.dtype == torch.bfloat16
+        self._bfloat16 = has_fast_bfloat16(self.device) and model.embedding.weight.dtype == torch.bfloat16
         """Whether products may be in the type of the weights; on a CPU, those of a long prompt are."""
         self.can_draft = model.mtp is not None
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from baicai.config import Count, Positive, Share, recipe
 from baicai.data.batches import Batch, Batches
 from baicai.errors import ConfigError, MachineError
+from baicai.model.layers import has_fast_bfloat16
 from baicai.run import Meter, Run
 from baicai.training.distributed import agreed, averaged, gathered, in_turn, part_of, whole
 from baicai.training.optimizer import make_optimizers, restore, state_tensors
@@ -39,7 +40,7 @@ class TrainConfig:
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 60.0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Of the matrix products; weights and optimizer stay float32. Auto: bfloat16 on CUDA, float32 on a CPU."""
+    """Of the matrix products; weights and optimizer stay float32. Auto: bfloat16 where it is fast."""
     sharding: Literal["replicate", "shard"] = "replicate"
     """What each process that torchrun starts holds: all, or a share of weights, gradients and optimizer state."""
 
@@ -66,8 +67,8 @@ def pick_device(wanted: str) -> torch.device:
 
 def mixed_precision(config: TrainConfig, device: torch.device) -> torch.autocast:
     """Return the context in which the forward pass runs."""
-    wanted = "bfloat16" if config.dtype == "auto" and device.type == "cuda" else config.dtype
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=wanted == "bfloat16")
+    enabled = has_fast_bfloat16(device) if config.dtype == "auto" else config.dtype == "bfloat16"
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
 
 
 def train(

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from baicai.model.layers import has_fast_bfloat16
 from baicai.training.distributed import part_of, shared_out
 
 NOT_MUON = ("embedding", "head", "router", "probe")
@@ -49,11 +50,11 @@ class Muon(torch.optim.Optimizer):
 def orthogonal(matrices: Tensor, steps: int = 5) -> Tensor:
     """Return matrices [..., rows, columns] with the same singular vectors and singular values near 1, float32.
 
-    Source: Jordan et al., Muon, 2024 (a quintic Newton-Schulz iteration, run in bfloat16).
+    Source: Jordan et al., Muon, 2024 (a quintic Newton-Schulz iteration, in bfloat16 where that is fast).
     """
     tall = matrices.shape[-2] > matrices.shape[-1]
     x = matrices.mT if tall else matrices
-    x = (x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)).bfloat16()
+    x = (x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)).to(torch.bfloat16 if has_fast_bfloat16(x.device) else x.dtype)
     for _ in range(steps):
         gram = x @ x.mT
         x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
