@@ -29,9 +29,11 @@ from baicai.evaluation.bits_per_byte import bits_per_byte, held_out_windows
 from baicai.inference.decoder import CompiledDecoder
 from baicai.inference.int8 import quantized
 from baicai.leaves.join import open_model
+from baicai.model.layers import has_fast_bfloat16
 from baicai.model.transformer import Transformer
 from speed_models import HELD_OUT, SIZES, drafting_trunk, export, make_leaf, make_model
 from speed_parties import (
+    BATCH,
     PROMPT_TOKENS,
     Act,
     int8_of,
@@ -121,7 +123,9 @@ def measure_prefill() -> dict[str, Any]:
             parties = {"baicai": our_prefill(model, "bf16")}
             for kind, theirs in KINDS.items():
                 parties[f"llama.cpp {kind}"] = llama_cpp(export(model, name, theirs, FOLDER) / "model.gguf", threads)[1]
-            for dtype in (torch.float32, torch.bfloat16):
+            for dtype in (
+                (torch.float32, torch.bfloat16) if has_fast_bfloat16(torch.device("cpu")) else (torch.float32,)
+            ):
                 network = their_network(folder, dtype, "grouped_mm").eval()
                 parties[f"transformers {str(dtype)[6:]}"] = their_prefill(network)
             row = tell(f"prefill {name}, {threads} threads", rates(parties))
@@ -134,12 +138,13 @@ def measure_prefill() -> dict[str, Any]:
 def measure_train() -> dict[str, Any]:
     """A training step of all parameters, each party in the type that is faster for it and in a process of its own."""
     found: dict[str, Any] = {"train": {}}
+    kinds = ("float32", "bfloat16") if has_fast_bfloat16(torch.device("cpu")) else ("float32",)
     for name in SIZES:
         export(make_model(name, FOLDER), name, "transformers", FOLDER)
         ratios, shares = [], []
         for threads in THREADS:
             row, fastest = {}, {}
-            for kind in ("float32", "bfloat16"):
+            for kind in kinds:
                 with contextlib.ExitStack() as stack:
                     words = {party: ("train", party, name, kind, str(threads)) for party in ("baicai", "transformers")}
                     parties = {party: stack.enter_context(distant(*told)) for party, told in words.items()}
@@ -149,7 +154,7 @@ def measure_train() -> dict[str, Any]:
             found["train"][f"{name}_{threads}"] = tell(f"train {name}, {threads} threads", row)
             ratios.append(fastest["baicai"] / fastest["transformers"])
             torch.set_num_threads(threads)
-            shares.append(6 * active_parameters(name) * fastest["baicai"] / matmul_peak())
+            shares.append(training_operations(name) * fastest["baicai"] / matmul_peak())
         found[f"train_vs_transformers_{name}"] = min(ratios)
         found["train_peak_share"] = min(shares)  # of the last, the larger one
     return found
@@ -184,19 +189,26 @@ def train_in_turns(party: str, name: str, kind: str, threads: str) -> None:
         print(act(), flush=True)
 
 
-def active_parameters(name: str) -> int:
-    """Return the weights that multiply one token; attention's own products come on top and are not counted."""
+def training_operations(name: str) -> int:
+    """Return the floating-point operations of the products that train one token: three times those of reading it.
+
+    They are those with active weights, and attention's with the keys and values that a token sees, half of the text.
+    """
     config, leaf, count = SIZES[name]
     attention = config.attention
     heads = attention.num_heads + 2 * attention.num_kv_heads + attention.num_heads  # type: ignore[union-attr]
     layer = config.dim * heads * attention.head_dim + 3 * config.dim * config.ffn_dim  # type: ignore[union-attr]
     routed = 3 * config.dim * leaf.expert_dim * leaf.top_k + config.dim * leaf.num_experts * count
-    return config.num_layers * layer + (config.num_layers - leaf.first_layer) * routed + config.vocab_size * config.dim
+    routed *= config.num_layers - leaf.first_layer
+    seen = BATCH[1] * attention.num_heads * attention.head_dim  # type: ignore[union-attr]
+    return 6 * (config.num_layers * (layer + seen) + routed + config.vocab_size * config.dim)
 
 
 def matmul_peak() -> float:
-    """Return the floating-point operations per second of a large bfloat16 product, the best of many."""
-    left, right = torch.randn(2048, 1024).bfloat16(), torch.randn(1024, 1024).bfloat16()
+    """Return the floating-point operations per second of a large product in the faster type, the best of many."""
+    left, right = torch.randn(2048, 1024), torch.randn(1024, 1024)
+    if has_fast_bfloat16(left.device):
+        left, right = left.bfloat16(), right.bfloat16()
     times = []
     for _ in range(100):
         begun = time.perf_counter()
@@ -218,7 +230,7 @@ def grow_or_train(what: str, leaves: str, threads: str) -> None:
     network: Transformer = model.model
     name = next(iter(network.leaves))
     network.leaves[name].float().requires_grad_(True)
-    act = our_training(network, True) if what == "all" else our_growing(network, name)
+    act = our_training(network, has_fast_bfloat16(torch.device("cpu"))) if what == "all" else our_growing(network, name)
     rate = rates({what: act}, ROUNDS, TRAIN_ROUNDS)[what]
     print(json.dumps([rate, peak_bytes()]))
 
@@ -363,8 +375,10 @@ def main() -> None:
     for word in sys.argv[1:] or MEASURES:
         commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
         before = read_json(RESULTS) if RESULTS.exists() else {}
-        machine = f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}"
+        fast = "bfloat16" if has_fast_bfloat16(torch.device("cpu")) else "no bfloat16"
+        machine = f"{platform.machine()}, {os.cpu_count()} cores, {fast}, torch {torch.__version__}"
         about = {"commit": commit.stdout.strip(), "machine": machine}
+        about["measured"] = before.get("measured", {}) | {word: dict(about)}
         found = MEASURES[word]()
         for key, value in found.items():
             if isinstance(value, float):
