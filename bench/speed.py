@@ -3,8 +3,8 @@
     pip install -r bench/requirements.txt
     python bench/speed.py [decode prefill train grow leaves quality mtp]
 
-Prints medians and ratios, and writes them with commit and machine into `bench/results/speed.json`; what is not asked
-for keeps its figures. It takes about half an hour on two cores. A figure for several threads is the worse of them.
+Prints medians and ratios, and writes them with commit and machine into `bench/results/speed.json`, or, where the
+machine does not multiply bfloat16, `speed-no-bfloat16.json`; what is not asked for keeps its figures. It takes about half an hour on two cores. A figure for several threads is the worse of them.
 """
 
 import contextlib
@@ -51,7 +51,8 @@ from speed_parties import (
 )
 
 ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "bench" / "results" / "speed.json"
+FAST_BFLOAT16 = has_fast_bfloat16(torch.device("cpu"))
+RESULTS = ROOT / "bench" / "results" / ("speed.json" if FAST_BFLOAT16 else "speed-no-bfloat16.json")
 FOLDER = ROOT / "out" / "speed"
 ROUNDS, TRAIN_ROUNDS = 5, 3
 """Training warms up for as many rounds: each new size of a product costs a millisecond once, and sizes repeat."""
@@ -138,7 +139,7 @@ def measure_prefill() -> dict[str, Any]:
 def measure_train() -> dict[str, Any]:
     """A training step of all parameters, each party in the type that is faster for it and in a process of its own."""
     found: dict[str, Any] = {"train": {}}
-    kinds = ("float32", "bfloat16") if has_fast_bfloat16(torch.device("cpu")) else ("float32",)
+    kinds = ("float32", "bfloat16") if FAST_BFLOAT16 else ("float32",)
     for name in SIZES:
         export(make_model(name, FOLDER), name, "transformers", FOLDER)
         ratios, shares = [], []
@@ -207,7 +208,7 @@ def training_operations(name: str) -> int:
 def matmul_peak() -> float:
     """Return the floating-point operations per second of a large product in the faster type, the best of many."""
     left, right = torch.randn(2048, 1024), torch.randn(1024, 1024)
-    if has_fast_bfloat16(left.device):
+    if FAST_BFLOAT16:
         left, right = left.bfloat16(), right.bfloat16()
     times = []
     for _ in range(100):
@@ -230,7 +231,7 @@ def grow_or_train(what: str, leaves: str, threads: str) -> None:
     network: Transformer = model.model
     name = next(iter(network.leaves))
     network.leaves[name].float().requires_grad_(True)
-    act = our_training(network, has_fast_bfloat16(torch.device("cpu"))) if what == "all" else our_growing(network, name)
+    act = our_training(network, FAST_BFLOAT16) if what == "all" else our_growing(network, name)
     rate = rates({what: act}, ROUNDS, TRAIN_ROUNDS)[what]
     print(json.dumps([rate, peak_bytes()]))
 
@@ -375,7 +376,7 @@ def main() -> None:
     for word in sys.argv[1:] or MEASURES:
         commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
         before = read_json(RESULTS) if RESULTS.exists() else {}
-        fast = "bfloat16" if has_fast_bfloat16(torch.device("cpu")) else "no bfloat16"
+        fast = "bfloat16" if FAST_BFLOAT16 else "no bfloat16"
         machine = f"{platform.machine()}, {os.cpu_count()} cores, {fast}, torch {torch.__version__}"
         about = {"commit": commit.stdout.strip(), "machine": machine}
         about["measured"] = before.get("measured", {}) | {word: dict(about)}
