@@ -4,7 +4,8 @@
     python bench/speed.py [decode prefill train grow leaves quality mtp]
 
 Prints medians and ratios, and writes them with commit and machine into `bench/results/speed.json`, or, where the
-machine does not multiply bfloat16, `speed-no-bfloat16.json`; what is not asked for keeps its figures. It takes about half an hour on two cores. A figure for several threads is the worse of them.
+machine does not multiply bfloat16, `speed-no-bfloat16.json`; what is not asked for keeps its figures. It takes about
+half an hour on two cores. A figure for several threads is the worse of them.
 """
 
 import contextlib
@@ -52,6 +53,7 @@ from speed_parties import (
 
 ROOT = Path(__file__).parents[1]
 FAST_BFLOAT16 = has_fast_bfloat16(torch.device("cpu"))
+DTYPES = (torch.float32, torch.bfloat16) if FAST_BFLOAT16 else (torch.float32,)
 RESULTS = ROOT / "bench" / "results" / ("speed.json" if FAST_BFLOAT16 else "speed-no-bfloat16.json")
 FOLDER = ROOT / "out" / "speed"
 ROUNDS, TRAIN_ROUNDS = 5, 3
@@ -124,9 +126,7 @@ def measure_prefill() -> dict[str, Any]:
             parties = {"baicai": our_prefill(model, "bf16")}
             for kind, theirs in KINDS.items():
                 parties[f"llama.cpp {kind}"] = llama_cpp(export(model, name, theirs, FOLDER) / "model.gguf", threads)[1]
-            for dtype in (
-                (torch.float32, torch.bfloat16) if has_fast_bfloat16(torch.device("cpu")) else (torch.float32,)
-            ):
+            for dtype in DTYPES:
                 network = their_network(folder, dtype, "grouped_mm").eval()
                 parties[f"transformers {str(dtype)[6:]}"] = their_prefill(network)
             row = tell(f"prefill {name}, {threads} threads", rates(parties))
@@ -139,13 +139,12 @@ def measure_prefill() -> dict[str, Any]:
 def measure_train() -> dict[str, Any]:
     """A training step of all parameters, each party in the type that is faster for it and in a process of its own."""
     found: dict[str, Any] = {"train": {}}
-    kinds = ("float32", "bfloat16") if FAST_BFLOAT16 else ("float32",)
     for name in SIZES:
         export(make_model(name, FOLDER), name, "transformers", FOLDER)
         ratios, shares = [], []
         for threads in THREADS:
             row, fastest = {}, {}
-            for kind in kinds:
+            for kind in (str(dtype)[6:] for dtype in DTYPES):
                 with contextlib.ExitStack() as stack:
                     words = {party: ("train", party, name, kind, str(threads)) for party in ("baicai", "transformers")}
                     parties = {party: stack.enter_context(distant(*told)) for party, told in words.items()}
