@@ -19,7 +19,7 @@ LAYERS = (
     {"model", "data"},
     {"training", "evaluation", "inference"},
     {"leaves"},
-    {"exchange"},
+    {"exchange", "wholesale"},
     {"cli"},
     {"__main__"},
 )

@@ -65,7 +65,7 @@ def fingerprint(source: str | Path) -> list[Any]:
 
 def _hashes(path: Path) -> list[list[str]]:
     with read_errors(path):
-        return [[relative, file_hash(file)] for file, relative in _files(path)]
+        return [[relative, file_hash(file)] for file, relative in corpus_files(path)]
 
 
 def _generate(source: str) -> Iterator[Document]:
@@ -86,7 +86,7 @@ def _existing(text: str) -> Path:
     return path
 
 
-def _files(path: Path) -> Iterator[tuple[Path, str]]:
+def corpus_files(path: Path) -> Iterator[tuple[Path, str]]:
     """Yield each file to read and its path relative to `path`, sorted within each folder."""
     if path.is_dir():
         yield from _files_below(path, path)
@@ -116,7 +116,7 @@ def _printable(name: str) -> str:
 def _read_files(path: Path, licence: str) -> Iterator[Document]:
     source = _printable(path.resolve().name)
     files = 0
-    for file, relative in _files(path):
+    for file, relative in corpus_files(path):
         files += 1
         yield from _read_file(file, relative, source, licence)
     if not files:

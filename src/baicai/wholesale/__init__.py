@@ -1,0 +1,1 @@
+"""Public text gathered once: captured, cleaned, published as signed releases, pulled in slices, taken back."""

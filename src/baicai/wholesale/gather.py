@@ -1,0 +1,128 @@
+"""`baicai data gather`: captures of each source, and what one pass over them gives."""
+
+import mimetypes
+import os
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from baicai.artefact import atomic_folder, read_json, value_hash
+from baicai.config import Count, recipe
+from baicai.data.document import MAX_DOCUMENT_BYTES
+from baicai.data.readers import corpus_files, fingerprint, read_documents
+from baicai.errors import DataError
+from baicai.run import say
+from baicai.wholesale.captures import Capture, CaptureWriter
+from baicai.wholesale.cleaning import CleanConfig, clean, task_name
+from baicai.wholesale.duplicates import DuplicateIndex
+from baicai.wholesale.extraction import HTML, PLAIN
+from baicai.wholesale.tasks import Task, carry_out_all
+from baicai.wholesale.warehouse import Batch, Warehouse
+
+WARC = (".warc", ".warc.gz", ".warc.zst")
+TABLES = (".jsonl", ".ndjson", ".parquet", ".jsonl.gz", ".jsonl.zst", ".ndjson.gz", ".ndjson.zst")
+CAPTURES_BYTES = 2**28
+"""Of a file of captures that we write, before it is compressed: one task reads it."""
+
+
+@recipe
+class SourceConfig:
+    """Where text comes from."""
+
+    path: str
+    """A WARC file, a file or folder of HTML, text, JSON lines or Parquet, or a folder with any of these."""
+    url: str = ""
+    """The address that files of a folder are published under; by default `file:` and their name."""
+    clean: CleanConfig = CleanConfig()
+
+
+@recipe
+class GatherRecipe:
+    """What to gather."""
+
+    sources: Annotated[list[SourceConfig], Field(min_length=1)]
+    workers: Count = os.cpu_count() or 1
+
+
+def gather(config: GatherRecipe, folder: Path) -> dict[str, int]:
+    """Add what the sources hold to the warehouse `folder`, and return how many documents and skips there were.
+
+    What was gathered before is not read again. Raises: DataError if a source cannot be read.
+    """
+    warehouse = Warehouse(folder)
+    with warehouse.working():
+        known = {batch.task for batch in warehouse.batches()}
+        found: list[tuple[Batch, Task]] = []
+        for source in config.sources:
+            for captures in _captures(source, warehouse):
+                name = task_name(captures, source.clean)
+                batch = Batch(name, str(captures), source.path)
+                found.append((batch, Task(clean, (captures, source.clean), warehouse.documents(name))))
+        carry_out_all("clean", [task for _, task in found], config.workers)
+        index, counts = DuplicateIndex(warehouse.duplicates), Counter[str]()
+        for batch, task in found:
+            index.add(batch.task, np.load(task.out / "signatures.npy", mmap_mode="r", allow_pickle=False))
+            if batch.task not in known:
+                warehouse.add(batch)
+                known.add(batch.task)
+            report = read_json(task.out / "report.json")
+            counts["documents"] += report["documents"]
+            counts.update({f"skipped: {reason}": count for reason, count in report["skipped"].items()})
+        return dict(counts)
+
+
+def _captures(source: SourceConfig, warehouse: Warehouse) -> Iterator[Path]:
+    """Yield the files with the captures of a source; what is not WARC is written into the warehouse as such."""
+    path = Path(source.path)
+    if not path.exists():
+        raise DataError(f"source {path} does not exist: check the path")
+    files = list(corpus_files(path))
+    yield from (file.resolve() for file, name in files if name.lower().endswith(WARC))
+    others = [(file, name) for file, name in files if not name.lower().endswith(WARC)]
+    if not others:
+        return
+    out = warehouse.captures / value_hash([fingerprint(path), source.url])[:32]
+    if not out.exists():
+        with atomic_folder(out) as part:
+            _write(source, others, part)
+    yield from sorted(out.glob("*.warc.gz"))
+
+
+def _write(source: SourceConfig, files: list[tuple[Path, str]], folder: Path) -> None:
+    number, size = 0, CAPTURES_BYTES
+    writer: CaptureWriter | None = None
+    for file, name in files:
+        for capture in _read(file, name, source):
+            if writer is None or size >= CAPTURES_BYTES:
+                if writer is not None:
+                    writer.close()
+                writer, size, number = CaptureWriter(folder / f"{number:05}.warc.gz"), 0, number + 1
+            writer.write(capture)
+            size += len(capture.content)
+    if writer is not None:
+        writer.close()
+
+
+def _read(file: Path, name: str, source: SourceConfig) -> Iterator[Capture]:
+    changed = datetime.fromtimestamp(int(file.stat().st_mtime), UTC)
+    address = (source.url.rstrip("/") + "/" + name) if source.url else f"file:{name}"
+    if name.lower().endswith(TABLES):
+        for document in read_documents(file, licence=""):
+            text = "\n\n".join(document.contents)
+            url = document.id if "://" in document.id else f"{address}#{document.id}"
+            yield Capture(url, changed, PLAIN[0], "utf-8", text.encode(), document.licence)
+        return
+    media_type = mimetypes.guess_type(name)[0] or PLAIN[0]
+    if media_type not in (*HTML, *PLAIN) and not media_type.startswith("text/"):
+        say(f"{file} is {media_type}, not text: left out")
+        return
+    if file.stat().st_size > MAX_DOCUMENT_BYTES:
+        say(f"{file} is larger than {MAX_DOCUMENT_BYTES} bytes: left out")
+        return
+    kind = media_type if media_type in HTML else PLAIN[0]
+    yield Capture(address, changed, kind, "" if kind in HTML else "utf-8", file.read_bytes())

@@ -1,0 +1,194 @@
+"""`baicai data publish`: from the warehouse to a release of static files.
+
+MANIFEST         the newest signed manifest
+manifests/HASH   every manifest, under its hash
+shards/HASH...   shards and their indexes, under their hashes
+"""
+
+import contextlib
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from baicai.artefact import disk_errors, home, write_atomic
+from baicai.config import Positive, recipe
+from baicai.errors import ArtefactError, ConfigError
+from baicai.wholesale.frames import (
+    SUFFIX,
+    Line,
+    Part,
+    WrittenShard,
+    cut,
+    from_line,
+    read_frame,
+    read_index,
+    to_line,
+    write_shards,
+)
+from baicai.wholesale.manifest import FORMAT, Manifest, Shard, open_key, public_hex, sealed, unsealed
+from baicai.wholesale.selection import Group, Selection
+from baicai.wholesale.warehouse import Warehouse
+
+MANIFEST, MANIFESTS, SHARDS = "MANIFEST", "manifests", "shards"
+HELD = pa.schema([("id", pa.string()), ("version", pa.string()), ("shard", pa.string()), ("frame", pa.int32())])
+Note = Callable[[WrittenShard], None]
+
+
+@recipe
+class PublishRecipe:
+    """What to publish."""
+
+    warehouse: str
+    name: str = "corpus"
+    key: str = ""
+    """File of the ed25519 key that signs; by default `release.key` in the project's home folder, made once."""
+    expires_days: Positive = 90.0
+    duplicates: bool = False
+    """Publish all captures of what is the same or nearly so, instead of the best-licensed one."""
+
+
+def publish(config: PublishRecipe, out: Path, now: datetime | None = None) -> Manifest:
+    """Write the next version of a release into the folder `out` and return its manifest.
+
+    Files that are there stay as they are; a shard of which documents are gone is written again without them, and the
+    old one removed. Raises: DataError, ArtefactError, ConfigError.
+    """
+    now = (now or datetime.now(UTC)).replace(microsecond=0)
+    warehouse = Warehouse(Path(config.warehouse))
+    key = open_key(Path(config.key) if config.key else home() / "release.key")
+    with warehouse.working(), disk_errors(out):
+        warehouse.existing()
+        before = read_release(out, public_hex(key)) if (out / MANIFEST).exists() else None
+        if before and before.name != config.name:
+            raise ConfigError(f"{out} holds the release '{before.name}', not '{config.name}': choose another --out")
+        ledger = warehouse.folder / "held.parquet.part"
+        (out / SHARDS).mkdir(parents=True, exist_ok=True)
+        selection = Selection(warehouse, duplicates=config.duplicates)
+        with contextlib.closing(selection), pq.ParquetWriter(ledger, HELD) as table:
+            selection.compare(_ledger(warehouse, out, before) if before else None)
+            shards = [*_keep(out, before.shards if before else [], selection, table), *_add(out, selection, table)]
+        manifest = Manifest(
+            format=FORMAT,
+            name=config.name,
+            version=before.version + 1 if before else 1,
+            created=now.isoformat(),
+            expires=(now + timedelta(days=config.expires_days)).isoformat(),
+            previous=before.hash if before else "",
+            shards=shards,
+            takedowns=warehouse.takedowns(),
+        )
+        warehouse.held(manifest.hash).parent.mkdir(exist_ok=True)
+        ledger.replace(warehouse.held(manifest.hash))
+        content = sealed(manifest, key)
+        write_atomic(out / MANIFESTS / manifest.hash, content)
+        write_atomic(out / MANIFEST, content)
+        _sweep(out / SHARDS, manifest)
+        return manifest
+
+
+def read_release(folder: Path, key: str | None = None) -> Manifest:
+    """Return the newest manifest of a release on disk.
+
+    Raises: ArtefactError
+    """
+    path = folder / MANIFEST
+    if not path.exists():
+        raise ArtefactError(f"{folder} is no release: it has no {MANIFEST}; check the path")
+    return unsealed(path.read_bytes(), str(path), key)[0]
+
+
+def read_lines(folder: Path, shard: Shard) -> Iterator[Part]:
+    """Yield the frames of a shard on disk, with their documents.
+
+    Raises: ArtefactError if it is damaged.
+    """
+    path = folder / SHARDS / f"{shard.file}{SUFFIX}"
+    try:
+        index = folder / SHARDS / shard.index_file
+        frames = read_index(index.read_bytes(), shard.index_file, str(index))
+        with path.open("rb") as file:
+            for frame in frames:
+                file.seek(frame.start)
+                lines = read_frame(file.read(frame.size_bytes), frame, str(path))
+                yield Part([from_line(line, str(path)) for line in lines], frame.root, frame.removed)
+    except FileNotFoundError as error:
+        raise ArtefactError(f"{error.filename} is missing: publish into another --out") from None
+
+
+def _ledger(warehouse: Warehouse, out: Path, manifest: Manifest) -> Path:
+    """Return the file that says which documents a release holds; it is made again if it is lost."""
+    path = warehouse.held(manifest.hash)
+    if not path.exists():
+        path.parent.mkdir(exist_ok=True)
+        part = path.with_suffix(".part")
+        with pq.ParquetWriter(part, HELD) as table:
+            for shard in manifest.shards:
+                parts = enumerate(read_lines(out, shard))
+                held = [(line.id, line.version, frame) for frame, part_ in parts for line in part_.lines]
+                _note(table, shard.file, held)
+        part.replace(path)
+    return path
+
+
+def _note(table: pq.ParquetWriter, shard: str, held: Any) -> None:
+    rows = [{"id": one, "version": version, "shard": shard, "frame": frame} for one, version, frame in held]
+    table.write_table(pa.Table.from_pylist(rows, HELD))
+
+
+def _keep(out: Path, shards: list[Shard], selection: Selection, table: pq.ParquetWriter) -> Iterator[Shard]:
+    """Yield the shards of the release before, those of which something is gone written again without it."""
+    gone = selection.gone()
+    for shard in shards:
+        group = Group(shard.domain, shard.language, shard.licence, shard.licence_class, 0)
+        if shard.file not in gone:
+            _note(table, shard.file, selection.held_in(shard.file))
+            yield shard
+            continue
+        left = (_without(part, gone[shard.file].get(frame, set())) for frame, part in enumerate(read_lines(out, shard)))
+        for written in write_shards(out / SHARDS, (part for part in left if part.lines)):
+            _note(table, written.file, written.held)
+            yield _named(written, group)
+
+
+def _without(part: Part, gone: set[str]) -> Part:
+    if not gone:
+        return part
+    lines = [line for line in part.lines if line.id not in gone]
+    return Part(lines, part.root, tuple(sorted({*part.removed, *gone})))
+
+
+def _add(out: Path, selection: Selection, table: pq.ParquetWriter) -> Iterator[Shard]:
+    """Yield shards of what the release before does not hold."""
+    for group, rows in itertools.groupby(selection.fresh(), lambda found: found[0]):
+        for written in write_shards(out / SHARDS, cut(_line(row) for _, row in rows)):
+            _note(table, written.file, written.held)
+            yield _named(written, group)
+
+
+def _line(row: Mapping[str, Any]) -> Line:
+    document = {name: value for name, value in row.items() if name not in ("batch", "file_row_number")}
+    return to_line({**document, "fetched": document["fetched"].isoformat(), "license": document["licence"]})
+
+
+def _named(written: WrittenShard, group: Group) -> Shard:
+    told = {name: value for name, value in written._asdict().items() if name != "held"}
+    return Shard(
+        **told,
+        domain=group.domain,
+        language=group.language,
+        licence=group.licence,
+        licence_class=group.licence_class,
+    )
+
+
+def _sweep(folder: Path, manifest: Manifest) -> None:
+    """Remove shards that the newest release does not name: they hold what was taken out of it."""
+    named = {name for shard in manifest.shards for name in (f"{shard.file}{SUFFIX}", shard.index_file)}
+    for path in folder.iterdir():
+        if path.name not in named:
+            path.unlink()

@@ -1,0 +1,228 @@
+"""`baicai data pull`: the documents of a slice, kept up to date by what changed.
+
+subscription.json      source, slice, trusted key, and the release that is here
+documents/HASH...      the documents of one shard that are in the slice; what `baicai grow data=DIR/documents` reads
+frames/HASH.json       which frames they came from
+purges.jsonl           proof that documents were taken back
+"""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import zstandard
+
+from baicai.artefact import locked, read_json, write_atomic, write_json
+from baicai.config import recipe
+from baicai.errors import ArtefactError, ConfigError
+from baicai.run import Meter, say
+from baicai.wholesale.frames import LEVEL, MAX_FRAME_BYTES, SUFFIX, Frame, read_frame, read_index, unpacked
+from baicai.wholesale.manifest import (
+    MAX_MANIFEST_BYTES,
+    Manifest,
+    Shard,
+    Trust,
+    check_follows,
+    parse_time,
+    unsealed,
+)
+from baicai.wholesale.publish import MANIFEST, MANIFESTS, SHARDS
+from baicai.wholesale.slices import Slice, parse_slice
+from baicai.wholesale.source import Source
+
+FETCH_BYTES = 2**22
+"""Frames side by side are fetched together, up to so much."""
+
+
+@recipe
+class PullRecipe:
+    """What to pull."""
+
+    source: str
+    """A release: a folder, or an address of any kind that fsspec knows (http, https, s3, ...)."""
+    slice: str = ""
+    key: str = ""
+    """The publisher's key, hex. Without, that of the first release that is pulled is trusted from then on."""
+    release: str = ""
+    """Hash of a manifest: that release and no newer one."""
+
+
+class Pulled(NamedTuple):
+    """What a pull did."""
+
+    version: int
+    documents: int
+    fetched_bytes: int
+    purged: int
+
+
+class _Local(NamedTuple):
+    """Where the lines of a frame that was pulled before are."""
+
+    file: Path
+    start: int
+    size_bytes: int
+
+
+def pull(config: PullRecipe, out: Path, now: datetime | None = None) -> Pulled:
+    """Bring the folder `out` to the newest release, or the one asked for.
+
+    Raises: ArtefactError if the release must not be trusted or a part of it is damaged, ConfigError if `out` holds
+    another slice; what was there before stays.
+    """
+    with locked(out / "pull"):
+        note = out / "subscription.json"
+        before: dict[str, Any] = read_json(note) if note.exists() else {}
+        for key, value in (("slice", config.slice),):
+            if before and before[key] != value:
+                raise ConfigError(f"{out} holds the slice '{before[key]}': choose another --out for '{value}'")
+        source = Source(config.source)
+        trust = Trust(before.get("key") or config.key, before.get("version", 0), before.get("manifest", ""))
+        manifest, signer = _newest(source, config, trust, now)
+        if not trust.key:
+            say(f"Trusting key {signer} from now on, as nothing else was given.")
+        wanted = parse_slice(config.slice)
+        known = _known(out)
+        shards = [shard for shard in manifest.shards if wanted.may_hold(shard)]
+        meter = Meter("pull", len(shards))
+        with meter.running(0):
+            for done, shard in enumerate(shards, 1):
+                if not (out / "frames" / f"{shard.file}.json").exists():
+                    _make(source, shard, wanted, known, out)
+                meter.show(done, {"shards": done, "of": len(shards), "fetched_MB": source.fetched_bytes / 1e6})
+        _drop(out, {shard.file for shard in shards})
+        purged = _purge(out, manifest, trust, now or datetime.now(UTC))
+        documents = sum(read_json(path)["documents"] for path in (out / "frames").glob("*.json"))
+        told = {"source": config.source, "slice": config.slice, "key": signer}
+        write_json(note, told | {"version": manifest.version, "manifest": manifest.hash, "documents": documents})
+        return Pulled(manifest.version, documents, source.fetched_bytes, purged)
+
+
+def _newest(source: Source, config: PullRecipe, trust: Trust, now: datetime | None) -> tuple[Manifest, str]:
+    if config.release:
+        where = f"{MANIFESTS}/{config.release}"
+        manifest, signer = unsealed(source.read(where, MAX_MANIFEST_BYTES), source.named(where), trust.key or None)
+        if manifest.hash != config.release:
+            raise ArtefactError(f"{source.named(where)} is another release: get it from its publisher again")
+        return manifest, signer
+    content = source.read(MANIFEST, MAX_MANIFEST_BYTES)
+    manifest, signer = unsealed(content, source.named(MANIFEST), trust.key or None)
+    check_follows(manifest, trust, source.named(MANIFEST), now)
+    at = manifest
+    while trust.version and at.version > trust.version + 1:  # the chain back to what is here
+        where = f"{MANIFESTS}/{at.previous}"
+        earlier, _ = unsealed(source.read(where, MAX_MANIFEST_BYTES), source.named(where), signer)
+        if earlier.hash != at.previous or earlier.version != at.version - 1:
+            raise ArtefactError(f"{source.named(where)} is not what version {at.version} follows: ask its publisher")
+        at = earlier
+    if trust.version and at.version == trust.version + 1 and at.previous != trust.hash:
+        raise ArtefactError(
+            f"{source.named(MANIFEST)} does not follow version {trust.version} that is here: ask its publisher"
+        )
+    return manifest, signer
+
+
+def _known(out: Path) -> dict[str, _Local]:
+    """Return where the frames are that were pulled before, by their root."""
+    found = {}
+    for note in (out / "frames").glob("*.json"):
+        file = out / "documents" / f"{note.stem}{SUFFIX}"
+        for root, start, size in read_json(note)["frames"]:
+            found[root] = _Local(file, start, size)
+    return found
+
+
+def _make(source: Source, shard: Shard, wanted: Slice, known: dict[str, _Local], out: Path) -> None:
+    """Write what a shard has of the slice."""
+    where = f"{SHARDS}/{shard.index_file}"
+    frames = read_index(source.read(where, shard.index_bytes), shard.index_file, source.named(where))
+    if any(frame.start + frame.size_bytes > shard.size_bytes for frame in frames):
+        raise ArtefactError(f"{source.named(where)} reaches beyond its shard: get it from its publisher again")
+    needed = [frame for frame in frames if wanted.reaches(frame.min_quality, frame.max_quality)]
+    packer, blocks, notes, start, documents = zstandard.ZstdCompressor(level=LEVEL), [], [], 0, 0
+    for frame, lines in _lines(source, shard, needed, known):
+        gone = set(frame.removed)
+        rows = [(line, json.loads(line)) for line in lines]
+        kept = [line for line, row in rows if row["id"] not in gone and wanted.holds(row)]
+        block = packer.compress(b"".join(kept)) if kept else b""
+        blocks.append(block)
+        notes.append([frame.root, start, len(block)])
+        start, documents = start + len(block), documents + len(kept)
+    write_atomic(out / "documents" / f"{shard.file}{SUFFIX}", b"".join(blocks))
+    write_json(out / "frames" / f"{shard.file}.json", {"documents": documents, "frames": notes})
+
+
+def _lines(
+    source: Source, shard: Shard, frames: list[Frame], known: dict[str, _Local]
+) -> Iterator[tuple[Frame, list[bytes]]]:
+    """Yield each frame and its lines, from here where they are, else fetched, neighbours together."""
+    name, at = f"{SHARDS}/{shard.file}{SUFFIX}", 0
+    while at < len(frames):
+        local = known.get(frames[at].root)
+        if local:
+            yield frames[at], _here(local)
+            at += 1
+            continue
+        first, stop = at, at + 1
+        while (
+            stop < len(frames)
+            and frames[stop].root not in known
+            and frames[stop].start == frames[stop - 1].start + frames[stop - 1].size_bytes
+            and frames[stop].start + frames[stop].size_bytes - frames[first].start <= FETCH_BYTES
+        ):
+            stop += 1
+        begin, end = frames[first].start, frames[stop - 1].start + frames[stop - 1].size_bytes
+        content = source.read_range(name, begin, end)
+        for frame in frames[first:stop]:
+            place = frame.start - begin
+            yield frame, read_frame(content[place : place + frame.size_bytes], frame, source.named(name))
+        at = stop
+
+
+def _here(local: _Local) -> list[bytes]:
+    with local.file.open("rb") as file:
+        file.seek(local.start)
+        block = file.read(local.size_bytes)
+    return unpacked(block, MAX_FRAME_BYTES, str(local.file)).splitlines(keepends=True) if block else []
+
+
+def _drop(out: Path, named: set[str]) -> None:
+    """Remove what the release no longer names; its notes first, so that a kill leaves nothing half known."""
+    for note in (out / "frames").glob("*.json"):
+        if note.stem not in named:
+            note.unlink()
+    for file in (out / "documents").glob(f"*{SUFFIX}"):
+        if file.name.removesuffix(SUFFIX) not in named:
+            file.unlink()
+
+
+def _purge(out: Path, manifest: Manifest, trust: Trust, now: datetime) -> int:
+    """Write proof of each takedown that is new here: that none of its documents is left."""
+    path = out / "purges.jsonl"
+    before = path.read_bytes() if path.exists() else b""
+    proven = {tuple(json.loads(line)["takedown"]["documents"]) for line in before.splitlines()}
+    fresh = [takedown for takedown in manifest.takedowns if tuple(takedown.documents) not in proven]
+    if not fresh:
+        return 0
+    ids = {one for takedown in fresh for one in takedown.documents}
+    for file in (out / "documents").glob(f"*{SUFFIX}"):
+        for line in _all_lines(file):
+            if (one := json.loads(line)["id"]) in ids:
+                raise ArtefactError(f"{file} still holds document {one}, which was taken back: ask the publisher")
+    lines = []
+    for takedown in fresh:
+        told = {"documents": takedown.documents, "reason": takedown.reason, "deadline": takedown.deadline}
+        late = parse_time(takedown.deadline, "takedown") < now
+        proof = {"takedown": told, "manifest": manifest.hash, "purged": now.isoformat(), "late": late}
+        lines.append(json.dumps(proof, ensure_ascii=False).encode() + b"\n")
+    write_atomic(path, before + b"".join(lines))
+    return len(ids)
+
+
+def _all_lines(file: Path) -> Iterator[bytes]:
+    with file.open("rb") as raw, zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True) as stream:
+        import io
+
+        yield from io.BufferedReader(stream)
