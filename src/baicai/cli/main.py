@@ -5,15 +5,16 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
-from click.shell_completion import CompletionItem, get_completion_class
+from click.shell_completion import get_completion_class
 
 import baicai
-from baicai.config import keys, read_recipe
+from baicai.cli.data import data_group
+from baicai.cli.words import JSON, OUT, RecipeArgument, read_words
 from baicai.errors import BaicaiError, ConfigError
 
 STAGES = {
@@ -38,29 +39,6 @@ STAGES = {
 """Verb: module, recipe class, stage function, help. Modules are loaded when their verb is used."""
 TOGETHER = {"trunk"}
 """Verbs that torchrun may start on several processes."""
-
-
-class RecipeArgument(click.Argument):
-    """A recipe file and `key=value` words; completes the keys of the verb's recipe."""
-
-    def __init__(self, module: str, kind: str, first: str = "[RECIPE.toml]") -> None:
-        super().__init__(["words"], nargs=-1, type=click.UNPROCESSED, metavar=f"{first} [KEY=VALUE]...")
-        self.module, self.kind = module, kind
-
-    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Offer keys; the shell itself offers files."""
-        known = keys(getattr(importlib.import_module(self.module), self.kind))
-        found = [CompletionItem(f"{key}=") for key in known if key.startswith(incomplete)]
-        return [*found, CompletionItem(incomplete, type="file")]
-
-
-def read_words(kind: type[Any], words: Sequence[str]) -> Any:
-    """Return the recipe that the words of a command line stand for.
-
-    Raises: ConfigError
-    """
-    recipe = Path(words[0]) if words and "=" not in words[0] else None
-    return read_recipe(kind, recipe, words[1:] if recipe else words)
 
 
 def _stage_command(verb: str, module: str, kind: str, function: str, text: str) -> click.Command:
@@ -90,10 +68,6 @@ def _stage_command(verb: str, module: str, kind: str, function: str, text: str) 
         help=f"{text}\n\nRun it again with the same words to resume; what is done stays done.",
         short_help=text,
     )
-
-
-OUT = click.Option(["--out"], required=True, type=click.Path(path_type=Path), help="Folder for the result.")
-JSON = click.Option(["--json", "as_json"], is_flag=True, help="Print JSON for programs.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -182,7 +156,7 @@ def _doctor(as_json: bool) -> None:
 @click.option("--out", type=click.Path(path_type=Path), default=Path("out/quickstart"), show_default=True)
 @click.option("--from-scratch", is_flag=True, help="Train the trunk too, instead of taking the one in the package.")
 def _quickstart(out: Path, from_scratch: bool) -> None:
-    """Grow five leaves, join them, and see that it works: six to seven minutes on two cores."""
+    """Grow five leaves, join them, and see that it works: seven to eleven minutes on two cores."""
     from baicai.cli.quickstart import quickstart
 
     quickstart(out, from_scratch)
@@ -203,6 +177,7 @@ cli.add_command(_generate_command())
 cli.add_command(_chat_command())
 cli.add_command(_import_command())
 cli.add_command(_export_command())
+cli.add_command(data_group())
 
 
 def main(run: Callable[..., Any] = cli.main) -> None:
