@@ -1,30 +1,31 @@
 """Captures: what was at an address at a time, kept as WARC 1.1, so that extraction can be repeated."""
 
+import gzip
+import io
 import re
-import zlib
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO
 
-from fastwarc.stream_io import GzipWriter
-from fastwarc.warc import ArchiveIterator, WarcRecord, WarcRecordType
+from fastwarc.warc import WarcRecord, WarcRecordType
 
-MAX_CAPTURE_BYTES = 64 * 2**20
+from baicai.wholesale.records import MAX_RECORD_BYTES, Skips, read_records
+
+MAX_CAPTURE_BYTES = MAX_RECORD_BYTES
 """Of one capture, unpacked: what is larger is skipped, and counted."""
 LICENCE = "X-Licence"
 """The field of a record's header in which we keep what the source said of its licence."""
-KEPT = WarcRecordType.response | WarcRecordType.resource | WarcRecordType.conversion
-MAGIC = (b"\x1f\x8b\x08", b"WARC/1.")
-"""With what a record begins, compressed and plain."""
-RECORD = re.compile(rb"\x1f\x8b\x08|WARC/1\.")
+OTHERS = (
+    WarcRecordType.warcinfo
+    | WarcRecordType.request
+    | WarcRecordType.metadata
+    | WarcRecordType.revisit
+    | WarcRecordType.continuation
+)
+"""Kinds of records that are no captures."""
+LEVEL = 6
 SHA1 = re.compile(r"sha1:[A-Z2-7]{32}")
-SEARCH_BYTES = 2**20
-
-Skips = Counter[str]
-"""How many captures were left out, by reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,37 +44,24 @@ class Capture:
 
 
 def read_captures(path: Path, skips: Skips) -> Iterator[Capture]:
-    """Yield the captures of a WARC file, compressed or not, in its order.
-
-    What cannot be read is counted in `skips`; reading goes on at the next record that can.
-    """
-    with path.open("rb") as file:
-        start: int | None = 0
-        while start is not None:
-            file.seek(start)
-            begun = start
-            try:
-                for record in ArchiveIterator(file, parse_http=False):
-                    begun = start + record.stream_pos
-                    if record.record_type & KEPT:
-                        capture = _read(record)
-                        if isinstance(capture, Capture):
-                            yield capture
-                        else:
-                            skips[capture] += 1
-                if not _is_whole(file, begun):
-                    skips["file cut short"] += 1
-                return
-            except OSError:
-                skips["malformed record"] += 1
-            start = _next_record(file, begun + 1)
+    """Yield the captures of a WARC file, in its order; what cannot be read is counted in `skips`."""
+    for content in read_records(path, skips):
+        try:
+            record = WarcRecord.from_bytes(content)
+            found = None if record.record_type & OTHERS else _read(record)
+        except OSError:
+            found = "malformed record"
+        if isinstance(found, Capture):
+            yield found
+        elif found:
+            skips[found] += 1
 
 
 def _read(record: WarcRecord) -> Capture | str:
     """Return the capture in a record, or why there is none."""
+    if record.record_type == WarcRecordType.unknown:
+        return "malformed record"
     media_type, charset = record.headers.get("Content-Type") or "", ""
-    if record.content_length > MAX_CAPTURE_BYTES:
-        return "too large"
     if SHA1.fullmatch(record.headers.get("WARC-Block-Digest") or "") and not record.verify_block_digest():
         return "digest does not match"
     if record.is_http:
@@ -92,45 +80,11 @@ def _read(record: WarcRecord) -> Capture | str:
     return Capture(url, fetched, media_type.strip(), charset, content, record.headers.get(LICENCE) or "")
 
 
-def _is_whole(file: BinaryIO, last: int) -> bool:
-    """Return whether the file ends where the record that begins at `last` ends: readers pass over what is cut."""
-    file.seek(last)
-    block = file.read(SEARCH_BYTES)
-    if block.startswith(MAGIC[0]):
-        member = zlib.decompressobj(wbits=31)
-        while block and not member.eof:
-            member.decompress(block, SEARCH_BYTES)  # what it holds is not needed, and may be more than fits
-            block = member.unconsumed_tail or file.read(SEARCH_BYTES)
-        return member.eof and not (member.unused_data + file.read()).strip(b"\0\r\n")
-    if not block.startswith(MAGIC[1]):
-        return not block.strip()
-    header, _, _ = block.partition(b"\r\n\r\n")
-    length = re.search(rb"(?i)^content-length:[ \t]*(\d{1,15})\r?$", header, re.MULTILINE)
-    end = last + len(header) + 4 + (int(length[1]) if length else 0)
-    size = file.seek(0, 2)
-    file.seek(min(end, size))
-    return size >= end and not file.read(SEARCH_BYTES).strip()
-
-
-def _next_record(file: BinaryIO, at: int) -> int | None:
-    """Return where the next record seems to begin, None if there is none."""
-    file.seek(at)
-    kept = b""
-    while block := file.read(SEARCH_BYTES):
-        found = RECORD.search(kept + block)
-        if found:
-            return at - len(kept) + found.start()
-        kept = block[-8:]
-        at += len(block)
-    return None
-
-
 class CaptureWriter:
     """Writes captures into a WARC 1.1 file, each compressed alone, as readers that jump to a record expect."""
 
     def __init__(self, path: Path) -> None:
-        self._raw = path.open("wb")
-        self._file = GzipWriter(self._raw)
+        self._file = path.open("wb")
 
     def write(self, capture: Capture) -> None:
         """Append a capture as a resource record."""
@@ -143,9 +97,10 @@ class CaptureWriter:
         if capture.licence:
             record.headers[LICENCE] = capture.licence
         record.set_bytes_content(capture.content)
-        record.write(self._file, checksum_data=True)
+        plain = io.BytesIO()
+        record.write(plain, checksum_data=True)
+        self._file.write(gzip.compress(plain.getvalue(), LEVEL, mtime=0))
 
     def close(self) -> None:
         """Finish the file."""
         self._file.close()
-        self._raw.close()

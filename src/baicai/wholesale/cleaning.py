@@ -17,11 +17,12 @@ import xxhash
 from baicai.artefact import atomic_folder, file_hash, value_hash, write_json
 from baicai.config import canonical, recipe, to_table
 from baicai.wholesale import personal, statistics
-from baicai.wholesale.captures import Capture, Skips, read_captures
+from baicai.wholesale.captures import Capture, read_captures
 from baicai.wholesale.counting import Hashes
 from baicai.wholesale.duplicates import PERMUTATIONS, sign
 from baicai.wholesale.extraction import Extractor, NoTextError, extract, extractor_version
 from baicai.wholesale.licences import licence_class
+from baicai.wholesale.records import Skips
 
 VERSION = 1
 """To be raised when the same captures give other documents."""

@@ -39,7 +39,9 @@ def sign(words: Sequence[Hashes]) -> Signatures:
 
 def band_keys(signatures_NP: Signatures) -> Hashes:
     """Return the keys [B, N] under which documents meet."""
-    rows = np.ascontiguousarray(signatures_NP).reshape(len(signatures_NP), BANDS, -1).astype(np.uint64)
+    rows = (
+        np.ascontiguousarray(signatures_NP).reshape(len(signatures_NP), BANDS, PERMUTATIONS // BANDS).astype(np.uint64)
+    )
     keys_NB = np.zeros(rows.shape[:2], np.uint64)
     for place in range(rows.shape[2]):
         keys_NB = (keys_NB ^ rows[:, :, place]) * np.uint64(0x9E3779B97F4A7C15)
@@ -160,7 +162,7 @@ def _join_within(signatures_NP: Signatures, keys_BN: Hashes, groups_N: NDArray[n
     for keys_N in keys_BN:
         order_N = np.argsort(keys_N, kind="stable")
         sorted_N = keys_N[order_N]
-        begins_N = np.concatenate(([True], sorted_N[1:] != sorted_N[:-1]))
+        begins_N = np.concatenate(([True], sorted_N[1:] != sorted_N[:-1]))[: len(keys_N)]
         heads_N = order_N[np.maximum.accumulate(np.where(begins_N, np.arange(len(keys_N)), 0))]
         pairs.append(np.stack([heads_N[~begins_N], order_N[~begins_N]], 1))
     met = np.unique(np.concatenate(pairs), axis=0)

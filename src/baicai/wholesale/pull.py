@@ -6,6 +6,7 @@ frames/HASH.json       which frames they came from
 purges.jsonl           proof that documents were taken back
 """
 
+import io
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -23,6 +24,7 @@ from baicai.wholesale.manifest import (
     MAX_MANIFEST_BYTES,
     Manifest,
     Shard,
+    Takedown,
     Trust,
     check_follows,
     parse_time,
@@ -83,6 +85,8 @@ def pull(config: PullRecipe, out: Path, now: datetime | None = None) -> Pulled:
         manifest, signer = _newest(source, config, trust, now)
         if not trust.key:
             say(f"Trusting key {signer} from now on, as nothing else was given.")
+        fresh = _unproven(out, manifest)
+        here = _held(out, {one for takedown in fresh for one in takedown.documents})
         wanted = parse_slice(config.slice)
         known = _known(out)
         shards = [shard for shard in manifest.shards if wanted.may_hold(shard)]
@@ -93,11 +97,11 @@ def pull(config: PullRecipe, out: Path, now: datetime | None = None) -> Pulled:
                     _make(source, shard, wanted, known, out)
                 meter.show(done, {"shards": done, "of": len(shards), "fetched_MB": source.fetched_bytes / 1e6})
         _drop(out, {shard.file for shard in shards})
-        purged = _purge(out, manifest, trust, now or datetime.now(UTC))
+        _prove(out, manifest, fresh, here, now or datetime.now(UTC))
         documents = sum(read_json(path)["documents"] for path in (out / "frames").glob("*.json"))
         told = {"source": config.source, "slice": config.slice, "key": signer}
         write_json(note, told | {"version": manifest.version, "manifest": manifest.hash, "documents": documents})
-        return Pulled(manifest.version, documents, source.fetched_bytes, purged)
+        return Pulled(manifest.version, documents, source.fetched_bytes, len(here))
 
 
 def _newest(source: Source, config: PullRecipe, trust: Trust, now: datetime | None) -> tuple[Manifest, str]:
@@ -198,31 +202,40 @@ def _drop(out: Path, named: set[str]) -> None:
             file.unlink()
 
 
-def _purge(out: Path, manifest: Manifest, trust: Trust, now: datetime) -> int:
-    """Write proof of each takedown that is new here: that none of its documents is left."""
+def _unproven(out: Path, manifest: Manifest) -> list[Takedown]:
+    """Return the takedowns of a release that there is no proof of here."""
     path = out / "purges.jsonl"
-    before = path.read_bytes() if path.exists() else b""
-    proven = {tuple(json.loads(line)["takedown"]["documents"]) for line in before.splitlines()}
-    fresh = [takedown for takedown in manifest.takedowns if tuple(takedown.documents) not in proven]
-    if not fresh:
-        return 0
-    ids = {one for takedown in fresh for one in takedown.documents}
-    for file in (out / "documents").glob(f"*{SUFFIX}"):
-        for line in _all_lines(file):
-            if (one := json.loads(line)["id"]) in ids:
-                raise ArtefactError(f"{file} still holds document {one}, which was taken back: ask the publisher")
-    lines = []
+    proven = (
+        [json.loads(line)["takedown"]["documents"] for line in path.read_text().splitlines()] if path.exists() else []
+    )
+    return [takedown for takedown in manifest.takedowns if takedown.documents not in proven]
+
+
+def _held(out: Path, ids: set[str]) -> set[str]:
+    """Return which of some documents are here."""
+    if not ids:
+        return set()
+    found = (json.loads(line)["id"] for file in (out / "documents").glob(f"*{SUFFIX}") for line in _all_lines(file))
+    return {one for one in found if one in ids}
+
+
+def _prove(out: Path, manifest: Manifest, fresh: list[Takedown], here: set[str], now: datetime) -> None:
+    """Write proof of takedowns: which of their documents were here, and that none of them is left."""
+    left = _held(out, {one for takedown in fresh for one in takedown.documents})
+    if left:
+        raise ArtefactError(f"{out} still holds document {min(left)}, which was taken back: ask the publisher")
+    path = out / "purges.jsonl"
+    lines = [path.read_bytes() if path.exists() else b""]
     for takedown in fresh:
         told = {"documents": takedown.documents, "reason": takedown.reason, "deadline": takedown.deadline}
-        late = parse_time(takedown.deadline, "takedown") < now
-        proof = {"takedown": told, "manifest": manifest.hash, "purged": now.isoformat(), "late": late}
+        purged = sorted(here & set(takedown.documents))
+        late = bool(purged) and parse_time(takedown.deadline, "takedown") < now
+        proof = {"takedown": told, "manifest": manifest.hash, "time": now.isoformat(), "purged": purged, "late": late}
         lines.append(json.dumps(proof, ensure_ascii=False).encode() + b"\n")
-    write_atomic(path, before + b"".join(lines))
-    return len(ids)
+    if fresh:
+        write_atomic(path, b"".join(lines))
 
 
 def _all_lines(file: Path) -> Iterator[bytes]:
     with file.open("rb") as raw, zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True) as stream:
-        import io
-
         yield from io.BufferedReader(stream)

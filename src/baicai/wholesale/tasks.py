@@ -33,7 +33,7 @@ def carry_out_all(title: str, tasks: Sequence[Task], workers: int) -> None:
     meter, done = Meter(title, len(tasks)), len(tasks) - len(left)
     with meter.running(done):
         for _ in range(TRIES):
-            for task in _do(left, min(workers, len(left))):
+            for task in _do(left, workers):
                 done += 1
                 meter.show(done, {"done": done, "of": len(tasks), "last": task.out.name})
             left = [task for task in left if not task.out.exists()]
@@ -43,7 +43,7 @@ def carry_out_all(title: str, tasks: Sequence[Task], workers: int) -> None:
 
 def _do(tasks: Sequence[Task], workers: int) -> Iterator[Task]:
     """Yield tasks when they are done; those at which a worker died, and those after, are left."""
-    if workers <= 1:
+    if workers == 1:
         for task in tasks:
             task.function(*task.arguments, task.out)
             yield task
