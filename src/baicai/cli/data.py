@@ -46,10 +46,23 @@ def _takedown(config: Any, out: Path | None) -> dict[str, Any]:
     return dataclasses.asdict(request) | {"documents": len(request.documents)}
 
 
+def _affected(config: Any, out: Path | None) -> dict[str, Any]:
+    from baicai.wholesale.affected import affected
+
+    return affected(config)
+
+
 VERBS: dict[str, tuple[str, str, Callable[..., dict[str, Any]], str, str]] = {
     "gather": ("gather", "GatherRecipe", _gather, "[RECIPE.toml]", "Gather public text into the warehouse OUT."),
     "publish": ("publish", "PublishRecipe", _publish, "WAREHOUSE", "Publish the warehouse's next release into OUT."),
     "pull": ("pull", "PullRecipe", _pull, "SOURCE", "Pull a slice of a release, or what changed of it, into OUT."),
+    "affected": (
+        "affected",
+        "AffectedRecipe",
+        _affected,
+        "SUBSCRIPTION",
+        "Say what saw text that was taken back.",
+    ),
     "takedown": (
         "takedown",
         "TakedownRecipe",
@@ -60,7 +73,7 @@ VERBS: dict[str, tuple[str, str, Callable[..., dict[str, Any]], str, str]] = {
 }
 """Verb: module, recipe, what it does, its first word, help."""
 TEXT = "Public text: gather, publish, pull, take back."
-FIRST = {"WAREHOUSE": "warehouse", "SOURCE": "source"}
+FIRST = {"WAREHOUSE": "warehouse", "SOURCE": "source", "SUBSCRIPTION": "subscription"}
 
 
 def _command(verb: str) -> click.Command:
@@ -86,7 +99,7 @@ def _command(verb: str) -> click.Command:
             show(found)
 
     params: list[click.Parameter] = [RecipeArgument(module, kind, first), JSON]
-    if verb != "takedown":
+    if verb not in ("takedown", "affected"):
         params.insert(1, OUT)
     if verb == "pull":
         params.insert(1, click.Option(["--slice", "wanted"], help="As in 'domain=law language=de quality>0.6'."))

@@ -1,7 +1,9 @@
 """The manifest of token shards: what they hold, what they were made from, and the hash that names them."""
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from baicai.artefact import read_json, value_hash, write_json
 from baicai.config import from_table, recipe, to_table
@@ -9,6 +11,19 @@ from baicai.errors import ArtefactError, ConfigError
 
 FORMAT = 1
 FILE = "manifest.json"
+
+
+RECEIPT = ".receipt.json"
+"""The file in a folder of pulled documents that says which they are."""
+
+
+@recipe
+class Receipt:
+    """Which documents of a release a text was made of: those of these shards that were in the slice."""
+
+    release: str
+    slice: str
+    shards: list[str]
 
 
 @recipe
@@ -31,6 +46,7 @@ class _Manifest:
     sources: dict[str, int]
     licences: dict[str, int]
     hash: str
+    receipt: Annotated[Receipt | None, Field(exclude_if=lambda receipt: receipt is None)] = None
 
 
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
@@ -40,6 +56,20 @@ def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
     """
     manifest = {"format": FORMAT, **manifest}
     write_json(folder / FILE, {**manifest, "hash": _hash(manifest)})
+
+
+def read_receipt(source: str) -> dict[str, Any] | None:
+    """Return the receipt that lies in a folder of pulled documents, None if there is none.
+
+    Raises: ArtefactError if it is damaged.
+    """
+    file = Path(source) / RECEIPT
+    if not file.is_file():
+        return None
+    try:
+        return to_table(from_table(Receipt, read_json(file), str(file)))
+    except ConfigError as error:
+        raise ArtefactError(f"{error}: pull the documents again") from None
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from baicai.artefact import atomic_folder, file_hash, locked, remove_parts, value_hash
 from baicai.data.document import Document
-from baicai.data.manifest import FORMAT, damaged, read_manifest, shard_name, write_manifest
+from baicai.data.manifest import FORMAT, damaged, read_manifest, read_receipt, shard_name, write_manifest
 from baicai.data.readers import fingerprint, read_documents
 from baicai.data.tokenizer import Tokenizer
 from baicai.errors import ConfigError, DataError
@@ -113,9 +113,11 @@ def write_shards(
     *,
     shard_tokens: int = SHARD_TOKENS,
     max_tokens: int | None = None,
+    receipt: dict[str, Any] | None = None,
 ) -> TokenShards:
     """Tokenize documents into `folder`, which appears when it is complete; `max_tokens` keeps the first so many.
 
+    The manifest keeps the `receipt`, which says which documents of a release they are.
     Raises: DataError if the documents hold no text, MachineError if the disk is full, ArtefactError if `folder` exists.
     """
     if max_tokens is not None and max_tokens < 1:
@@ -138,7 +140,8 @@ def write_shards(
                     break
         if not writer.num_bytes:
             raise DataError("the corpus holds no text: check the path and the format of its files")
-        write_manifest(part, _manifest(tokenizer, writer, sources, licences))
+        told = {} if receipt is None else {"receipt": receipt}
+        write_manifest(part, _manifest(tokenizer, writer, sources, licences) | told)
     return TokenShards.open(folder, verify=False)
 
 
@@ -173,7 +176,8 @@ def cached_shards(
         with locked(folder):
             if not folder.exists():  # else another process was the first
                 remove_parts(folder)
-                write_shards(read_documents(source, licence=licence), tokenizer, folder, max_tokens=max_tokens)
+                documents, receipt = read_documents(source, licence=licence), read_receipt(source)
+                write_shards(documents, tokenizer, folder, max_tokens=max_tokens, receipt=receipt)
                 if fingerprint(source) != before:
                     shutil.rmtree(folder, ignore_errors=True)
                     raise DataError(f"{source} changed while it was read: run the same command again")

@@ -81,6 +81,7 @@ def lineage(shards: Mapping[str, TokenShards]) -> list[dict[str, Any]]:
             "tokens": one.num_tokens,
             "bytes": one.num_bytes,
             "licences": one.manifest["licences"],
+            **({"receipt": one.manifest["receipt"]} if "receipt" in one.manifest else {}),
         }
         for domain, one in shards.items()
     ]

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from baicai.config import from_table, recipe
+from baicai.data.manifest import Receipt
 
 
 @recipe
@@ -14,6 +15,7 @@ class _Text:
     tokens: int
     bytes: int
     licences: dict[str, int]
+    receipt: Receipt | None = None
 
 
 @recipe

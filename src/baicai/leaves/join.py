@@ -56,19 +56,23 @@ class PeelRecipe:
 
 
 @recipe
-class _Part:
+class Part:
+    """A trunk or a leaf of a model."""
+
     name: str = ""
     hash: str
     path: str
 
 
 @recipe
-class _Lock:
+class Lock:
+    """What a model is made of."""
+
     format: int
     hash: str
     topk_group: Count
-    trunk: _Part
-    leaf: list[_Part] = dataclasses.field(default_factory=list)
+    trunk: Part
+    leaf: list[Part] = dataclasses.field(default_factory=list)
     calibration: dict[str, list[float]] = dataclasses.field(default_factory=dict)
 
 
@@ -186,7 +190,7 @@ def open_model(reference: str | Path, weights: Literal["stored", "int8"] = "stor
     file = path if path.is_file() else path / "model.toml"
     if not file.exists():
         return _with(weights, assemble(open_trunk(reference), [], 1))
-    lock = _read_lock(file)
+    lock = read_lock(file)
     claimed = model_hash(lock.trunk.hash, [one.hash for one in lock.leaf], lock.topk_group, lock.calibration)
     if lock.format != FORMAT or claimed != lock.hash:
         raise ArtefactError(f"{file} does not match its hash: join the model again")
@@ -205,14 +209,18 @@ def _with(weights: Literal["stored", "int8"], model: SparseModel) -> SparseModel
     return dataclasses.replace(model, int8=int8 | {"": quantized(model.trunk.hash, model.model.trunk_tensors())})
 
 
-def _read_lock(file: Path) -> _Lock:
+def read_lock(file: Path) -> Lock:
+    """Return what a lock file says, whether or not its parts are there.
+
+    Raises: ArtefactError if it is no lock file.
+    """
     try:
-        return from_table(_Lock, tomllib.loads(file.read_text("utf-8")), str(file))
+        return from_table(Lock, tomllib.loads(file.read_text("utf-8")), str(file))
     except (OSError, ValueError, ConfigError) as error:
         raise ArtefactError(f"{file} is not a model's lock file ({error}): join the model again") from None
 
 
-def _place(folder: Path, part: _Part) -> Path:
+def _place(folder: Path, part: Part) -> Path:
     beside = folder / part.path
     return beside if beside.exists() else find(part.hash)
 

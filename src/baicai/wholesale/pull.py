@@ -3,11 +3,13 @@
 subscription.json      source, slice, trusted key, and the release that is here
 documents/HASH...      the documents of one shard that are in the slice; what `baicai grow data=DIR/documents` reads
 frames/HASH.json       which frames they came from
+seen/HASH              ids of the documents that ever came from a shard: receipts of runs name shards
 purges.jsonl           proof that documents were taken back
 """
 
 import io
 import json
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,8 +17,9 @@ from typing import Any, NamedTuple
 
 import zstandard
 
-from baicai.artefact import locked, read_json, write_atomic, write_json
-from baicai.config import recipe
+from baicai.artefact import home, locked, read_json, write_atomic, write_json
+from baicai.config import recipe, to_table
+from baicai.data.manifest import RECEIPT, Receipt
 from baicai.errors import ArtefactError, ConfigError
 from baicai.run import Meter, say
 from baicai.wholesale.frames import LEVEL, MAX_FRAME_BYTES, SUFFIX, Frame, read_frame, read_index, unpacked
@@ -96,7 +99,12 @@ def pull(config: PullRecipe, out: Path, now: datetime | None = None) -> Pulled:
                 if not (out / "frames" / f"{shard.file}.json").exists():
                     _make(source, shard, wanted, known, out)
                 meter.show(done, {"shards": done, "of": len(shards), "fetched_MB": source.fetched_bytes / 1e6})
-        _drop(out, {shard.file for shard in shards})
+        named = {shard.file for shard in shards}
+        dropped = _drop(out, named)
+        if here:
+            _forget_tokens(dropped)
+        receipt = Receipt(release=manifest.hash, slice=config.slice, shards=sorted(named))
+        write_json(out / "documents" / RECEIPT, to_table(receipt))
         _prove(out, manifest, fresh, here, now or datetime.now(UTC))
         documents = sum(read_json(path)["documents"] for path in (out / "frames").glob("*.json"))
         told = {"source": config.source, "slice": config.slice, "key": signer}
@@ -145,17 +153,21 @@ def _make(source: Source, shard: Shard, wanted: Slice, known: dict[str, _Local],
     if any(frame.start + frame.size_bytes > shard.size_bytes for frame in frames):
         raise ArtefactError(f"{source.named(where)} reaches beyond its shard: get it from its publisher again")
     needed = [frame for frame in frames if wanted.reaches(frame.min_quality, frame.max_quality)]
-    packer, blocks, notes, start, documents = zstandard.ZstdCompressor(level=LEVEL), [], [], 0, 0
+    packer, blocks, notes, start = zstandard.ZstdCompressor(level=LEVEL), [], [], 0
+    seen: list[bytes] = []
     for frame, lines in _lines(source, shard, needed, known):
         gone = set(frame.removed)
         rows = [(line, json.loads(line)) for line in lines]
-        kept = [line for line, row in rows if row["id"] not in gone and wanted.holds(row)]
+        rows = [(line, row) for line, row in rows if row["id"] not in gone and wanted.holds(row)]
+        kept = [line for line, _ in rows]
         block = packer.compress(b"".join(kept)) if kept else b""
         blocks.append(block)
         notes.append([frame.root, start, len(block)])
-        start, documents = start + len(block), documents + len(kept)
+        start += len(block)
+        seen += [bytes.fromhex(row["id"]) for _, row in rows]
+    write_atomic(out / "seen" / shard.file, b"".join(sorted(seen)))
     write_atomic(out / "documents" / f"{shard.file}{SUFFIX}", b"".join(blocks))
-    write_json(out / "frames" / f"{shard.file}.json", {"documents": documents, "frames": notes})
+    write_json(out / "frames" / f"{shard.file}.json", {"documents": len(seen), "frames": notes})
 
 
 def _lines(
@@ -192,14 +204,26 @@ def _here(local: _Local) -> list[bytes]:
     return unpacked(block, MAX_FRAME_BYTES, str(local.file)).splitlines(keepends=True) if block else []
 
 
-def _drop(out: Path, named: set[str]) -> None:
-    """Remove what the release no longer names; its notes first, so that a kill leaves nothing half known."""
+def _drop(out: Path, named: set[str]) -> set[str]:
+    """Remove the shards that the release no longer names and return them.
+
+    Their notes go first, so that a kill leaves nothing half known.
+    """
+    dropped = {file.name.removesuffix(SUFFIX) for file in (out / "documents").glob(f"*{SUFFIX}")} - named
     for note in (out / "frames").glob("*.json"):
         if note.stem not in named:
             note.unlink()
-    for file in (out / "documents").glob(f"*{SUFFIX}"):
-        if file.name.removesuffix(SUFFIX) not in named:
-            file.unlink()
+    for shard in dropped:
+        (out / "documents" / f"{shard}{SUFFIX}").unlink()
+    return dropped
+
+
+def _forget_tokens(shards: set[str]) -> None:
+    """Remove tokens that were made of documents that were taken back."""
+    for manifest in (home() / "shards").glob("*/manifest.json"):
+        receipt = read_json(manifest).get("receipt")
+        if receipt and shards & set(receipt["shards"]):
+            shutil.rmtree(manifest.parent)
 
 
 def _unproven(out: Path, manifest: Manifest) -> list[Takedown]:

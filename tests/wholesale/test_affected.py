@@ -1,0 +1,62 @@
+"""From a request to take a text back to the leaf that saw it, and the model without that leaf."""
+
+import dataclasses
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from baicai.artefact import home, read_json
+from baicai.errors import DataError
+from baicai.leaves.grow import grow_leaf
+from baicai.leaves.join import JoinRecipe, PeelRecipe, join_leaves, open_model, peel_leaves
+from baicai.run import carry_out
+from baicai.wholesale.affected import AffectedRecipe, affected
+from baicai.wholesale.cleaning import CleanConfig
+from baicai.wholesale.gather import GatherRecipe, SourceConfig, gather
+from baicai.wholesale.publish import PublishRecipe, publish
+from baicai.wholesale.pull import PullRecipe, pull
+from baicai.wholesale.takedown import TakedownRecipe, take_down
+from tests.conftest import Workshop, grow_recipe, write_domain
+
+
+def test_a_takedown_reaches_the_leaf_that_saw_the_text(workshop: Workshop, tmp_path: Path) -> None:
+    (tmp_path / "texts").mkdir()
+    for number in range(8):
+        write_domain(tmp_path / "texts", "metal", 60, seed=number).rename(tmp_path / "texts" / f"{number}.txt")
+    source = SourceConfig(
+        path=str(tmp_path / "texts"), url="https://metal.example", clean=CleanConfig(domain="metal", licence="CC0-1.0")
+    )
+    warehouse, release, subscription = (str(tmp_path / name) for name in ("warehouse", "release", "subscription"))
+    gather(GatherRecipe(sources=[source], workers=1), Path(warehouse))
+    publish(PublishRecipe(warehouse=warehouse, duplicates=True), Path(release))
+    pull(PullRecipe(source=release), Path(subscription))
+    text = dataclasses.replace(workshop.text("metal"), path=f"{subscription}/documents")
+    carry_out(grow_leaf, grow_recipe(workshop, "metal", data=[text]), tmp_path / "metal")
+    receipt = read_json(tmp_path / "metal" / "leaf.json")["data"][0]["receipt"]
+    assert receipt["shards"]
+    join = JoinRecipe(
+        trunk=workshop.path("trunk"), leaves=[workshop.path("fruit"), str(tmp_path / "metal")], max_harm=9.0
+    )
+    carry_out(join_leaves, join, tmp_path / "model")
+    assert affected(AffectedRecipe(subscription=subscription))["trained"] == []
+
+    request = take_down(TakedownRecipe(warehouse=warehouse, url="https://metal.example/3.txt", reason="asked"))
+    publish(PublishRecipe(warehouse=warehouse, duplicates=True), Path(release))
+    tokens = [path for path in (home() / "shards").glob("*/manifest.json") if "receipt" in read_json(path)]
+    assert pull(PullRecipe(source=release), Path(subscription), datetime.now(UTC)).purged == 1
+    assert tokens
+    assert not any(path.exists() for path in tokens), "tokens of it are gone, too"
+
+    found = affected(AffectedRecipe(subscription=subscription))
+    assert (found["documents"], [one["path"] for one in found["trained"]]) == (1, [str(tmp_path / "metal")])
+    assert [(one["path"], one["peel"]) for one in found["models"]] == [(str(tmp_path / "model"), ["metal"])]
+    assert affected(AffectedRecipe(subscription=subscription, documents=request.documents))["trained"]
+    assert not affected(AffectedRecipe(subscription=subscription, documents=["00" * 16]))["trained"]
+    carry_out(peel_leaves, PeelRecipe(model=str(tmp_path / "model"), leaves=["metal"]), tmp_path / "peeled")
+    assert list(open_model(tmp_path / "peeled").leaves) == ["fruit"]
+
+
+def test_what_is_no_subscription_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="is no subscription: pull a release into it first"):
+        affected(AffectedRecipe(subscription=str(tmp_path)))
