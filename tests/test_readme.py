@@ -38,7 +38,8 @@ def test_the_commands_run_and_run_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "recipes").symlink_to(ROOT / "recipes")
+    for name in ("recipes", "docs"):
+        (tmp_path / name).symlink_to(ROOT / name)
     lines = [line for line in commands((ROOT / "README.md").read_text()) if line.startswith("baicai ")]
     assert len(lines) >= 10
     for line in lines:
@@ -54,7 +55,7 @@ def test_the_files_named_are_there(readme: str) -> None:
     text = (ROOT / readme).read_text()
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
     paths = re.findall(r"`((?:src|tests|docs|bench|recipes)/[\w/.-]+)`", text)
-    inside = re.findall(r"`((?:model|data|training|evaluation|leaves|cli)/\w+\.py)`", text)
+    inside = re.findall(r"`((?:model|data|training|evaluation|leaves|wholesale|cli)/\w+\.py)`", text)
     for place in [*links, *paths, *(f"src/baicai/{name}" for name in inside)]:
         assert (ROOT / place).exists(), f"{readme} names {place}"
 

@@ -11,21 +11,24 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from baicai.artefact import atomic_folder, read_json, value_hash
+from baicai.artefact import atomic_folder, read_json, value_hash, write_json
 from baicai.config import Count, recipe
 from baicai.data.document import MAX_DOCUMENT_BYTES
 from baicai.data.readers import corpus_files, fingerprint, read_documents
 from baicai.errors import DataError
-from baicai.run import say
 from baicai.wholesale.captures import Capture, CaptureWriter
 from baicai.wholesale.cleaning import CleanConfig, clean, task_name
 from baicai.wholesale.duplicates import DuplicateIndex
 from baicai.wholesale.extraction import HTML, PLAIN
+from baicai.wholesale.records import Skips
 from baicai.wholesale.tasks import Task, carry_out_all
 from baicai.wholesale.warehouse import Batch, Warehouse
 
 WARC = (".warc", ".warc.gz", ".warc.zst")
 TABLES = (".jsonl", ".ndjson", ".parquet", ".jsonl.gz", ".jsonl.zst", ".ndjson.gz", ".ndjson.zst")
+TEXT = (".toml", ".json", ".yaml", ".yml", ".md", ".rst", ".tex", ".xml", ".csv", ".tsv")
+"""Endings of text that the system may call something else."""
+SKIPPED = "skipped.json"
 CAPTURES_BYTES = 2**28
 """Of a file of captures that we write, before it is compressed: one task reads it."""
 
@@ -73,6 +76,9 @@ def gather(config: GatherRecipe, folder: Path) -> dict[str, int]:
             report = read_json(task.out / "report.json")
             counts["documents"] += report["documents"]
             counts.update({f"skipped: {reason}": count for reason, count in report["skipped"].items()})
+        for note in sorted({Path(batch.captures).parent / SKIPPED for batch, _ in found}):
+            if note.exists():
+                counts.update({f"skipped: {reason}": count for reason, count in read_json(note).items()})
         return dict(counts)
 
 
@@ -94,10 +100,14 @@ def _captures(source: SourceConfig, warehouse: Warehouse) -> Iterator[Path]:
 
 
 def _write(source: SourceConfig, files: list[tuple[Path, str]], folder: Path) -> None:
-    number, size = 0, CAPTURES_BYTES
+    """Write captures of files, and how many were left out, by reason, into skipped.json."""
+    number, size, skips = 0, CAPTURES_BYTES, Skips()
     writer: CaptureWriter | None = None
     for file, name in files:
         for capture in _read(file, name, source):
+            if isinstance(capture, str):
+                skips[capture] += 1
+                continue
             if writer is None or size >= CAPTURES_BYTES:
                 if writer is not None:
                     writer.close()
@@ -106,9 +116,11 @@ def _write(source: SourceConfig, files: list[tuple[Path, str]], folder: Path) ->
             size += len(capture.content)
     if writer is not None:
         writer.close()
+    write_json(folder / SKIPPED, dict(sorted(skips.items())))
 
 
-def _read(file: Path, name: str, source: SourceConfig) -> Iterator[Capture]:
+def _read(file: Path, name: str, source: SourceConfig) -> Iterator[Capture | str]:
+    """Yield the captures in a file, or why there is none."""
     changed = datetime.fromtimestamp(int(file.stat().st_mtime), UTC)
     address = (source.url.rstrip("/") + "/" + name) if source.url else f"file:{name}"
     if name.lower().endswith(TABLES):
@@ -118,11 +130,14 @@ def _read(file: Path, name: str, source: SourceConfig) -> Iterator[Capture]:
             yield Capture(url, changed, PLAIN[0], "utf-8", text.encode(), document.licence)
         return
     media_type = mimetypes.guess_type(name)[0] or PLAIN[0]
-    if media_type not in (*HTML, *PLAIN) and not media_type.startswith("text/"):
-        say(f"{file} is {media_type}, not text: left out")
+    if media_type in HTML:
+        kind, charset = media_type, ""
+    elif media_type.startswith("text/") or name.lower().endswith(TEXT):
+        kind, charset = PLAIN[0], "utf-8"
+    else:
+        yield f"media type {media_type}"
         return
     if file.stat().st_size > MAX_DOCUMENT_BYTES:
-        say(f"{file} is larger than {MAX_DOCUMENT_BYTES} bytes: left out")
+        yield "too large"
         return
-    kind = media_type if media_type in HTML else PLAIN[0]
-    yield Capture(address, changed, kind, "" if kind in HTML else "utf-8", file.read_bytes())
+    yield Capture(address, changed, kind, charset, file.read_bytes())
