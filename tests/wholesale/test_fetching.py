@@ -25,7 +25,7 @@ def fetch(handler: Handler, path: str = "/", allowed: tuple[str, ...] = LOCAL, *
     async def act() -> Answer:
         app = web.Application()
         app.router.add_get("/{path:.*}", handler)
-        runner = web.AppRunner(app, access_log=None)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,8 +15,8 @@ from baicai.wholesale.records import MAX_RECORD_BYTES, Skips, read_records
 
 MAX_CAPTURE_BYTES = MAX_RECORD_BYTES
 """Of one capture, unpacked: what is larger is skipped, and counted."""
-LICENCE = "X-Licence"
-"""The field of a record's header in which we keep what the source said of its licence."""
+LICENCE, PERMISSION = "X-Licence", "X-Permission"
+"""Fields of a record's header: what the source said of its licence, and whether it may be gathered."""
 OTHERS = (
     WarcRecordType.warcinfo
     | WarcRecordType.request
@@ -41,6 +42,8 @@ class Capture:
     content: bytes
     licence: str = ""
     """SPDX id, if the source says one."""
+    permission: str = ""
+    """The decision that it may be gathered, with its evidence, as JSON; empty if nobody was asked."""
 
 
 def read_captures(path: Path, skips: Skips) -> Iterator[Capture]:
@@ -77,7 +80,8 @@ def _read(record: WarcRecord) -> Capture | str:
         return "too large when unpacked"
     media_type, _, parameters = media_type.lower().partition(";")
     charset = charset or parameters.partition("charset=")[2].split(";")[0].strip("\"' ")
-    return Capture(url, fetched, media_type.strip(), charset, content, record.headers.get(LICENCE) or "")
+    licence, permission = (record.headers.get(name) or "" for name in (LICENCE, PERMISSION))
+    return Capture(url, fetched, media_type.strip(), charset, content, licence, permission)
 
 
 class CaptureWriter:
@@ -96,10 +100,18 @@ class CaptureWriter:
         record.headers["Content-Type"] = capture.media_type + charset
         if capture.licence:
             record.headers[LICENCE] = capture.licence
+        if capture.permission:
+            record.headers[PERMISSION] = capture.permission
         record.set_bytes_content(capture.content)
         plain = io.BytesIO()
         record.write(plain, checksum_data=True)
         self._file.write(gzip.compress(plain.getvalue(), LEVEL, mtime=0))
+
+    def flush(self) -> int:
+        """Bring what was written to disk, and return how many bytes that is."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        return self._file.tell()
 
     def close(self) -> None:
         """Finish the file."""

@@ -45,6 +45,7 @@ SCHEMA = pa.schema(
         ("licence", pa.string()),
         ("licence_class", pa.string()),
         ("extractor", pa.string()),
+        ("permission", pa.string()),
         ("quality", pa.float32()),
         *((name, pa.float32()) for name in statistics.COLUMNS),
         *((name, pa.int32()) for name in personal.COLUMNS),
@@ -127,9 +128,10 @@ def make_row(capture: Capture, title: str, text: str, config: CleanConfig, extra
         "licence": licence,
         "licence_class": licence_class(licence),
         "extractor": extractor,
+        "permission": capture.permission,
         "quality": statistics.quality(numbers),
     }
-    told = {key: str(value) for key, value in values.items() if key not in ("quality", "language_score")}
+    told = {key: str(value) for key, value in values.items() if key not in ("quality", "language_score", "permission")}
     values["version"] = xxhash.xxh3_128_hexdigest(canonical(told))
     return _Row(values | dict(zip(statistics.COLUMNS, numbers.tolist(), strict=True)) | found, words_W)
 

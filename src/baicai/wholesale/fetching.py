@@ -4,7 +4,7 @@ import asyncio
 import ipaddress
 import socket
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urljoin, urlsplit
 
@@ -112,8 +112,13 @@ class Fetcher:
     async def __aexit__(self, *_: object) -> None:
         await self._session.close()
 
-    async def fetch(self, url: str, headers: Mapping[str, str] | None = None) -> Answer:
-        """Return what is at an address, redirects followed.
+    async def fetch(
+        self,
+        url: str,
+        headers: Mapping[str, str] | None = None,
+        may_follow: Callable[[str], bool] = lambda url: True,
+    ) -> Answer:
+        """Return what is at an address, redirects followed if they may be.
 
         Raises: RefusedError, also if the server does not answer, says too much or takes too long.
         """
@@ -128,6 +133,8 @@ class Fetcher:
                         told = {name: ", ".join(answer.headers.getall(name)) for name in names}
                         return Answer(url, answer.status, told, content)
                     url = urljoin(url, moved)
+                    if not may_follow(url):
+                        raise RefusedError("moved to where it may not be followed")
             except RefusedError:
                 raise
             except TimeoutError:

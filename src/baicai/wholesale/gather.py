@@ -15,9 +15,10 @@ from baicai.artefact import atomic_folder, read_json, value_hash, write_json
 from baicai.config import Count, recipe
 from baicai.data.document import MAX_DOCUMENT_BYTES
 from baicai.data.readers import corpus_files, fingerprint, read_documents
-from baicai.errors import DataError
+from baicai.errors import ConfigError, DataError
 from baicai.wholesale.captures import Capture, CaptureWriter
 from baicai.wholesale.cleaning import CleanConfig, clean, task_name
+from baicai.wholesale.crawl import CrawlConfig, crawl
 from baicai.wholesale.duplicates import DuplicateIndex
 from baicai.wholesale.extraction import HTML, PLAIN
 from baicai.wholesale.records import Skips
@@ -37,8 +38,10 @@ CAPTURES_BYTES = 2**28
 class SourceConfig:
     """Where text comes from."""
 
-    path: str
+    path: str = ""
     """A WARC file, a file or folder of HTML, text, JSON lines or Parquet, or a folder with any of these."""
+    crawl: CrawlConfig | None = None
+    """Or hosts to crawl."""
     url: str = ""
     """The address that files of a folder are published under; by default `file:` and their name."""
     clean: CleanConfig = CleanConfig()
@@ -59,15 +62,17 @@ def gather(config: GatherRecipe, folder: Path) -> dict[str, int]:
     """
     warehouse = Warehouse(folder)
     with warehouse.working():
-        known = {batch.task for batch in warehouse.batches()}
+        known, counts = {batch.task for batch in warehouse.batches()}, Counter[str]()
         found: list[tuple[Batch, Task]] = []
         for source in config.sources:
-            for captures in _captures(source, warehouse):
+            for captures in _captures(source, warehouse, counts):
                 name = task_name(captures, source.clean)
-                batch = Batch(name, str(captures), source.path)
+                batch = Batch(
+                    name, str(captures), source.path or ", ".join(source.crawl.starts if source.crawl else [])
+                )
                 found.append((batch, Task(clean, (captures, source.clean), warehouse.documents(name))))
         carry_out_all("clean", [task for _, task in found], config.workers)
-        index, counts = DuplicateIndex(warehouse.duplicates), Counter[str]()
+        index = DuplicateIndex(warehouse.duplicates)
         for batch, task in found:
             index.add(batch.task, np.load(task.out / "signatures.npy", mmap_mode="r", allow_pickle=False))
             if batch.task not in known:
@@ -82,8 +87,15 @@ def gather(config: GatherRecipe, folder: Path) -> dict[str, int]:
         return dict(counts)
 
 
-def _captures(source: SourceConfig, warehouse: Warehouse) -> Iterator[Path]:
+def _captures(source: SourceConfig, warehouse: Warehouse, counts: Counter[str]) -> Iterator[Path]:
     """Yield the files with the captures of a source; what is not WARC is written into the warehouse as such."""
+    if bool(source.path) == (source.crawl is not None):
+        raise ConfigError("source: give a path or a crawl, one of them")
+    if source.crawl is not None:
+        crawled, left = crawl(source.crawl, warehouse.captures / f"crawl-{value_hash(source.crawl.starts)[:16]}")
+        counts.update({f"left out: {reason}": count for reason, count in left.items()})
+        yield from crawled
+        return
     path = Path(source.path)
     if not path.exists():
         raise DataError(f"source {path} does not exist: check the path")
