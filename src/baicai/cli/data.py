@@ -46,6 +46,13 @@ def _takedown(config: Any, out: Path | None) -> dict[str, Any]:
     return dataclasses.asdict(request) | {"documents": len(request.documents)}
 
 
+def _serve(config: Any, out: Path | None) -> dict[str, Any]:
+    from baicai.wholesale.serve import serve
+
+    serve(config)
+    return {}
+
+
 def _affected(config: Any, out: Path | None) -> dict[str, Any]:
     from baicai.wholesale.affected import affected
 
@@ -56,6 +63,7 @@ VERBS: dict[str, tuple[str, str, Callable[..., dict[str, Any]], str, str]] = {
     "gather": ("gather", "GatherRecipe", _gather, "[RECIPE.toml]", "Gather public text into the warehouse OUT."),
     "publish": ("publish", "PublishRecipe", _publish, "WAREHOUSE", "Publish the warehouse's next release into OUT."),
     "pull": ("pull", "PullRecipe", _pull, "SOURCE", "Pull a slice of a release, or what changed of it, into OUT."),
+    "serve": ("serve", "ServeRecipe", _serve, "RELEASE", "Serve a release over HTTP, with keys and a ledger of bytes."),
     "affected": (
         "affected",
         "AffectedRecipe",
@@ -73,7 +81,7 @@ VERBS: dict[str, tuple[str, str, Callable[..., dict[str, Any]], str, str]] = {
 }
 """Verb: module, recipe, what it does, its first word, help."""
 TEXT = "Public text: gather, publish, pull, take back."
-FIRST = {"WAREHOUSE": "warehouse", "SOURCE": "source", "SUBSCRIPTION": "subscription"}
+FIRST = {"WAREHOUSE": "warehouse", "SOURCE": "source", "SUBSCRIPTION": "subscription", "RELEASE": "release"}
 
 
 def _command(verb: str) -> click.Command:
@@ -99,7 +107,7 @@ def _command(verb: str) -> click.Command:
             show(found)
 
     params: list[click.Parameter] = [RecipeArgument(module, kind, first), JSON]
-    if verb not in ("takedown", "affected"):
+    if verb not in ("takedown", "affected", "serve"):
         params.insert(1, OUT)
     if verb == "pull":
         params.insert(1, click.Option(["--slice", "wanted"], help="As in 'domain=law language=de quality>0.6'."))

@@ -1,12 +1,15 @@
-"""Where a release is read from: a folder, or an address of any kind that fsspec knows."""
+"""Where a release is read from: a folder, or an address of any kind that fsspec knows.
 
+A server that wants a key gets that in `$BAICAI_RELEASE_KEY`.
+"""
+
+import os
 from typing import Any
 
+import aiohttp
 import fsspec
 
 from baicai.errors import ArtefactError, MachineError
-
-SECONDS = 60
 
 
 class Source:
@@ -15,8 +18,12 @@ class Source:
     def __init__(self, address: str) -> None:
         self.address = address.rstrip("/")
         self.fetched_bytes = 0
+        key = os.environ.get("BAICAI_RELEASE_KEY", "")
+        told: dict[str, Any] = {}
+        if key and self.address.startswith(("http://", "https://")):
+            told = {"client_kwargs": {"headers": {"Authorization": f"Bearer {key}"}}}
         try:
-            self._files, self._root = fsspec.core.url_to_fs(self.address)
+            self._files, self._root = fsspec.core.url_to_fs(self.address, **told)
         except (ValueError, ImportError) as error:
             raise MachineError(
                 f"{address} cannot be read ({error}): install what it needs, or copy the release"
@@ -54,7 +61,7 @@ class Source:
             content: Any = self._files.cat_file(f"{self._root}/{name}", start=start, end=stop)
         except FileNotFoundError:
             raise ArtefactError(f"{self.named(name)} is not there: pull again, or ask its publisher") from None
-        except (OSError, ValueError, RuntimeError) as error:
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError, RuntimeError) as error:
             raise MachineError(
                 f"{self.named(name)} cannot be read ({error}): pull again, it goes on where it was"
             ) from None
