@@ -100,7 +100,10 @@ def _command(verb: str) -> click.Command:
         if words and first in FIRST and "=" not in words[0]:
             words = (f"{FIRST[first]}={words[0]}", *words[1:])
         words = (*words, f"slice={wanted}") if wanted is not None else words
-        found = {"kind": verb, **act(read_words(getattr(loaded, kind), words), out)}
+        told = act(read_words(getattr(loaded, kind), words), out)
+        if not told:  # served to its end
+            return
+        found = {"kind": verb, **told}
         if as_json:
             click.echo(json.dumps(found))
         else:

@@ -62,7 +62,7 @@ class Ledger:
         self._base.close()
 
 
-LEDGER = web.AppKey("ledger", Ledger)
+LEDGER, NAME = web.AppKey("ledger", Ledger), web.RequestKey("name", str)
 
 
 def serve(config: ServeRecipe) -> None:
@@ -88,21 +88,23 @@ def make_app(config: ServeRecipe) -> web.Application:
         if not NAMES.fullmatch(path) or not (folder / path).is_file():
             raise web.HTTPNotFound(text="there is no such file in this release\n")
         caching = "no-cache" if path == MANIFEST else "public, max-age=31536000, immutable"
-        response = web.FileResponse(folder / path, headers={"Cache-Control": caching})
-        await response.prepare(request)
-        if config.ledger:
-            sent = response.content_length if response.status in (200, 206) else 0
-            request.app[LEDGER].add(name, sent or 0)
-        return response
+        request[NAME] = name
+        return web.FileResponse(folder / path, headers={"Cache-Control": caching})
+
+    async def count(request: web.Request, response: web.StreamResponse) -> None:
+        if response.status in (200, 206):
+            request.app[LEDGER].add(request[NAME], response.content_length or 0)
 
     async def counting(app: web.Application) -> AsyncIterator[None]:
-        app[LEDGER] = Ledger(config.ledger or ":memory:")  # in the thread that uses it
+        app[LEDGER] = Ledger(config.ledger)  # in the thread that uses it
         yield
         app[LEDGER].close()
 
     app = web.Application()
     app.router.add_get("/{path:.*}", answer)
-    app.cleanup_ctx.append(counting)
+    if config.ledger:
+        app.cleanup_ctx.append(counting)
+        app.on_response_prepare.append(count)
     return app
 
 
