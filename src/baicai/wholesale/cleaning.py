@@ -4,6 +4,7 @@ import functools
 import hashlib
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import field
 from datetime import UTC
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,10 +23,13 @@ from baicai.wholesale.counting import Hashes
 from baicai.wholesale.duplicates import PERMUTATIONS, sign
 from baicai.wholesale.extraction import Extractor, NoTextError, extract, extractor_version
 from baicai.wholesale.licences import licence_class
+from baicai.wholesale.overlap import fingerprints, open_benchmarks
 from baicai.wholesale.records import Skips
 
 VERSION = 1
 """To be raised when the same captures give other documents."""
+UNTOLD = ("quality", "language_score", "permission", "benchmark_overlap")
+"""What may change while a document stays the same."""
 BATCH_DOCUMENTS, BATCH_CHARACTERS = 512, 4 * 2**20
 LANGUAGE_CHARACTERS = 1000
 """What of a text, from its middle, its language is told by."""
@@ -47,6 +51,7 @@ SCHEMA = pa.schema(
         ("extractor", pa.string()),
         ("permission", pa.string()),
         ("quality", pa.float32()),
+        ("benchmark_overlap", pa.float32()),
         *((name, pa.float32()) for name in statistics.COLUMNS),
         *((name, pa.int32()) for name in personal.COLUMNS),
     ]
@@ -64,6 +69,8 @@ class CleanConfig:
     domain: str = "web"
     licence: str = "unknown"
     """SPDX id of captures that do not say their own."""
+    benchmarks: list[str] = field(default_factory=list)
+    """Files and folders of benchmarks: of each document it is told what share of its words they have, too."""
 
 
 class _Row(NamedTuple):
@@ -78,7 +85,7 @@ def document_id(url: str) -> str:
 
 def task_name(captures: Path, config: CleanConfig) -> str:
     """Return the name under which what `clean` gives is kept: the same captures and settings have the same."""
-    settings = [VERSION, to_table(config), extractor_version(config.extractor)]
+    settings = [VERSION, to_table(config), extractor_version(config.extractor), fingerprints(config.benchmarks)]
     return value_hash([file_hash(captures), settings])[:32]
 
 
@@ -130,8 +137,9 @@ def make_row(capture: Capture, title: str, text: str, config: CleanConfig, extra
         "extractor": extractor,
         "permission": capture.permission,
         "quality": statistics.quality(numbers),
+        "benchmark_overlap": open_benchmarks(tuple(config.benchmarks)).share(text) if config.benchmarks else 0.0,
     }
-    told = {key: str(value) for key, value in values.items() if key not in ("quality", "language_score", "permission")}
+    told = {key: str(value) for key, value in values.items() if key not in UNTOLD}
     values["version"] = xxhash.xxh3_128_hexdigest(canonical(told))
     return _Row(values | dict(zip(statistics.COLUMNS, numbers.tolist(), strict=True)) | found, words_W)
 

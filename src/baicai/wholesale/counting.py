@@ -90,6 +90,15 @@ def find_words(text_C: Codes, classes: Classes, hashes_W: Hashes, spans_W2: Ints
 
 
 @compiled
+def words_of(text_C: Codes, classes: Classes) -> Hashes:
+    """Return the hash of each word."""
+    room = max(1, len(text_C))
+    hashes_W = np.empty(room, np.uint64)
+    words = find_words(text_C, classes, hashes_W, np.empty((room, 2), np.int64), np.zeros(5, np.int64))
+    return hashes_W[:words]
+
+
+@compiled
 def find_lines(text_C: Codes, classes: Classes, hashes_L: Hashes, spans_L2: Ints, blank_lines: int) -> int:
     """Fill in hash and span, without space at its ends, of each line that is not empty; return how many there are.
 

@@ -18,7 +18,7 @@ ORDER: Mapping[str, Callable[[float, float], bool]] = {
     "<=": operator.le,
 }
 LABELS = ("domain", "language", "licence", "host")
-NUMBERS = ("quality", "language_score", "year", *statistics.COLUMNS, *personal.COLUMNS)
+NUMBERS = ("quality", "benchmark_overlap", "language_score", "year", *statistics.COLUMNS, *personal.COLUMNS)
 
 
 @dataclass(frozen=True)

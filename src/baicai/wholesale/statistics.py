@@ -93,6 +93,12 @@ def statistics(text: str) -> tuple[NDArray[np.float64], counting.Hashes]:
     return out, words_W
 
 
+def words_of(text: str) -> counting.Hashes:
+    """Return the hashes of a text's words."""
+    found: counting.Hashes = counting.words_of(counting.codes_of(text), _classes())
+    return found
+
+
 def quality(numbers: NDArray[np.float64]) -> float:
     """Return the share of the rules in `LIMITS` that a text's numbers pass."""
     alone = numbers[_ALONE]
