@@ -8,7 +8,7 @@ import pytest
 
 from baicai.errors import MachineError
 from baicai.wholesale.captures import Capture
-from baicai.wholesale.extraction import NoTextError, extract, extractor_version
+from baicai.wholesale.extraction import Extractor, NoTextError, extract, extractor_version
 
 PAGE = (
     "<html><head><title> A \n title </title><style>p {}</style></head><body><nav><a href=x>Home</a></nav>"
@@ -32,8 +32,9 @@ def capture(content: bytes, kind: str = "text/html", charset: str = "") -> Captu
         (PAGE.encode("utf-16"), "utf-16"),
     ],
 )
-def test_a_page_has_its_title_and_text(content: bytes, charset: str) -> None:
-    title, text = extract(capture(content, charset=charset), "resiliparse")
+@pytest.mark.parametrize("extractor", ["resiliparse", "trafilatura"])
+def test_a_page_has_its_title_and_text(content: bytes, charset: str, extractor: Extractor) -> None:
+    title, text = extract(capture(content, charset=charset), extractor)
     assert title == "A title"
     assert "Käse" in text
     assert "The second one ends here." in text

@@ -2,7 +2,6 @@
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import duckdb
 
@@ -11,7 +10,7 @@ from baicai.errors import ConfigError, DataError
 from baicai.wholesale.cleaning import document_id
 from baicai.wholesale.duplicates import DuplicateIndex, sign
 from baicai.wholesale.manifest import Takedown
-from baicai.wholesale.statistics import statistics
+from baicai.wholesale.statistics import words_of
 from baicai.wholesale.warehouse import Warehouse
 
 
@@ -22,7 +21,7 @@ class TakedownRecipe:
     warehouse: str
     url: str = ""
     host: str = ""
-    """All documents of a host, and of those below it."""
+    """All documents of a host and of those below it; of a name without a dot only its own."""
     id: str = ""
     text: str = ""
     """A file with the text: all documents that are nearly the same are taken back."""
@@ -58,7 +57,9 @@ def _find(config: TakedownRecipe, warehouse: Warehouse) -> set[str]:
         return _nearly(Path(config.text), warehouse)
     files = [str(warehouse.documents(batch.task) / "documents.parquet") for batch in warehouse.batches()]
     if config.host:
-        condition, values = "host = ? OR ends_with(host, ?)", [config.host.lower(), f".{config.host.lower()}"]
+        host = config.host.lower()
+        below = f".{host}" if "." in host else "/"  # else a whole top-level domain would go
+        condition, values = "host = ? OR ends_with(host, ?)", [host, below]
     else:
         condition, values = "id = ?", [config.id or document_id(config.url)]
     with duckdb.connect() as base:
@@ -71,18 +72,17 @@ def _nearly(path: Path, warehouse: Warehouse) -> set[str]:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"takedown: text {path} cannot be read ({error}): give a UTF-8 file") from None
-    (numbers,) = DuplicateIndex(warehouse.duplicates).find(sign([statistics(text)[1]]))
+    index = DuplicateIndex(warehouse.duplicates)
+    (numbers,) = index.find(sign([words_of(text)]))
     found: set[str] = set()
     first = 0
-    wanted: Any = sorted(numbers)
     with duckdb.connect() as base:
         for batch in warehouse.batches():
-            file = str(warehouse.documents(batch.task) / "documents.parquet")
-            query = "SELECT id, file_row_number FROM read_parquet(?, file_row_number = true)"
-            count = len(DuplicateIndex(warehouse.duplicates).groups(batch.task))
-            places = [number - first for number in wanted if first <= number < first + count]
+            last = first + len(index.groups(batch.task))
+            places = [int(number) - first for number in numbers if first <= number < last]
             if places:
-                rows = base.execute(f"{query} WHERE list_contains(?, file_row_number)", [file, places]).fetchall()
-                found |= {row[0] for row in rows}
-            first += count
+                query = "SELECT id FROM read_parquet(?, file_row_number = true) WHERE list_contains(?, file_row_number)"
+                file = str(warehouse.documents(batch.task) / "documents.parquet")
+                found |= {row[0] for row in base.execute(query, [file, places]).fetchall()}
+            first = last
     return found
