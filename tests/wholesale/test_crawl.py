@@ -1,9 +1,8 @@
 """A crawl of a small site: polite, permitted, resumable."""
 
-import asyncio
 import itertools
 import json
-import threading
+import socket
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -17,23 +16,22 @@ from baicai.wholesale.captures import read_captures
 from baicai.wholesale.crawl import CrawlConfig, crawl
 from baicai.wholesale.gather import GatherRecipe, SourceConfig, gather
 from baicai.wholesale.records import Skips
+from tests.wholesale.servers import serving
 
 PAGES = ["/", "/a", "/b", "/b?x=1", "/deep/1", "/deep/2"]
 
 
 class Site:
-    """A server in a thread, which notes what it is asked for."""
+    """Pages to crawl, which notes what it is asked for."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, float]] = []
         self.not_modified = 0
         self.robots = "User-agent: *\nDisallow: /private\n"
         self.pages: dict[str, tuple[int, dict[str, str], str]] = {}
-        self._loop = asyncio.new_event_loop()
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._serve, daemon=True)
-        self._thread.start()
-        assert self._ready.wait(10)
+        self.app = web.Application()
+        self.app.router.add_get("/{path:.*}", self._answer)
+        self.url = ""
 
     def page(self, path: str, *links: str, status: int = 200, **headers: str) -> None:
         body = f"<html><head><title>Page {path}</title></head><body><p>The text of {path} is here.</p>"
@@ -52,26 +50,6 @@ class Site:
             self.not_modified += 1
             return web.Response(status=304, headers={"ETag": headers["ETag"]})
         return web.Response(status=status, body=body.encode(), headers=headers)
-
-    def _serve(self) -> None:
-        async def start() -> None:
-            app = web.Application()
-            app.router.add_get("/{path:.*}", self._answer)
-            runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-            await runner.setup()
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
-            self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-            self._runner = runner
-            self._ready.set()
-
-        self._loop.run_until_complete(start())
-        self._loop.run_forever()
-        self._loop.run_until_complete(self._runner.cleanup())
-        self._loop.close()
-
-    def close(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
 
     def config(self, **changes: Any) -> CrawlConfig:
         told: dict[str, Any] = {"starts": [f"{self.url}/"], "delay_seconds": 0.01, "allowed_networks": ["127.0.0.1/32"]}
@@ -97,8 +75,8 @@ def site() -> Iterator[Site]:
     made.page("/moved", status=301, Location="/private/c")
     made.page("/away", status=302, Location="http://93.184.216.34/")
     made.page("/picture", Content_Type="image/png")
-    yield made
-    made.close()
+    with serving(made.app) as made.url:
+        yield made
 
 
 def test_a_site_is_crawled_as_it_permits(site: Site, tmp_path: Path) -> None:
@@ -179,10 +157,10 @@ def test_feeds_and_sitemaps_are_read(site: Site, tmp_path: Path) -> None:
 
 
 def test_a_host_that_does_not_answer_for_robots_txt_is_left(site: Site, tmp_path: Path) -> None:
-    site.close()
-    files, left = crawl(site.config(), tmp_path)
-    assert (files, left) == ([], {"not permitted": 1})
-    site.__init__()  # type: ignore[misc]  # the fixture closes it
+    with socket.socket() as closed:  # has the port, and does not listen
+        closed.bind(("127.0.0.1", 0))
+        starts = [f"http://127.0.0.1:{closed.getsockname()[1]}/"]
+        assert crawl(site.config(starts=starts), tmp_path) == ([], {"not permitted": 1})
 
 
 def test_what_was_crawled_is_gathered(site: Site, tmp_path: Path) -> None:

@@ -1,51 +1,25 @@
 """A release over HTTP."""
 
-import asyncio
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
-from threading import Event, Thread
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
-from aiohttp import web
 
 from baicai.errors import ArtefactError, ConfigError, MachineError
 from baicai.wholesale.pull import PullRecipe, pull
 from baicai.wholesale.serve import Ledger, ServeRecipe, make_app
+from tests.wholesale.servers import serving
 from tests.wholesale.test_release import Shop, write_pages
 
 KEY = "a key of sixteen characters"
 
 
-@contextmanager
-def served(release: Path, **changes: Any) -> Iterator[str]:
-    loop, ready, places = asyncio.new_event_loop(), Event(), []
-    app = make_app(ServeRecipe(release=str(release), **changes))
-
-    def run() -> None:
-        async def start() -> web.AppRunner:
-            runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-            await runner.setup()
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
-            places.append(runner.addresses[0][1])
-            ready.set()
-            return runner
-
-        runner = loop.run_until_complete(start())
-        loop.run_forever()
-        loop.run_until_complete(runner.cleanup())
-        loop.close()
-
-    thread = Thread(target=run, daemon=True)
-    thread.start()
-    assert ready.wait(10)
-    yield f"http://127.0.0.1:{places[0]}"
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
+def served(release: Path, **changes: Any) -> AbstractContextManager[str]:
+    return serving(make_app(ServeRecipe(release=str(release), **changes)))
 
 
 @pytest.fixture
