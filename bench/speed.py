@@ -32,7 +32,7 @@ from baicai.inference.int8 import quantized
 from baicai.leaves.join import open_model
 from baicai.model.layers import has_fast_bfloat16
 from baicai.model.transformer import Transformer
-from speed_models import HELD_OUT, SIZES, drafting_trunk, export, make_leaf, make_model
+from speed_models import HELD_OUT, SIZES, drafting_trunk, export, make_leaf, make_model, training_operations
 from speed_parties import (
     BATCH,
     PROMPT_TOKENS,
@@ -154,7 +154,7 @@ def measure_train() -> dict[str, Any]:
             found["train"][f"{name}_{threads}"] = tell(f"train {name}, {threads} threads", row)
             ratios.append(fastest["baicai"] / fastest["transformers"])
             torch.set_num_threads(threads)
-            shares.append(training_operations(name) * fastest["baicai"] / matmul_peak())
+            shares.append(training_operations(name, BATCH[1]) * fastest["baicai"] / matmul_peak())
         found[f"train_vs_transformers_{name}"] = min(ratios)
         found["train_peak_share"] = min(shares)  # of the last, the larger one
     return found
@@ -187,21 +187,6 @@ def train_in_turns(party: str, name: str, kind: str, threads: str) -> None:
         act = their_training(their_network(FOLDER / f"{name}-transformers", torch.float32, "grouped_mm"), bfloat16)
     for _ in sys.stdin:
         print(act(), flush=True)
-
-
-def training_operations(name: str) -> int:
-    """Return the floating-point operations of the products that train one token: three times those of reading it.
-
-    They are those with active weights, and attention's with the keys and values that a token sees, half of the text.
-    """
-    config, leaf, count = SIZES[name]
-    attention = config.attention
-    heads = attention.num_heads + 2 * attention.num_kv_heads + attention.num_heads  # type: ignore[union-attr]
-    layer = config.dim * heads * attention.head_dim + 3 * config.dim * config.ffn_dim  # type: ignore[union-attr]
-    routed = 3 * config.dim * leaf.expert_dim * leaf.top_k + config.dim * leaf.num_experts * count
-    routed *= config.num_layers - leaf.first_layer
-    seen = BATCH[1] * attention.num_heads * attention.head_dim  # type: ignore[union-attr]
-    return 6 * (config.num_layers * (layer + seen) + routed + config.vocab_size * config.dim)
 
 
 def matmul_peak() -> float:

@@ -111,3 +111,18 @@ def export(model: SparseModel, name: str, kind: str, folder: Path) -> Path:
     )
     carry_out(export_model, recipe, out)
     return out
+
+
+def training_operations(name: str, sequence_tokens: int) -> int:
+    """Return the floating-point operations of the products that train one token: three times those of reading it.
+
+    They are those with active weights, and attention's with the keys and values that a token sees, half of the text.
+    """
+    config, leaf, count = SIZES[name]
+    attention = config.attention
+    heads = attention.num_heads + 2 * attention.num_kv_heads + attention.num_heads  # type: ignore[union-attr]
+    layer = config.dim * heads * attention.head_dim + 3 * config.dim * config.ffn_dim  # type: ignore[union-attr]
+    routed = 3 * config.dim * leaf.expert_dim * leaf.top_k + config.dim * leaf.num_experts * count
+    routed *= config.num_layers - leaf.first_layer
+    seen = sequence_tokens * attention.num_heads * attention.head_dim  # type: ignore[union-attr]
+    return 6 * (config.num_layers * (layer + seen) + routed + config.vocab_size * config.dim)

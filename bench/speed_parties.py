@@ -10,12 +10,13 @@ import torch
 
 from baicai.data.batches import Batch
 from baicai.data.sources import SourceConfig
-from baicai.inference.decoder import CompiledDecoder
+from baicai.inference.decoder import CompiledDecoder, Decoder
 from baicai.inference.generate import DraftCount, SamplingConfig, generate
 from baicai.inference.int8 import Int8, quantized
 from baicai.leaves.grow import GrowRecipe, leaf_loss
 from baicai.leaves.join import SparseModel
 from baicai.model.transformer import Transformer
+from baicai.training.compiling import WORTH_STEPS, compiled
 from baicai.training.loop import TrainConfig, mixed_precision
 from baicai.training.losses import linear_cross_entropy
 
@@ -55,7 +56,12 @@ def our_decode(model: SparseModel, kind: str) -> Act:
     """Return greedy decoding by the compiled step; kind is f32, bf16 or q8."""
     network = stored_in(model.model, kind)
     decoder = CompiledDecoder(network, list(network.leaves), None, int8_of(model) if kind == "q8" else None)
-    prompt = some_tokens(PROMPT_TOKENS, network.config.vocab_size)
+    return decoding(decoder, network.config.vocab_size)
+
+
+def decoding(decoder: Decoder, vocab: int) -> Act:
+    """Return greedy decoding after a prompt."""
+    prompt = some_tokens(PROMPT_TOKENS, vocab)
 
     def act() -> int:
         decoder.length = 0
@@ -143,9 +149,9 @@ def their_decode(network: Any) -> Act:
 
     @torch.inference_mode()
     def act() -> int:
-        vocab = network.config.vocab_size
-        out = network(torch.tensor([some_tokens(PROMPT_TOKENS, vocab)]), use_cache=True, logits_to_keep=1)
-        token = torch.tensor([[5]])
+        prompt = torch.tensor([some_tokens(PROMPT_TOKENS, network.config.vocab_size)], device=network.device)
+        out = network(prompt, use_cache=True, logits_to_keep=1)
+        token = torch.tensor([[5]], device=network.device)
         for _ in range(DECODE_TOKENS):
             out = network(token, past_key_values=out.past_key_values, use_cache=True)
             token = out.logits[:, -1].argmax(-1, keepdim=True)
@@ -166,7 +172,9 @@ def their_prefill(network: Any) -> Act:
     return act
 
 
-def training(parameters: Sequence[torch.nn.Parameter], loss_of: Callable[[], torch.Tensor]) -> Act:
+def training(
+    parameters: Sequence[torch.nn.Parameter], loss_of: Callable[[], torch.Tensor], batch: tuple[int, int] = BATCH
+) -> Act:
     """Return one step: forward, backward, AdamW."""
     optimizer = torch.optim.AdamW(parameters, lr=1e-4, fused=True)
 
@@ -174,7 +182,7 @@ def training(parameters: Sequence[torch.nn.Parameter], loss_of: Callable[[], tor
         loss_of().backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        return BATCH[0] * BATCH[1]
+        return batch[0] * batch[1]
 
     return act
 
@@ -184,16 +192,18 @@ def next_token_loss(network: Transformer, hidden_BSD: torch.Tensor, rows: torch.
     return linear_cross_entropy(hidden_BSD.flatten(0, 1), network.head_weight(), rows[:, 1:].flatten())
 
 
-def our_training(network: Transformer, bfloat16: bool) -> Act:
+def our_training(network: Transformer, bfloat16: bool, batch: tuple[int, int] = BATCH) -> Act:
     """Return a step on all of our network's parameters, which are float32."""
-    rounds = texts(BATCH[0] * (BATCH[1] + 1), network.config.vocab_size)
+    rounds = texts(batch[0] * (batch[1] + 1), network.config.vocab_size)
+    device = network.embedding.weight.device
+    hidden = compiled(network.hidden, device, WORTH_STEPS)
 
     def loss_of() -> torch.Tensor:
-        rows = torch.tensor(next(rounds)).view(BATCH[0], -1)
-        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
-            return next_token_loss(network, network.hidden(rows[:, :-1]), rows)
+        rows = torch.tensor(next(rounds)).view(batch[0], -1).to(device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+            return next_token_loss(network, hidden(rows[:, :-1]), rows)
 
-    return training(list(network.float().requires_grad_(True).parameters()), loss_of)
+    return training(list(network.float().requires_grad_(True).parameters()), loss_of, batch)
 
 
 def our_growing(network: Transformer, leaf: str) -> Act:
@@ -210,14 +220,15 @@ def our_growing(network: Transformer, leaf: str) -> Act:
     return training(list(network.leaves[leaf].parameters()), lambda: loss_of(next(rounds))[0])
 
 
-def their_training(network: Any, autocast: bool) -> Act:
+def their_training(network: Any, bfloat16: bool, batch: tuple[int, int] = BATCH) -> Act:
     """Return a step on all of transformers' parameters."""
-    rounds = texts(BATCH[0] * BATCH[1], network.config.vocab_size)
+    rounds = texts(batch[0] * batch[1], network.config.vocab_size)
+    device = network.device
 
     def loss_of() -> torch.Tensor:
-        rows = torch.tensor(next(rounds)).view(BATCH[0], -1)
-        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        rows = torch.tensor(next(rounds)).view(batch[0], -1).to(device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
             loss: torch.Tensor = network(rows, labels=rows).loss
             return loss
 
-    return training(list(network.train().parameters()), loss_of)
+    return training(list(network.train().parameters()), loss_of, batch)

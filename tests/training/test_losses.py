@@ -11,7 +11,7 @@ from baicai.training.losses import linear_cross_entropy, recognition_loss
 
 @pytest.fixture(autouse=True)
 def chunk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(losses, "CHUNK_TOKENS", 8)
+    monkeypatch.setitem(losses.CHUNK_TOKENS, "cpu", 8)
 
 
 def inputs(tokens: int, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor, Tensor]:

@@ -24,6 +24,7 @@ from baicai.model.experts import Leaf
 from baicai.model.router import LayerTrace
 from baicai.model.transformer import Transformer
 from baicai.run import Run, say
+from baicai.training.compiling import compiled
 from baicai.training.loop import TrainConfig, curve, mixed_precision, pick_device, train
 from baicai.training.losses import linear_cross_entropy, recognition_loss
 from baicai.training.optimizer import training_bytes
@@ -148,6 +149,7 @@ def leaf_loss(
     lower: Callable[[Batch], Tensor],
 ) -> Callable[[Batch], tuple[Tensor, dict[str, Tensor]]]:
     """Return the loss of a leaf: next token, and own against public text."""
+    upper = compiled(model.upper, model.embedding.weight.device, config.train.steps)
 
     def loss_of(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         device = model.embedding.weight.device
@@ -157,7 +159,7 @@ def leaf_loss(
         with mixed_precision(config.train, device):
             with torch.no_grad():
                 stream_BSD = lower(batch)
-            hidden_BSD = model.upper(stream_BSD, trace=trace)
+            hidden_BSD = upper(stream_BSD, trace=trace)
             loss = linear_cross_entropy(hidden_BSD.flatten(0, 1), model.head_weight(), tokens_BS[:, 1:].flatten())
             recognised = torch.stack([recognition_loss(layer.logits_TGE, own_T) for layer in trace]).mean()
         return loss + config.recognition * recognised, {"recognition": recognised.detach()}

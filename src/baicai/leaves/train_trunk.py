@@ -18,6 +18,7 @@ from baicai.leaves.trunk import save_trunk
 from baicai.model.config import ModelConfig
 from baicai.model.transformer import Transformer
 from baicai.run import Run
+from baicai.training.compiling import compiled
 from baicai.training.distributed import check_rows, distribute, gathered, own_rows, rank, world_size
 from baicai.training.loop import LossOf, TrainConfig, curve, mixed_precision, pick_device, train
 from baicai.training.losses import linear_cross_entropy
@@ -103,6 +104,8 @@ def trunk_loss(
 ) -> tuple[LossOf, SourceProbes]:
     """Return the loss, next tokens and token's source, and the probes that it trains beside the trunk."""
     probes = SourceProbes(model, num_sources, config.model.num_layers // 3).to(device)
+    # late, for `distribute` puts another method in its place
+    hidden = compiled(lambda tokens_BS: model.hidden(tokens_BS), device, config.train.steps)
 
     def token_loss(hidden_BSD: torch.Tensor, targets_BS: torch.Tensor) -> torch.Tensor:
         return linear_cross_entropy(hidden_BSD.flatten(0, 1), model.head_weight(), targets_BS.flatten())
@@ -110,7 +113,7 @@ def trunk_loss(
     def loss_of(batch: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         tokens_BS1, source_BS1 = (own_rows(rows).to(device) for rows in splice(batch, config.splice))
         with mixed_precision(config.train, device):
-            hidden_BSD = model.hidden(tokens_BS1[:, :-1])
+            hidden_BSD = hidden(tokens_BS1[:, :-1])
             parts = {"next_token": token_loss(hidden_BSD, tokens_BS1[:, 1:])}
             if model.mtp is not None:
                 drafted_BSD = model.draft(hidden_BSD[:, :-1], tokens_BS1[:, 1:-1])

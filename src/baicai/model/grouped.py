@@ -5,6 +5,7 @@ Shape suffixes: T tokens, K experts a token uses, N = T * K rows, E experts of a
 
 import weakref
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -90,12 +91,48 @@ def mix_grouped(h_TD: Tensor, choice: Choice, stack: Stack, *, some_absent: bool
     numbers_E = torch.arange(len(gate_EFD), device=ids_N.device)
     ends_E = torch.searchsorted(ids_N, numbers_E, right=True, out_int32=True)
     absent_N1 = (ids_N == len(gate_EFD))[:, None]
-    x_ND = h_TD.to(gate_EFD.dtype)[slots_N // top_k]
+    places_TK = torch.empty_like(slots_N).scatter_(0, slots_N, torch.arange(len(slots_N), device=slots_N.device))
+    places_TK = places_TK.view(tokens, top_k)
+    x_ND = _to_rows(h_TD.to(gate_EFD.dtype), slots_N, places_TK)
     if some_absent:
         x_ND = x_ND.masked_fill(absent_N1, 0)
     gate_NF, up_NF = (F.grouped_mm(x_ND, weight_EFD.mT, offs=ends_E) for weight_EFD in (gate_EFD, up_EFD))
-    weights_N1 = choice.weights_TK.flatten()[slots_N, None].to(x_ND.dtype)
+    weights_N1 = _to_rows(choice.weights_TK.reshape(-1, 1), slots_N, places_TK.view(-1, 1)).to(x_ND.dtype)
     out_ND = F.grouped_mm(F.silu(gate_NF) * up_NF * weights_N1, down_EDF.mT, offs=ends_E)
     if some_absent:
         out_ND = out_ND.masked_fill(absent_N1, 0)
-    return out_ND[slots_N.argsort()].view(tokens, top_k, -1).sum(1, dtype=torch.float32).to(h_TD.dtype)
+    out_TD: Tensor = _AddUp.apply(out_ND, slots_N, places_TK)  # type: ignore[no-untyped-call]
+    return out_TD.to(h_TD.dtype)
+
+
+def _to_rows(x_TD: Tensor, slots_N: Tensor, places_TK: Tensor) -> Tensor:
+    """Return what each row takes of the tokens, [N, D]; `places_TK` is the row of each slot."""
+    found: Tensor = _ToRows.apply(x_TD, slots_N, places_TK)  # type: ignore[no-untyped-call]
+    return found
+
+
+class _ToRows(torch.autograd.Function):
+    """Each is the other's backward pass; PyTorch's own would sort the indices again."""
+
+    @staticmethod
+    def forward(ctx: Any, x_TD: Tensor, slots_N: Tensor, places_TK: Tensor) -> Tensor:
+        ctx.save_for_backward(slots_N, places_TK)
+        return x_TD[slots_N // places_TK.shape[1]]
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
+        (grad_ND,), (_, places_TK) = grad_outputs, ctx.saved_tensors
+        return grad_ND[places_TK].sum(1, dtype=torch.float32).to(grad_ND.dtype), None, None
+
+
+class _AddUp(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, out_ND: Tensor, slots_N: Tensor, places_TK: Tensor) -> Tensor:
+        ctx.save_for_backward(slots_N, places_TK)
+        ctx.dtype = out_ND.dtype
+        return out_ND[places_TK].sum(1, dtype=torch.float32)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
+        (grad_TD,), (slots_N, places_TK) = grad_outputs, ctx.saved_tensors
+        return grad_TD.to(ctx.dtype)[slots_N // places_TK.shape[1]], None, None

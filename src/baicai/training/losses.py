@@ -1,13 +1,17 @@
 """Losses. Shape suffixes: T tokens, D model width, V vocabulary, G leaves, E experts of one leaf."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-CHUNK_TOKENS = 256
-"""Tokens whose logits exist at once: few enough to stay in a processor's cache."""
+from baicai.training.compiling import WORTH_STEPS, compiled
+
+CHUNK_TOKENS = {"cpu": 256, "cuda": 8192}
+"""Tokens whose logits exist at once: few enough to stay in a processor's cache, or to fill a GPU."""
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -19,36 +23,46 @@ class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden_TD: Tensor, weight_VD: Tensor, targets_T: Tensor) -> Tensor:
         need_hidden, need_weight = ctx.needs_input_grad[:2]
-        tokens = len(targets_T)
+        tokens, chunk = len(targets_T), CHUNK_TOKENS[hidden_TD.device.type]
         grad_hidden_TD = torch.empty_like(hidden_TD) if need_hidden else None
         grad_weight_VD = torch.zeros_like(weight_VD, dtype=torch.float32) if need_weight else None
         loss = torch.zeros((), dtype=torch.float32, device=hidden_TD.device)
-        for start in range(0, tokens, CHUNK_TOKENS):
-            rows = slice(start, start + CHUNK_TOKENS)
-            logits_TV = F.linear(hidden_TD[rows], weight_VD).float()
-            picked = (torch.arange(len(logits_TV), device=logits_TV.device), targets_T[rows])
-            logits_TV -= logits_TV.amax(-1, keepdim=True)
-            loss -= logits_TV[picked].sum()
-            power_TV = logits_TV.exp_()
-            sum_T1 = power_TV.sum(-1, keepdim=True)
-            loss += sum_T1.log().sum()
-            if not (need_hidden or need_weight):
-                continue
-            grad_TV = power_TV.div_(sum_T1 * tokens)
-            grad_TV[picked] -= 1 / tokens
-            grad_TV = grad_TV.to(hidden_TD.dtype)
+        chunk_loss = _chunk_loss_on(hidden_TD.device)
+        for start in range(0, tokens, chunk):
+            rows = slice(start, start + chunk)
+            part, grad_TV = chunk_loss(F.linear(hidden_TD[rows], weight_VD), targets_T[rows], tokens)
+            loss += part
             if grad_hidden_TD is not None:
                 grad_hidden_TD[rows] = grad_TV @ weight_VD
             if grad_weight_VD is not None:
                 grad_weight_VD += grad_TV.T @ hidden_TD[rows]
         ctx.save_for_backward(grad_hidden_TD, None if grad_weight_VD is None else grad_weight_VD.to(weight_VD.dtype))
-        return loss / tokens
+        return loss
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         (scale,) = grad_outputs
         hidden_TD, weight_VD = (grad if grad is None else grad * scale for grad in ctx.saved_tensors)
         return hidden_TD, weight_VD, None
+
+
+@functools.cache
+def _chunk_loss_on(device: torch.device) -> Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]]:
+    return compiled(_chunk_loss, device, WORTH_STEPS)  # it takes seconds
+
+
+def _chunk_loss(logits_TV: Tensor, targets_T: Tensor, tokens: int) -> tuple[Tensor, Tensor]:
+    """Return some tokens' part of the mean over all, and its gradient by their logits, in these' type."""
+    dtype, logits_TV = logits_TV.dtype, logits_TV.float()
+    picked = (torch.arange(len(logits_TV), device=logits_TV.device), targets_T)
+    logits_TV -= logits_TV.amax(-1, keepdim=True)
+    loss = -logits_TV[picked].sum()
+    power_TV = logits_TV.exp_()
+    sum_T1 = power_TV.sum(-1, keepdim=True)
+    loss += sum_T1.log().sum()
+    grad_TV = power_TV.div_(sum_T1 * tokens)
+    grad_TV[picked] -= 1 / tokens
+    return loss / tokens, grad_TV.to(dtype)
 
 
 def linear_cross_entropy(hidden_TD: Tensor, weight_VD: Tensor, targets_T: Tensor) -> Tensor:
