@@ -15,8 +15,8 @@ from baicai.data.readers import read_documents
 from baicai.errors import ArtefactError, BaicaiError, ConfigError
 from baicai.wholesale.cleaning import CleanConfig, document_id
 from baicai.wholesale.gather import GatherRecipe, SourceConfig, gather
-from baicai.wholesale.manifest import Takedown, open_key, sealed
-from baicai.wholesale.publish import MANIFEST, PublishRecipe, publish, read_release
+from baicai.wholesale.manifest import MANIFEST, Takedown, open_key, sealed
+from baicai.wholesale.publish import PublishRecipe, publish, read_release
 from baicai.wholesale.pull import PullRecipe, pull
 from baicai.wholesale.warehouse import Warehouse
 

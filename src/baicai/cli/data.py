@@ -1,4 +1,4 @@
-"""`baicai data VERB`: gather, publish, pull, takedown."""
+"""`baicai data VERB`: what the wholesaler does."""
 
 import dataclasses
 import json
@@ -59,11 +59,19 @@ def _affected(config: Any, out: Path | None) -> dict[str, Any]:
     return affected(config)
 
 
+def _catalog(config: Any, out: Path | None) -> dict[str, Any]:
+    from baicai.wholesale.catalog import list_releases
+
+    address, entries = list_releases(config)
+    return {"catalog": address, "releases": [entry._asdict() for entry in entries]}
+
+
 VERBS: dict[str, tuple[str, str, Callable[..., dict[str, Any]], str, str]] = {
     "gather": ("gather", "GatherRecipe", _gather, "[RECIPE.toml]", "Gather public text into the warehouse OUT."),
     "publish": ("publish", "PublishRecipe", _publish, "WAREHOUSE", "Publish the warehouse's next release into OUT."),
     "pull": ("pull", "PullRecipe", _pull, "SOURCE", "Pull a slice of a release, or what changed of it, into OUT."),
     "serve": ("serve", "ServeRecipe", _serve, "RELEASE", "Serve a release over HTTP, with keys and a ledger of bytes."),
+    "catalog": ("catalog", "CatalogRecipe", _catalog, "", "List releases: where they are and what they hold."),
     "affected": (
         "affected",
         "AffectedRecipe",
@@ -106,15 +114,28 @@ def _command(verb: str) -> click.Command:
         found = {"kind": verb, **told}
         if as_json:
             click.echo(json.dumps(found))
+        elif verb == "catalog":
+            _show_releases(found)
         else:
             show(found)
 
     params: list[click.Parameter] = [RecipeArgument(module, kind, first), JSON]
-    if verb not in ("takedown", "affected", "serve"):
+    if verb in ("gather", "publish", "pull"):
         params.insert(1, OUT)
     if verb == "pull":
         params.insert(1, click.Option(["--slice", "wanted"], help="As in 'domain=law language=de quality>0.6'."))
     return click.Command(verb, callback=run, params=params, help=text)
+
+
+def _show_releases(found: dict[str, Any]) -> None:
+    if not found["releases"]:
+        click.echo(f"{found['catalog']} lists no such release.")
+    for one in found["releases"]:
+        size = f"{one['documents']:,} documents  {one['size_bytes']:,} bytes  until {one['expires'][:10]}"
+        click.echo(f"{one['name']} {one['version']}  {one['hash'][:12]}  {size}")
+        click.echo(f"  at        {one['location'] or 'no place known: a later one replaced it'}")
+        for name in ("domain", "language", "licence"):
+            click.echo(f"  {name:9} {', '.join(one[name])}")
 
 
 def data_group() -> click.Group:

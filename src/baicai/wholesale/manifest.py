@@ -29,6 +29,8 @@ from baicai.config import Count, canonical, recipe
 from baicai.errors import ArtefactError, ConfigError
 
 FORMAT = "baicai-release/1"
+MANIFEST, MANIFESTS, SHARDS = "MANIFEST", "manifests", "shards"
+"""What a release's folder has: the newest manifest; every manifest, and every shard and its index, by their hashes."""
 MAX_MANIFEST_BYTES = 256 * 2**20
 DIGEST = re.compile(r"[0-9a-f]{64}")
 

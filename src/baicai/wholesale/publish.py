@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from baicai.artefact import disk_errors, home, write_atomic
 from baicai.config import Positive, recipe
 from baicai.errors import ArtefactError, ConfigError
+from baicai.wholesale.catalog import Catalog
 from baicai.wholesale.frames import (
     SUFFIX,
     Line,
@@ -30,11 +31,21 @@ from baicai.wholesale.frames import (
     to_line,
     write_shards,
 )
-from baicai.wholesale.manifest import FORMAT, Manifest, Shard, open_key, public_hex, sealed, unsealed
+from baicai.wholesale.manifest import (
+    FORMAT,
+    MANIFEST,
+    MANIFESTS,
+    SHARDS,
+    Manifest,
+    Shard,
+    open_key,
+    public_hex,
+    sealed,
+    unsealed,
+)
 from baicai.wholesale.selection import Group, Selection
 from baicai.wholesale.warehouse import Warehouse
 
-MANIFEST, MANIFESTS, SHARDS = "MANIFEST", "manifests", "shards"
 HELD = pa.schema([("id", pa.string()), ("version", pa.string()), ("shard", pa.string()), ("frame", pa.int32())])
 Note = Callable[[WrittenShard], None]
 
@@ -48,6 +59,8 @@ class PublishRecipe:
     key: str = ""
     """File of the ed25519 key that signs; by default `release.key` in the project's home folder, made once."""
     expires_days: Positive = 90.0
+    catalog: str = ""
+    """URL of the database that lists releases; see `baicai data catalog`."""
     duplicates: bool = False
     """Publish all captures of what is the same or nearly so, instead of the best-licensed one."""
 
@@ -61,7 +74,7 @@ def publish(config: PublishRecipe, out: Path, now: datetime | None = None) -> Ma
     now = (now or datetime.now(UTC)).replace(microsecond=0)
     warehouse = Warehouse(Path(config.warehouse))
     key = open_key(Path(config.key) if config.key else home() / "release.key")
-    with warehouse.working(), disk_errors(out):
+    with warehouse.working(), disk_errors(out), contextlib.closing(Catalog(config.catalog)) as catalog:
         warehouse.existing()
         before = read_release(out, public_hex(key)) if (out / MANIFEST).exists() else None
         if before and before.name != config.name:
@@ -88,6 +101,7 @@ def publish(config: PublishRecipe, out: Path, now: datetime | None = None) -> Ma
         write_atomic(out / MANIFESTS / manifest.hash, content)
         write_atomic(out / MANIFEST, content)
         _sweep(out / SHARDS, manifest)
+        catalog.enter(manifest, public_hex(key), str(out.resolve()))
         return manifest
 
 

@@ -24,7 +24,10 @@ from baicai.errors import ArtefactError, ConfigError
 from baicai.run import Meter, say
 from baicai.wholesale.frames import LEVEL, MAX_FRAME_BYTES, SUFFIX, Frame, read_frame, read_index, unpacked
 from baicai.wholesale.manifest import (
+    MANIFEST,
+    MANIFESTS,
     MAX_MANIFEST_BYTES,
+    SHARDS,
     Manifest,
     Shard,
     Takedown,
@@ -33,7 +36,6 @@ from baicai.wholesale.manifest import (
     parse_time,
     unsealed,
 )
-from baicai.wholesale.publish import MANIFEST, MANIFESTS, SHARDS
 from baicai.wholesale.slices import Slice, parse_slice
 from baicai.wholesale.source import Source
 

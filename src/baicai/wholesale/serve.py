@@ -18,7 +18,8 @@ from pydantic import Field
 
 from baicai.config import recipe
 from baicai.errors import ConfigError
-from baicai.wholesale.publish import MANIFEST, read_release
+from baicai.wholesale.manifest import MANIFEST
+from baicai.wholesale.publish import read_release
 
 NAMES = re.compile(rf"{MANIFEST}|manifests/[0-9a-f]{{64}}|shards/[0-9a-f]{{64}}(?:\.jsonl\.zst)?")
 """What is served: the files of a release and nothing else."""
