@@ -3,6 +3,7 @@
 MANIFEST         the newest signed manifest
 manifests/HASH   every manifest, under its hash
 shards/HASH...   shards and their indexes, under their hashes
+card.html        what is in it, for people; croissant.json, for programs
 """
 
 import contextlib
@@ -18,6 +19,7 @@ import pyarrow.parquet as pq
 from baicai.artefact import disk_errors, home, write_atomic
 from baicai.config import Positive, recipe
 from baicai.errors import ArtefactError, ConfigError
+from baicai.wholesale.card import write_card
 from baicai.wholesale.catalog import Catalog
 from baicai.wholesale.frames import (
     SUFFIX,
@@ -58,6 +60,9 @@ class PublishRecipe:
     name: str = "corpus"
     key: str = ""
     """File of the ed25519 key that signs; by default `release.key` in the project's home folder, made once."""
+    description: str = ""
+    """What the card says of it; so is the address of its home page."""
+    url: str = ""
     expires_days: Positive = 90.0
     catalog: str = ""
     """URL of the database that lists releases; see `baicai data catalog`."""
@@ -84,6 +89,7 @@ def publish(config: PublishRecipe, out: Path, now: datetime | None = None) -> Ma
         selection = Selection(warehouse, duplicates=config.duplicates)
         with contextlib.closing(selection), pq.ParquetWriter(ledger, HELD) as table:
             selection.compare(_ledger(warehouse, out, before) if before else None)
+            counts = selection.counts()
             shards = [*_keep(out, before.shards if before else [], selection, table), *_add(out, selection, table)]
         manifest = Manifest(
             format=FORMAT,
@@ -98,6 +104,7 @@ def publish(config: PublishRecipe, out: Path, now: datetime | None = None) -> Ma
         warehouse.held(manifest.hash).parent.mkdir(exist_ok=True)
         ledger.replace(warehouse.held(manifest.hash))
         content = sealed(manifest, key)
+        write_card(out, manifest, counts, public_hex(key), config.description, config.url)
         write_atomic(out / MANIFESTS / manifest.hash, content)
         write_atomic(out / MANIFEST, content)
         _sweep(out / SHARDS, manifest)

@@ -81,6 +81,18 @@ class Selection:
         """Let the database go."""
         self._base.close()
 
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Return how many documents are wanted, by domain, language, licence, year and tenth of quality."""
+        columns = {
+            **{name: name for name in ("domain", "language", "licence")},
+            "year": "year(fetched)::VARCHAR",
+            "quality": "format('{:.1f}', least(floor(quality * 10) / 10, 0.9))",
+        }
+        return {
+            name: dict(self._base.execute(f"SELECT {value} AS one, count(*) FROM wanted GROUP BY one").fetchall())
+            for name, value in columns.items()
+        }
+
     def compare(self, held: Path | None) -> None:
         """Say what a release holds already: a Parquet file with id, version, shard and frame."""
         source = (

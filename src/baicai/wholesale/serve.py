@@ -18,10 +18,11 @@ from pydantic import Field
 
 from baicai.config import recipe
 from baicai.errors import ConfigError
+from baicai.wholesale.card import CARD, CROISSANT
 from baicai.wholesale.manifest import MANIFEST
 from baicai.wholesale.publish import read_release
 
-NAMES = re.compile(rf"{MANIFEST}|manifests/[0-9a-f]{{64}}|shards/[0-9a-f]{{64}}(?:\.jsonl\.zst)?")
+NAMES = re.compile(rf"{MANIFEST}|{CARD}|{CROISSANT}|manifests/[0-9a-f]{{64}}|shards/[0-9a-f]{{64}}(?:\.jsonl\.zst)?")
 """What is served: the files of a release and nothing else."""
 KEY_CHARACTERS = 16
 SECONDS = 60
@@ -88,7 +89,7 @@ def make_app(config: ServeRecipe) -> web.Application:
         path = request.match_info["path"]
         if not NAMES.fullmatch(path) or not (folder / path).is_file():
             raise web.HTTPNotFound(text="there is no such file in this release\n")
-        caching = "no-cache" if path == MANIFEST else "public, max-age=31536000, immutable"
+        caching = "no-cache" if "/" not in path else "public, max-age=31536000, immutable"
         request[NAME] = name
         return web.FileResponse(folder / path, headers={"Cache-Control": caching})
 
