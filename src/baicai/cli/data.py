@@ -89,6 +89,11 @@ VERBS: dict[str, tuple[str, str, Callable[..., dict[str, Any]], str, str]] = {
 }
 """Verb: module, recipe, what it does, its first word, help."""
 TEXT = "Public text: gather, publish, pull, take back."
+OPTIONS = {
+    "pull": ("--slice", "As in 'domain=law language=de quality>0.6'."),
+    "gather": ("--ray", "Address of a Ray cluster that does the work, as in HOST:6379."),
+}
+"""Keys of a recipe that may also be written as an option."""
 FIRST = {"WAREHOUSE": "warehouse", "SOURCE": "source", "SUBSCRIPTION": "subscription", "RELEASE": "release"}
 
 
@@ -96,7 +101,7 @@ def _command(verb: str) -> click.Command:
     module, kind, act, first, text = VERBS[verb]
     module = f"baicai.wholesale.{module}"
 
-    def run(words: tuple[str, ...], as_json: bool, out: Path | None = None, wanted: str | None = None) -> None:
+    def run(words: tuple[str, ...], as_json: bool, out: Path | None = None, **keys: str | None) -> None:
         import importlib
 
         from baicai.cli.inspect import show
@@ -107,7 +112,7 @@ def _command(verb: str) -> click.Command:
             raise MachineError(f"{error.name} is not installed: pip install 'baicai[data]'") from None
         if words and first in FIRST and "=" not in words[0]:
             words = (f"{FIRST[first]}={words[0]}", *words[1:])
-        words = (*words, f"slice={wanted}") if wanted is not None else words
+        words = (*words, *(f"{key}={value}" for key, value in keys.items() if value is not None))
         told = act(read_words(getattr(loaded, kind), words), out)
         if not told:  # served to its end
             return
@@ -122,8 +127,9 @@ def _command(verb: str) -> click.Command:
     params: list[click.Parameter] = [RecipeArgument(module, kind, first), JSON]
     if verb in ("gather", "publish", "pull"):
         params.insert(1, OUT)
-    if verb == "pull":
-        params.insert(1, click.Option(["--slice", "wanted"], help="As in 'domain=law language=de quality>0.6'."))
+    if verb in OPTIONS:
+        name, told = OPTIONS[verb]
+        params.insert(1, click.Option([name], help=told))
     return click.Command(verb, callback=run, params=params, help=text)
 
 

@@ -53,6 +53,9 @@ class GatherRecipe:
 
     sources: Annotated[list[SourceConfig], Field(min_length=1)]
     workers: Count = os.cpu_count() or 1
+    """Processes on this machine."""
+    ray: str = ""
+    """Or the address of a Ray cluster, as in `HOST:6379`; its machines must see the same files under the same paths."""
 
 
 def gather(config: GatherRecipe, folder: Path) -> dict[str, int]:
@@ -71,7 +74,7 @@ def gather(config: GatherRecipe, folder: Path) -> dict[str, int]:
                     name, str(captures), source.path or ", ".join(source.crawl.starts if source.crawl else [])
                 )
                 found.append((batch, Task(clean, (captures, source.clean), warehouse.documents(name))))
-        carry_out_all("clean", [task for _, task in found], config.workers)
+        carry_out_all("clean", [task for _, task in found], config.workers, config.ray)
         index = DuplicateIndex(warehouse.duplicates)
         for batch, task in found:
             index.add(batch.task, np.load(task.out / "signatures.npy", mmap_mode="r", allow_pickle=False))

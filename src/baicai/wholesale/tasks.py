@@ -1,16 +1,19 @@
-"""Tasks whose outcome is a folder named after what goes in: done once, in any order, by many processes.
+"""Tasks whose outcome is a folder named after what goes in: done once, in any order, by many processes or machines.
 
-A worker that dies takes nothing along: what it was at is done again.
+A worker that dies takes nothing along: what it was at is done again. Machines of a Ray cluster must all see the folders
+under the same paths.
 """
 
+import logging
 import multiprocessing
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from baicai.errors import DataError
+from baicai.errors import DataError, MachineError
 from baicai.run import Meter
 
 TRIES = 3
@@ -24,16 +27,16 @@ class Task(NamedTuple):
     out: Path
 
 
-def carry_out_all(title: str, tasks: Sequence[Task], workers: int) -> None:
-    """Do what is not done yet.
+def carry_out_all(title: str, tasks: Sequence[Task], workers: int, ray: str = "") -> None:
+    """Do what is not done yet, in so many processes here, or on the Ray cluster at an address.
 
-    Raises: DataError if workers die again and again at a task.
+    Raises: DataError if workers die again and again at a task, MachineError if there is no such cluster.
     """
     left = [task for task in tasks if not task.out.exists()]
     meter, done = Meter(title, len(tasks)), len(tasks) - len(left)
     with meter.running(done):
         for _ in range(TRIES):
-            for task in _do(left, workers):
+            for task in _on_cluster(left, ray) if ray else _in_pool(left, workers):
                 done += 1
                 meter.show(done, {"done": done, "of": len(tasks), "last": task.out.name})
             left = [task for task in left if not task.out.exists()]
@@ -41,7 +44,7 @@ def carry_out_all(title: str, tasks: Sequence[Task], workers: int) -> None:
         raise DataError(f"{title}: processes died {TRIES} times at {left[0].arguments[0]}: leave it out")
 
 
-def _do(tasks: Sequence[Task], workers: int) -> Iterator[Task]:
+def _in_pool(tasks: Sequence[Task], workers: int) -> Iterator[Task]:
     """Yield tasks when they are done; those at which a worker died, and those after, are left."""
     if workers == 1:
         for task in tasks:
@@ -58,3 +61,39 @@ def _do(tasks: Sequence[Task], workers: int) -> Iterator[Task]:
             pass
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _on_cluster(tasks: Sequence[Task], address: str) -> Iterator[Task]:
+    """Yield tasks when they are done; those at which a worker or its machine died are left."""
+    if not tasks:
+        return
+    try:
+        import ray
+    except ModuleNotFoundError:
+        raise MachineError("ray is not installed: pip install 'baicai[ray]'") from None
+    try:
+        ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        told = (str(error).splitlines() or ["no answer"])[0]
+        raise MachineError(f"no Ray cluster at {address} ({told}): start one (ray start --head)") from None
+    try:
+        start = ray.remote(num_cpus=1, max_retries=0)(_once).remote
+        running = {start(task, str(Path.cwd())): task for task in tasks}
+        while running:
+            (first,), _ = ray.wait(list(running))
+            task = running.pop(first)
+            try:
+                ray.get(first)
+            except ray.exceptions.RayTaskError as error:
+                raise error.cause from None
+            except ray.exceptions.RayError:  # a process or a machine is gone
+                continue
+            yield task
+    finally:
+        ray.shutdown()
+
+
+def _once(task: Task, folder: str) -> None:
+    os.chdir(folder)  # paths may be relative
+    if not task.out.exists():  # another worker may have written it and died before it could say so
+        task.function(*task.arguments, task.out)
