@@ -1,4 +1,4 @@
-"""`baicai data VERB`: gather, publish, pull, takedown."""
+"""`baicai data VERB`: gather, domains, publish, pull, takedown."""
 
 import dataclasses
 import json
@@ -16,6 +16,12 @@ def _gather(config: Any, out: Path) -> dict[str, Any]:
     from baicai.wholesale.gather import gather
 
     return gather(config, out)
+
+
+def _domains(config: Any, out: Path | None) -> dict[str, Any]:
+    from baicai.wholesale.domains import give_domains
+
+    return give_domains(config)
 
 
 def _publish(config: Any, out: Path) -> dict[str, Any]:
@@ -61,6 +67,7 @@ def _affected(config: Any, out: Path | None) -> dict[str, Any]:
 
 VERBS: dict[str, tuple[str, str, Callable[..., dict[str, Any]], str, str]] = {
     "gather": ("gather", "GatherRecipe", _gather, "[RECIPE.toml]", "Gather public text into the warehouse OUT."),
+    "domains": ("domains", "DomainsRecipe", _domains, "WAREHOUSE", "Give documents without one a domain."),
     "publish": ("publish", "PublishRecipe", _publish, "WAREHOUSE", "Publish the warehouse's next release into OUT."),
     "pull": ("pull", "PullRecipe", _pull, "SOURCE", "Pull a slice of a release, or what changed of it, into OUT."),
     "serve": ("serve", "ServeRecipe", _serve, "RELEASE", "Serve a release over HTTP, with keys and a ledger of bytes."),
@@ -110,7 +117,7 @@ def _command(verb: str) -> click.Command:
             show(found)
 
     params: list[click.Parameter] = [RecipeArgument(module, kind, first), JSON]
-    if verb not in ("takedown", "affected", "serve"):
+    if verb not in ("domains", "takedown", "affected", "serve"):
         params.insert(1, OUT)
     if verb == "pull":
         params.insert(1, click.Option(["--slice", "wanted"], help="As in 'domain=law language=de quality>0.6'."))
