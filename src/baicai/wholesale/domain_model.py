@@ -159,9 +159,9 @@ def learn_clusters(
 
 
 def _names(means_DT: NDArray[Any], terms: Sequence[str]) -> list[str]:
-    """Return names made of the terms that tell a cluster from the whole: the largest parts of their divergence."""
-    whole_T = np.maximum(means_DT.mean(0), np.finfo(np.float32).tiny)
-    telling_DT = means_DT * np.log(np.maximum(means_DT, np.finfo(np.float32).tiny) / whole_T)
+    """Return names made of terms that are frequent in a cluster and that it shares with few others."""
+    shares_DT = means_DT / np.maximum(means_DT.sum(0), np.finfo(np.float32).tiny)
+    telling_DT = means_DT * shares_DT**2
     names: list[str] = []
     for telling_T in telling_DT:
         chosen: list[str] = []

@@ -52,11 +52,12 @@ class DomainsRecipe:
     warehouse: str
     clusters: Annotated[int, Field(ge=2, le=256)] | None = None
     """Make so many clusters of nearly equal size, named after their terms, instead of learning from named documents."""
-    threshold: Share = 0.8
-    """Who is given a named domain with a lower score keeps none; clusters take everybody."""
+    threshold: Share = 0.9
+    """A document whose best named domain has a lower score gets none; clusters take all."""
     sample: Count = 20_000
     """Documents to learn from, of all domains together: they are in memory."""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Of the clusters."""
     anew: bool = False
     """Learn again although these settings have a model: from what is here by now."""
     workers: Count = os.cpu_count() or 1
@@ -100,7 +101,7 @@ def give_domains(config: DomainsRecipe) -> dict[str, Any]:
 def classify(documents: Path, model: Path, out: Path) -> None:
     """Write the folder `out`: the domains that a model gives the documents whose source named none."""
     told = _opened(model)
-    threshold = told.settings["threshold"]
+    threshold = told.settings.get("threshold", 0.0)
     with atomic_folder(out) as part, pq.ParquetWriter(part / GIVEN, SCHEMA, compression="zstd") as table:
         for places, ids, texts in _unnamed(documents / "documents.parquet"):
             scores_ND = told.scores(texts)
@@ -129,8 +130,9 @@ def _unnamed(path: Path) -> Iterator[tuple[list[int], list[str], list[str]]]:
 
 
 def _settings(config: DomainsRecipe) -> dict[str, Any]:
-    given = {"version": VERSION, "sample": config.sample, "seed": config.seed, "clusters": config.clusters}
-    return given | {"threshold": 0.0 if config.clusters else config.threshold}
+    """Return what the model depends on beside the documents."""
+    told = {"clusters": config.clusters, "seed": config.seed} if config.clusters else {"threshold": config.threshold}
+    return {"version": VERSION, "sample": config.sample, **told}
 
 
 def _learn(config: DomainsRecipe, warehouse: Warehouse, version: int) -> dict[str, Any]:
