@@ -119,7 +119,7 @@ def _opened(model: Path) -> DomainModel:
 
 
 def _unnamed(path: Path) -> Iterator[tuple[list[int], list[str], list[str]]]:
-    """Yield places, ids and beginnings of texts of a batch's documents that have no name of a domain."""
+    """Yield places, ids and texts of a batch's documents that have no name of a domain."""
     first = 0
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(ROWS, columns=["id", "text", "domain"]):

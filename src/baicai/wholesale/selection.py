@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from baicai.wholesale.duplicates import DuplicateIndex
 from baicai.wholesale.licences import RANK
-from baicai.wholesale.warehouse import Batch, Warehouse
+from baicai.wholesale.warehouse import Warehouse
 
 MEMORY = "256MB"
 """Of the database; what does not fit is spilt."""
@@ -69,7 +69,7 @@ class Selection:
         }
         self._base = duckdb.connect(config=settings)
         self._files = [str(warehouse.documents(batch.task) / "documents.parquet") for batch in warehouse.batches()]
-        index = DuplicateIndex(warehouse.duplicates)
+        index, model = DuplicateIndex(warehouse.duplicates), warehouse.in_force()
         self._base.execute(
             "CREATE TABLE found (batch INT, place BIGINT, cluster BIGINT, id VARCHAR, version VARCHAR, domain VARCHAR, "
             "own VARCHAR, language VARCHAR, licence VARCHAR, licence_class VARCHAR, quality FLOAT, fetched TIMESTAMPTZ)"
@@ -77,7 +77,8 @@ class Selection:
         for number, (batch, file) in enumerate(zip(warehouse.batches(), self._files, strict=True)):
             groups_N = index.groups(batch.task)
             self._base.register("grouped", pa.table({"place": np.arange(len(groups_N)), "cluster": groups_N}))
-            self._base.execute(f"CREATE OR REPLACE VIEW given AS SELECT place, domain FROM {_given(warehouse, batch)}")
+            given = _given(warehouse.given(model, batch.task) / GIVEN)
+            self._base.execute(f"CREATE OR REPLACE VIEW given AS SELECT place, domain FROM {given}")
             self._base.execute(FOUND, [number, file])
         taken = {one for takedown in warehouse.takedowns() for one in takedown.documents}
         self._base.register("taken", pa.table({"id": pa.array(sorted(taken), pa.string())}))
@@ -152,9 +153,8 @@ class Selection:
         return [text for (text,) in rows.fetchall()]
 
 
-def _given(warehouse: Warehouse, batch: Batch) -> str:
-    """Return where the domains are that the model in force gave a batch; one that it has not seen yet has none."""
-    path = warehouse.given(warehouse.in_force(), batch.task) / GIVEN
+def _given(path: Path) -> str:
+    """Return where the domains are that the model in force gave a batch; one that it has not seen has none."""
     return f"read_parquet({_quoted(path)})" if path.exists() else "(SELECT 0 AS place, '' AS domain LIMIT 0)"
 
 
