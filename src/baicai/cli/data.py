@@ -18,6 +18,12 @@ def _gather(config: Any, out: Path) -> dict[str, Any]:
     return gather(config, out)
 
 
+def _domains(config: Any, out: Path | None) -> dict[str, Any]:
+    from baicai.wholesale.domains import give_domains
+
+    return give_domains(config)
+
+
 def _publish(config: Any, out: Path) -> dict[str, Any]:
     from baicai.wholesale.publish import publish
 
@@ -68,6 +74,7 @@ def _catalog(config: Any, out: Path | None) -> dict[str, Any]:
 
 VERBS: dict[str, tuple[str, str, Callable[..., dict[str, Any]], str, str]] = {
     "gather": ("gather", "GatherRecipe", _gather, "[RECIPE.toml]", "Gather public text into the warehouse OUT."),
+    "domains": ("domains", "DomainsRecipe", _domains, "WAREHOUSE", "Give documents without one a domain."),
     "publish": ("publish", "PublishRecipe", _publish, "WAREHOUSE", "Publish the warehouse's next release into OUT."),
     "pull": ("pull", "PullRecipe", _pull, "SOURCE", "Pull a slice of a release, or what changed of it, into OUT."),
     "serve": ("serve", "ServeRecipe", _serve, "RELEASE", "Serve a release over HTTP, with keys and a ledger of bytes."),

@@ -1,6 +1,7 @@
 """Which documents of a warehouse a release is to have, told by a database that spills to disk.
 
-Of each address the newest capture; of each group of duplicates the one with the best licence, then the oldest.
+Of each address the newest capture; of each group of duplicates the one with the best licence, then the oldest. What has
+been given a domain since it was gathered has that one, and another version: it says something else.
 """
 
 from collections.abc import Iterator
@@ -19,13 +20,18 @@ MEMORY = "256MB"
 """Of the database; what does not fit is spilt."""
 ROWS = 256
 """Documents that are read at once."""
+GIVEN = "domains.parquet"
+"""Place, id, domain and score of the documents of a batch that were given a domain."""
 QUALITY_STEPS = (0.5, 0.7, 0.8, 0.9)
 """Where a next bucket of quality begins."""
 
 FOUND = """
 INSERT INTO found
-SELECT ?, file_row_number, cluster, id, version, domain, language, licence, licence_class, quality, fetched
-FROM read_parquet(?, file_row_number = true) JOIN grouped ON place = file_row_number
+SELECT
+    ?, file_row_number, cluster, d.id, if(coalesce(g.domain = d.domain, true), version, md5(version || g.domain)),
+    coalesce(g.domain, d.domain), d.domain, language, licence, licence_class, quality, fetched
+FROM read_parquet(?, file_row_number = true) d JOIN grouped ON grouped.place = file_row_number
+LEFT JOIN given g ON g.place = file_row_number
 """
 WANTED = """
 CREATE TABLE wanted AS
@@ -63,18 +69,25 @@ class Selection:
         }
         self._base = duckdb.connect(config=settings)
         self._files = [str(warehouse.documents(batch.task) / "documents.parquet") for batch in warehouse.batches()]
-        index = DuplicateIndex(warehouse.duplicates)
+        index, model = DuplicateIndex(warehouse.duplicates), warehouse.in_force()
         self._base.execute(
             "CREATE TABLE found (batch INT, place BIGINT, cluster BIGINT, id VARCHAR, version VARCHAR, domain VARCHAR, "
-            "language VARCHAR, licence VARCHAR, licence_class VARCHAR, quality FLOAT, fetched TIMESTAMPTZ)"
+            "own VARCHAR, language VARCHAR, licence VARCHAR, licence_class VARCHAR, quality FLOAT, fetched TIMESTAMPTZ)"
         )
         for number, (batch, file) in enumerate(zip(warehouse.batches(), self._files, strict=True)):
             groups_N = index.groups(batch.task)
             self._base.register("grouped", pa.table({"place": np.arange(len(groups_N)), "cluster": groups_N}))
+            given = _given(warehouse.given(model, batch.task) / GIVEN)
+            self._base.execute(f"CREATE OR REPLACE VIEW given AS SELECT place, domain FROM {given}")
             self._base.execute(FOUND, [number, file])
         taken = {one for takedown in warehouse.takedowns() for one in takedown.documents}
         self._base.register("taken", pa.table({"id": pa.array(sorted(taken), pa.string())}))
         ranks = " ".join(f"WHEN '{name}' THEN {rank}" for name, rank in RANK.items())
+        documents = " UNION ALL ".join(
+            f"SELECT {number} AS batch, * FROM read_parquet({_quoted(file)}, file_row_number = true)"
+            for number, file in enumerate(self._files)
+        )
+        self._base.execute(f"CREATE VIEW documents AS {documents}")
         self._base.execute(WANTED + ("" if duplicates else BEST.format(ranks=ranks)))
 
     def close(self) -> None:
@@ -119,18 +132,12 @@ class Selection:
     def fresh(self) -> Iterator[tuple[Group, dict[str, Any]]]:
         """Yield what is wanted and not held, group by group, the best first."""
         bucket = " + ".join(f"(w.quality >= {step})::INT" for step in QUALITY_STEPS)
-        for number, file in enumerate(self._files):
-            self._base.execute(
-                f"CREATE OR REPLACE VIEW batch_{number} AS SELECT {number} AS batch, * FROM "
-                f"read_parquet({_quoted(file)}, file_row_number = true)"
-            )
-        documents = " UNION ALL ".join(f"SELECT * FROM batch_{number}" for number in range(len(self._files)))
         rows = self._base.sql(
             f"""
-            SELECT {bucket} AS bucket, d.*
+            SELECT {bucket} AS bucket, d.* REPLACE (w.domain AS domain, w.version AS version)
             FROM (SELECT * FROM wanted ANTI JOIN held USING (id, version)) w
-            JOIN ({documents}) d ON w.batch = d.batch AND w.place = d.file_row_number
-            ORDER BY d.domain, d.language, d.licence, bucket, d.quality DESC, d.id
+            JOIN documents d ON w.batch = d.batch AND w.place = d.file_row_number
+            ORDER BY w.domain, d.language, d.licence, bucket, d.quality DESC, d.id
             """
         )
         for batch in rows.to_arrow_reader(ROWS):
@@ -138,6 +145,29 @@ class Selection:
                 bucket_number = row.pop("bucket")
                 group = Group(row["domain"], row["language"], row["licence"], row["licence_class"], bucket_number)
                 yield group, row
+
+    def gathered(self) -> dict[str, int]:
+        """Return how many documents there are of each domain that the sources named."""
+        return dict(self._base.execute("SELECT own, count(*) FROM wanted GROUP BY own ORDER BY own").fetchall())
+
+    def sample(self, domain: str, most: int, characters: int) -> list[str]:
+        """Return the beginnings of documents of a domain that the sources named: by id, so the same whatever the order.
+
+        An id is a hash, which makes the first ones a fair sample.
+        """
+        rows = self._base.execute(
+            """
+            SELECT left(d.text, ?) FROM (SELECT * FROM wanted WHERE own = ? ORDER BY id LIMIT ?) w
+            JOIN documents d ON w.batch = d.batch AND w.place = d.file_row_number ORDER BY w.id
+            """,
+            [characters, domain, most],
+        )
+        return [text for (text,) in rows.fetchall()]
+
+
+def _given(path: Path) -> str:
+    """Return where the domains are that the model in force gave a batch; one that it has not seen has none."""
+    return f"read_parquet({_quoted(path)})" if path.exists() else "(SELECT 0 AS place, '' AS domain LIMIT 0)"
 
 
 def _quoted(path: str | Path) -> str:

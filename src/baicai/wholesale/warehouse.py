@@ -6,6 +6,8 @@ duplicates/               the index of near-duplicates
 batches.json              the tasks, in the order in which they came
 takedowns.jsonl           requests to take documents back
 releases/HASH.parquet     which documents a release holds, and in which frame
+domains/HASH/             a model that tells domains, and under batches/TASK/ what it gave each batch's documents
+domains.json              which of the models is in force
 """
 
 import json
@@ -58,6 +60,24 @@ class Warehouse:
     def held(self, manifest: str) -> Path:
         """Return the file that says which documents a release holds, and in which frame."""
         return self.folder / "releases" / f"{manifest}.parquet"
+
+    def domains(self, model: str) -> Path:
+        """Return the folder of a model that tells domains."""
+        return self.folder / "domains" / model
+
+    def given(self, model: str, task: str) -> Path:
+        """Return the folder with the domains that a model gave a task's documents."""
+        return self.domains(model) / "batches" / task
+
+    def in_force(self) -> str:
+        """Return the hash of the model whose domains are published, if there is one."""
+        path = self.folder / "domains.json"
+        return str(read_json(path)["model"]) if path.exists() else ""
+
+    def put_in_force(self, model: str) -> None:
+        """Let a model's domains be published."""
+        if model != self.in_force():
+            write_json(self.folder / "domains.json", {"model": model})
 
     def takedowns(self) -> list[Takedown]:
         """Return the requests to take documents back, the oldest first."""
