@@ -1,3 +1,4 @@
+import bz2
 import gzip
 import json
 import os
@@ -13,7 +14,7 @@ from baicai.artefact import value_hash
 from baicai.data import document as document_module
 from baicai.data import readers as readers_module
 from baicai.data.document import Document, Message
-from baicai.data.readers import fingerprint, read_documents
+from baicai.data.readers import fingerprint, read_documents, read_table
 from baicai.errors import DataError
 
 LINES = [
@@ -85,6 +86,17 @@ def test_documents_are_made_as_they_are_needed(tmp_path: Path) -> None:
     assert next(documents).text == "one"
     with pytest.raises(DataError, match=r"a\.jsonl:2"):
         next(documents)
+
+
+def test_a_table_is_read_past_what_is_wrong_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("baicai.data.readers.MAX_DOCUMENT_BYTES", 100)
+    path = tmp_path / "a.jsonl.bz2"
+    lines = [b'{"text": "one"}', b"broken", b"[" * 1000, b"", b'{"title": "none"}', b'{"text": "two"}', b'{"text": "']
+    path.write_bytes(bz2.compress(b"\n".join(lines)))
+    found = list(read_table(path, "a", "texts", ""))
+    assert [one.id if isinstance(one, Document) else str(one).split(":")[1] for one in found] == [
+        "a:1", "2", "3", "5", "a:6", "7",
+    ]  # fmt: skip
 
 
 BAD: dict[str, tuple[str, bytes]] = {

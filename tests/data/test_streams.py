@@ -1,5 +1,7 @@
+import bz2
 import gzip
 import io
+import lzma
 import random
 from pathlib import Path
 
@@ -15,6 +17,9 @@ PACKED = {
     "a.txt": CONTENT,
     "a.gz": gzip.compress(CONTENT),
     "two.GZ": gzip.compress(CONTENT[:999]) + gzip.compress(CONTENT[999:]),
+    "a.bz2": bz2.compress(CONTENT),
+    "two.bz2": bz2.compress(CONTENT[:999]) + bz2.compress(CONTENT[999:]),
+    "a.xz": lzma.compress(CONTENT, preset=9),
     "a.zst": ZSTD.compress(CONTENT),
     "two.zst": ZSTD.compress(CONTENT[:999]) + ZSTD.compress(b"") + ZSTD.compress(CONTENT[999:]),
 }
@@ -31,7 +36,7 @@ def test_a_stream_is_the_unpacked_file(tmp_path: Path, name: str) -> None:
         assert list(iter(stream.readline, b"")) == list(io.BytesIO(CONTENT))
 
 
-@pytest.mark.parametrize("name", ["a.gz", "two.GZ", "a.zst", "two.zst"])
+@pytest.mark.parametrize("name", ["a.gz", "two.GZ", "a.bz2", "two.bz2", "a.xz", "a.zst", "two.zst"])
 def test_a_packed_file_that_is_damaged_is_named(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     packed = PACKED[name]

@@ -1,6 +1,6 @@
 """A document: plain text or a conversation, with where it comes from and under which licence."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeGuard
 
@@ -78,6 +78,17 @@ def parse_record(record: Mapping[str, Any], where: str, *, name: str, source: st
     )
     check_size(sum(_utf8_length(content, where) for content in document.contents), where)
     return document if any(content.strip() for content in document.contents) else None
+
+
+def refusing(found: Iterable[Document | DataError]) -> Iterator[Document]:
+    """Yield documents up to the first that is wrong.
+
+    Raises: DataError
+    """
+    for one in found:
+        if isinstance(one, DataError):
+            raise one
+        yield one
 
 
 def check_size(num_bytes: int, where: str) -> None:

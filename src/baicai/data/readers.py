@@ -1,6 +1,6 @@
 """Documents from files and folders, one at a time and in a fixed order.
 
-The ending says how a file is read, after a `.gz` or `.zst` that is unpacked on the way:
+The ending says how a file is read, after a `.gz`, `.zst`, `.bz2` or `.xz` that is unpacked on the way:
 .jsonl .ndjson   one document for each line, with the fields `text` or `messages`, and `id`, `source`, `license`
 .parquet         the same as columns
 .html .htm       one document: the text of the page
@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from baicai.artefact import file_hash
-from baicai.data.document import MAX_DOCUMENT_BYTES, Document, check_size, parse_record
+from baicai.data.document import MAX_DOCUMENT_BYTES, Document, check_size, parse_record, refusing
 from baicai.data.html_text import html_to_text
 from baicai.data.streams import is_packed, open_stream, read_errors
 from baicai.data.tables import hub_version, is_saved_dataset, read_hub, read_parquet, read_saved_dataset
@@ -27,6 +27,7 @@ from baicai.errors import DataError
 VERSION = 1
 """To be raised when the same files give other documents, so that no stale tokens are used."""
 
+LINES = (".jsonl", ".ndjson")
 GENERATOR, HUB = "generator:", "hf:"
 
 
@@ -123,41 +124,62 @@ def _read_files(path: Path, licence: str) -> Iterator[Document]:
         raise DataError(f"folder {path} has no files to read: hidden files and symbolic links are left out")
 
 
+def is_table(path: Path) -> bool:
+    """Return whether a file, by its name, has a document in each line or row."""
+    return _kind(path) in LINES or path.suffix.lower() == ".parquet"
+
+
+def read_table(path: Path, relative: str, source: str, licence: str) -> Iterator[Document | DataError]:
+    """Yield the documents of a table, and for a line or row that is wrong what is wrong with it.
+
+    Raises: DataError if the rest of the file cannot be read.
+    """
+    read = _read_lines if _kind(path) in LINES else read_parquet
+    return read(path, relative, source, licence)
+
+
 def _read_file(path: Path, relative: str, source: str, licence: str) -> Iterator[Document]:
-    packed = is_packed(path)
-    kind = Path(path.stem if packed else path.name).suffix.lower()
-    if kind in (".jsonl", ".ndjson"):
-        yield from _read_lines(path, relative, source, licence)
-    elif kind == ".parquet" and not packed:
-        yield from read_parquet(path, relative, source, licence)
-    else:
-        text = _decode(_read_all(path), path)
-        text = html_to_text(text) if kind in (".html", ".htm") else text
-        if text.strip():
-            yield Document(id=relative, text=text, source=source, licence=licence)
+    if is_table(path):
+        yield from refusing(read_table(path, relative, source, licence))
+        return
+    text = _decode(_read_all(path), path)
+    text = html_to_text(text) if _kind(path) in (".html", ".htm") else text
+    if text.strip():
+        yield Document(id=relative, text=text, source=source, licence=licence)
 
 
-def _read_lines(path: Path, relative: str, source: str, licence: str) -> Iterator[Document]:
+def _kind(path: Path) -> str:
+    return Path(path.stem if is_packed(path) else path.name).suffix.lower()
+
+
+def _read_lines(path: Path, relative: str, source: str, licence: str) -> Iterator[Document | DataError]:
     with open_stream(path) as file:
         for number in itertools.count(1):
             line = file.readline(MAX_DOCUMENT_BYTES + 1)
             if not line:
                 break
-            check_size(len(line), f"{path}:{number}")
-            if line.strip():
-                yield from _parse_line(line, f"{path}:{number}", f"{relative}:{number}", source, licence)
+            try:
+                check_size(len(line), f"{path}:{number}")
+                document = _parse_line(line, f"{path}:{number}", f"{relative}:{number}", source, licence)
+            except DataError as error:
+                yield error
+                while line and not line.endswith(b"\n"):
+                    line = file.readline(MAX_DOCUMENT_BYTES)
+                continue
+            if document is not None:
+                yield document
 
 
-def _parse_line(line: bytes, where: str, name: str, source: str, licence: str) -> Iterator[Document]:
+def _parse_line(line: bytes, where: str, name: str, source: str, licence: str) -> Document | None:
+    if not line.strip():
+        return None
     try:
         record = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{where}: not JSON ({error}): mend or remove the line") from None
     if not isinstance(record, dict):
         raise DataError(f"{where}: {type(record).__name__} instead of an object with text or messages")
-    document = parse_record(record, where, name=name, source=source, licence=licence)
-    if document is not None:
-        yield document
+    return parse_record(record, where, name=name, source=source, licence=licence)
 
 
 def _read_all(path: Path) -> bytes:

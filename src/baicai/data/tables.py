@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from baicai.data.document import Document, parse_record
+from baicai.data.document import Document, parse_record, refusing
 from baicai.errors import DataError, MachineError
 
 COLUMNS = ("id", "text", "messages", "source", "license", "licence")
@@ -12,10 +12,10 @@ COLUMNS = ("id", "text", "messages", "source", "license", "licence")
 _ROWS = 128
 
 
-def read_parquet(path: Path, relative: str, source: str, licence: str) -> Iterator[Document]:
-    """Yield the rows of a Parquet file, a few at a time.
+def read_parquet(path: Path, relative: str, source: str, licence: str) -> Iterator[Document | DataError]:
+    """Yield the rows of a Parquet file, a few at a time, and for a row that is wrong what is wrong with it.
 
-    Raises: DataError, MachineError if pyarrow is not installed.
+    Raises: DataError if the file is no such, MachineError if pyarrow is not installed.
     """
     try:
         import pyarrow as pa
@@ -28,7 +28,7 @@ def read_parquet(path: Path, relative: str, source: str, licence: str) -> Iterat
             batches = file.iter_batches(_ROWS, columns=columns, use_threads=False)
             rows = (row for batch in batches for row in batch.to_pylist())
             yield from _documents(rows, str(path), relative, source, licence)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read as Parquet ({_line(error)}): copy or write it again") from None
 
 
@@ -53,7 +53,7 @@ def read_saved_dataset(folder: Path, licence: str) -> Iterator[Document]:
     try:
         files = [file["filename"] for file in datasets.load_from_disk(str(folder)).cache_files]
         rows = (row for file in files for row in _arrow_rows(file))
-        yield from _documents(rows, str(folder), folder.name, source, licence)
+        yield from refusing(_documents(rows, str(folder), folder.name, source, licence))
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise DataError(f"{folder} cannot be loaded ({_line(error)}): save the data set again") from None
 
@@ -67,7 +67,7 @@ def read_hub(source: str, licence: str) -> Iterator[Document]:
     name, config, split = _hub_parts(source)
     try:
         rows = datasets.load_dataset(name, config, split=split, streaming=True)
-        yield from _documents(_chosen(rows), source, name, name, licence)
+        yield from refusing(_documents(_chosen(rows), source, name, name, licence))
     except (OSError, ValueError) as error:
         raise DataError(f"{source} cannot be loaded ({_line(error)}): check the name and the connection") from None
 
@@ -120,10 +120,14 @@ def _chosen(rows: Any) -> Any:
 
 def _documents(
     rows: Iterable[Mapping[str, Any]], where: str, relative: str, source: str, licence: str
-) -> Iterator[Document]:
+) -> Iterator[Document | DataError]:
     for number, row in enumerate(rows, 1):
         place = f"{where}: row {number}"
-        document = parse_record(row, place, name=f"{relative}:{number}", source=source, licence=licence)
+        document: Document | DataError | None
+        try:
+            document = parse_record(row, place, name=f"{relative}:{number}", source=source, licence=licence)
+        except DataError as error:
+            document = error
         if document is not None:
             yield document
 
