@@ -1,6 +1,7 @@
 """Attention of the compiled step: every thread has some of the heads."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from baicai.inference.kernels import (
     Floats,
@@ -36,6 +37,9 @@ from baicai.inference.layout import (
     Weights,
 )
 from baicai.inference.sync import meet
+
+Blocks = NDArray[np.int64]
+"""Of one text."""
 
 
 @compiled
@@ -75,18 +79,20 @@ def softmax(scores: Floats) -> None:
 
 
 @compiled
-def mix(shares: Floats, rows_PC: Floats, out: Floats) -> None:
-    """Set `out` to the rows' sum by their shares."""
+def mix(shares: Floats, rows_PC: Floats, blocks: Blocks, size: int, out: Floats) -> None:
+    """Set `out` to the sum of a text's rows, which lie in blocks of `size`, by their shares."""
     out[:] = np.float32(0)
-    for i in range(len(shares)):
-        part = shares[i]
-        for place in range(len(out)):
-            out[place] += part * rows_PC[i, place]
+    for begin in range(0, len(shares), size):
+        first = blocks[begin // size] * size
+        for i in range(min(size, len(shares) - begin)):
+            part = shares[begin + i]
+            for place in range(len(out)):
+                out[place] += part * rows_PC[first + i, place]
 
 
 @compiled
 def grouped_attention(
-    sizes: Sizes, weights: Weights, layer: int, stream: Stream, bench: Bench, start: int, count: int, thread: int
+    sizes: Sizes, weights: Weights, layer: int, stream: Stream, bench: Bench, count: int, thread: int
 ) -> None:
     """Attend with the heads of this thread, and leave their outputs in stream.out. Queries share keys in groups."""
     row, size, cache = weights.layers[layer], sizes.head_dim, weights.caches[layer]
@@ -97,11 +103,12 @@ def grouped_attention(
     multiply(row[K:], sizes.dim, first * size, last * size, bench.input, 0, count, inner, 0, k_column)
     multiply(row[V:], sizes.dim, first * size, last * size, bench.input, 0, count, inner, 0, v_column)
     for head in range(first, last):
-        place = head * sizes.max_tokens * size * 4
-        keys = floats(cache[0] + place, sizes.max_tokens * size).reshape((sizes.max_tokens, size))
-        values = floats(cache[1] + place, sizes.max_tokens * size).reshape((sizes.max_tokens, size))
+        place = head * sizes.pool_tokens * size * 4
+        keys = floats(cache[0] + place, sizes.pool_tokens * size).reshape((sizes.pool_tokens, size))
+        values = floats(cache[1] + place, sizes.pool_tokens * size).reshape((sizes.pool_tokens, size))
         for t in range(count):
-            at = start + t
+            at, blocks, block = stream.positions[t], stream.blocks[stream.texts[t]], sizes.block_tokens
+            own = blocks[at // block] * block + at % block
             cos = floats(weights.ends[COS] + at * size * 2, size // 2)
             sin = floats(weights.ends[SIN] + at * size * 2, size // 2)
             key = inner[t, k_column + head * size : k_column + (head + 1) * size]
@@ -112,7 +119,7 @@ def grouped_attention(
                 rms_norm(key, floats(row[K_NORM], size), sizes.eps, key)
             turn(key, cos, sin)
             for place in range(size):
-                keys[at, place], values[at, place] = key[place], value[place]
+                keys[own, place], values[own, place] = key[place], value[place]
             for query_head in range(head * group, (head + 1) * group):
                 query = inner[t, query_head * size : (query_head + 1) * size]
                 add_bias(row[Q_BIAS], query_head * size, query)
@@ -120,10 +127,12 @@ def grouped_attention(
                     rms_norm(query, floats(row[Q_NORM], size), sizes.eps, query)
                 turn(query, cos, sin)
                 scores, scale = bench.scores[: at + 1], np.float32(size**-0.5)
-                for i in range(at + 1):
-                    scores[i] = dot(query, keys[i]) * scale
+                for begin in range(0, at + 1, block):
+                    first_key = blocks[begin // block] * block
+                    for i in range(min(block, at + 1 - begin)):
+                        scores[begin + i] = dot(query, keys[first_key + i]) * scale
                 softmax(scores)
-                mix(scores, values, stream.out[t, query_head * size : (query_head + 1) * size])
+                mix(scores, values, blocks, block, stream.out[t, query_head * size : (query_head + 1) * size])
 
 
 @compiled
@@ -142,7 +151,6 @@ def latent_attention(
     layer: int,
     stream: Stream,
     bench: Bench,
-    start: int,
     count: int,
     thread: int,
     meetings: int,
@@ -159,17 +167,18 @@ def latent_attention(
         first, last = share(sizes.q_rank, thread, sizes.threads)
         multiply(row[Q_DOWN:], sizes.dim, first, last, bench.input, 0, count, inner, 0, q_column)
     meetings = meet(stream.counters, MET, sizes.threads, meetings)
-    latents = floats(weights.caches[layer, 0], sizes.max_tokens * rank).reshape((sizes.max_tokens, rank))
-    rope_keys = floats(weights.caches[layer, 1], sizes.max_tokens * rope).reshape((sizes.max_tokens, rope))
+    latents = floats(weights.caches[layer, 0], sizes.pool_tokens * rank).reshape((sizes.pool_tokens, rank))
+    rope_keys = floats(weights.caches[layer, 1], sizes.pool_tokens * rope).reshape((sizes.pool_tokens, rope))
     for t in range(count):
-        at = start + t
         if thread == 0:
+            at, block = stream.positions[t], sizes.block_tokens
+            own = stream.blocks[stream.texts[t], at // block] * block + at % block
             cos = floats(weights.ends[COS] + at * rope * 2, rope // 2)
             sin = floats(weights.ends[SIN] + at * rope * 2, rope // 2)
-            rms_norm(inner[t, :rank], floats(row[K_NORM], rank), sizes.eps, latents[at])
-            rope_keys[at] = inner[t, rank : rank + rope]
-            pair_up(rope_keys[at], bench.scratch[t])
-            turn(rope_keys[at], cos, sin)
+            rms_norm(inner[t, :rank], floats(row[K_NORM], rank), sizes.eps, latents[own])
+            rope_keys[own] = inner[t, rank : rank + rope]
+            pair_up(rope_keys[own], bench.scratch[t])
+            turn(rope_keys[own], cos, sin)
         if sizes.q_rank:
             query = bench.input.plain[t, : sizes.q_rank]
             rms_norm(inner[t, q_column : q_column + sizes.q_rank], floats(row[Q_NORM], sizes.q_rank), sizes.eps, query)
@@ -183,7 +192,7 @@ def latent_attention(
     for head in range(first, last):
         for t in range(count):
             query = inner[t, q_first + head * size : q_first + (head + 1) * size]
-            latent_head(sizes, weights, row, stream, bench, latents, rope_keys, query, head, start + t, t)
+            latent_head(sizes, weights, row, stream, bench, latents, rope_keys, query, head, t)
     return meetings
 
 
@@ -198,11 +207,11 @@ def latent_head(
     rope_keys: Floats,
     query: Floats,
     head: int,
-    at: int,
     t: int,
 ) -> None:
     """Attend with one head and one token."""
     rank, rope, nope, size = sizes.kv_rank, sizes.rope_dim, sizes.head_dim, sizes.value_dim
+    at, blocks, block = stream.positions[t], stream.blocks[stream.texts[t]], sizes.block_tokens
     cos = floats(weights.ends[COS] + at * rope * 2, rope // 2)
     sin = floats(weights.ends[SIN] + at * rope * 2, rope // 2)
     rotary = query[nope : nope + rope]
@@ -214,10 +223,12 @@ def latent_head(
     for place in range(nope):
         read_row(row[KV_UP:], rank, first + place, query[place], absorbed)
     scores, scale = bench.scores[: at + 1], np.float32((nope + rope) ** -0.5)
-    for i in range(at + 1):
-        scores[i] = (dot(absorbed, latents[i]) + dot(rotary, rope_keys[i])) * scale
+    for begin in range(0, at + 1, block):
+        own = blocks[begin // block] * block
+        for i in range(min(block, at + 1 - begin)):
+            scores[begin + i] = (dot(absorbed, latents[own + i]) + dot(rotary, rope_keys[own + i])) * scale
     softmax(scores)
-    mix(scores, latents, bench.experts.plain[0, :rank])
+    mix(scores, latents, blocks, block, bench.experts.plain[0, :rank])
     prepare(bench.experts, 0, rank, sizes.int8)
     multiply(
         row[KV_UP:],

@@ -221,7 +221,8 @@ class CompiledDecoder(Decoder):
         """Take at most `MAX_STEP_TOKENS` tokens at `start` through the network or the MTP module."""
         stream, count = self._stream, len(tokens)
         stream.tokens[:count] = tokens
-        stream.order[:] = start, count, drafting
+        stream.positions[:count] = range(start, start + count)
+        stream.order[:] = count, drafting
         for event in self._wake:
             event.set()
         step.take_part(*self._arguments, 0, 0, 0)

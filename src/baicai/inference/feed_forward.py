@@ -26,6 +26,10 @@ def choose(sizes: Sizes, weights: Weights, layer: int, stream: Stream, bench: Be
     """Choose a token's experts; source as `baicai.model.router.choose_experts`."""
     experts, leaves, choice = sizes.experts, sizes.leaves, bench.choice
     for leaf in range(leaves):
+        if not stream.on_TG[t, leaf]:
+            choice[leaf * experts : (leaf + 1) * experts] = np.float32(-np.inf)
+            bench.leaf_scores[leaf] = -np.inf
+            continue
         bias = floats(weights.leaves[layer, leaf, CHOICE_BIAS], experts)
         best, second = np.float32(-np.inf), np.float32(-np.inf)
         for expert in range(experts):
@@ -47,6 +51,9 @@ def choose(sizes: Sizes, weights: Weights, layer: int, stream: Stream, bench: Be
                 choice[leaf * experts : (leaf + 1) * experts] = np.float32(-np.inf)
     for k in range(sizes.top_k):
         place = np.argmax(choice[: leaves * experts])
+        if choice[place] == -np.inf:  # there is no further one
+            bench.expert_ids[t, k] = leaves * experts
+            continue
         bench.expert_ids[t, k] = place
         bench.expert_weights[t, k] = sigmoid(stream.router[t, place]) * np.float32(sizes.scaling)
         choice[place] = -np.inf
@@ -67,6 +74,8 @@ def feed_forward(
     if sparse:
         first, last = share(sizes.leaves * sizes.experts, thread, sizes.threads)
         for leaf in range(first // sizes.experts, -(-last // sizes.experts)):
+            if not stream.on_TG[:count, leaf].any():
+                continue
             begin = leaf * sizes.experts
             multiply(
                 weights.leaves[routed, leaf, ROUTER:], sizes.dim, max(first - begin, 0),
@@ -84,6 +93,8 @@ def feed_forward(
         add(stream.x_TD[t, first:last], bench.scratch[t, first:last])
         for k in range(sizes.top_k if sparse else 0):
             leaf, expert = divmod(bench.expert_ids[t, k], sizes.experts)
+            if leaf == sizes.leaves:
+                break
             i = t * sizes.top_k + k
             down = weights.leaves[routed, leaf, EXPERT_DOWN:]
             begin = expert * sizes.dim
@@ -112,11 +123,15 @@ def expert_gates(
         choose(sizes, weights, routed, stream, bench, t)
         if thread == 0:
             for k in range(top_k):
-                stream.leaf_weights_TG[t, bench.expert_ids[t, k] // sizes.experts] += bench.expert_weights[t, k]
+                leaf = bench.expert_ids[t, k] // sizes.experts
+                if leaf < sizes.leaves:
+                    stream.leaf_weights_TG[t, leaf] += bench.expert_weights[t, k]
     first, last = share(count * top_k * size, thread, sizes.threads)
     for i in range(first // size, -(-last // size)):
         t, k = divmod(i, top_k)
         leaf, expert = divmod(bench.expert_ids[t, k], sizes.experts)
+        if leaf == sizes.leaves:
+            continue
         row, shift = weights.leaves[routed, leaf], expert * size
         begin, end = max(first - i * size, 0), min(last - i * size, size)
         multiply(row[EXPERT_GATE:], sizes.dim, shift + begin, shift + end, bench.input, t, 1, stream.out, i, -shift)

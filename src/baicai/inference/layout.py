@@ -37,6 +37,10 @@ class Sizes(NamedTuple):
     vocab: int
     hidden: int
     max_tokens: int
+    """Of one text."""
+    block_tokens: int
+    pool_tokens: int
+    """Positions that each cache has room for, in blocks, of all texts together."""
     heads: int
     kv_heads: int
     head_dim: int
@@ -67,7 +71,8 @@ class Weights(NamedTuple):
     """[layers with leaves, leaves, columns]."""
     ends: NDArray[np.int64]
     caches: NDArray[np.int64]
-    """[layers, 2]: keys [J, P, C] and values [J, P, C]; in latent attention, latents [P, R] and rotary keys [P, C]."""
+    """[layers, 2]: keys [J, P, C] and values [J, P, C]; in latent attention, latents [P, R] and rotary keys [P, C]; P
+    counts the pool's positions."""
 
 
 class Stream(NamedTuple):
@@ -84,8 +89,16 @@ class Stream(NamedTuple):
     hidden_TD: NDArray[np.float32]
     logits_TV: NDArray[np.float32]
     tokens: NDArray[np.int64]
+    positions: NDArray[np.int64]
+    """Of each token in its text."""
+    texts: NDArray[np.int64]
+    """Of each token: the row of its text in `blocks`. Tokens of one text come in their order."""
+    blocks: NDArray[np.int64]
+    """[texts, blocks of a text]: which of the pool's blocks hold it."""
+    on_TG: NDArray[np.bool_]
+    """Leaves that are on for each token."""
     order: NDArray[np.int64]
-    """Position and number of the step's tokens, and 1 where the MTP module takes them."""
+    """Number of the step's tokens, and 1 where the MTP module takes them."""
     meetings: NDArray[np.int64]
     """How often the threads have met, [1]."""
     counters: NDArray[np.int64]

@@ -59,13 +59,12 @@ def run_step(
     weights: Weights,
     stream: Stream,
     bench: Bench,
-    start: int,
     count: int,
     drafting: int,
     thread: int,
     meetings: int,
 ) -> int:
-    """Take `count` tokens at positions from `start` through the network: normed hidden states and logits.
+    """Take `count` tokens, of one text or several, through the network: normed hidden states and logits.
 
     If drafting, the MTP module takes them instead, beside what stream.hidden_TD holds; logits are of the last alone.
     `meetings` is how often the threads have met before; how often they have now is returned.
@@ -82,9 +81,9 @@ def run_step(
     for layer in range(sizes.layers if drafting else 0, sizes.layers + drafting):
         norm_all(sizes, weights.layers[layer, ATTENTION_NORM], stream, bench, count)
         if sizes.kv_rank:
-            meetings = latent_attention(sizes, weights, layer, stream, bench, start, count, thread, meetings)
+            meetings = latent_attention(sizes, weights, layer, stream, bench, count, thread, meetings)
         else:
-            grouped_attention(sizes, weights, layer, stream, bench, start, count, thread)
+            grouped_attention(sizes, weights, layer, stream, bench, count, thread)
         meetings = meet(stream.counters, MET, sizes.threads, meetings)
         places = sizes.heads * sizes.value_dim
         for t in range(count):
@@ -120,8 +119,8 @@ def take_part(
     while thread == 0 or wait_for(stream.counters, ORDERED, orders + 1, patience):
         if thread > 0 and read(stream.counters, STOP):
             break
-        start, count, drafting = stream.order[0], stream.order[1], stream.order[2]
-        meetings = run_step(sizes, weights, stream, bench, start, count, drafting, thread, stream.meetings[0])
+        count, drafting = stream.order[0], stream.order[1]
+        meetings = run_step(sizes, weights, stream, bench, count, drafting, thread, stream.meetings[0])
         orders += 1
         if thread == 0:
             stream.meetings[0] = meetings

@@ -49,11 +49,20 @@ LEAF_MATRICES = {
 class Tables:
     """The addresses of a model's weights, and the tensors that must stay alive for them."""
 
-    def __init__(self, model: Transformer, leaves: Sequence[str], cache: Cache, int8: Int8 | None) -> None:
+    def __init__(
+        self,
+        model: Transformer,
+        leaves: Sequence[str],
+        cache: Cache,
+        int8: Int8 | None,
+        block_tokens: int = 0,
+        blocks: int = 1,
+    ) -> None:
+        """Give the cache its room: so many blocks, by default one that holds a whole text."""
         self._kept: list[Tensor] = []
         self._int8: Int8 = int8 or {}
         trunk = model.trunk_tensors()
-        self.sizes = _sizes(model, leaves, cache.max_tokens, bool(int8))
+        self.sizes = _sizes(model, leaves, cache.max_tokens, block_tokens or cache.max_tokens, blocks, bool(int8))
         self.weights = Weights(
             self._layers(trunk), self._leaves(model, leaves), self._ends(model, trunk), self._caches(cache)
         )
@@ -102,8 +111,8 @@ class Tables:
     def _caches(self, cache: Cache) -> NDArray[np.int64]:
         """Give each layer's cache its room, in float32."""
         sizes = self.sizes
-        grouped = ((1, sizes.kv_heads, sizes.max_tokens, sizes.head_dim),) * 2
-        latent = (1, sizes.max_tokens, sizes.kv_rank), (1, sizes.max_tokens, sizes.rope_dim)
+        grouped = ((1, sizes.kv_heads, sizes.pool_tokens, sizes.head_dim),) * 2
+        latent = (1, sizes.pool_tokens, sizes.kv_rank), (1, sizes.pool_tokens, sizes.rope_dim)
         layers = [*cache.layers, cache.mtp]
         for layer in layers:
             layer.rooms = tuple(torch.zeros(shape) for shape in (latent if sizes.kv_rank else grouped))
@@ -128,7 +137,9 @@ class Tables:
         return weight.data_ptr()
 
 
-def _sizes(model: Transformer, leaves: Sequence[str], max_tokens: int, int8: bool) -> Sizes:
+def _sizes(
+    model: Transformer, leaves: Sequence[str], max_tokens: int, block_tokens: int, blocks: int, int8: bool
+) -> Sizes:
     config, attention, leaf = model.config, model.config.attention, model.leaf_config
     if isinstance(attention, GQAConfig):
         kv_heads, head_dim, rope_dim = attention.num_kv_heads, attention.head_dim, attention.head_dim
@@ -143,6 +154,8 @@ def _sizes(model: Transformer, leaves: Sequence[str], max_tokens: int, int8: boo
         vocab=config.vocab_size,
         hidden=config.ffn_dim,
         max_tokens=max_tokens,
+        block_tokens=block_tokens,
+        pool_tokens=block_tokens * blocks,
         heads=attention.num_heads,
         kv_heads=kv_heads,
         head_dim=head_dim,
@@ -163,8 +176,8 @@ def _sizes(model: Transformer, leaves: Sequence[str], max_tokens: int, int8: boo
     )
 
 
-def make_stream(sizes: Sizes) -> Stream:
-    """Return room for what the threads share."""
+def make_stream(sizes: Sizes, texts: int = 1) -> Stream:
+    """Return room for what the threads share, of so many texts; each token is of the first, with all leaves on."""
     tokens, top_k = MAX_STEP_TOKENS, max(1, sizes.top_k)
     grouped = (sizes.heads + 2 * sizes.kv_heads) * sizes.head_dim
     latent = sizes.kv_rank + sizes.rope_dim + sizes.q_rank + sizes.heads * (sizes.head_dim + sizes.rope_dim)
@@ -177,7 +190,11 @@ def make_stream(sizes: Sizes) -> Stream:
         hidden_TD=np.zeros((tokens, sizes.dim), np.float32),
         logits_TV=np.zeros((tokens, sizes.vocab), np.float32),
         tokens=np.zeros(tokens, np.int64),
-        order=np.zeros(3, np.int64),
+        positions=np.zeros(tokens, np.int64),
+        texts=np.zeros(tokens, np.int64),
+        blocks=np.zeros((texts, -(-sizes.max_tokens // sizes.block_tokens)), np.int64),
+        on_TG=np.ones((tokens, sizes.leaves), np.bool_),
+        order=np.zeros(2, np.int64),
         meetings=np.zeros(1, np.int64),
         counters=np.zeros(24, np.int64),
     )
