@@ -11,7 +11,7 @@ PAGE = """{{Infobox Cheese
 | name = Käse
 | image = [[File:Inner.jpg|thumb]] {{nested|a={{deeper}}}}
 }}
-'''Käse''' (''caseus'') is a [[food|kind of food]] made of [[milk]].<ref name="a">A {{cite|x=[[y]]}}</ref><ref name="a"/>
+'''Käse''' (''caseus'') is a [[food|sort of food]] made of [[milk]].<ref name="a">A {{cite|[[y]]}}</ref><ref name="a"/>
 It costs 5&nbsp;&euro; &lt;today&gt;.<!-- a
 comment --> See [https://a.example/x the list], [https://b.example] and [[:Category:Cheese]].
 __NOTOC__
@@ -37,7 +37,7 @@ B.jpg|text
 [[Category:Cheese|Käse]]
 [[de:Käse]]
 """
-TEXT = """Käse (caseus) is a kind of food made of milk.
+TEXT = """Käse (caseus) is a sort of food made of milk.
 It costs 5\xa0€ <today>. See the list, and Category:Cheese.
 
 History

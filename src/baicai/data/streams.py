@@ -32,7 +32,7 @@ def open_stream(path: Path) -> Iterator[io.BufferedIOBase]:
     """
     with read_errors(path), path.open("rb") as raw:
         suffix = path.suffix.lower()
-        if suffix == ".gz":
+        if suffix in (".gz", ".tgz"):
             with gzip.open(raw) as stream:
                 yield stream
         elif suffix in _DECOMPRESSORS:

@@ -15,8 +15,8 @@ from baicai.wholesale.records import MAX_RECORD_BYTES, Skips, read_records
 
 MAX_CAPTURE_BYTES = MAX_RECORD_BYTES
 """Of one capture, unpacked: what is larger is skipped, and counted."""
-LICENCE, PERMISSION = "X-Licence", "X-Permission"
-"""Fields of a record's header: what the source said of its licence, and whether it may be gathered."""
+LICENCE, PERMISSION, TITLE = "X-Licence", "X-Permission", "X-Title"
+"""Fields of a record's header: what the source said of its licence, whether it may be gathered, and its title."""
 OTHERS = (
     WarcRecordType.warcinfo
     | WarcRecordType.request
@@ -44,6 +44,8 @@ class Capture:
     """SPDX id, if the source says one."""
     permission: str = ""
     """The decision that it may be gathered, with its evidence, as JSON; empty if nobody was asked."""
+    title: str = ""
+    """If the source says it beside the content."""
 
 
 def read_captures(path: Path, skips: Skips) -> Iterator[Capture]:
@@ -80,8 +82,8 @@ def _read(record: WarcRecord) -> Capture | str:
         return "too large when unpacked"
     media_type, _, parameters = media_type.lower().partition(";")
     charset = charset or parameters.partition("charset=")[2].split(";")[0].strip("\"' ")
-    licence, permission = (record.headers.get(name) or "" for name in (LICENCE, PERMISSION))
-    return Capture(url, fetched, media_type.strip(), charset, content, licence, permission)
+    licence, permission, title = (record.headers.get(name) or "" for name in (LICENCE, PERMISSION, TITLE))
+    return Capture(url, fetched, media_type.strip(), charset, content, licence, permission, title)
 
 
 class CaptureWriter:
@@ -94,14 +96,13 @@ class CaptureWriter:
         """Append a capture as a resource record."""
         record = WarcRecord()
         record.init_headers(record_type=WarcRecordType.resource)
-        record.headers["WARC-Target-URI"] = capture.url
+        record.headers["WARC-Target-URI"] = _encodable(capture.url)
         record.headers["WARC-Date"] = capture.fetched.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         charset = f"; charset={capture.charset}" if capture.charset else ""
         record.headers["Content-Type"] = capture.media_type + charset
-        if capture.licence:
-            record.headers[LICENCE] = capture.licence
-        if capture.permission:
-            record.headers[PERMISSION] = capture.permission
+        for name, value in ((LICENCE, capture.licence), (PERMISSION, capture.permission), (TITLE, capture.title)):
+            if value:
+                record.headers[name] = _encodable(value)
         record.set_bytes_content(capture.content)
         plain = io.BytesIO()
         record.write(plain, checksum_data=True)
@@ -116,3 +117,8 @@ class CaptureWriter:
     def close(self) -> None:
         """Finish the file."""
         self._file.close()
+
+
+def _encodable(text: str) -> str:
+    """Return a text without halves of surrogate pairs, which names of files and JSON can hold."""
+    return text.encode("utf-8", "replace").decode()

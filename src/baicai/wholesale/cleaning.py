@@ -17,11 +17,11 @@ import xxhash
 
 from baicai.artefact import atomic_folder, file_hash, value_hash, write_json
 from baicai.config import canonical, recipe, to_table
-from baicai.wholesale import personal, statistics
+from baicai.wholesale import personal, statistics, wikitext
 from baicai.wholesale.captures import Capture, read_captures
 from baicai.wholesale.counting import Hashes
 from baicai.wholesale.duplicates import PERMUTATIONS, sign
-from baicai.wholesale.extraction import Extractor, NoTextError, extract, extractor_version
+from baicai.wholesale.extraction import Extractor, NoTextError, extract, extractor_of, extractor_version
 from baicai.wholesale.licences import licence_class
 from baicai.wholesale.overlap import fingerprints, open_benchmarks
 from baicai.wholesale.records import Skips
@@ -85,7 +85,8 @@ def document_id(url: str) -> str:
 
 def task_name(captures: Path, config: CleanConfig) -> str:
     """Return the name under which what `clean` gives is kept: the same captures and settings have the same."""
-    settings = [VERSION, to_table(config), extractor_version(config.extractor), fingerprints(config.benchmarks)]
+    extractors = [extractor_version(config.extractor), wikitext.NAME]
+    settings = [VERSION, to_table(config), extractors, fingerprints(config.benchmarks)]
     return value_hash([file_hash(captures), settings])[:32]
 
 
@@ -111,7 +112,7 @@ def _rows(captures: Path, config: CleanConfig, skips: Skips) -> Iterator[_Row]:
         except NoTextError as error:
             skips[str(error)] += 1
             continue
-        yield make_row(capture, title, text, config, extractor)
+        yield make_row(capture, title, text, config, extractor_of(capture, extractor))
 
 
 def make_row(capture: Capture, title: str, text: str, config: CleanConfig, extractor: str) -> _Row:

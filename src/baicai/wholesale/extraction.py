@@ -11,10 +11,12 @@ from resiliparse.parse.html import HTMLTree
 from baicai.errors import MachineError
 from baicai.wholesale.captures import Capture
 from baicai.wholesale.markup import is_overgrown
+from baicai.wholesale.wikitext import NAME, wikitext_to_text
 
 Extractor = Literal["resiliparse", "trafilatura"]
 HTML = ("text/html", "application/xhtml+xml")
 PLAIN = ("text/plain", "text/markdown")
+WIKITEXT = "text/x-wiki"
 
 
 class NoTextError(Exception):
@@ -26,12 +28,15 @@ def extract(capture: Capture, extractor: Extractor) -> tuple[str, str]:
 
     Raises: NoTextError.
     """
-    if capture.media_type not in (*HTML, *PLAIN):
+    if capture.media_type not in (*HTML, *PLAIN, WIKITEXT):
         raise NoTextError(f"media type {capture.media_type or 'unknown'}")
     page = _decode(capture)
     if capture.media_type in HTML and is_overgrown(page):
         raise NoTextError("overgrown markup")
-    title, text = EXTRACTORS[extractor](page) if capture.media_type in HTML else ("", page)
+    if capture.media_type in HTML:
+        title, text = EXTRACTORS[extractor](page)
+    else:
+        title, text = capture.title, wikitext_to_text(page) if capture.media_type == WIKITEXT else page
     text = text.replace("\0", "").strip()
     if not text:
         raise NoTextError("no text")
@@ -39,7 +44,7 @@ def extract(capture: Capture, extractor: Extractor) -> tuple[str, str]:
 
 
 def extractor_version(extractor: Extractor) -> str:
-    """Return name and version of an extractor: what is recorded beside each document.
+    """Return name and version of an extractor: what is recorded beside each document that it was asked for.
 
     Raises: MachineError if it is not installed.
     """
@@ -47,6 +52,11 @@ def extractor_version(extractor: Extractor) -> str:
         return f"{extractor} {version(extractor)}"
     except ModuleNotFoundError:
         raise MachineError(f"{extractor} is not installed: pip install 'baicai[data,{extractor}]'") from None
+
+
+def extractor_of(capture: Capture, asked: str) -> str:
+    """Return name and version of what a capture's text comes from: pages that are no HTML have their own."""
+    return NAME if capture.media_type == WIKITEXT else asked
 
 
 def _decode(capture: Capture) -> str:
