@@ -1,10 +1,9 @@
 """`baicai data gather`: captures of each source, and what one pass over them gives."""
 
-import mimetypes
 import os
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -13,22 +12,18 @@ from pydantic import Field
 
 from baicai.artefact import atomic_folder, read_json, value_hash, write_json
 from baicai.config import Count, recipe
-from baicai.data.document import MAX_DOCUMENT_BYTES
-from baicai.data.readers import corpus_files, fingerprint, read_documents
+from baicai.data.readers import corpus_files, fingerprint
 from baicai.errors import ConfigError, DataError
-from baicai.wholesale.captures import Capture, CaptureWriter
+from baicai.wholesale.captures import CaptureWriter
 from baicai.wholesale.cleaning import CleanConfig, clean, task_name
 from baicai.wholesale.crawl import CrawlConfig, crawl
 from baicai.wholesale.duplicates import DuplicateIndex
-from baicai.wholesale.extraction import HTML, PLAIN
+from baicai.wholesale.files import VERSION, read_files
+from baicai.wholesale.kinds import kind_of
 from baicai.wholesale.records import Skips
 from baicai.wholesale.tasks import Task, carry_out_all
 from baicai.wholesale.warehouse import Batch, Warehouse
 
-WARC = (".warc", ".warc.gz", ".warc.zst")
-TABLES = (".jsonl", ".ndjson", ".parquet", ".jsonl.gz", ".jsonl.zst", ".ndjson.gz", ".ndjson.zst")
-TEXT = (".toml", ".json", ".yaml", ".yml", ".md", ".rst", ".tex", ".xml", ".csv", ".tsv")
-"""Endings of text that the system may call something else."""
 SKIPPED = "skipped.json"
 CAPTURES_BYTES = 2**28
 """Of a file of captures that we write, before it is compressed: one task reads it."""
@@ -39,7 +34,8 @@ class SourceConfig:
     """Where text comes from."""
 
     path: str = ""
-    """A WARC file, a file or folder of HTML, text, JSON lines or Parquet, or a folder with any of these."""
+    """A file of HTML, text, JSON lines, Parquet or WARC, a dump of MediaWiki (XML), a zip or tar archive of these, or a
+    folder with any of them."""
     crawl: CrawlConfig | None = None
     """Or hosts to crawl."""
     url: str = ""
@@ -62,7 +58,7 @@ def gather(config: GatherRecipe, folder: Path) -> dict[str, int]:
     """
     warehouse = Warehouse(folder)
     with warehouse.working():
-        known, counts = {batch.task for batch in warehouse.batches()}, Counter[str]()
+        known, counts = {batch.task for batch in warehouse.batches()}, Counter({"documents": 0})
         found: list[tuple[Batch, Task]] = []
         for source in config.sources:
             for captures in _captures(source, warehouse, counts):
@@ -81,9 +77,6 @@ def gather(config: GatherRecipe, folder: Path) -> dict[str, int]:
             report = read_json(task.out / "report.json")
             counts["documents"] += report["documents"]
             counts.update({f"skipped: {reason}": count for reason, count in report["skipped"].items()})
-        for note in sorted({Path(batch.captures).parent / SKIPPED for batch, _ in found}):
-            if note.exists():
-                counts.update({f"skipped: {reason}": count for reason, count in read_json(note).items()})
         return dict(counts)
 
 
@@ -100,23 +93,24 @@ def _captures(source: SourceConfig, warehouse: Warehouse, counts: Counter[str]) 
     if not path.exists():
         raise DataError(f"source {path} does not exist: check the path")
     files = list(corpus_files(path))
-    yield from (file.resolve() for file, name in files if name.lower().endswith(WARC))
-    others = [(file, name) for file, name in files if not name.lower().endswith(WARC)]
-    if not others:
+    in_place = [file for file, name in files if kind_of(name).read_as == "WARC"]
+    yield from (file.resolve() for file in in_place)
+    if len(in_place) == len(files):
         return
-    out = warehouse.captures / value_hash([fingerprint(path), source.url])[:32]
+    out = warehouse.captures / value_hash([VERSION, fingerprint(path), source.url])[:32]
     if not out.exists():
         with atomic_folder(out) as part:
-            _write(source, others, part)
+            _write(path, source.url, part)
+    counts.update({f"skipped: {reason}": count for reason, count in read_json(out / SKIPPED).items()})
     yield from sorted(out.glob("*.warc.gz"))
 
 
-def _write(source: SourceConfig, files: list[tuple[Path, str]], folder: Path) -> None:
-    """Write captures of files, and how many were left out, by reason, into skipped.json."""
+def _write(path: Path, url: str, folder: Path) -> None:
+    """Write the captures in files, and how many were left out, by reason, into skipped.json."""
     number, size, skips = 0, CAPTURES_BYTES, Skips()
     writer: CaptureWriter | None = None
-    for file, name in files:
-        for capture in _read(file, name, source):
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        for capture in read_files(path, url, Path(scratch)):
             if isinstance(capture, str):
                 skips[capture] += 1
                 continue
@@ -129,27 +123,3 @@ def _write(source: SourceConfig, files: list[tuple[Path, str]], folder: Path) ->
     if writer is not None:
         writer.close()
     write_json(folder / SKIPPED, dict(sorted(skips.items())))
-
-
-def _read(file: Path, name: str, source: SourceConfig) -> Iterator[Capture | str]:
-    """Yield the captures in a file, or why there is none."""
-    changed = datetime.fromtimestamp(int(file.stat().st_mtime), UTC)
-    address = (source.url.rstrip("/") + "/" + name) if source.url else f"file:{name}"
-    if name.lower().endswith(TABLES):
-        for document in read_documents(file, licence=""):
-            text = "\n\n".join(document.contents)
-            url = document.id if "://" in document.id else f"{address}#{document.id}"
-            yield Capture(url, changed, PLAIN[0], "utf-8", text.encode(), document.licence)
-        return
-    media_type = mimetypes.guess_type(name)[0] or PLAIN[0]
-    if media_type in HTML:
-        kind, charset = media_type, ""
-    elif media_type.startswith("text/") or name.lower().endswith(TEXT):
-        kind, charset = PLAIN[0], "utf-8"
-    else:
-        yield f"media type {media_type}"
-        return
-    if file.stat().st_size > MAX_DOCUMENT_BYTES:
-        yield "too large"
-        return
-    yield Capture(address, changed, kind, charset, file.read_bytes())

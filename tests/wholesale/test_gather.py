@@ -1,0 +1,152 @@
+"""Kinds of sources: what each gives, under which address, and what is counted."""
+
+import bz2
+import gzip
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from baicai.artefact import read_json
+from baicai.wholesale.captures import CaptureWriter
+from baicai.wholesale.cleaning import CleanConfig
+from baicai.wholesale.gather import GatherRecipe, SourceConfig, gather
+from baicai.wholesale.warehouse import Warehouse
+from tests.wholesale.test_archives import tarred, zipped
+from tests.wholesale.test_captures import capture
+from tests.wholesale.test_wiki import FOOT, HEAD, page
+
+
+def gathered(tmp_path: Path, path: Path, url: str = "https://a.example/x") -> tuple[dict[str, dict[str, Any]], Any]:
+    """Return the documents of a source, by address, and the counts."""
+    source = SourceConfig(path=str(path), url=url, clean=CleanConfig(licence="CC-BY-SA-4.0"))
+    warehouse = tmp_path / "warehouse"
+    counts = gather(GatherRecipe(sources=[source], workers=1), warehouse)
+    tasks = [Warehouse(warehouse).documents(batch.task) for batch in Warehouse(warehouse).batches()]
+    rows = [row for task in tasks for row in pq.read_table(task / "documents.parquet").to_pylist()]
+    assert not list((warehouse / "captures").rglob("member*")), "nothing is left of what was unpacked"
+    return {row["url"]: row for row in rows}, counts
+
+
+def warc(folder: Path) -> bytes:
+    writer = CaptureWriter(folder / "made.warc.gz")
+    writer.write(capture(1))
+    writer.close()
+    content = (folder / "made.warc.gz").read_bytes()
+    (folder / "made.warc.gz").unlink()
+    return content
+
+
+def members(folder: Path) -> dict[str, bytes]:
+    pq.write_table(pa.table({"text": ["Parquet one.", None]}), folder / "made.parquet")
+    parquet = (folder / "made.parquet").read_bytes()
+    (folder / "made.parquet").unlink()
+    return {
+        "a.txt": b"Plain.",
+        "b/c.html": b"<html><title>T</title><p>Marked up.</p></html>",
+        "d.txt.gz": gzip.compress(b"Packed."),
+        "e.jsonl": b'{"text": "Line one."}\nbad\n{"text": "Line two.", "id": "https://b.example/2", "license": "MIT"}',
+        "f.parquet": parquet,
+        "g.warc.gz": warc(folder),
+        "h.xml.bz2": bz2.compress((HEAD + page("Seite", "Ein [[Wort]].") + page("R", "x", ns=4) + FOOT).encode()),
+        "i.xml": b"<feed>other</feed>",
+        "j.png": b"\x89PNG",
+    }
+
+
+TEXTS = {
+    "a.txt": "Plain.",
+    "b/c.html": "Marked up.",
+    "d.txt.gz": "Packed.",
+    "e.jsonl#e.jsonl:1": "Line one.",
+    "f.parquet#f.parquet:1": "Parquet one.",
+    "i.xml": "<feed>other</feed>",
+}
+ELSEWHERE = {
+    "https://b.example/2": "Line two.",
+    "https://example.org/1": "Page 1\n\nGrüße von Seite 1.",
+    "https://de.example/wiki/Seite": "Ein Wort.",
+}
+SKIPPED = {"bad line": 1, "bad row": 1, "other namespace": 1, "media type image/png": 1}
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip", "tar", "folder with zip"])
+def test_members_are_read_as_files_are(tmp_path: Path, kind: str) -> None:
+    path, content = tmp_path / "source", members(tmp_path)
+    within = ""
+    if kind == "folder":
+        for name, one in content.items():
+            (path / name).parent.mkdir(parents=True, exist_ok=True)
+            (path / name).write_bytes(one)
+    elif kind == "folder with zip":
+        path.mkdir()
+        (path / "m.zip").write_bytes(zipped(content))
+        within = "m.zip/"
+    else:
+        path = tmp_path / f"source.{kind}"
+        path.write_bytes((zipped if kind == "zip" else tarred)(content))
+    rows, counts = gathered(tmp_path, path)
+    addresses = {f"https://a.example/x/{within}{name}": text for name, text in TEXTS.items()}
+    assert {url: row["text"] for url, row in rows.items() if url in addresses} == addresses
+    assert {url: row["text"] for url, row in rows.items() if url in ELSEWHERE}.keys() == ELSEWHERE.keys()
+    assert counts == {"documents": len(rows)} | {f"skipped: {reason}": count for reason, count in SKIPPED.items()}
+    wiki, html = rows["https://de.example/wiki/Seite"], rows[f"https://a.example/x/{within}b/c.html"]
+    assert (wiki["title"], wiki["text"], wiki["licence"]) == ("Seite", "Ein Wort.", "CC-BY-SA-4.0")
+    assert (wiki["extractor"], wiki["fetched"].year) == ("baicai-wikitext 1", 2024)
+    assert html["extractor"].startswith("resiliparse 2")
+    assert rows["https://b.example/2"]["licence"] == "MIT"
+    assert gathered(tmp_path, path) == (rows, counts), "twice is once"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("a.zip", b"no archive", "damaged archive"),
+        ("a.tar.gz", b"no archive", "damaged archive"),
+        ("a.jsonl", b"no JSON", "bad line"),
+        ("a.parquet", b"no table", "cannot be read"),
+        ("a.jsonl.gz", b"no gzip", "cannot be read"),
+        ("a.txt.bz2", b"no bzip2", "cannot be read"),
+        ("a.xml", (HEAD + page("A", "x")[:-20]).encode(), "cut off"),
+        ("a.xml", b'<!DOCTYPE a [<!ENTITY b "c">]>' + HEAD.encode(), "a document type"),
+    ],
+)
+def test_a_source_of_which_nothing_can_be_read_is_told(tmp_path: Path, name: str, content: bytes, reason: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    assert gathered(tmp_path, tmp_path / name) == ({}, {"documents": 0, f"skipped: {reason}": 1})
+
+
+def test_a_table_that_is_cut_off_keeps_its_lines(tmp_path: Path) -> None:
+    lines = b"".join(b'{"text": "%s"}\n' % random.Random(number).randbytes(300).hex().encode() for number in range(500))
+    content = gzip.compress(lines)
+    (tmp_path / "a.jsonl.gz").write_bytes(content[: len(content) // 2])
+    rows, counts = gathered(tmp_path, tmp_path / "a.jsonl.gz")
+    assert 200 < len(rows) < 300
+    assert counts == {"documents": len(rows), "skipped: cannot be read": 1}
+
+
+def test_a_packed_table_that_is_a_bomb_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("baicai.wholesale.unpacking.FREE_BYTES", 2**20)
+    (tmp_path / "a.tar").write_bytes(tarred({"a.jsonl.gz": gzip.compress(b" " * 2**24), "b.txt": b"x"}))
+    rows, counts = gathered(tmp_path, tmp_path / "a.tar")
+    assert (len(rows), counts) == (1, {"documents": 1, "skipped: unpacks to far too much": 1})
+
+
+def test_what_a_record_says_of_itself_stays_in_its_field(tmp_path: Path) -> None:
+    record = {"text": "x", "id": "https://a.example/\r\nX-Licence: CC0-1.0\ud800", "license": "no\r\nX-Title: t\udfff"}
+    (tmp_path / "a.jsonl").write_text(json.dumps(record))
+    rows, _ = gathered(tmp_path, tmp_path / "a.jsonl")
+    ((url, row),) = rows.items()
+    assert (url, row["licence"], row["title"]) == ("https://a.example/ X-Licence: CC0-1.0?", "no X-Title: t?", "")
+
+
+def test_captures_keep_what_was_found(tmp_path: Path) -> None:
+    (tmp_path / "a.zip").write_bytes(zipped({"a.xml": (HEAD + page("A", "'''a'''") + FOOT).encode()}))
+    gathered(tmp_path, tmp_path / "a.zip")
+    (batch,) = Warehouse(tmp_path / "warehouse").batches()
+    assert b"'''a'''" in gzip.decompress(Path(batch.captures).read_bytes()), "so that it can be read again"
+    assert read_json(Path(batch.captures).parent / "skipped.json") == {}
