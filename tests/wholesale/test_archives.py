@@ -228,6 +228,10 @@ class TestZip:
         members, skips = read(tmp_path, "a.zip", outer[:start] + b"".join(entries) + last)
         assert (list(members), skips) == (["b.txt"], ["overlapping members"])
 
+    def test_a_member_without_a_name(self, tmp_path: Path) -> None:
+        content = zipped({"\1.txt": b"x", "b.txt": b"y"}, zipfile.ZIP_STORED).replace(b"\1.txt", b"\0.txt")
+        assert read(tmp_path, "a.zip", content) == ({"b.txt": b"y"}, [])
+
     def test_too_many(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("baicai.wholesale.archives.MAX_MEMBERS", 5)
         members, skips = read(tmp_path, "a.zip", zipped(TEXTS))
@@ -273,14 +277,22 @@ class TestTar:
         header = header if kind == tarfile.GNUTYPE_LONGNAME else header[:512]
         assert read(tmp_path, "a.tar", header * 100_000) == ({}, ["damaged archive"])
 
-    @pytest.mark.parametrize("size", [-1, -512, -513, 2**40])
-    def test_a_wrong_size(self, tmp_path: Path, size: int) -> None:
+    @pytest.mark.parametrize(
+        ("size", "skips"),
+        [(-1, ["too large"]), (-512, ["too large", "damaged archive"]), (-513, ["too large", "damaged archive"])],
+    )
+    def test_a_negative_size_leads_nowhere(self, tmp_path: Path, size: int, skips: list[str]) -> None:
         member = tarfile.TarInfo("a.jsonl")
         member.size = size
-        header = member.tobuf(tarfile.GNU_FORMAT)
-        members, skips = read(tmp_path, "a.tar", header + b"x" * 512 + tarred({"b.txt": b"y"}))
-        assert skips
-        assert not members or members == {"b.txt": b"y"}
+        content = member.tobuf(tarfile.GNU_FORMAT) + tarred({"b.txt": b"y"})
+        assert read(tmp_path, "a.tar", content) == ({"b.txt": b"y"} if size == -1 else {}, skips)
+
+    @pytest.mark.parametrize("size", [1000, 2**33, 2**60])
+    def test_a_size_beyond_the_end(self, tmp_path: Path, size: int) -> None:
+        member = tarfile.TarInfo("a.jsonl")
+        member.size = size
+        skips = read(tmp_path, "a.tar", member.tobuf(tarfile.GNU_FORMAT) + b"x" * 512)[1]
+        assert skips == (["cut off"] if size < 2**34 else ["too large", "damaged archive"])
 
     def test_a_sparse_file(self, tmp_path: Path) -> None:
         content = tarred({"a.txt": b""}, pax_headers={"GNU.sparse.major": "1", "GNU.sparse.minor": "0"})

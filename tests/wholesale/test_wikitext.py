@@ -99,6 +99,17 @@ def test_time_grows_with_the_length_alone(markup: str) -> None:
     assert time.monotonic() - begun < 20, "parsers that build a tree take minutes for a tenth of it"
 
 
+@pytest.mark.parametrize(
+    "page",
+    ["[[a|x" * 200_000 + "]]" * 200_000, "[[a " * 100_000 + "\n|}" * 100_000, "<nowiki>" * 400_000],
+    ids=["nested", "closed in vain", "never closed"],
+)
+def test_what_is_open_is_not_searched_again_and_again(page: str) -> None:
+    begun = time.monotonic()
+    wikitext_to_text(page)
+    assert time.monotonic() - begun < 20
+
+
 def test_any_mixture_of_markup_is_read() -> None:
     draw = random.Random(0)
     for _ in range(500):

@@ -130,7 +130,7 @@ def _read_zip(archive: Path, scratch: Path) -> Iterator[Member | str]:
             if number == MAX_MEMBERS:
                 yield CROWDED
                 return
-            if member.is_dir() or _is_hidden(name):
+            if member.filename.endswith("/") or _is_hidden(name):
                 continue
             if reason := _zip_refusal(member) or _refusal(name, member.file_size):
                 yield reason

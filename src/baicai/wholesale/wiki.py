@@ -131,8 +131,6 @@ class _Dump:
         above = self._path[-2] if len(self._path) > 1 else ""
         if name == "page":
             self._page = {}
-        elif name == "revision":
-            self._page.pop("text", None)
         elif name == "redirect":
             self._page["redirect"] = ""
         if name in FIELDS and above in ("page", "revision", "siteinfo", "namespaces"):
@@ -147,7 +145,6 @@ class _Dump:
         if self._length <= limit:
             self._pieces.append(text)
         else:
-            self._pieces.clear()
             self._page["too large"] = ""
 
     def _end(self, name: str) -> None:
