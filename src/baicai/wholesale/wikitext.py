@@ -1,7 +1,7 @@
 """From wikitext to text, in one pass whose time grows with the length of the page alone.
 
-The parsers that there are build a tree, and go back where something was opened and never closed: 60 kB of `{{a|` keep
-the fastest of them busy for minutes. Here what was opened and never closed has been read as text all the time.
+The parsers that there are go back where something was opened and not closed, and can be kept busy with that
+(docs/log.md). Here what was opened and never closed has been read as text all the time.
 
 Left out: templates, tables, references, files, categories, comments, magic words. Links become their text, headings and
 lists stay as lines.
