@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from baicai.errors import ConfigError
-from baicai.inference import decoder as decoder_module
+from baicai.inference import crew
 from baicai.inference.decoder import CompiledDecoder, Decoder
 from baicai.inference.int8 import quantize, quantized
 from baicai.model.config import GQAConfig, MLAConfig
@@ -220,7 +220,7 @@ def test_a_thread_that_went_back_to_sleep_before_the_step_was_ordered_takes_part
     torch.set_num_threads(before)
     decoder.step([5])
     time.sleep(0.02)  # it sleeps
-    monkeypatch.setattr(decoder, "_wake", [])
+    monkeypatch.setattr(decoder._crew, "_wake", [])
     done = threading.Thread(target=decoder.step, args=([6],), daemon=True)
     done.start()
     done.join(10)
@@ -231,7 +231,7 @@ def test_the_first_time_it_says_that_it_compiles(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("BAICAI_QUIET", "0")
-    monkeypatch.setattr(decoder_module, "COMPILED", tmp_path)
+    monkeypatch.setattr(crew, "COMPILED", tmp_path)
     for told in (True, False):
         CompiledDecoder(tiny(), [])
         assert ("Compiling" in "".join(capsys.readouterr())) == told

@@ -3,26 +3,22 @@
 Shape suffixes: S tokens, N of them at the end, D model width, V vocabulary, G leaves that are on.
 """
 
-import threading
-import weakref
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from baicai.errors import ConfigError
-from baicai.inference import COMPILED, step
+from baicai.inference.crew import Crew
 from baicai.inference.int8 import Int8
-from baicai.inference.layout import IDLE_LOOKS, MAX_STEP_TOKENS, ORDERED, SLEEP_SECONDS, STOP, Stream
-from baicai.inference.sync import post
-from baicai.inference.tables import Tables, make_bench, make_stream
+from baicai.inference.layout import MAX_STEP_TOKENS
+from baicai.inference.tables import Tables
 from baicai.model.experts import Leaf
 from baicai.model.grouped import can_group
 from baicai.model.layers import has_fast_bfloat16
 from baicai.model.router import LayerTrace
 from baicai.model.transformer import Cache, Transformer, check_room
-from baicai.run import say
 
 BATCH_TOKENS = 24
 """From so many tokens on, PyTorch's matrix products are faster than steps of a few tokens."""
@@ -170,22 +166,11 @@ class CompiledDecoder(Decoder):
     ) -> None:
         """Make the tables; weights in int8, where given, stand in for those of the model."""
         super().__init__(model, leaves, max_tokens)
-        if not any(COMPILED.rglob("*.nbc")):
-            say("Compiling the decoder for this processor: half a minute, this once.")
-        self._tables = Tables(model, self.leaves, self._cache, int8)
-        sizes = self._tables.sizes
-        self._stream, benches = make_stream(sizes), [make_bench(sizes) for _ in range(sizes.threads)]
-        self._arguments = (sizes, self._tables.weights, self._stream, benches[0])
-        self._layers = max(1, sizes.layers - sizes.first_leaf_layer)
-        self._wake = [threading.Event() for _ in benches[1:]]
-        for number, (bench, wake) in enumerate(zip(benches[1:], self._wake, strict=True), 1):
-            work = (sizes, self._tables.weights, self._stream, bench, number)
-            threading.Thread(target=_work, args=(work, wake), daemon=True).start()
-        weakref.finalize(self, _dismiss, self._stream, self._wake)
+        self._crew = Crew(Tables(model, self.leaves, self._cache, int8))
 
     def step(self, tokens: Sequence[int], last: int = 1) -> Step:
         """Read on, one token or many, and tell what comes after each of the `last` ones."""
-        if len(tokens) >= BATCH_TOKENS and not self._tables.sizes.int8:
+        if len(tokens) >= BATCH_TOKENS and not self._crew.sizes.int8:
             return super().step(tokens, last)
         check_room(self.length + len(tokens), self.max_tokens)
         self._check(tokens)
@@ -202,52 +187,30 @@ class CompiledDecoder(Decoder):
 
     def draft(self, hidden_SD: Tensor, tokens: Sequence[int], start: int) -> tuple[Tensor, Tensor]:
         """Return the MTP module's logits [V] of the token after `tokens`, and its output [D] for the last of them."""
-        if len(tokens) >= BATCH_TOKENS and not self._tables.sizes.int8:
+        if len(tokens) >= BATCH_TOKENS and not self._crew.sizes.int8:
             return super().draft(hidden_SD, tokens, start)
         check_room(start + len(tokens), self.max_tokens)
         self._check(tokens)
         for begin in range(0, len(tokens), MAX_STEP_TOKENS):
             few = tokens[begin : begin + MAX_STEP_TOKENS]
-            self._stream.hidden_TD[: len(few)] = hidden_SD[begin : begin + len(few)].numpy()
+            self._crew.stream.hidden_TD[: len(few)] = hidden_SD[begin : begin + len(few)].numpy()
             logits_SV, out_SD, _ = self._few(few, start + begin, drafting=True)
         return logits_SV[-1], out_SD[-1]
 
     def _check(self, tokens: Sequence[int]) -> None:
-        vocab = self._tables.sizes.vocab
+        vocab = self._crew.sizes.vocab
         if any(not 0 <= token < vocab for token in tokens):
             raise ConfigError(f"a token is not one of the model's {vocab}: text and model are not of one tokenizer")
 
     def _few(self, tokens: Sequence[int], start: int, *, drafting: bool) -> tuple[Tensor, Tensor, Tensor]:
         """Take at most `MAX_STEP_TOKENS` tokens at `start` through the network or the MTP module."""
-        stream, count = self._stream, len(tokens)
+        stream, count = self._crew.stream, len(tokens)
         stream.tokens[:count] = tokens
         stream.positions[:count] = range(start, start + count)
-        stream.order[:] = count, drafting
-        for event in self._wake:
-            event.set()
-        step.take_part(*self._arguments, 0, 0, 0)
-        parts = stream.logits_TV[:count], stream.hidden_TD[:count], stream.leaf_weights_TG[:count] / self._layers
+        self._crew.step(count, drafting=drafting)
+        parts = stream.logits_TV[:count], stream.hidden_TD[:count], self._crew.leaf_weights(count)
         logits_SV, hidden_SD, weights_SG = (torch.from_numpy(part.copy()) for part in parts)
         return logits_SV, hidden_SD, weights_SG
-
-
-def _work(arguments: tuple[Any, ...], wake: threading.Event) -> None:
-    """What a further thread does: its part of each step, and sleep when there is none for a while.
-
-    It is woken before the step is ordered, and may have gone back to sleep by then: now and then it looks by itself.
-    """
-    counters, orders = arguments[2].counters, 0
-    while not counters[STOP]:
-        woken = wake.wait(SLEEP_SECONDS)
-        wake.clear()
-        orders = step.take_part(*arguments, orders, IDLE_LOOKS if woken else 1)
-
-
-def _dismiss(stream: Stream, wake: Sequence[threading.Event]) -> None:
-    stream.counters[STOP] = 1
-    post(stream.counters, ORDERED)
-    for event in wake:
-        event.set()
 
 
 def open_decoder(

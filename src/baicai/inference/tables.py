@@ -116,6 +116,7 @@ class Tables:
         layers = [*cache.layers, cache.mtp]
         for layer in layers:
             layer.rooms = tuple(torch.zeros(shape) for shape in (latent if sizes.kv_rank else grouped))
+            self._kept += layer.rooms
         return np.array([[room.data_ptr() for room in layer.rooms] for layer in layers], np.int64)
 
     def _matrix(self, tensors: Mapping[str, Tensor], name: str, leaf: str = "") -> tuple[int, int, int]:
@@ -176,9 +177,9 @@ def _sizes(
     )
 
 
-def make_stream(sizes: Sizes, texts: int = 1) -> Stream:
-    """Return room for what the threads share, of so many texts; each token is of the first, with all leaves on."""
-    tokens, top_k = MAX_STEP_TOKENS, max(1, sizes.top_k)
+def make_stream(sizes: Sizes, tokens: int = MAX_STEP_TOKENS, texts: int = 1) -> Stream:
+    """Return room for what the threads share; each token is of the first text, with all leaves on."""
+    top_k = max(1, sizes.top_k)
     grouped = (sizes.heads + 2 * sizes.kv_heads) * sizes.head_dim
     latent = sizes.kv_rank + sizes.rope_dim + sizes.q_rank + sizes.heads * (sizes.head_dim + sizes.rope_dim)
     return Stream(
@@ -200,9 +201,9 @@ def make_stream(sizes: Sizes, texts: int = 1) -> Stream:
     )
 
 
-def make_bench(sizes: Sizes) -> Bench:
+def make_bench(sizes: Sizes, tokens: int = MAX_STEP_TOKENS) -> Bench:
     """Return room for what one thread has for itself."""
-    tokens, top_k = MAX_STEP_TOKENS, max(1, sizes.top_k)
+    top_k = max(1, sizes.top_k)
     widest = max(2 * sizes.dim, sizes.hidden, sizes.heads * sizes.value_dim, sizes.q_rank)
     return Bench(
         input=make_vectors(tokens, widest),
