@@ -65,8 +65,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             shutil.rmtree(part, ignore_errors=True)
 
 
-def write_atomic(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all.
+def write_atomic(path: Path, content: bytes, mode: int = 0o666) -> None:
+    """Write a file whole or not at all; others may at no time do more with it than `mode` says.
 
     Raises: MachineError if the disk is full.
     """
@@ -74,6 +74,7 @@ def write_atomic(path: Path, content: bytes) -> None:
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            part.touch(mode)
             part.write_bytes(content)
             _sync(part)
             part.replace(path)

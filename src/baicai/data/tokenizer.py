@@ -148,6 +148,10 @@ class Tokenizer:
             raise DataError(f"token id {token_id} is outside the vocabulary of {self.vocab_size}")
         return self._bytes[token_id]
 
+    def name_of(self, token_id: int) -> str:
+        """Return how a token is written in tokenizer.json, nothing if it is outside the vocabulary."""
+        return self._bpe.id_to_token(token_id) or ""
+
     def token_bytes(self) -> NDArray[np.int64]:
         """Return how many bytes each token stands for, shape [vocab]; 0 for special tokens."""
         return np.array([len(content) for content in self._bytes], dtype=np.int64)

@@ -8,6 +8,7 @@ from baicai.data.tokenizer import Decoder
 from baicai.inference.decoder import open_decoder
 from baicai.inference.generate import SamplingConfig, generate
 from baicai.leaves.join import SparseModel
+from baicai.leaves.stopping import HeldBack
 
 RECOGNISED = 0.2
 """A leaf is named for a token if it got this share of the weight that its experts could get together."""
@@ -53,40 +54,16 @@ def answer(
     text_of = Decoder(model.tokenizer)
     rows_without_token = range(model.tokenizer.vocab_size, model.model.config.vocab_size)
     ends = {*model.tokenizer.stop_ids, *rows_without_token}
-    held: list[Piece] = []
+    held = HeldBack[dict[str, float]](sampling.stop)
     decoder = open_decoder(model.model, leaves, len(prompt) + sampling.max_tokens, model.int8)
     for token in generate(decoder, prompt, sampling, end_ids=ends):
         weights = {name: weight / most for name, weight in token.leaf_weights.items()}
-        held.append(_piece(text_of.feed(token.id), weights))
-        text = "".join(piece.text for piece in held)
-        found = [place for stop in sampling.stop if (place := text.find(stop)) >= 0]
-        if found:
-            yield from _cut(held, min(found))
+        yield from (_piece(*one) for one in held.add(text_of.feed(token.id), weights) if one[0])
+        if held.stopped:
             return
-        safe = len(text) - max((_overlap(text, stop) for stop in sampling.stop), default=0)
-        while held and len(held[0].text) <= safe:
-            safe -= len(held[0].text)
-            piece = held.pop(0)
-            if piece.text:
-                yield piece
-    rest = text_of.flush()
-    if rest:
-        held.append(Piece(rest, None, {}))
-    yield from held
+    yield from (_piece(*one) for one in [*held.rest(), (text_of.flush(), {})] if one[0])
 
 
 def _piece(text: str, weights: dict[str, float]) -> Piece:
     leaf = max(weights, key=lambda name: weights[name], default=None)
     return Piece(text, leaf if leaf is not None and weights[leaf] >= RECOGNISED else None, weights)
-
-
-def _cut(pieces: Sequence[Piece], length: int) -> Iterator[Piece]:
-    for piece in pieces:
-        if length > 0:
-            yield piece._replace(text=piece.text[:length])
-        length -= len(piece.text)
-
-
-def _overlap(text: str, stop: str) -> int:
-    """Return how many of the last characters may be the beginning of a stop text."""
-    return next((n for n in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:n])), 0)

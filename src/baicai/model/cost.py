@@ -45,8 +45,8 @@ def growing_share(model: ModelConfig, trunk_parameters: int, leaf: LeafConfig) -
     return (forward + layer * upper + head + 2 * (experts + router)) / (3 * forward)
 
 
-def count_cost(model: Transformer, bytes_per_parameter: int = 4) -> Cost:
-    """Return the cost of a model with all its leaves on."""
+def count_cost(model: Transformer, bytes_per_parameter: int = 4, on: int | None = None) -> Cost:
+    """Return the cost of a model with so many of its leaves on, all if that is not said."""
     config = model.config
     embedding = config.vocab_size * config.dim * (1 if config.tied_head else 2)
     spare = sum(p.numel() for p in model.mtp.parameters()) if model.mtp else 0
@@ -55,7 +55,8 @@ def count_cost(model: Transformer, bytes_per_parameter: int = 4) -> Cost:
     if model.leaf_config is not None:
         every, used, router = leaf_parameters(config, model.leaf_config)
         total += len(model.leaves) * every
-        active += len(model.leaves) * router + used
+        count = len(model.leaves) if on is None else on
+        active += count * router + (used if count else 0)
     head = config.vocab_size * config.dim
     return Cost(
         embedding_parameters=embedding,
