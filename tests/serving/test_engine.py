@@ -1,6 +1,5 @@
 """Texts that are decoded together get what they get alone."""
 
-import dataclasses
 import random
 
 import numpy as np

@@ -4,7 +4,7 @@ They speak in lines of JSON over a pair of sockets. If the process dies, whoever
 another one is started.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 
 from baicai.errors import BaicaiError
@@ -42,7 +42,7 @@ class Ask:
 class Worker:
     """An engine in a process of its own."""
 
-    async def answer(self, ask: Ask) -> AsyncIterator[Token | Ended]:
+    async def answer(self, ask: Ask) -> AsyncGenerator[Token | Ended, None]:
         """Yield an answer's tokens, and how it ended; whoever stops listening stops it.
 
         Raises: ConfigError if it does not fit, BusyError if too many wait, StoppedError if the engine dies meanwhile.

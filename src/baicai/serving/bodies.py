@@ -1,0 +1,96 @@
+"""Reading what clients send, who may send anything."""
+
+import asyncio
+import json
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from starlette.requests import ClientDisconnect, Request
+
+from baicai.serving.recipe import ServeRecipe
+from baicai.serving.refusals import ApiError, explain
+
+MAX_DEPTH = 32
+B = TypeVar("B", bound=BaseModel)
+
+
+async def read_body(request: Request, kind: type[B], config: ServeRecipe) -> B:
+    """Return the request in a body.
+
+    Raises: ApiError
+    """
+    value = parse(await _read(request, config))
+    if not isinstance(value, dict):
+        raise ApiError("The body must be a JSON object.", code="invalid_type")
+    try:
+        return kind.model_validate({key: one for key, one in value.items() if one is not None})
+    except ValidationError as error:
+        raise explain(error) from None
+
+
+async def _read(request: Request, config: ServeRecipe) -> bytes:
+    most, body = config.max_body_bytes, bytearray()
+    too_large = ApiError(f"The body is larger than {most} bytes.", code="request_too_large", status=413)
+    claimed = request.headers.get("content-length", "0")
+    if not claimed.isdecimal() or int(claimed) > most:
+        raise too_large
+    try:
+        async with asyncio.timeout(config.patience_seconds):
+            async for part in request.stream():
+                body += part
+                if len(body) > most:
+                    raise too_large
+    except TimeoutError:
+        told = f"The body did not come within {config.patience_seconds:g} seconds."
+        raise ApiError(told, code="request_timeout", status=408) from None
+    except ClientDisconnect:
+        raise ApiError("The client has gone.", status=499) from None
+    return bytes(body)
+
+
+def parse(body: bytes) -> Any:
+    """Return the value in a JSON text, without anything that cannot be handed on.
+
+    Raises: ApiError
+    """
+    try:
+        value = json.loads(body.decode("utf-8"), parse_constant=_no_number)
+    except RecursionError:
+        raise _too_deep() from None
+    except ValueError as error:
+        raise ApiError(f"The body is not JSON: {error}.", code="invalid_json") from None
+    _check(value)
+    return value
+
+
+def _check(value: object) -> None:
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        inner = list[object]()
+        for one in level:
+            if isinstance(one, dict):
+                inner += [*one.keys(), *one.values()]
+            elif isinstance(one, list):
+                inner += one
+            elif isinstance(one, str) and not one.isascii():
+                _check_text(one)
+        if not inner:
+            return
+        level = inner
+    raise _too_deep()
+
+
+def _check_text(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        told = "A text holds half of a surrogate pair, which is no text: mend or remove it."
+        raise ApiError(told, code="invalid_unicode") from None
+
+
+def _too_deep() -> ApiError:
+    return ApiError(f"The body is nested more than {MAX_DEPTH} deep.", code="invalid_json")
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")

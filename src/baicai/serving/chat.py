@@ -1,0 +1,53 @@
+"""Answers of `/v1/chat/completions`."""
+
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any
+
+from baicai.serving.pieces import End, Piece
+from baicai.serving.planning import Plan
+from baicai.serving.replies import Values
+from baicai.serving.schemas import ChatRequest
+from baicai.serving.spelling import chat_logprobs, routing
+
+
+class ChatForm:
+    """A message, or what is added to it."""
+
+    id_prefix, chunk_object, whole_object = "chatcmpl-", "chat.completion.chunk", "chat.completion"
+
+    def __init__(self, plan: Plan, request: ChatRequest) -> None:
+        self._plan, self._request = plan, request
+
+    def begin(self) -> Values | None:
+        """Say who speaks."""
+        return self._choice({"role": "assistant", "content": "", "refusal": None})
+
+    def piece(self, piece: Piece) -> Values | None:
+        """Say what is added."""
+        request, served, told = self._request, self._plan.served, dict[str, Any]()
+        if request.logprobs and piece.said:
+            told["logprobs"] = {"content": chat_logprobs(served, piece.said), "refusal": None}
+        if request.routing and piece.said:
+            told["routing"] = routing(served, self._plan.leaves, piece.said)
+        return self._choice({"content": piece.text}) | told if piece.text or told else None
+
+    def end(self, end: End) -> Values:
+        """Say why it ends."""
+        return self._choice({}) | {"finish_reason": end.reason}
+
+    def whole(self, parts: Sequence[Values]) -> Values:
+        """Return the message."""
+        content = "".join(part["delta"].get("content", "") for part in parts)
+        message = {"role": "assistant", "content": content, "refusal": None}
+        told: Values = {"message": message, "logprobs": None, "finish_reason": parts[-1]["finish_reason"]}
+        if self._request.logprobs:
+            listed = chain.from_iterable(part["logprobs"]["content"] for part in parts if part["logprobs"])
+            told["logprobs"] = {"content": list(listed), "refusal": None}
+        if self._request.routing:
+            told["routing"] = list(chain.from_iterable(part.get("routing", ()) for part in parts))
+        return told
+
+    @staticmethod
+    def _choice(delta: Values) -> Values:
+        return {"delta": delta, "logprobs": None, "finish_reason": None}

@@ -1,0 +1,129 @@
+"""From a request to what the engine is asked: which model, which leaves, which prompts, how many answers."""
+
+import asyncio
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from baicai.data.document import Message
+from baicai.serving.recipe import ServeRecipe
+from baicai.serving.refusals import ApiError
+from baicai.serving.schemas import ChatMessage, ChatRequest, CompletionRequest, Generation
+from baicai.serving.served import Served
+from baicai.serving.worker import Ask
+
+TINY = 1e-9
+"""A share of probability that the likeliest token alone holds: `top_p` of 0."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Answers that are wanted together."""
+
+    served: Served
+    name: str
+    """What the request called the model."""
+    asks: list[Ask]
+    """Of each prompt in turn, `choices` times."""
+    choices: int
+    stops: list[str]
+    leaves: list[str]
+    """Those that are on."""
+
+
+async def plan_chat(request: ChatRequest, served: Served, alias: str, config: ServeRecipe, client: str) -> Plan:
+    """Return what a conversation asks for.
+
+    Raises: ApiError
+    """
+    if request.top_logprobs is not None and not request.logprobs:
+        told = "Invalid 'top_logprobs': it needs 'logprobs' to be true."
+        raise ApiError(told, param="top_logprobs", code="invalid_value")
+    prompt = await asyncio.to_thread(served.tokenizer.encode_chat, list(map(_message, request.messages)))
+    wanted = request.max_completion_tokens or request.max_tokens
+    param = "max_completion_tokens" if request.max_completion_tokens else "max_tokens"
+    most = served.max_tokens - len(prompt) if wanted is None else wanted
+    _check_length(len(prompt), max(most, 1), served, param if wanted else "", "messages")
+    template = Ask(prompt=prompt, leaves=(), max_tokens=most, top_logprobs=request.top_logprobs or 0)
+    return _plan(request, served, alias, config, client, [template])
+
+
+async def plan_completion(
+    request: CompletionRequest, served: Served, alias: str, config: ServeRecipe, client: str
+) -> Plan:
+    """Return what texts to be continued ask for.
+
+    Raises: ApiError
+    """
+    if request.best_of not in (None, request.n):
+        told = "Unsupported value: 'best_of' must be 'n' on this server."
+        raise ApiError(told, param="best_of", code="unsupported_value")
+    if request.max_tokens == 0 and not request.echo:
+        raise ApiError("Invalid 'max_tokens': 0 asks for nothing without 'echo'.", param="max_tokens")
+    templates = []
+    for prompt in await asyncio.to_thread(_prompts, request.prompt, served):
+        _check_length(len(prompt), request.max_tokens, served, "max_tokens", "prompt")
+        top = request.logprobs or 0
+        templates.append(
+            Ask(prompt=prompt, leaves=(), max_tokens=request.max_tokens, top_logprobs=top, echo=request.echo)
+        )
+    return _plan(request, served, alias, config, client, templates)
+
+
+def _plan(
+    request: Generation, served: Served, alias: str, config: ServeRecipe, client: str, templates: Sequence[Ask]
+) -> Plan:
+    if request.n * len(templates) > config.max_choices:
+        told = f"Invalid 'n': {request.n} answers to {len(templates)} prompts are more than {config.max_choices}."
+        raise ApiError(told, param="n", code="integer_above_max_value")
+    leaves = served.on(alias, request.leaves)
+    seed = secrets.randbits(62) if request.seed is None else request.seed
+    asks = [
+        Ask(
+            prompt=one.prompt,
+            leaves=leaves,
+            max_tokens=one.max_tokens,
+            temperature=request.temperature,
+            top_p=request.top_p or TINY,
+            top_k=request.top_k,
+            seed=seed + choice,
+            # where one token is wanted, there is one: who measures an echoed text leaves out the last
+            end_ids=() if one.echo and one.max_tokens == 1 else served.ends,
+            top_logprobs=one.top_logprobs,
+            echo=one.echo,
+            client=client,
+        )
+        for one in templates
+        for choice in range(request.n)
+    ]
+    return Plan(served, request.model, asks, request.n, request.stop, leaves)
+
+
+def _prompts(prompts: Sequence[str | list[int]], served: Served) -> list[list[int]]:
+    """Return the tokens of each prompt; a text is the beginning of a document."""
+    tokenizer, begin = served.tokenizer, served.tokenizer.begin_ids or (served.tokenizer.end_id,)
+    found = []
+    for number, prompt in enumerate(prompts):
+        if isinstance(prompt, str):
+            found.append([*begin, *tokenizer.encode(prompt)])
+            continue
+        strange = next((token for token in prompt if token >= served.vocab_size), None)
+        if strange is not None or not prompt:
+            told = f"{strange} is not one of the model's {served.vocab_size} tokens" if prompt else "it has no token"
+            raise ApiError(f"Invalid 'prompt': number {number}: {told}.", param="prompt", code="invalid_value")
+        found.append(prompt)
+    return found
+
+
+def _message(message: ChatMessage) -> Message:
+    return Message("system" if message.role == "developer" else message.role, message.text)
+
+
+def _check_length(prompt: int, answer: int, served: Served, wanted: str, param: str) -> None:
+    if prompt + answer > served.max_tokens:
+        of_answer = f" and {answer} for the answer" if wanted else ", and the answer needs at least 1"
+        told = (
+            f"This model's maximum context length is {served.max_tokens} tokens. However, you requested {prompt} "
+            f"tokens in the {param}{of_answer}: shorten the {param}{f' or lower {wanted}' if wanted else ''}."
+        )
+        raise ApiError(told, param=param, code="context_length_exceeded")

@@ -1,0 +1,176 @@
+"""From pieces to what OpenAI's clients read. A whole answer is a collected stream, so that both say the same."""
+
+import asyncio
+import json
+import time
+import uuid
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from baicai.errors import BaicaiError
+from baicai.serving.merging import merged
+from baicai.serving.pieces import End, Piece, pieces
+from baicai.serving.planning import Plan
+from baicai.serving.refusals import ApiError, error_body, refusal
+
+Values = dict[str, Any]
+T = TypeVar("T")
+
+
+class Form(Protocol):
+    """How one of the API's answers is written."""
+
+    id_prefix: str
+    chunk_object: str
+    whole_object: str
+
+    def begin(self) -> Values | None:
+        """Return what an answer begins with."""
+
+    def piece(self, piece: Piece) -> Values | None:
+        """Return what is told of a piece, None if nothing."""
+
+    def end(self, end: End) -> Values:
+        """Return what an answer ends with."""
+
+    def whole(self, parts: Sequence[Values]) -> Values:
+        """Return all that was told of an answer, in one."""
+
+
+async def chunks(plan: Plan, form: Form) -> AsyncGenerator[Values, None]:
+    """Yield what is told of the answers, and last of all what they took, with no choices."""
+    head = {
+        "id": f"{form.id_prefix}{uuid.uuid4().hex}",
+        "object": form.chunk_object,
+        "created": int(time.time()),
+        "model": plan.name,
+        "system_fingerprint": plan.served.card["hash"][:16],
+    }
+    ends = dict[int, End]()
+    begun = set[int]()
+    async with aclosing(merged([pieces(plan.served, ask, plan.stops) for ask in plan.asks])) as events:
+        async for number, event in events:
+            told = [form.begin()] if number not in begun else []
+            begun.add(number)
+            if isinstance(event, End):
+                ends[number] = event
+                told.append(form.end(event))
+            else:
+                told.append(form.piece(event))
+            for one in told:
+                if one is not None:
+                    yield head | {"choices": [{"index": number, **one}]}
+    yield head | {"choices": [], "usage": usage(plan, [ends[number] for number in range(len(plan.asks))])}
+
+
+async def collect(stream: AsyncGenerator[Values, None], form: Form) -> Values:
+    """Return a stream as one answer."""
+    choices = defaultdict[int, list[Values]](list)
+    async with aclosing(stream):
+        async for chunk in stream:
+            for choice in chunk["choices"]:
+                choices[choice["index"]].append(choice)
+    told = [{"index": number} | form.whole(choices[number]) for number in sorted(choices)]
+    return chunk | {"object": form.whole_object, "choices": told}
+
+
+async def respond(request: Request, plan: Plan, form: Form, *, stream: bool, include_usage: bool) -> Response:
+    """Return the answer: events if they are wanted as they come, else all in one.
+
+    Raises: BaicaiError if there will be none
+    """
+    told = chunks(plan, form)
+    if not stream:
+        return JSONResponse(await _unless_gone(request, collect(told, form)))
+    try:
+        first = await _unless_gone(request, anext(told))  # what is wrong shows here, before a status is sent
+    except BaseException:
+        await told.aclose()
+        raise
+    return _EventStream(_events(first, told, include_usage), told)
+
+
+def usage(plan: Plan, ends: Sequence[End]) -> Values:
+    """Return what answers took: tokens, and what they cost beside a dense model of the same size."""
+    served, read = plan.served, sum(end.read for end in ends)
+    prompt = sum(len(ask.prompt) for ask in plan.asks[:: plan.choices])
+    cached = sum(
+        min(end.cached for end in ends[first : first + plan.choices]) for first in range(0, len(ends), plan.choices)
+    )
+    completion = sum(end.tokens for end in ends)
+    cost = served.costs[len(plan.leaves)]
+    shares_G = np.sum([end.weights_G for end in ends], 0) / (max(completion, 1) * served.most)
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
+        "prompt_tokens_details": {"cached_tokens": cached},
+        "baicai": {
+            "active_parameters": cost.active_parameters,
+            "total_parameters": cost.total_parameters,
+            "flops": read * cost.flops_per_token,
+            "dense_flops": read * served.dense_flops,
+            "leaves": {name: round(share, 4) for name, share in zip(plan.leaves, shares_G.tolist(), strict=True)},
+        },
+    }
+
+
+async def _events(
+    first: Values, rest: AsyncGenerator[Values, None], include_usage: bool
+) -> AsyncGenerator[bytes, None]:
+    blank = {"usage": None} if include_usage else {}
+    yield _event(first | blank)
+    try:
+        async for chunk in rest:
+            if chunk["choices"] or include_usage:
+                yield _event(blank | chunk)
+    except BaicaiError as error:
+        yield _event(error_body(refusal(error)))
+        return
+    yield b"data: [DONE]\n\n"
+
+
+def _event(value: Mapping[str, Any]) -> bytes:
+    return f"data: {json.dumps(value, ensure_ascii=False, separators=(',', ':'), allow_nan=False)}\n\n".encode()
+
+
+class _EventStream(StreamingResponse):
+    """Events; when the client goes, their source is closed at once."""
+
+    def __init__(self, events: AsyncGenerator[bytes, None], source: AsyncGenerator[Values, None]) -> None:
+        headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+        super().__init__(events, headers=headers, media_type="text/event-stream")
+        self._events, self._source = events, source
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with aclosing(self._source), aclosing(self._events):
+            await super().__call__(scope, receive, send)
+
+
+async def _unless_gone(request: Request, work: Awaitable[T]) -> T:
+    """Return what comes of some work, which is cancelled if the client goes.
+
+    Raises: ApiError if it has gone
+    """
+    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_gone(request))
+    try:
+        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise ApiError("The client has gone.", status=499)
+    finally:
+        for one in (task, gone):
+            one.cancel()
+        await asyncio.gather(task, gone, return_exceptions=True)
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,128 @@
+"""A model that is served: what it is, what it costs, and who answers for it."""
+
+import time
+from collections.abc import AsyncGenerator, Collection, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+from baicai.data.tokenizer import Tokenizer
+from baicai.leaves.join import SparseModel
+from baicai.model.cost import Cost, count_cost, leaf_parameters
+from baicai.serving.engine import Ended, Token
+from baicai.serving.refusals import ApiError
+from baicai.serving.schemas import LeafChoice
+from baicai.serving.worker import Ask
+
+TRUNK = "trunk"
+"""`NAME:trunk` is a model with its leaves off."""
+
+
+class Answering(Protocol):
+    """Who continues texts."""
+
+    def answer(self, ask: Ask) -> AsyncGenerator[Token | Ended, None]:
+        """Yield an answer's tokens, and how it ended; whoever closes the generator stops it."""
+
+
+@dataclass(frozen=True)
+class Served:
+    """A model, without its weights."""
+
+    name: str
+    worker: Answering
+    tokenizer: Tokenizer
+    card: dict[str, Any]
+    """What `/v1/models` says of it."""
+    leaves: list[str]
+    """In the order of the model."""
+    vocab_size: int
+    max_tokens: int
+    most: float
+    """Weight that leaves can get together."""
+    costs: list[Cost]
+    """With none, one, and so on up to all leaves on."""
+    dense_flops: int
+    """That a model of this size would take for a token if all of it were active."""
+    created: int
+
+    @cached_property
+    def ends(self) -> list[int]:
+        """Tokens that end an answer: those of the chat, and rows of the head that no token has."""
+        return [*self.tokenizer.stop_ids, *range(self.tokenizer.vocab_size, self.vocab_size)]
+
+    def about(self, name: str) -> dict[str, Any]:
+        """Return its entry in the list of models."""
+        told = {"id": name, "object": "model", "created": self.created, "owned_by": "baicai"}
+        return told | {"max_model_len": self.max_tokens, "baicai": self.card}
+
+    def on(self, alias: str, choice: LeafChoice | None) -> list[str]:
+        """Return the leaves that are on, in the order of the model, for `NAME:alias` and a request's own choice.
+
+        Raises: ApiError if there is no such leaf.
+        """
+        named = [] if alias == TRUNK else alias.split(",") if alias else self.leaves
+        self._check(named, "model", "model_not_found", 404)
+        if choice is None:
+            return self._ordered(named)
+        for key, names in (("only", choice.only or ()), ("on", choice.on), ("off", choice.off)):
+            self._check(names, f"leaves.{key}", "leaf_not_found", 400)
+        if choice.only is not None:
+            return self._ordered(choice.only)
+        return self._ordered({*named, *choice.on} - {*choice.off})
+
+    def _check(self, names: Collection[str], param: str, code: str, status: int) -> None:
+        for name in names:
+            if name not in self.leaves:
+                told = f"There is no leaf '{name}': this model has {', '.join(self.leaves) or 'none'}."
+                raise ApiError(told, param=param, code=code, status=status)
+
+    def _ordered(self, names: Collection[str]) -> list[str]:
+        return [name for name in self.leaves if name in names]
+
+
+def describe(name: str, model: SparseModel, worker: Answering) -> Served:
+    """Return a model as it is served under a name."""
+    sizes, network = model.model.leaf_config, model.model
+    costs = [count_cost(network, on=count) for count in range(len(model.leaves) + 1)]
+    head = network.config.vocab_size * network.config.dim
+    parameters = leaf_parameters(network.config, sizes)[0] if sizes else 0
+    card = {
+        "kind": "model" if model.leaves else "trunk",
+        "hash": model.hash,
+        "trunk": model.trunk.hash,
+        "leaves": [{"name": leaf.name, "hash": leaf.hash, "parameters": parameters} for leaf in model.leaves.values()],
+        "topk_group": model.topk_group,
+        "max_tokens": network.config.max_tokens,
+        "total_parameters": costs[-1].total_parameters,
+        "active_parameters": costs[-1].active_parameters,
+        "flops_per_token": costs[-1].flops_per_token,
+    }
+    return Served(
+        name=name,
+        worker=worker,
+        tokenizer=model.tokenizer,
+        card=card,
+        leaves=list(network.leaves),
+        vocab_size=network.config.vocab_size,
+        max_tokens=network.config.max_tokens,
+        most=sizes.top_k * sizes.routed_scaling_factor if sizes else 1.0,
+        costs=costs,
+        dense_flops=2 * (costs[-1].total_parameters - costs[-1].embedding_parameters + head),
+        created=int(time.time()),
+    )
+
+
+def find_model(models: Sequence[Served], name: str) -> tuple[Served, str]:
+    """Return the model that a request names, and what stands behind the colon.
+
+    Raises: ApiError
+    """
+    for served in models:
+        if name == served.name:
+            return served, ""
+        if name.startswith(f"{served.name}:"):
+            return served, name.removeprefix(f"{served.name}:")
+    known = ", ".join(served.name for served in models) or "none"
+    told = f"The model '{name}' does not exist: this server has {known}."
+    raise ApiError(told, param="model", code="model_not_found", status=404)

@@ -1,0 +1,41 @@
+"""A model that is served."""
+
+from collections.abc import Iterator
+
+import openai
+import pytest
+
+from baicai.leaves.join import SparseModel, open_model
+from baicai.serving.recipe import ServeRecipe
+from baicai.serving.served import Served, describe
+from tests.conftest import Workshop
+from tests.serving.servers import ThreadWorker, serving
+
+
+@pytest.fixture(scope="session")
+def sparse(workshop: Workshop) -> SparseModel:
+    return open_model(workshop.path("model"))
+
+
+@pytest.fixture(scope="session")
+def worker(sparse: SparseModel) -> Iterator[ThreadWorker]:
+    made = ThreadWorker(sparse)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def served(sparse: SparseModel, worker: ThreadWorker) -> Served:
+    return describe("tiny", sparse, worker)
+
+
+@pytest.fixture(scope="session")
+def address(served: Served) -> Iterator[str]:
+    with serving(ServeRecipe(model="tiny", max_choices=16), [served]) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def client(address: str) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as made:
+        yield made

@@ -1,0 +1,109 @@
+"""A server on a free port, and the engine in a thread beside it."""
+
+import asyncio
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import AsyncGenerator, Iterator, Sequence
+
+from baicai.errors import ConfigError
+from baicai.inference.generate import SamplingConfig
+from baicai.leaves.join import SparseModel
+from baicai.serving.api import make_app
+from baicai.serving.engine import Ended, Engine, Request, Token
+from baicai.serving.listening import make_server
+from baicai.serving.recipe import ServeRecipe
+from baicai.serving.served import Served
+from baicai.serving.worker import Ask, BusyError, StoppedError
+
+
+class ThreadWorker:
+    """What answers, as the engine's process does, but in a thread of this one."""
+
+    def __init__(self, model: SparseModel, texts: int = 4, queue: int = 64) -> None:
+        self.engine = Engine(model.model, texts=texts, queue=queue)
+        self.asked: list[Ask] = []
+        self.steps = 0
+        self.step_seconds = 0.0
+        self.dead = False
+        self._turn, self._ended = threading.Condition(), False
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    async def answer(self, ask: Ask) -> AsyncGenerator[Token | Ended, None]:
+        self.asked.append(ask)
+        loop, told = asyncio.get_running_loop(), asyncio.Queue[Token | Ended]()
+        sampling = SamplingConfig(
+            temperature=ask.temperature, top_p=ask.top_p, top_k=ask.top_k, seed=ask.seed, max_tokens=1
+        )
+        request = Request(
+            prompt=ask.prompt,
+            leaves=ask.leaves,
+            max_tokens=ask.max_tokens,
+            sampling=sampling,
+            end_ids=ask.end_ids,
+            top_logprobs=ask.top_logprobs,
+            echo=ask.echo,
+            client=ask.client,
+        )
+        with self._turn:
+            try:
+                number = self.engine.submit(
+                    request, lambda one: loop.call_soon_threadsafe(told.put_nowait, one) and None
+                )
+            except OverflowError as error:
+                raise BusyError(str(error)) from None
+            self._turn.notify()
+        try:
+            while not isinstance(one := await told.get(), Ended):
+                if self.dead:
+                    raise StoppedError("the engine has stopped: ask again")
+                yield one
+            yield one
+        finally:
+            with self._turn:
+                self.engine.cancel(number)
+
+    def close(self) -> None:
+        with self._turn:
+            self._ended = True
+            self._turn.notify()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            with self._turn:
+                self._turn.wait_for(lambda: self._ended or self.engine.work)
+                if self._ended:
+                    return
+                self.engine.step()
+                self.steps += 1
+            time.sleep(self.step_seconds)
+
+
+@contextlib.contextmanager
+def serving(config: ServeRecipe, models: Sequence[Served]) -> Iterator[str]:
+    """Yield the address of a server."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        server = make_server(make_app(config, models), config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            until(lambda: server.started or not thread.is_alive())
+            if not server.started:
+                raise ConfigError("the server did not start")
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def until(condition: object, seconds: float = 10) -> None:
+    """Wait for something."""
+    assert callable(condition)
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.005)
