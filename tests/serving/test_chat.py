@@ -57,7 +57,7 @@ def test_log_probabilities_spell_the_answer(client: openai.OpenAI) -> None:
     assert spelt.decode() == choice.message.content
     for token in choice.logprobs.content:
         assert token.logprob == max(other.logprob for other in token.top_logprobs)
-        assert [other.token for other in token.top_logprobs][0] == token.token
+        assert token.top_logprobs[0].token == token.token
         assert len(token.top_logprobs) == 3
 
 

@@ -22,7 +22,7 @@ from baicai.serving.served import Served, find_model
 
 def make_app(config: ServeRecipe, models: Sequence[Served]) -> FastAPI:
     """Return the server of some models; the sequence is looked at anew with each request."""
-    app = FastAPI(title="Baicai", docs_url=None, redoc_url=None)
+    app = FastAPI(title="Baicai", docs_url=None, redoc_url=None, redirect_slashes=False)
     routes = _Routes(config, models)
     app.add_api_route("/v1/models", routes.list_models, methods=["GET"])
     app.add_api_route("/v1/models/{name:path}", routes.show_model, methods=["GET"])

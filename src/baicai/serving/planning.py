@@ -59,7 +59,8 @@ async def plan_completion(
         told = "Unsupported value: 'best_of' must be 'n' on this server."
         raise ApiError(told, param="best_of", code="unsupported_value")
     if request.max_tokens == 0 and not request.echo:
-        raise ApiError("Invalid 'max_tokens': 0 asks for nothing without 'echo'.", param="max_tokens")
+        told = "Invalid 'max_tokens': 0 asks for nothing without 'echo'."
+        raise ApiError(told, param="max_tokens", code="invalid_value")
     templates = []
     for prompt in await asyncio.to_thread(_prompts, request.prompt, served):
         _check_length(len(prompt), request.max_tokens, served, "max_tokens", "prompt")

@@ -24,6 +24,7 @@ _LIMITS = {
     "greater_than_equal": ("ge", "below_min_value", ">="),
     "greater_than": ("gt", "below_min_value", ">"),
     "less_than_equal": ("le", "above_max_value", "<="),
+    "less_than": ("lt", "above_max_value", "<"),
 }
 
 

@@ -36,7 +36,7 @@ def _listed(value: object) -> object:
 
 
 def _parts(value: object) -> object:
-    return [{"type": "text", "text": value}] if isinstance(value, str) else [] if value is None else value
+    return [{"type": "text", "text": value}] if isinstance(value, str) else value
 
 
 def _prompts(value: object) -> object:
@@ -126,7 +126,7 @@ class ChatMessage(Body):
     """A turn of a conversation."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: Annotated[list[TextPart], BeforeValidator(_parts, json_schema_input_type=str | list[TextPart] | None)]
+    content: Annotated[list[TextPart], BeforeValidator(_parts, json_schema_input_type=str | list[TextPart])]
 
     @property
     def text(self) -> str:

@@ -1,0 +1,85 @@
+"""Which leaves answer is the request's choice; what they gave and what it cost is told."""
+
+from typing import Any
+
+import openai
+import pytest
+
+from baicai.data.document import Message
+from baicai.leaves.join import SparseModel
+from baicai.model.cost import count_cost
+from baicai.serving.served import Served
+from tests.serving.servers import ThreadWorker
+from tests.serving.test_chat import ASK
+
+CHOICES = [
+    ("tiny", None, ["fruit", "metal"]),
+    ("tiny:trunk", None, []),
+    ("tiny:metal", None, ["metal"]),
+    ("tiny:metal,fruit", None, ["fruit", "metal"]),
+    ("tiny", {"only": ["fruit"]}, ["fruit"]),
+    ("tiny", {"only": []}, []),
+    ("tiny", {"off": ["fruit"]}, ["metal"]),
+    ("tiny:trunk", {"on": ["fruit"]}, ["fruit"]),
+    ("tiny:fruit", {"on": ["metal"], "off": ["fruit"]}, ["metal"]),
+]
+
+
+@pytest.mark.parametrize(("name", "choice", "on"), CHOICES)
+def test_a_request_chooses_its_leaves(
+    client: openai.OpenAI, worker: ThreadWorker, sparse: SparseModel, name: str, choice: Any, on: list[str]
+) -> None:
+    told = client.chat.completions.create(
+        model=name, messages=ASK, temperature=0, max_tokens=8, extra_body={"leaves": choice, "routing": True}
+    )
+    on = [leaf for leaf in sparse.model.leaves if leaf in on]
+    assert worker.asked[-1].leaves == on
+    assert told.model == name
+    costs, baicai = count_cost(sparse.model, on=len(on)), told.usage.baicai
+    assert list(baicai["leaves"]) == on
+    assert baicai["active_parameters"] == costs.active_parameters
+    assert baicai["total_parameters"] == costs.total_parameters
+    read = len(sparse.tokenizer.encode_chat([Message("user", "apple pear")])) + told.usage.completion_tokens - 1
+    assert baicai["flops"] == read * costs.flops_per_token  # too short for blocks of before
+    assert baicai["flops"] < baicai["dense_flops"]
+    assert all(list(token["leaves"]) == on for token in told.choices[0].routing)
+
+
+def test_routing_says_of_each_token_which_leaves_gave_it(client: openai.OpenAI) -> None:
+    asked: dict[str, Any] = {"messages": ASK, "temperature": 0, "max_tokens": 12, "extra_body": {"routing": True}}
+    whole = client.chat.completions.create(model="tiny", **asked)
+    listed = whole.choices[0].routing
+    assert "".join(token["token"] for token in listed) == whole.choices[0].message.content
+    chunks = list(client.chat.completions.create(model="tiny", stream=True, **asked))
+    assert [token for chunk in chunks for token in getattr(chunk.choices[0], "routing", [])] == listed
+    fruit = [token["leaves"]["fruit"] for token in listed]
+    assert all(0 <= share <= 1 for token in listed for share in token["leaves"].values())
+    assert all(sum(token["leaves"].values()) <= 1.001 for token in listed)
+    assert max(fruit) > 0.2
+    assert whole.usage.baicai["leaves"]["fruit"] == pytest.approx(sum(fruit) / len(fruit), abs=1e-3)
+    plain = client.chat.completions.create(model="tiny", messages=ASK, max_tokens=3)
+    assert not hasattr(plain.choices[0], "routing")
+
+
+def test_completions_tell_routing_too(client: openai.OpenAI) -> None:
+    told = client.completions.create(
+        model="tiny:metal", prompt="iron zinc", echo=True, max_tokens=4, extra_body={"routing": True}
+    )
+    assert all(list(token["leaves"]) == ["metal"] for token in told.choices[0].routing)
+    assert len(told.choices[0].routing) == told.usage.total_tokens
+
+
+def test_what_a_model_is_made_of_is_listed(client: openai.OpenAI, sparse: SparseModel, served: Served) -> None:
+    listed = list(client.models.list())
+    assert [model.id for model in listed] == ["tiny"]
+    about, cost = listed[0].baicai, count_cost(sparse.model)
+    assert about["kind"] == "model"
+    assert (about["hash"], about["trunk"]) == (sparse.hash, sparse.trunk.hash)
+    hashes = {name: leaf.hash for name, leaf in sparse.leaves.items()}
+    assert {leaf["name"]: leaf["hash"] for leaf in about["leaves"]} == hashes
+    assert sum(leaf["parameters"] for leaf in about["leaves"]) < about["total_parameters"] == cost.total_parameters
+    assert about["active_parameters"] == cost.active_parameters
+    assert about["flops_per_token"] == cost.flops_per_token
+    assert (about["topk_group"], about["max_tokens"]) == (1, 64)
+    assert client.models.retrieve("tiny").baicai == about
+    assert client.models.retrieve("tiny:trunk").id == "tiny:trunk"
