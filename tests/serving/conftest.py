@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import httpx
 import openai
 import pytest
 
@@ -38,4 +39,10 @@ def address(served: Served) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def client(address: str) -> Iterator[openai.OpenAI]:
     with openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def web(address: str) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=address) as made:
         yield made

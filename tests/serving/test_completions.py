@@ -86,7 +86,7 @@ def test_the_default_is_sixteen_tokens(client: openai.OpenAI, worker: ThreadWork
     assert worker.asked[-1].max_tokens == 16
 
 
-def test_the_harness_reads_its_likelihoods(address: str, sparse: SparseModel) -> None:
+def test_the_harness_reads_its_likelihoods(web: httpx.Client, sparse: SparseModel) -> None:
     """What `local-completions` sends and reads, word by word: openai_completions.py, parse_logprobs."""
     context, continuation = sparse.tokenizer.encode("apple pear"), sparse.tokenizer.encode(" plum cherry")
     rows = [context + continuation, context + continuation[:2]]
@@ -99,7 +99,7 @@ def test_the_harness_reads_its_likelihoods(address: str, sparse: SparseModel) ->
         "seed": 1234,
         "echo": True,
     }
-    told = httpx.post(f"{address}/v1/completions", json=asked).json()
+    told = web.post("/v1/completions", json=asked).json()
     for row, choice in zip(rows, sorted(told["choices"], key=lambda one: one["index"]), strict=True):
         likely = choice["logprobs"]["token_logprobs"][len(context) : -1]
         tops = choice["logprobs"]["top_logprobs"][len(context) : -1]

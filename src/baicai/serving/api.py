@@ -4,45 +4,63 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from baicai.errors import BaicaiError
 from baicai.serving.bodies import read_body
 from baicai.serving.chat import ChatForm
 from baicai.serving.completions import CompletionForm
-from baicai.serving.planning import plan_chat, plan_completion
+from baicai.serving.docs import describe_api, page, takes
+from baicai.serving.figures import Counted, Figures
+from baicai.serving.guard import CLIENT, Guard, open_ring
+from baicai.serving.planning import plan_chat, plan_completion, plan_tokens
 from baicai.serving.recipe import ServeRecipe
 from baicai.serving.refusals import ApiError, error_response, refusal
-from baicai.serving.replies import respond
-from baicai.serving.schemas import ChatRequest, CompletionRequest
+from baicai.serving.replies import chunks, respond
+from baicai.serving.schemas import ChatRequest, CompletionRequest, TokenizeRequest
 from baicai.serving.served import Served, find_model
+from baicai.serving.spelling import spell
+
+NO_SCRIPTS = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
 
 
 def make_app(config: ServeRecipe, models: Sequence[Served]) -> FastAPI:
-    """Return the server of some models; the sequence is looked at anew with each request."""
-    app = FastAPI(title="Baicai", docs_url=None, redoc_url=None, redirect_slashes=False)
-    routes = _Routes(config, models)
+    """Return the server of some models; the sequence is looked at anew with each request.
+
+    Raises: ConfigError if others can reach the server and nobody has a key.
+    """
+    app = FastAPI(title="Baicai", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+    routes = _Routes(config, models, app)
     app.add_api_route("/v1/models", routes.list_models, methods=["GET"])
     app.add_api_route("/v1/models/{name:path}", routes.show_model, methods=["GET"])
-    app.add_api_route("/v1/chat/completions", routes.chat, methods=["POST"])
-    app.add_api_route("/v1/completions", routes.complete, methods=["POST"])
+    app.add_api_route("/v1/chat/completions", routes.chat, methods=["POST"], openapi_extra=takes(ChatRequest))
+    app.add_api_route("/v1/completions", routes.complete, methods=["POST"], openapi_extra=takes(CompletionRequest))
+    app.add_api_route("/tokenize", routes.tokenize, methods=["POST"], openapi_extra=takes(TokenizeRequest))
+    app.add_api_route("/health", routes.health, methods=["GET"])
+    app.add_api_route("/metrics", routes.metrics, methods=["GET"])
+    app.add_api_route("/openapi.json", routes.openapi, methods=["GET"])
+    app.add_api_route("/docs", routes.docs, methods=["GET"])
+    app.add_middleware(Guard, config=config, ring=open_ring(config))
+    app.add_middleware(Counted, figures=routes.figures)
     app.add_exception_handler(BaicaiError, _refuse)
     app.add_exception_handler(HTTPException, _refuse_route)
+    app.add_exception_handler(Exception, _fail)
     return app
 
 
 class _Routes:
-    def __init__(self, config: ServeRecipe, models: Sequence[Served]) -> None:
-        self._config, self._models = config, models
+    def __init__(self, config: ServeRecipe, models: Sequence[Served], app: FastAPI) -> None:
+        self._config, self._models, self._app, self.figures = config, models, app, Figures()
 
     async def list_models(self) -> dict[str, Any]:
         """Tell which models there are, with their leaves, sizes and hashes."""
         return {"object": "list", "data": [served.about(served.name) for served in self._models]}
 
     async def show_model(self, name: str) -> dict[str, Any]:
-        """Tell of one model, under its name or one that chooses leaves."""
+        """Tell of one model, under its name or one that chooses leaves: NAME:trunk, NAME:LEAF,LEAF."""
         served, alias = find_model(self._models, name)
         served.on(alias, None)
         return served.about(name)
@@ -52,20 +70,46 @@ class _Routes:
         body = await read_body(request, ChatRequest, self._config)
         served, alias = find_model(self._models, body.model)
         plan = await plan_chat(body, served, alias, self._config, _client(request))
-        form, options = ChatForm(plan, body), body.stream_options
-        return await respond(request, plan, form, stream=body.stream, include_usage=options.include_usage)
+        form = ChatForm(plan, body)
+        told = self.figures.watched(served.name, chunks(plan, form))
+        return await respond(request, told, form, body)
 
     async def complete(self, request: Request) -> Response:
         """Continue texts."""
         body = await read_body(request, CompletionRequest, self._config)
         served, alias = find_model(self._models, body.model)
         plan = await plan_completion(body, served, alias, self._config, _client(request))
-        form, options = CompletionForm(plan, body), body.stream_options
-        return await respond(request, plan, form, stream=body.stream, include_usage=options.include_usage)
+        form = CompletionForm(plan, body)
+        told = self.figures.watched(served.name, chunks(plan, form))
+        return await respond(request, told, form, body)
+
+    async def tokenize(self, request: Request) -> dict[str, Any]:
+        """Tell the tokens of a text or of a conversation, as a model would read them."""
+        body = await read_body(request, TokenizeRequest, self._config)
+        served, _ = find_model(self._models, body.model)
+        tokens = await plan_tokens(body, served)
+        spelt = [spell(served, token) for token in tokens]
+        return {"count": len(tokens), "max_model_len": served.max_tokens, "tokens": tokens, "token_strs": spelt}
+
+    async def health(self) -> dict[str, Any]:
+        """Say that the server is there."""
+        return {"status": "ok"}
+
+    async def metrics(self) -> Response:
+        """Tell what the server does, for Prometheus."""
+        return Response(self.figures.text(), media_type=CONTENT_TYPE_LATEST)
+
+    async def openapi(self) -> dict[str, Any]:
+        """Describe the API for programs."""
+        return describe_api(self._app, [ChatRequest, CompletionRequest, TokenizeRequest])
+
+    async def docs(self) -> Response:
+        """Describe the API for people."""
+        return HTMLResponse(page(await self.openapi()), headers=NO_SCRIPTS)
 
 
 def _client(request: Request) -> str:
-    return request.client.host if request.client else ""
+    return str(request.scope["state"][CLIENT])
 
 
 def _refuse(request: Request, error: Exception) -> JSONResponse:
@@ -77,3 +121,8 @@ def _refuse_route(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     told = f"{request.method} {request.url.path} is not served here."
     return error_response(ApiError(told, code="unknown_url", status=error.status_code))
+
+
+def _fail(request: Request, error: Exception) -> JSONResponse:
+    told = "The server failed at this request: what it says where it runs is worth a report."
+    return error_response(ApiError(told, code="internal_error", status=500))

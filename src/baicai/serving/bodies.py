@@ -11,6 +11,8 @@ from baicai.serving.recipe import ServeRecipe
 from baicai.serving.refusals import ApiError, explain
 
 MAX_DEPTH = 32
+READ_ON = 8
+"""A body that is too large is read on, up to so many times what is allowed: who still sends does not hear an answer."""
 B = TypeVar("B", bound=BaseModel)
 
 
@@ -29,22 +31,26 @@ async def read_body(request: Request, kind: type[B], config: ServeRecipe) -> B:
 
 
 async def _read(request: Request, config: ServeRecipe) -> bytes:
-    most, body = config.max_body_bytes, bytearray()
+    most, body, size = config.max_body_bytes, bytearray(), 0
     too_large = ApiError(f"The body is larger than {most} bytes.", code="request_too_large", status=413)
     claimed = request.headers.get("content-length", "0")
-    if not claimed.isdecimal() or int(claimed) > most:
+    if not claimed.isdecimal() or int(claimed) > READ_ON * most:
         raise too_large
     try:
         async with asyncio.timeout(config.patience_seconds):
             async for part in request.stream():
-                body += part
-                if len(body) > most:
+                size += len(part)
+                if size <= most:
+                    body += part
+                elif size > READ_ON * most:
                     raise too_large
     except TimeoutError:
         told = f"The body did not come within {config.patience_seconds:g} seconds."
         raise ApiError(told, code="request_timeout", status=408) from None
     except ClientDisconnect:
         raise ApiError("The client has gone.", status=499) from None
+    if size > most:
+        raise too_large
     return bytes(body)
 
 

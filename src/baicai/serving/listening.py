@@ -8,22 +8,39 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from baicai.serving.recipe import ServeRecipe
 
-IDLE_SECONDS = 30
 MAX_HEADER_BYTES = 2**15
+SHUTDOWN_SECONDS = 2
 
 
 class _Connection(H11Protocol):
-    """One that is closed if its first request has not begun in time; uvicorn itself sees to the later ones."""
+    """Closed if a request does not begin in time, or what is sent is not taken."""
 
-    patience_seconds: float = IDLE_SECONDS
+    patience_seconds: float
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.loop.call_later(self.patience_seconds, self._cut)
+        self._stalled = self.loop.call_later(0, lambda: None)
+        self._expect(None)
 
-    def _cut(self) -> None:
-        if self.scope is None and not self.transport.is_closing():
-            self.transport.close()
+    def on_response_complete(self) -> None:
+        self._expect(self.scope)
+        super().on_response_complete()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stalled = self.loop.call_later(self.patience_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._stalled.cancel()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stalled.cancel()
+        super().connection_lost(exc)
+
+    def _expect(self, before: object) -> None:
+        """Wait for a request after the one that was before; a head that drips in does not prolong that."""
+        self.loop.call_later(self.patience_seconds, lambda: self.transport.abort() if self.scope is before else None)
 
 
 def make_server(app: ASGIApp, config: ServeRecipe) -> uvicorn.Server:
@@ -40,8 +57,8 @@ def make_server(app: ASGIApp, config: ServeRecipe) -> uvicorn.Server:
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            timeout_keep_alive=IDLE_SECONDS,
-            timeout_graceful_shutdown=2,
+            timeout_keep_alive=int(config.patience_seconds),
+            timeout_graceful_shutdown=SHUTDOWN_SECONDS,
             h11_max_incomplete_event_size=MAX_HEADER_BYTES,
         )
     )

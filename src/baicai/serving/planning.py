@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from baicai.data.document import Message
 from baicai.serving.recipe import ServeRecipe
 from baicai.serving.refusals import ApiError
-from baicai.serving.schemas import ChatMessage, ChatRequest, CompletionRequest, Generation
+from baicai.serving.schemas import ChatMessage, ChatRequest, CompletionRequest, Generation, TokenizeRequest
 from baicai.serving.served import Served
 from baicai.serving.worker import Ask
 
@@ -69,6 +69,18 @@ async def plan_completion(
             Ask(prompt=prompt, leaves=(), max_tokens=request.max_tokens, top_logprobs=top, echo=request.echo)
         )
     return _plan(request, served, alias, config, client, templates)
+
+
+async def plan_tokens(request: TokenizeRequest, served: Served) -> list[int]:
+    """Return the tokens of a text or a conversation.
+
+    Raises: ApiError
+    """
+    if (request.prompt is None) == (request.messages is None):
+        raise ApiError("Give either 'prompt' or 'messages'.", param="prompt", code="invalid_value")
+    if request.messages is not None:
+        return await asyncio.to_thread(served.tokenizer.encode_chat, list(map(_message, request.messages)))
+    return (await asyncio.to_thread(_prompts, [request.prompt or ""], served))[0]
 
 
 def _plan(

@@ -19,6 +19,7 @@ from baicai.serving.merging import merged
 from baicai.serving.pieces import End, Piece, pieces
 from baicai.serving.planning import Plan
 from baicai.serving.refusals import ApiError, error_body, refusal
+from baicai.serving.schemas import Generation
 
 Values = dict[str, Any]
 T = TypeVar("T")
@@ -81,20 +82,19 @@ async def collect(stream: AsyncGenerator[Values, None], form: Form) -> Values:
     return chunk | {"object": form.whole_object, "choices": told}
 
 
-async def respond(request: Request, plan: Plan, form: Form, *, stream: bool, include_usage: bool) -> Response:
+async def respond(request: Request, told: AsyncGenerator[Values, None], form: Form, asked: Generation) -> Response:
     """Return the answer: events if they are wanted as they come, else all in one.
 
     Raises: BaicaiError if there will be none
     """
-    told = chunks(plan, form)
-    if not stream:
+    if not asked.stream:
         return JSONResponse(await _unless_gone(request, collect(told, form)))
     try:
         first = await _unless_gone(request, anext(told))  # what is wrong shows here, before a status is sent
     except BaseException:
         await told.aclose()
         raise
-    return _EventStream(_events(first, told, include_usage), told)
+    return _EventStream(_events(first, told, asked.stream_options.include_usage), told)
 
 
 def usage(plan: Plan, ends: Sequence[End]) -> Values:

@@ -152,3 +152,11 @@ class CompletionRequest(Generation):
     logprobs: Annotated[int, Field(ge=0, le=MAX_ALTERNATIVES)] | None = None
     echo: bool = False
     best_of: Annotated[int, Field(ge=1)] | None = None
+
+
+class TokenizeRequest(Body):
+    """`/tokenize`."""
+
+    model: Name
+    prompt: str | None = None
+    messages: list[ChatMessage] | None = None

@@ -1,0 +1,100 @@
+"""Who may come in: nothing is served but to those who may have it, whatever routes there are."""
+
+import ipaddress
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from baicai.errors import ArtefactError, BaicaiError, ConfigError
+from baicai.serving.keys import KeyRing
+from baicai.serving.recipe import ServeRecipe
+from baicai.serving.refusals import ApiError, error_response, refusal
+
+OPEN = frozenset({"/health"})
+"""Paths that need no key."""
+OF_ADMIN = frozenset({"/metrics"})
+"""Paths that need a key whose scope is `admin`."""
+LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
+CLIENT = "client"
+"""Where a request's state says whose it is."""
+
+
+def open_ring(config: ServeRecipe) -> KeyRing:
+    """Return the keys of those who may ask.
+
+    Raises: ConfigError if others can reach the server and there are none, or the file is damaged.
+    """
+    ring = KeyRing()
+    if not is_loopback(config.host) and not ring.needed:
+        told = f"serve: {config.host} can be reached by others: make a key with `baicai keys add NAME`"
+        raise ConfigError(f"{told}, or leave host=127.0.0.1")
+    return ring
+
+
+class Guard:
+    """Lets requests through to the server, or refuses them."""
+
+    def __init__(self, app: ASGIApp, config: ServeRecipe, ring: KeyRing) -> None:
+        self._app, self._ring = app, ring
+        names = {name.lower() for name in config.hosts}
+        self._names = LOCAL_NAMES | names if is_loopback(config.host) or names else None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        headers = Headers(scope=scope)
+        try:
+            self._check_names(headers)
+            scope.setdefault("state", {})[CLIENT] = self._client(scope, headers)
+        except BaicaiError as error:
+            await error_response(refusal(error))(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    def _check_names(self, headers: Headers) -> None:
+        """Refuse pages of other servers, and names that others have made to mean this machine."""
+        host = headers.get("host", "").lower()
+        if self._names is not None and _without_port(host) not in self._names:
+            told = "This name is not one of this server's: where it is meant to be, start it with hosts=[NAME]."
+            raise ApiError(told, code="host_not_allowed", status=403)
+        origin = headers.get("origin")
+        if origin is not None and urlsplit(origin.lower()).netloc != host:
+            raise ApiError("Pages of other servers may not ask.", code="origin_not_allowed", status=403)
+
+    def _client(self, scope: Scope, headers: Headers) -> str:
+        address = scope["client"][0] if scope.get("client") else ""
+        if scope["path"] in OPEN:
+            return address
+        kind, _, secret = headers.get("authorization", "").partition(" ")
+        try:
+            owner = self._ring.owner(secret.strip())
+        except (ArtefactError, ConfigError) as error:
+            raise ApiError(f"The keys cannot be read: {error}.", code="keys_damaged", status=500) from None
+        if not self._ring.needed:
+            return address
+        if kind.lower() != "bearer" or owner is None:
+            told = "A key is needed: send it as 'Authorization: Bearer KEY'." if not secret else "Incorrect API key."
+            raise ApiError(told, code="invalid_api_key", status=401)
+        name, allowed = owner
+        if scope["path"] in OF_ADMIN and allowed != "admin":
+            raise ApiError("This key's scope is 'infer'; 'admin' is needed.", code="insufficient_scope", status=403)
+        return name
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine reaches an address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _without_port(host: str) -> str:
+    name, colon, port = host.rpartition(":")
+    return name if colon and (port.isdecimal() or not port) and (":" not in name or name.endswith("]")) else host
