@@ -1,6 +1,7 @@
 """The web server: uvicorn, which cuts those who dawdle."""
 
 import asyncio
+import socket
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -20,6 +21,8 @@ class _Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._stalled = self.loop.call_later(0, lambda: None)
+        # asyncio does so only where a socket says it is TCP; without it each piece of a stream waits for the last one
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._expect(None)
 
     def on_response_complete(self) -> None:
