@@ -19,7 +19,7 @@ LAYERS = (
     {"model", "data"},
     {"training", "evaluation", "inference"},
     {"leaves"},
-    {"exchange", "wholesale"},
+    {"exchange", "wholesale", "serving"},
     {"cli"},
     {"__main__"},
 )
