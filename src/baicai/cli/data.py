@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from baicai.cli.words import JSON, OUT, RecipeArgument, read_words
+from baicai.cli.words import JSON, OUT, RecipeArgument, read_words, show
 from baicai.errors import MachineError
 
 
@@ -90,8 +90,6 @@ def _command(verb: str) -> click.Command:
 
     def run(words: tuple[str, ...], as_json: bool, out: Path | None = None, wanted: str | None = None) -> None:
         import importlib
-
-        from baicai.cli.inspect import show
 
         try:
             loaded = importlib.import_module(module)
