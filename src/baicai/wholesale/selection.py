@@ -3,22 +3,26 @@
 Of each address the newest capture; of each group of duplicates the one with the best licence, then the oldest.
 """
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from baicai.wholesale.duplicates import DuplicateIndex
+from baicai.wholesale.frames import Line, to_line
 from baicai.wholesale.licences import RANK
 from baicai.wholesale.warehouse import Warehouse
 
 MEMORY = "256MB"
-"""Of the database; what does not fit is spilt."""
-ROWS = 256
-"""Documents that are read at once."""
+"""Of the database, which sees no text; what does not fit is spilt."""
+ROWS = 4096
+"""Documents whose places are read at once."""
 QUALITY_STEPS = (0.5, 0.7, 0.8, 0.9)
 """Where a next bucket of quality begins."""
 
@@ -61,6 +65,7 @@ class Selection:
             "temp_directory": str(warehouse.folder / "spill"),
             "threads": 2,
         }
+        self._folder = warehouse.folder
         self._base = duckdb.connect(config=settings)
         self._files = [str(warehouse.documents(batch.task) / "documents.parquet") for batch in warehouse.batches()]
         index = DuplicateIndex(warehouse.duplicates)
@@ -76,6 +81,7 @@ class Selection:
         self._base.register("taken", pa.table({"id": pa.array(sorted(taken), pa.string())}))
         ranks = " ".join(f"WHEN '{name}' THEN {rank}" for name, rank in RANK.items())
         self._base.execute(WANTED + ("" if duplicates else BEST.format(ranks=ranks)))
+        self._base.execute("DROP TABLE found")
 
     def close(self) -> None:
         """Let the database go."""
@@ -100,32 +106,60 @@ class Selection:
             found.setdefault(shard, {}).setdefault(frame, set()).add(document)
         return found
 
-    def held_in(self, shard: str) -> list[tuple[str, str, int]]:
-        """Return id, version and frame of what a shard holds."""
-        return self._base.execute("SELECT id, version, frame FROM held WHERE shard = ?", [shard]).fetchall()
+    def held_in(self, shard: str) -> pa.Table:
+        """Return id, version, shard and frame of what a shard holds."""
+        return self._base.sql("SELECT * FROM held WHERE shard = ?", params=[shard]).to_arrow_table()
 
-    def fresh(self) -> Iterator[tuple[Group, dict[str, Any]]]:
-        """Yield what is wanted and not held, group by group, the best first."""
-        bucket = " + ".join(f"(w.quality >= {step})::INT" for step in QUALITY_STEPS)
-        for number, file in enumerate(self._files):
-            self._base.execute(
-                f"CREATE OR REPLACE VIEW batch_{number} AS SELECT {number} AS batch, * FROM "
-                f"read_parquet({_quoted(file)}, file_row_number = true)"
+    def fresh(self) -> Iterator[tuple[Group, Line]]:
+        """Yield what is wanted and not held, group by group, the best first.
+
+        Lines are written to disk as they are found and read as they are wanted: to sort them, the database would need
+        the more memory the more there are.
+        """
+        with tempfile.TemporaryFile(dir=self._folder) as lines:
+            self._base.execute("CREATE TABLE fresh AS SELECT * FROM wanted ANTI JOIN held USING (id, version)")
+            self._base.execute("CREATE TABLE lines (batch INT, place BIGINT, start BIGINT, size BIGINT)")
+            for number, file in enumerate(self._files):
+                self._write(number, file, lines)
+            bucket = " + ".join(f"(quality >= {step})::INT" for step in QUALITY_STEPS)
+            rows = self._base.sql(
+                f"""
+                SELECT domain, language, licence, licence_class, {bucket} AS bucket, id, version, quality, start, size
+                FROM fresh JOIN lines USING (batch, place)
+                ORDER BY domain, language, licence, bucket, quality DESC, id
+                """
             )
-        documents = " UNION ALL ".join(f"SELECT * FROM batch_{number}" for number in range(len(self._files)))
-        rows = self._base.sql(
-            f"""
-            SELECT {bucket} AS bucket, d.*
-            FROM (SELECT * FROM wanted ANTI JOIN held USING (id, version)) w
-            JOIN ({documents}) d ON w.batch = d.batch AND w.place = d.file_row_number
-            ORDER BY d.domain, d.language, d.licence, bucket, d.quality DESC, d.id
-            """
-        )
-        for batch in rows.to_arrow_reader(ROWS):
-            for row in batch.to_pylist():
-                bucket_number = row.pop("bucket")
-                group = Group(row["domain"], row["language"], row["licence"], row["licence_class"], bucket_number)
-                yield group, row
+            for batch in rows.to_arrow_reader(ROWS):
+                for *group, document, version, quality, start, size in zip(*batch.to_pydict().values(), strict=True):
+                    lines.seek(start)
+                    yield Group(*group), Line(document, version, quality, lines.read(size))
+
+    def _write(self, batch: int, file: str, lines: IO[bytes]) -> None:
+        """Append the lines of a batch's fresh documents, and note where they are."""
+        query = "SELECT place FROM fresh WHERE batch = ? ORDER BY place"
+        places = self._base.execute(query, [batch]).fetchnumpy()["place"]
+        if not len(places):
+            return
+        starts = [lines.tell()]
+        for row in _rows_at(file, places):
+            told = row | {"fetched": row["fetched"].isoformat(), "license": row["licence"]}
+            lines.write(to_line(told).content)
+            starts.append(lines.tell())
+        where = pa.table({"place": places, "start": starts[:-1], "size": np.diff(starts)})
+        self._base.register("where_lines", where)
+        self._base.execute(f"INSERT INTO lines SELECT {batch}, place, start, size FROM where_lines")
+
+
+def _rows_at(file: str, places: NDArray[np.int64]) -> Iterator[dict[str, Any]]:
+    """Yield rows of a Parquet file, given by their sorted numbers; groups of rows without any are not read."""
+    with pq.ParquetFile(file) as table:
+        first = 0
+        for number in range(table.num_row_groups):
+            last = first + table.metadata.row_group(number).num_rows
+            inside = places[np.searchsorted(places, first) : np.searchsorted(places, last)]
+            if len(inside):
+                yield from table.read_row_group(number, use_threads=False).take(inside - first).to_pylist()
+            first = last
 
 
 def _quoted(path: str | Path) -> str:
