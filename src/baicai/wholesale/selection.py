@@ -137,7 +137,7 @@ class Selection:
     def _write(self, batch: int, file: str, lines: IO[bytes]) -> None:
         """Append the lines of a batch's fresh documents, and note where they are."""
         query = "SELECT place FROM fresh WHERE batch = ? ORDER BY place"
-        places = self._base.execute(query, [batch]).fetchnumpy()["place"]
+        places = np.asarray(self._base.execute(query, [batch]).fetchnumpy()["place"], np.int64)
         if not len(places):
             return
         starts = [lines.tell()]
