@@ -143,10 +143,11 @@ def _note(table: pq.ParquetWriter, shard: str, held: Any) -> None:
 def _keep(out: Path, shards: list[Shard], selection: Selection, table: pq.ParquetWriter) -> Iterator[Shard]:
     """Yield the shards of the release before, those of which something is gone written again without it."""
     gone = selection.gone()
+    for held in selection.held_outside(gone):
+        table.write_table(held.cast(HELD))
     for shard in shards:
         group = Group(shard.domain, shard.language, shard.licence, shard.licence_class, 0)
         if shard.file not in gone:
-            table.write_table(selection.held_in(shard.file).cast(HELD))
             yield shard
             continue
         left = _left(out, shard, gone[shard.file], selection.held_in(shard.file))

@@ -4,7 +4,7 @@ Of each address the newest capture; of each group of duplicates the one with the
 """
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -23,6 +23,7 @@ MEMORY = "256MB"
 """Of the database, which sees no text; what does not fit is spilt."""
 ROWS = 4096
 """Documents whose places are read at once."""
+HELD_ROWS = 2**16
 QUALITY_STEPS = (0.5, 0.7, 0.8, 0.9)
 """Where a next bucket of quality begins."""
 
@@ -105,6 +106,12 @@ class Selection:
         for shard, frame, document in rows:
             found.setdefault(shard, {}).setdefault(frame, set()).add(document)
         return found
+
+    def held_outside(self, shards: Iterable[str]) -> Iterator[pa.Table]:
+        """Yield id, version, shard and frame of what all other shards hold."""
+        query = "SELECT * FROM held WHERE NOT list_contains(?, shard)"
+        for batch in self._base.sql(query, params=[sorted(shards)]).to_arrow_reader(HELD_ROWS):
+            yield pa.Table.from_batches([batch])
 
     def held_in(self, shard: str) -> pa.Table:
         """Return id, version, shard and frame of what a shard holds."""
