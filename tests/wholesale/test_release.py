@@ -151,6 +151,16 @@ def test_a_version_may_be_skipped(shop: Shop) -> None:
     assert not {address(number) for number in (5, 6, 7)} & set(shop.texts())
 
 
+def test_one_ledger_of_a_release_is_kept(shop: Shop) -> None:
+    write_pages(shop.folder / "books", range(20))
+    shop.gather(shop.folder / "books")
+    versions = [shop.publish() for _ in range(3)]
+    ledgers = sorted(path.name for path in (shop.warehouse / "releases").iterdir())
+    assert ledgers == [f"{versions[-1].hash}.parquet"]
+    shutil.rmtree(shop.warehouse / "releases")
+    assert shop.publish().shards == versions[-1].shards, "one that is lost is made again"
+
+
 def test_a_takedown_unpacks_the_frames_it_is_about_alone(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(frames, "FRAME_BYTES", 8000)
     write_pages(shop.folder / "books", range(60))

@@ -89,6 +89,8 @@ def publish(config: PublishRecipe, out: Path, now: datetime | None = None) -> Ma
         write_atomic(out / MANIFESTS / manifest.hash, content)
         write_atomic(out / MANIFEST, content)
         _sweep(out / SHARDS, manifest)
+        if before:
+            warehouse.held(before.hash).unlink(missing_ok=True)
         return manifest
 
 
@@ -150,7 +152,7 @@ def _keep(out: Path, shards: list[Shard], selection: Selection, table: pq.Parque
         if shard.file not in gone:
             yield shard
             continue
-        left = _left(out, shard, gone[shard.file], selection.held_in(shard.file))
+        left = _left(out, shard, selection.gone_in(shard.file), selection.held_in(shard.file))
         for written in write_shards(out / SHARDS, left):
             _note(table, written.file, written.held)
             yield _named(written, group)

@@ -97,14 +97,18 @@ class Selection:
         )
         self._base.execute(f"CREATE VIEW held AS SELECT * FROM {source}")
 
-    def gone(self) -> dict[str, dict[int, set[str]]]:
-        """Return the ids of what is held and no longer wanted as it is, by shard and frame."""
-        rows = self._base.execute(
-            "SELECT shard, frame, id FROM held ANTI JOIN wanted USING (id, version) ORDER BY ALL"
-        ).fetchall()
-        found: dict[str, dict[int, set[str]]] = {}
-        for shard, frame, document in rows:
-            found.setdefault(shard, {}).setdefault(frame, set()).add(document)
+    def gone(self) -> set[str]:
+        """Return the shards of which something is held and no longer wanted as it is."""
+        self._base.execute(
+            "CREATE TABLE gone AS SELECT shard, frame, id FROM held ANTI JOIN wanted USING (id, version)"
+        )
+        return {row[0] for row in self._base.execute("SELECT DISTINCT shard FROM gone").fetchall()}
+
+    def gone_in(self, shard: str) -> dict[int, set[str]]:
+        """Return the ids of what is gone of a shard, by frame."""
+        found: dict[int, set[str]] = {}
+        for frame, document in self._base.execute("SELECT frame, id FROM gone WHERE shard = ?", [shard]).fetchall():
+            found.setdefault(frame, set()).add(document)
         return found
 
     def held_outside(self, shards: Iterable[str]) -> Iterator[pa.Table]:
