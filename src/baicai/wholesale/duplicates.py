@@ -153,12 +153,15 @@ class _Segment:
         pairs = [np.empty((0, 2), np.int64)]
         known_BN, order_BN = _load(self._folder / "keys.npy"), _load(self._folder / "order.npy")
         for given_N, keys_N, order_N in zip(keys_BN, known_BN, order_BN, strict=True):
-            starts, stops = np.searchsorted(keys_N, given_N, "left"), np.searchsorted(keys_N, given_N, "right")
-            counts = stops - starts if most is None else np.minimum(stops - starts, most)
-            numbers = np.repeat(np.arange(len(given_N)), counts)
-            offsets = np.arange(len(numbers)) - np.repeat(np.cumsum(counts) - counts, counts)
-            places = order_N[np.repeat(starts, counts) + offsets]
-            pairs.append(np.stack([numbers, places.astype(np.int64)], 1))
+            turns = np.argsort(given_N)  # looking up sorted keys is ten times as fast: they are side by side
+            given_N, starts = given_N[turns], np.searchsorted(keys_N, given_N[turns], "left")
+            inside = np.flatnonzero(starts < len(keys_N))
+            met = inside[keys_N[starts[inside]] == given_N[inside]]
+            counts = np.searchsorted(keys_N, given_N[met], "right") - starts[met]
+            counts = counts if most is None else np.minimum(counts, most)
+            offsets = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+            places = order_N[np.repeat(starts[met], counts) + offsets]
+            pairs.append(np.stack([np.repeat(turns[met], counts), places.astype(np.int64)], 1))
         return np.unique(np.concatenate(pairs), axis=0)
 
 
