@@ -1,17 +1,14 @@
 """The wholesaler beside datatrove: the same machine, the same input, one after the other in one process.
 
     pip install -r bench/requirements-wholesale.txt
-    python bench/wholesale.py [clean rules minhash duplicates update slice]
+    python bench/wholesale.py [clean rules minhash duplicates update slice hostile memory takedown]
 
 Prints figures and ratios, and writes them with commit and machine into `bench/results/wholesale.json`; what is not
-asked for keeps its figures. Pages are HTML that lies on the machine, drawn from its documentation. It takes about ten
-minutes.
+asked for keeps its figures. Pages are HTML that lies on the machine, drawn from its documentation. Memory and takedown
+take an hour and 40 GB of the temporary folder, the rest about ten minutes.
 """
 
 import gzip
-import hashlib
-import io
-import json
 import logging
 import os
 import platform
@@ -21,56 +18,67 @@ import statistics as middle
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from fastwarc.warc import WarcRecord, WarcRecordType
+import numpy as np
 
 from baicai.artefact import read_json, write_json
+from baicai.data.readers import read_documents
 from baicai.wholesale.cleaning import CleanConfig, clean, document_id
 from baicai.wholesale.duplicates import DuplicateIndex, sign
-from baicai.wholesale.gather import GatherRecipe, SourceConfig, gather
 from baicai.wholesale.manifest import Takedown
 from baicai.wholesale.publish import PublishRecipe, publish
 from baicai.wholesale.pull import PullRecipe, pull
 from baicai.wholesale.statistics import statistics
 from baicai.wholesale.warehouse import Warehouse
+from wholesale_pages import VOCABULARY, add, address, documentation, response
+from wholesale_scale import measure_memory, measure_takedown
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "bench" / "results" / "wholesale.json"
 FOLDER = ROOT / "out" / "wholesale"
-PAGES = ("/usr/share/doc", "/usr/lib/python3", "/root/.rustup", "/root/.pyenv")
-NUM_PAGES, PAGE_BYTES, ROUNDS = 1000, range(2_000, 300_000), 3
-VOCABULARY = [
-    f"{first}{last}" for first in ("gar", "win", "ker", "dol", "mas", "fen") for last in ("den", "ter", "nel")
-]
+NUM_PAGES, ROUNDS = 1000, 3
+NUM_PIECES = 6000
+CORPUS = ROOT.parent / "shared" / "corpus"
+FETCHING, PERMISSION = "test_fetching.py::test_", "test_permission.py::test_"
+HOSTILE = {
+    "addresses inside (SSRF)": [
+        f"{FETCHING}private_addresses_are_refused",
+        f"{FETCHING}odd_ways_to_write_them_are_refused",
+        f"{FETCHING}what_is_no_web_address_is_refused",
+        f"{FETCHING}malformed_addresses_are_refused",
+        f"{FETCHING}the_address_that_was_checked_is_dialled",
+    ],
+    "redirects": [
+        f"{FETCHING}each_hop_of_a_redirect_is_checked",
+        f"{FETCHING}a_redirect_to_a_file_is_refused",
+        f"{FETCHING}redirects_are_followed_for_a_while",
+    ],
+    "decompression bombs": [
+        f"{FETCHING}bombs_are_refused",
+        f"{FETCHING}what_cannot_be_unpacked_is_refused",
+        f"{FETCHING}too_much_is_refused",
+    ],
+    "slow servers": [f"{FETCHING}slow_servers_are_left"],
+    "robots.txt": [f"{PERMISSION}robots_txt", f"{PERMISSION}a_host_without_robots_txt"],
+}
+"""Tests of servers that are not to be trusted; a case is one test with one set of values."""
 
 
 def warc() -> Path:
     """Return a WARC file of pages; it is made the first time."""
     path = FOLDER / "pages" / "pages.warc.gz"
     if not path.exists():
-        found = [page for folder in PAGES for page in Path(folder).rglob("*.html") if page.stat().st_size in PAGE_BYTES]
-        found.sort(key=lambda page: hashlib.sha256(str(page).encode()).digest())
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.with_suffix(".part").open("wb") as file:
-            for page in found[:NUM_PAGES]:
+            for page in documentation(NUM_PAGES):
                 file.write(gzip.compress(response(f"https://docs.example{page}", page.read_bytes()), mtime=0))
         path.with_suffix(".part").rename(path)
     return path
-
-
-def response(address: str, page: bytes) -> bytes:
-    """Return a page as a server's answer in a WARC record, which datatrove reads, too."""
-    record, out = WarcRecord(), io.BytesIO()
-    record.init_headers(record_type=WarcRecordType.response)
-    record.headers["WARC-Target-URI"], record.headers["WARC-Date"] = address, "2026-01-01T00:00:00Z"
-    record.is_http = True
-    record.set_bytes_content(b"HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\n\r\n" + page)
-    record.write(out)
-    return out.getvalue()
 
 
 def texts() -> list[str]:
@@ -181,9 +189,8 @@ def measure_minhash() -> dict[str, Any]:
 
 
 def measure_duplicates() -> dict[str, Any]:
-    """Planted edits of 5, 10 and 20 % of the words of pages: how many copies meet their original, and nothing else."""
-    pages = [text.split()[:400] for text in texts() if len(text.split()) > 100]
-    kept, found = _unlike(pages), {}
+    """Planted edits of 5, 10 and 20 % of the words of texts: how many copies meet their original, and nothing else."""
+    kept, found = unlike(pieces()), {}
     right = wrong = 0
     for share in (0.05, 0.1, 0.2):
         folder = FOLDER / f"planted-{share}"
@@ -191,34 +198,61 @@ def measure_duplicates() -> dict[str, Any]:
         index = DuplicateIndex(folder)
         first = index.add("originals", _signed(kept))
         copies = index.add("copies", _signed([_edited(words, share, seed) for seed, words in enumerate(kept)]))
-        met = copies == first
+        met = copies == np.arange(len(kept))
         found[str(share)] = round(float(met.mean()), 4)
-        right, wrong = right + int(met.sum()), wrong + int((~met & (copies < len(kept))).sum())
+        joined = int((first != np.arange(len(kept))).sum())
+        right, wrong = right + int(met.sum()), wrong + joined + int((~met & (copies < len(kept))).sum())
     precision = right / max(1, right + wrong)
-    print(f"near-duplicates of {len(kept)} pages: precision {precision:.4f}, recall {found}", flush=True)
-    return {"dup_recall": found, "dup_precision": precision, "dup_recall_10": found["0.1"]}
+    print(f"near-duplicates of {len(kept)} texts: precision {precision:.4f}, recall {found}", flush=True)
+    return {"dup_documents": len(kept), "dup_recall": found, "dup_precision": precision, "dup_recall_10": found["0.1"]}
 
 
-def _unlike(pages: list[list[str]]) -> list[list[str]]:
-    """Return pages of which no two share more than a fifth of their runs of three words, counted one by one."""
-    runs: list[set[tuple[str, ...]]] = []
+def pieces() -> list[list[str]]:
+    """Return pieces of 100 to 400 words, drawn from documentation and from the corpus in `../shared`."""
+    found = [text.split() for text in texts()]
+    for path in sorted(CORPUS.glob("*/train.jsonl.zst")):
+        alone = path.parent.name.endswith("-zh")  # its characters are words
+        found += [list(one.text) if alone else one.text.split() for one in read_documents(path)]
+    cuts = [words[at : at + 400] for words in found for at in range(0, len(words), 400)]
+    return random.Random(0).sample([words for words in cuts if len(words) >= 100], NUM_PIECES)
+
+
+def unlike(texts: list[list[str]]) -> list[list[str]]:
+    """Return texts of which no two share more than a fifth of their runs of three words, counted one by one."""
+    known: dict[int, list[int]] = {}
+    sizes: list[int] = []
     kept = []
-    for words in pages:
-        mine = {tuple(word.lower() for word in words[at : at + 3]) for at in range(len(words) - 2)}
-        if all(len(mine & other) / len(mine | other) <= 0.2 for other in runs):
-            runs.append(mine)
+    for words in texts:
+        runs = {hash(tuple(word.lower() for word in words[at : at + 3])) for at in range(len(words) - 2)}
+        shared = Counter(number for run in runs for number in known.get(run, ()))
+        if all(count / (len(runs) + sizes[number] - count) <= 0.2 for number, count in shared.items()):
+            for run in runs:
+                known.setdefault(run, []).append(len(kept))
+            sizes.append(len(runs))
             kept.append(words)
     return kept
 
 
-def _signed(pages: list[list[str]]) -> Any:
-    return sign([statistics(" ".join(words))[1] for words in pages])
+def _signed(texts: list[list[str]]) -> Any:
+    return sign([statistics(" ".join(words))[1] for words in texts])
 
 
 def _edited(words: list[str], share: float, seed: int) -> list[str]:
     draw = random.Random(seed)
     places = set(draw.sample(range(len(words)), round(share * len(words))))
     return [draw.choice(VOCABULARY) if place in places else word for place, word in enumerate(words)]
+
+
+def measure_hostile() -> dict[str, Any]:
+    """How many hostile cases the tests hold, by kind."""
+    found = {}
+    for kind, tests in HOSTILE.items():
+        names = [f"tests/wholesale/{test}" for test in tests]
+        command = [sys.executable, "-m", "pytest", "--collect-only", *names]
+        told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        found[kind] = sum("::" in line for line in told.splitlines())
+    print(f"hostile cases: {found}", flush=True)
+    return {"hostile": found, "hostile_cases": sum(found.values())}
 
 
 def shop(documents: int) -> Path:
@@ -228,31 +262,6 @@ def shop(documents: int) -> Path:
     add(folder, range(documents))
     publish(PublishRecipe(warehouse=str(folder / "warehouse")), folder / "release")
     return folder
-
-
-def add(folder: Path, numbers: Sequence[int], edit: str = "") -> None:
-    """Draw documents and gather them, a file for each of 20 domains."""
-    files, words = (
-        folder / f"files-{edit}{numbers[0]}",
-        [f"{word}{place}" for word in VOCABULARY for place in range(200)],
-    )
-    files.mkdir(parents=True)
-    for domain in range(20):
-        with (files / f"d{domain:02}.jsonl").open("w") as file:
-            for number in numbers:
-                if number % 20 == domain:
-                    draw = random.Random(number)
-                    lines = [" ".join(["The", *draw.choices(words, k=12)]) + "." for _ in range(draw.randint(10, 40))]
-                    text = "\n".join([*lines, edit])
-                    file.write(json.dumps({"id": address(number), "text": text}) + "\n")
-    kinds = [(file, CleanConfig(domain=file.stem, licence="CC0-1.0")) for file in sorted(files.iterdir())]
-    sources = [SourceConfig(path=str(file), clean=kind) for file, kind in kinds if file.stat().st_size]
-    gather(GatherRecipe(sources=sources), folder / "warehouse")
-
-
-def address(number: int) -> str:
-    """Return where a drawn document is from."""
-    return f"https://host{number % 997}.example/{number}"
 
 
 def measure_update() -> dict[str, Any]:
@@ -292,6 +301,9 @@ MEASURES: dict[str, Callable[[], dict[str, Any]]] = {
     "duplicates": measure_duplicates,
     "update": measure_update,
     "slice": measure_slice,
+    "hostile": measure_hostile,
+    "memory": measure_memory,
+    "takedown": measure_takedown,
 }
 
 

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 
-import baicai.artefact as artefact
 from baicai.artefact import (
     atomic_folder,
     find,
@@ -139,7 +139,7 @@ def write_a_file(folder: Path) -> None:
         (write_a_folder, (Path, "mkdir")),
         (write_a_folder, (os, "fsync")),
         (write_a_folder, (Path, "rename")),
-        (write_a_folder, (artefact, "save_file")),
+        (write_a_folder, (safetensors.torch, "save_file")),
         (write_a_file, (Path, "write_bytes")),
         (write_a_file, (os, "fsync")),
         (write_a_file, (Path, "replace")),

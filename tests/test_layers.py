@@ -130,6 +130,11 @@ def test_the_command_line_loads_nothing_heavy_until_a_verb_needs_it() -> None:
     assert not heavy & loaded_by("import baicai.cli.main")
 
 
+def test_gathering_and_publishing_text_does_without_torch() -> None:
+    verbs = ("gather", "cleaning", "publish", "pull", "takedown", "serve")
+    assert "torch" not in loaded_by(f"from baicai.wholesale import {', '.join(verbs)}")
+
+
 def test_a_chat_does_not_wait_for_pictures() -> None:
     loaded = loaded_by("import baicai.cli.talk")
     assert "torch" in loaded

@@ -12,14 +12,15 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from baicai.config import canonical
 from baicai.errors import ArtefactError, MachineError
+
+if TYPE_CHECKING:  # torch takes 200 MB and a second: what works on text alone does without
+    import torch
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _REFUSED = (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG)
@@ -139,17 +140,19 @@ def _no_number(name: str) -> None:
     raise ValueError(f"{name} is no JSON")
 
 
-def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+def write_tensors(path: Path, tensors: Mapping[str, "torch.Tensor"]) -> None:
     """Save tensors as safetensors.
 
     Raises: MachineError if the disk is full.
     """
+    from safetensors.torch import save_file
+
     with disk_errors(path):
         save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, path)
         path.chmod(path.parent.stat().st_mode & 0o666)  # safetensors leaves 0600 whatever the umask
 
 
-def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+def read_tensors(path: Path) -> dict[str, "torch.Tensor"]:
     """Return the tensors of a safetensors file, memory-mapped.
 
     Raises: ArtefactError if the file is missing, truncated or not safetensors.
@@ -163,8 +166,10 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
         raise ArtefactError(f"{path} is damaged ({error}): make or copy the artefact again") from None
 
 
-def tensors_hash(tensors: Mapping[str, torch.Tensor]) -> str:
+def tensors_hash(tensors: Mapping[str, "torch.Tensor"]) -> str:
     """Return the sha256 over name, dtype, shape and bytes of each tensor, in order of name."""
+    import torch
+
     digest = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name].detach().contiguous().cpu()

@@ -18,9 +18,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -38,6 +37,9 @@ from baicai.artefact import (
 )
 from baicai.config import to_table
 from baicai.errors import ArtefactError
+
+if TYPE_CHECKING:
+    import torch
 
 console = Console(stderr=True, highlight=False)
 
@@ -94,6 +96,8 @@ class Run:
         for part in self.folder.glob(".*.part"):  # a kill left it: the lock is ours, so nobody is writing it
             shutil.rmtree(part) if part.is_dir() else part.unlink()
         if not note.exists():
+            import torch
+
             versions = {"baicai": baicai.__version__, "torch": torch.__version__, "python": sys.version.split()[0]}
             write_json(note, {"recipe": table, "commit": _commit(), "versions": versions})
             return
@@ -163,7 +167,7 @@ class Run:
         """Return what was logged so far; a last line cut off by a kill is left out."""
         return _read_lines(self.folder / "metrics.jsonl")
 
-    def save(self, step: int, tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> None:
+    def save(self, step: int, tensors: Mapping[str, "torch.Tensor"], state: Mapping[str, Any]) -> None:
         """Write a checkpoint, then remove the older ones.
 
         Raises: MachineError if the disk is full; the older checkpoint stays.
@@ -178,7 +182,7 @@ class Run:
         for entry in older:
             shutil.rmtree(entry)
 
-    def latest(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
+    def latest(self) -> tuple[dict[str, "torch.Tensor"], dict[str, Any]] | None:
         """Return the newest checkpoint and cut metrics.jsonl back to it; None at the very beginning.
 
         Raises: ArtefactError if it is damaged.
@@ -191,7 +195,7 @@ class Run:
         write_atomic(self.folder / "metrics.jsonl", "".join(kept).encode())
         return found
 
-    def checkpoint(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
+    def checkpoint(self) -> tuple[dict[str, "torch.Tensor"], dict[str, Any]] | None:
         """Return the newest checkpoint.
 
         Raises: ArtefactError if it is damaged.

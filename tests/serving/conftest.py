@@ -44,5 +44,5 @@ def client(address: str) -> Iterator[openai.OpenAI]:
 
 @pytest.fixture(scope="session")
 def web(address: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=address) as made:
+    with httpx.Client(base_url=address, timeout=120) as made:
         yield made

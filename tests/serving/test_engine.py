@@ -1,5 +1,6 @@
 """Texts that are decoded together get what they get alone."""
 
+import dataclasses
 import random
 
 import numpy as np
@@ -53,9 +54,7 @@ def alone(
     model: Transformer, prompt: list[int], leaves: list[str], sampling: SamplingConfig, most: int
 ) -> list[tuple[int, float]]:
     decoder = CompiledDecoder(model, leaves)
-    sampling = SamplingConfig(
-        temperature=sampling.temperature, top_p=sampling.top_p, seed=sampling.seed, max_tokens=most
-    )
+    sampling = dataclasses.replace(sampling, max_tokens=most)
     return [(token.id, token.log_probability) for token in generate(decoder, prompt, sampling)]
 
 

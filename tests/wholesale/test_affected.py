@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from baicai.artefact import home, read_json
-from baicai.errors import DataError
+from baicai.errors import ArtefactError, DataError
 from baicai.leaves.grow import grow_leaf
 from baicai.leaves.join import JoinRecipe, PeelRecipe, join_leaves, open_model, peel_leaves
 from baicai.run import carry_out
@@ -53,6 +53,8 @@ def test_a_takedown_reaches_the_leaf_that_saw_the_text(workshop: Workshop, tmp_p
     assert [(one["path"], one["peel"]) for one in found["models"]] == [(str(tmp_path / "model"), ["metal"])]
     assert affected(AffectedRecipe(subscription=subscription, documents=request.documents))["trained"]
     assert not affected(AffectedRecipe(subscription=subscription, documents=["00" * 16]))["trained"]
+    with pytest.raises(ArtefactError, match="'metal' is no id of a document, which has 32 hex digits"):
+        affected(AffectedRecipe(subscription=subscription, documents=["metal"]))
     carry_out(peel_leaves, PeelRecipe(model=str(tmp_path / "model"), leaves=["metal"]), tmp_path / "peeled")
     assert list(open_model(tmp_path / "peeled").leaves) == ["fruit"]
 

@@ -77,3 +77,11 @@ def test_texts_without_words_are_no_trouble(tmp_path: Path) -> None:
     assert groups[0] == groups[3]
     assert len({*groups.tolist()}) == 3
     assert len(index.add("none", sign([]))) == 0
+
+
+def test_what_is_known_takes_no_memory(tmp_path: Path) -> None:
+    index = DuplicateIndex(tmp_path / "index")
+    for seed in range(3):
+        index.add(str(seed), signed(*(text_of(number) for number in range(seed, seed + 5))))
+    assert len(DuplicateIndex(tmp_path / "index").find(signed(text_of(4)))[0]) == 3
+    assert str(tmp_path) not in Path("/proc/self/maps").read_text(), "nothing stays mapped"

@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+import baicai.wholesale.frames as frames
+import baicai.wholesale.publish as publishing
+import baicai.wholesale.pull as pulling
 from baicai.artefact import read_json
 from baicai.data.readers import read_documents
 from baicai.errors import ArtefactError, BaicaiError, ConfigError
@@ -146,6 +149,42 @@ def test_a_version_may_be_skipped(shop: Shop) -> None:
     assert (pulled.version, pulled.documents) == (4, 47)
     assert pulled.fetched_bytes < whole
     assert not {address(number) for number in (5, 6, 7)} & set(shop.texts())
+
+
+def test_one_ledger_of_a_release_is_kept(shop: Shop) -> None:
+    write_pages(shop.folder / "books", range(20))
+    shop.gather(shop.folder / "books")
+    versions = [shop.publish() for _ in range(3)]
+    ledgers = sorted(path.name for path in (shop.warehouse / "releases").iterdir())
+    assert ledgers == [f"{versions[-1].hash}.parquet"]
+    shutil.rmtree(shop.warehouse / "releases")
+    assert shop.publish().shards == versions[-1].shards, "one that is lost is made again"
+
+
+def test_a_takedown_unpacks_the_frames_it_is_about_alone(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frames, "FRAME_BYTES", 8000)
+    write_pages(shop.folder / "books", range(60))
+    shop.gather(shop.folder / "books")
+    shop.publish()
+    shop.pull()
+    unpacked: list[str] = []
+    for module in (publishing, pulling):
+
+        def read(block: bytes, frame: frames.Frame, where: str, act: Any = frames.read_frame) -> Any:
+            unpacked.append(frame.root)
+            return act(block, frame, where)
+
+        monkeypatch.setattr(module, "read_frame", read)
+    monkeypatch.setattr(pulling, "unpacked", lambda *args: unpacked.append("here") or frames.unpacked(*args))
+    for gone in (3, 17):
+        request = Takedown(documents=[address(gone)], reason="", requested=NOW.isoformat(), deadline=NOW.isoformat())
+        Warehouse(shop.warehouse).take_down(request)
+        shop.publish()
+        assert shop.pull().purged == 1
+    assert len(unpacked) == 4, "each publication and each pull one"
+    assert set(shop.texts()) == {address(number) for number in range(60) if number not in (3, 17)}
+    seen = [file.read_bytes() for file in (shop.out / "seen").iterdir()]
+    assert sorted(map(len, seen)) == [58 * 16, 59 * 16, 60 * 16]
 
 
 def test_the_best_licensed_of_duplicates_is_published(shop: Shop) -> None:

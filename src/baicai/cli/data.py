@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from baicai.cli.words import JSON, OUT, RecipeArgument, read_words
+from baicai.cli.words import JSON, OUT, RecipeArgument, read_words, show
 from baicai.errors import MachineError
 
 
@@ -110,8 +110,6 @@ def _command(verb: str) -> click.Command:
 
     def run(words: tuple[str, ...], as_json: bool, out: Path | None = None, **keys: str | None) -> None:
         import importlib
-
-        from baicai.cli.inspect import show
 
         try:
             loaded = importlib.import_module(module)

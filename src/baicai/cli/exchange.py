@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from baicai.artefact import read_json
-from baicai.cli.inspect import show
+from baicai.cli.words import show
 from baicai.config import read_recipe
 from baicai.errors import ArtefactError
 from baicai.exchange.exporting import ExportRecipe, export_model

@@ -4,8 +4,6 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-import click
-
 from baicai.artefact import find, named_hash, read_json
 from baicai.data.shards import TokenShards
 from baicai.data.tokenizer import Tokenizer
@@ -86,28 +84,3 @@ def _model(model: SparseModel, folder: Path) -> dict[str, Any]:
         **dataclasses.asdict(count_cost(model.model)),
         "data": data,
     }
-
-
-def show(found: dict[str, Any]) -> None:
-    """Print what `describe` found, a line for each fact."""
-    if found["kind"] == "evaluation":
-        click.echo((Path(found["path"]) / "table.md").read_text())
-        click.echo(f"report: {found['report']}")
-        return
-    for key, value in found.items():
-        if key in ("recipe", "curve"):
-            continue
-        if isinstance(value, dict):
-            value = ", ".join(f"{name} {_text(one)}" for name, one in value.items()) or "none"
-        if key == "data":
-            for one in value:
-                licences = ", ".join(one["licences"])
-                click.echo(f"{'data':20} {one['domain']}: {one['tokens']:,} tokens, {licences}, {one['manifest'][:12]}")
-            continue
-        click.echo(f"{key:20} {_text(value)}")
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return f"{value:,}"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

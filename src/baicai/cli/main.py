@@ -15,7 +15,7 @@ from click.shell_completion import get_completion_class
 import baicai
 from baicai.cli.data import data_group
 from baicai.cli.keys import keys_group
-from baicai.cli.words import JSON, OUT, RecipeArgument, read_words
+from baicai.cli.words import JSON, OUT, RecipeArgument, read_words, show
 from baicai.errors import BaicaiError, ConfigError
 
 STAGES = {
@@ -44,7 +44,7 @@ TOGETHER = {"trunk"}
 
 def _stage_command(verb: str, module: str, kind: str, function: str, text: str) -> click.Command:
     def run_stage(words: tuple[str, ...], out: Path, as_json: bool) -> None:
-        from baicai.cli.inspect import describe, show
+        from baicai.cli.inspect import describe
         from baicai.training.distributed import carry_out_on_all
 
         if verb not in TOGETHER and int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -132,7 +132,7 @@ def _export_command() -> click.Command:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 def _inspect(artefact: str, as_json: bool) -> None:
     """Say what an artefact is: sizes, cost, hashes, licences, lineage; a leaf is verified beside its trunk."""
-    from baicai.cli.inspect import look_up, show
+    from baicai.cli.inspect import look_up
 
     found = look_up(artefact)
     if as_json:

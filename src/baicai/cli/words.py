@@ -1,4 +1,4 @@
-"""The words of a command line, and the options that verbs share."""
+"""The words of a command line, the options that verbs share, and how what they found is shown."""
 
 import importlib
 from collections.abc import Sequence
@@ -35,3 +35,28 @@ def read_words(kind: type[Any], words: Sequence[str]) -> Any:
     """
     recipe = Path(words[0]) if words and "=" not in words[0] else None
     return read_recipe(kind, recipe, words[1:] if recipe else words)
+
+
+def show(found: dict[str, Any]) -> None:
+    """Print what a verb found, a line for each fact."""
+    if found["kind"] == "evaluation":
+        click.echo((Path(found["path"]) / "table.md").read_text())
+        click.echo(f"report: {found['report']}")
+        return
+    for key, value in found.items():
+        if key in ("recipe", "curve"):
+            continue
+        if isinstance(value, dict):
+            value = ", ".join(f"{name} {_text(one)}" for name, one in value.items()) or "none"
+        if key == "data":
+            for one in value:
+                licences = ", ".join(one["licences"])
+                click.echo(f"{'data':20} {one['domain']}: {one['tokens']:,} tokens, {licences}, {one['manifest'][:12]}")
+            continue
+        click.echo(f"{key:20} {_text(value)}")
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -97,11 +97,11 @@ def grouped_attention(
     """Attend with the heads of this thread, and leave their outputs in stream.out. Queries share keys in groups."""
     row, size, cache = weights.layers[layer], sizes.head_dim, weights.caches[layer]
     first, last = share(sizes.kv_heads, thread, sizes.threads)
-    group, inner = sizes.heads // sizes.kv_heads, stream.inner
+    group, inner, every = sizes.heads // sizes.kv_heads, stream.inner, bench.numbers[:count]
     k_column, v_column = sizes.heads * size, (sizes.heads + sizes.kv_heads) * size
-    multiply(row[Q:], sizes.dim, first * group * size, last * group * size, bench.input, 0, count, inner, 0, 0)
-    multiply(row[K:], sizes.dim, first * size, last * size, bench.input, 0, count, inner, 0, k_column)
-    multiply(row[V:], sizes.dim, first * size, last * size, bench.input, 0, count, inner, 0, v_column)
+    multiply(row[Q:], sizes.dim, first * group * size, last * group * size, bench.input, every, inner, every, 0)
+    multiply(row[K:], sizes.dim, first * size, last * size, bench.input, every, inner, every, k_column)
+    multiply(row[V:], sizes.dim, first * size, last * size, bench.input, every, inner, every, v_column)
     for head in range(first, last):
         place = head * sizes.pool_tokens * size * 4
         keys = floats(cache[0] + place, sizes.pool_tokens * size).reshape((sizes.pool_tokens, size))
@@ -160,12 +160,12 @@ def latent_attention(
     Source: DeepSeek-V2, section 2.1.2 and appendix C (absorbed up-projections).
     """
     row, rank, rope = weights.layers[layer], sizes.kv_rank, sizes.rope_dim
-    inner, q_column = stream.inner, rank + rope
+    inner, q_column, every = stream.inner, rank + rope, bench.numbers[:count]
     first, last = share(rank + rope, thread, sizes.threads)
-    multiply(row[KV_DOWN:], sizes.dim, first, last, bench.input, 0, count, inner, 0, 0)
+    multiply(row[KV_DOWN:], sizes.dim, first, last, bench.input, every, inner, every, 0)
     if sizes.q_rank:
         first, last = share(sizes.q_rank, thread, sizes.threads)
-        multiply(row[Q_DOWN:], sizes.dim, first, last, bench.input, 0, count, inner, 0, q_column)
+        multiply(row[Q_DOWN:], sizes.dim, first, last, bench.input, every, inner, every, q_column)
     meetings = meet(stream.counters, MET, sizes.threads, meetings)
     latents = floats(weights.caches[layer, 0], sizes.pool_tokens * rank).reshape((sizes.pool_tokens, rank))
     rope_keys = floats(weights.caches[layer, 1], sizes.pool_tokens * rope).reshape((sizes.pool_tokens, rope))
@@ -187,7 +187,7 @@ def latent_attention(
     first, last = share(sizes.heads, thread, sizes.threads)
     q_places = sizes.q_rank if sizes.q_rank else sizes.dim
     q_first = q_column + sizes.q_rank
-    multiply(row[Q:], q_places, first * size, last * size, bench.input, 0, count, inner, 0, q_first)
+    multiply(row[Q:], q_places, first * size, last * size, bench.input, every, inner, every, q_first)
     meetings = meet(stream.counters, MET, sizes.threads, meetings)
     for head in range(first, last):
         for t in range(count):
@@ -236,9 +236,8 @@ def latent_head(
         first + nope,
         first + nope + size,
         bench.experts,
-        0,
-        1,
+        bench.numbers[:1],
         stream.out,
-        t,
+        bench.numbers[t : t + 1],
         head * size - first - nope,
     )

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from baicai.inference.kernels import Floats, add, compiled, floats, multiply, prepare, share, sigmoid
+from baicai.inference.kernels import Floats, Numbers, add, compiled, floats, multiply, prepare, share, sigmoid
 from baicai.inference.layout import (
     CHOICE_BIAS,
     DOWN,
@@ -65,10 +65,10 @@ def feed_forward(
 ) -> int:
     """Add the shared expert and the chosen experts of this layer to the stream."""
     row, inner, hidden, routed = weights.layers[layer], stream.inner, sizes.hidden, layer - sizes.first_leaf_layer
-    sparse = sizes.leaves > 0 and routed >= 0 and layer < sizes.layers
+    sparse, every = sizes.leaves > 0 and routed >= 0 and layer < sizes.layers, bench.numbers[:count]
     first, last = share(hidden, thread, sizes.threads)
-    multiply(row[GATE:], sizes.dim, first, last, bench.input, 0, count, inner, 0, 0)
-    multiply(row[UP:], sizes.dim, first, last, bench.input, 0, count, inner, 0, hidden)
+    multiply(row[GATE:], sizes.dim, first, last, bench.input, every, inner, every, 0)
+    multiply(row[UP:], sizes.dim, first, last, bench.input, every, inner, every, hidden)
     for t in range(count):
         swish(inner[t, first:last], inner[t, hidden + first : hidden + last], np.float32(1))
     if sparse:
@@ -79,7 +79,7 @@ def feed_forward(
             begin = leaf * sizes.experts
             multiply(
                 weights.leaves[routed, leaf, ROUTER:], sizes.dim, max(first - begin, 0),
-                min(last - begin, sizes.experts), bench.input, 0, count, stream.router, 0, begin,
+                min(last - begin, sizes.experts), bench.input, every, stream.router, every, begin,
             )  # fmt: skip
     meetings = meet(stream.counters, MET, sizes.threads, meetings)
     if sparse:
@@ -88,20 +88,27 @@ def feed_forward(
         bench.input.plain[t, :hidden] = inner[t, :hidden]
         prepare(bench.input, t, hidden, sizes.int8)
     first, last = share(sizes.dim, thread, sizes.threads)
-    multiply(row[DOWN:], hidden, first, last, bench.input, 0, count, bench.scratch, 0, 0)
+    multiply(row[DOWN:], hidden, first, last, bench.input, every, bench.scratch, every, 0)
     for t in range(count):
         add(stream.x_TD[t, first:last], bench.scratch[t, first:last])
-        for k in range(sizes.top_k if sparse else 0):
-            leaf, expert = divmod(bench.expert_ids[t, k], sizes.experts)
-            if leaf == sizes.leaves:
-                break
-            i = t * sizes.top_k + k
-            down = weights.leaves[routed, leaf, EXPERT_DOWN:]
-            begin = expert * sizes.dim
+    for place in range(sizes.leaves * sizes.experts if sparse else 0):
+        jobs, owners = jobs_of(bench, place)
+        if len(jobs):
+            leaf, expert = divmod(place, sizes.experts)
+            down, shift = weights.leaves[routed, leaf, EXPERT_DOWN:], expert * sizes.dim
             multiply(
-                down, sizes.expert_hidden, begin + first, begin + last, bench.experts, i, 1, bench.scratch, t, -begin
+                down,
+                sizes.expert_hidden,
+                shift + first,
+                shift + last,
+                bench.experts,
+                jobs,
+                bench.scratch,
+                owners,
+                -shift,
             )
-            add(stream.x_TD[t, first:last], bench.scratch[t, first:last])
+            for t in owners:
+                add(stream.x_TD[t, first:last], bench.scratch[t, first:last])
     return meet(stream.counters, MET, sizes.threads, meetings)
 
 
@@ -111,6 +118,33 @@ def swish(gates: Floats, ups: Floats, weight: float) -> None:
     for place in range(len(gates)):
         left = gates[place]
         gates[place] = left * sigmoid(left) * ups[place] * weight
+
+
+@compiled
+def sort_jobs(sizes: Sizes, bench: Bench, count: int) -> None:
+    """Put the jobs of this step in the order of their experts, so that each expert's weights are read once."""
+    ends, ids = bench.ends, bench.expert_ids
+    ends[:] = 0
+    for t in range(count):
+        for k in range(sizes.top_k):
+            ends[ids[t, k]] += 1
+    for place in range(1, len(ends)):
+        ends[place] += ends[place - 1]
+    for t in range(count - 1, -1, -1):
+        for k in range(sizes.top_k):
+            ends[ids[t, k]] -= 1
+            place = ends[ids[t, k]]
+            bench.jobs[place], bench.owners[place] = t * sizes.top_k + k, t
+    for place in range(len(ends) - 1):
+        ends[place] = ends[place + 1]
+    ends[-1] = count * sizes.top_k
+
+
+@compiled
+def jobs_of(bench: Bench, place: int) -> tuple[Numbers, Numbers]:
+    """Return an expert's jobs and their tokens."""
+    start = bench.ends[place - 1] if place else 0
+    return bench.jobs[start : bench.ends[place]], bench.owners[start : bench.ends[place]]
 
 
 @compiled
@@ -126,17 +160,26 @@ def expert_gates(
                 leaf = bench.expert_ids[t, k] // sizes.experts
                 if leaf < sizes.leaves:
                     stream.leaf_weights_TG[t, leaf] += bench.expert_weights[t, k]
+    sort_jobs(sizes, bench, count)
     first, last = share(count * top_k * size, thread, sizes.threads)
-    for i in range(first // size, -(-last // size)):
-        t, k = divmod(i, top_k)
-        leaf, expert = divmod(bench.expert_ids[t, k], sizes.experts)
-        if leaf == sizes.leaves:
+    for place in range(sizes.leaves * sizes.experts):
+        jobs, owners = jobs_of(bench, place)
+        if len(jobs) == 0:
             continue
+        start, number = (bench.ends[place] - len(jobs)) * size, len(jobs)
+        # Rows are shared out in fours, as int8 rows are multiplied: a product must not depend on where a share begins.
+        begin = max(-(-(first - start) // (4 * number)) * 4, 0)
+        end = min(-(-(last - start) // (4 * number)) * 4, size)
+        if begin >= end:
+            continue
+        leaf, expert = divmod(place, sizes.experts)
         row, shift = weights.leaves[routed, leaf], expert * size
-        begin, end = max(first - i * size, 0), min(last - i * size, size)
-        multiply(row[EXPERT_GATE:], sizes.dim, shift + begin, shift + end, bench.input, t, 1, stream.out, i, -shift)
-        multiply(row[EXPERT_UP:], sizes.dim, shift + begin, shift + end, bench.input, t, 1, bench.scratch, t, -shift)
-        swish(stream.out[i, begin:end], bench.scratch[t, begin:end], bench.expert_weights[t, k])
+        low, high = shift + begin, shift + end
+        multiply(row[EXPERT_GATE:], sizes.dim, low, high, bench.input, owners, stream.out, jobs, -shift)
+        multiply(row[EXPERT_UP:], sizes.dim, low, high, bench.input, owners, bench.scratch, owners, -shift)
+        for i in range(number):
+            t, k = divmod(jobs[i], top_k)
+            swish(stream.out[jobs[i], begin:end], bench.scratch[t, begin:end], bench.expert_weights[t, k])
     meetings = meet(stream.counters, MET, sizes.threads, meetings)
     for i in range(count * top_k):
         bench.experts.plain[i, :size] = stream.out[i, :size]

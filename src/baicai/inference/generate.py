@@ -14,6 +14,9 @@ from baicai.errors import ConfigError
 from baicai.inference.decoder import Decoder
 from baicai.model.transformer import Cache, Transformer
 
+FEW = 128
+"""Tokens that are sorted first."""
+
 
 @recipe
 class SamplingConfig:
@@ -55,25 +58,38 @@ class DraftCount:
     accepted: int = 0
 
 
+def nucleus(logits_BV: Tensor, sampling: SamplingConfig) -> tuple[Tensor, Tensor]:
+    """Return the tokens that may be drawn, the likeliest first, and their chances: [B, K] each.
+
+    Few tokens hold nearly all probability: all are sorted only where a few do not reach `top_p`.
+    """
+    scaled_BV = logits_BV / sampling.temperature
+    total_B1 = scaled_BV.logsumexp(-1, keepdim=True)
+    for count in (sampling.top_k or FEW, logits_BV.shape[-1]):
+        best_BK, ids_BK = scaled_BV.topk(min(count, logits_BV.shape[-1]))
+        chance_BK = (best_BK - total_B1).exp()
+        whole_B1 = chance_BK.sum(-1, keepdim=True) if sampling.top_k else torch.ones_like(total_B1)
+        before_BK = chance_BK.cumsum(-1) - chance_BK
+        if sampling.top_k or bool((before_BK[:, -1:] >= sampling.top_p * whole_B1).all()):
+            break
+    chance_BK = chance_BK.masked_fill(before_BK >= sampling.top_p * whole_B1, 0)
+    return ids_BK, chance_BK / chance_BK.sum(-1, keepdim=True)
+
+
 def distribution(logits_BV: Tensor, sampling: SamplingConfig) -> Tensor:
     """Return the probability with which each token is drawn, [B, V]."""
     if sampling.temperature == 0:
         return F.one_hot(logits_BV.argmax(-1), logits_BV.shape[-1]).float()
-    ordered_BV, ids_BV = logits_BV.sort(dim=-1, descending=True, stable=True)
-    probability_BV = ((ordered_BV - ordered_BV[:, :1]) / sampling.temperature).softmax(-1)
-    if sampling.top_k:
-        probability_BV[:, sampling.top_k :] = 0
-    before_BV = probability_BV.cumsum(-1) - probability_BV
-    probability_BV[before_BV >= sampling.top_p * probability_BV.sum(-1, keepdim=True)] = 0
-    probability_BV /= probability_BV.sum(-1, keepdim=True)
-    return torch.zeros_like(probability_BV).scatter_(-1, ids_BV, probability_BV)
+    ids_BK, chance_BK = nucleus(logits_BV, sampling)
+    return torch.zeros_like(logits_BV).scatter_(-1, ids_BK, chance_BK)
 
 
 def draw(logits_BV: Tensor, sampling: SamplingConfig, generator: torch.Generator) -> Tensor:
     """Return one token id for each row, [B]."""
     if sampling.temperature == 0:
         return logits_BV.argmax(-1)
-    return torch.multinomial(distribution(logits_BV, sampling), 1, generator=generator).squeeze(1)
+    ids_BK, chance_BK = nucleus(logits_BV, sampling)
+    return ids_BK.gather(1, torch.multinomial(chance_BK, 1, generator=generator)).squeeze(1)
 
 
 def generate(

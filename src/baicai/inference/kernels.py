@@ -39,6 +39,7 @@ def compiled(function: Any) -> Any:
 
 
 Floats = NDArray[np.float32]
+Numbers = NDArray[np.int64]
 Table = NDArray[np.int64]
 """Addresses and kinds of weights."""
 
@@ -255,24 +256,23 @@ def multiply(
     begin: int,
     end: int,
     vectors: Vectors,
-    first: int,
-    count: int,
+    from_N: Numbers,
     out: Floats,
-    out_first: int,
+    to_N: Numbers,
     out_column: int,
 ) -> None:
-    """Multiply rows `begin` to `end` of a matrix (kind, address, address of scales) with `count` vectors from `first`.
+    """Multiply rows `begin` to `end` of a matrix (kind, address, address of scales) with vectors, given by number.
 
-    Row r with vector i goes to out[out_first + i, out_column + r].
+    Row r with vector from_N[i] goes to out[to_N[i], out_column + r].
     """
     kind, address, scales = matrix[0], matrix[1], matrix[2]
     stride = row_bytes(kind, places)
-    height = end - begin if count == 1 else ROWS
+    height = end - begin if len(from_N) == 1 else ROWS
     for start in range(begin, end, max(height, 1)):
         stop = min(start + height, end)
-        for i in range(count):
-            vector = first + i
-            target = out[out_first + i, out_column + start : out_column + stop]
+        for i in range(len(from_N)):
+            vector = from_N[i]
+            target = out[to_N[i], out_column + start : out_column + stop]
             at = address + start * stride
             if kind == FLOAT32:
                 plain = vectors.plain[vector, :places]

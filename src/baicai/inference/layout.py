@@ -116,5 +116,13 @@ class Bench(NamedTuple):
     choice: NDArray[np.float32]
     leaf_scores: NDArray[np.float32]
     expert_ids: NDArray[np.int64]
-    """[T, top_k]."""
+    """[T, top_k]; a token's expert is a job, numbered as these lie in memory."""
+    jobs: NDArray[np.int64]
+    """Jobs by expert, then by token."""
+    owners: NDArray[np.int64]
+    """The token of each of these."""
+    ends: NDArray[np.int64]
+    """Of each expert: where its jobs end; the last is of those without one."""
+    numbers: NDArray[np.int64]
+    """0, 1, 2 and so on."""
     expert_weights: NDArray[np.float32]

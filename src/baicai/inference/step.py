@@ -41,7 +41,7 @@ def norm_all(sizes: Sizes, weight: int, stream: Stream, bench: Bench, count: int
 @compiled
 def merge(sizes: Sizes, weights: Weights, stream: Stream, bench: Bench, count: int, thread: int, meetings: int) -> int:
     """Begin the MTP module: the output in stream.hidden_TD and the next token's embedding make its stream."""
-    dim, ends = sizes.dim, weights.ends
+    dim, ends, every = sizes.dim, weights.ends, bench.numbers[:count]
     for t in range(count):
         pair = bench.input.plain[t]
         rms_norm(stream.hidden_TD[t], floats(ends[HIDDEN_NORM], dim), sizes.eps, pair[:dim])
@@ -49,7 +49,7 @@ def merge(sizes: Sizes, weights: Weights, stream: Stream, bench: Bench, count: i
         prepare(bench.input, t, 2 * dim, sizes.int8)
     meetings = meet(stream.counters, MET, sizes.threads, meetings)
     first, last = share(dim, thread, sizes.threads)
-    multiply(ends[MERGE:], 2 * dim, first, last, bench.input, 0, count, stream.x_TD, 0, 0)
+    multiply(ends[MERGE:], 2 * dim, first, last, bench.input, every, stream.x_TD, every, 0)
     return meet(stream.counters, MET, sizes.threads, meetings)
 
 
@@ -69,7 +69,7 @@ def run_step(
     If drafting, the MTP module takes them instead, beside what stream.hidden_TD holds; logits are of the last alone.
     `meetings` is how often the threads have met before; how often they have now is returned.
     """
-    dim = sizes.dim
+    dim, every = sizes.dim, bench.numbers[:count]
     if thread == 0:
         for t in range(count):
             stream.x_TD[t] = np.float32(0)
@@ -90,7 +90,7 @@ def run_step(
             bench.input.plain[t, :places] = stream.out[t, :places]
             prepare(bench.input, t, places, sizes.int8)
         first, last = share(dim, thread, sizes.threads)
-        multiply(weights.layers[layer, OUT:], places, first, last, bench.input, 0, count, bench.scratch, 0, 0)
+        multiply(weights.layers[layer, OUT:], places, first, last, bench.input, every, bench.scratch, every, 0)
         for t in range(count):
             add(stream.x_TD[t, first:last], bench.scratch[t, first:last])
         meetings = meet(stream.counters, MET, sizes.threads, meetings)
@@ -100,8 +100,8 @@ def run_step(
     if thread == 0:
         stream.hidden_TD[:count] = bench.input.plain[:count, :dim]
     first, last = share(sizes.vocab, thread, sizes.threads)
-    begin = count - 1 if drafting else 0
-    multiply(weights.ends[HEAD:], dim, first, last, bench.input, begin, count - begin, stream.logits_TV, begin, 0)
+    told = every[count - 1 :] if drafting else every
+    multiply(weights.ends[HEAD:], dim, first, last, bench.input, told, stream.logits_TV, told, 0)
     return meet(stream.counters, MET, sizes.threads, meetings)
 
 

@@ -213,5 +213,9 @@ def make_bench(sizes: Sizes, tokens: int = MAX_STEP_TOKENS) -> Bench:
         choice=np.zeros(max(1, sizes.leaves * sizes.experts), np.float32),
         leaf_scores=np.zeros(max(1, sizes.leaves), np.float32),
         expert_ids=np.zeros((tokens, top_k), np.int64),
+        jobs=np.zeros(tokens * top_k, np.int64),
+        owners=np.zeros(tokens * top_k, np.int64),
+        ends=np.zeros(sizes.leaves * sizes.experts + 1, np.int64),
+        numbers=np.arange(tokens * top_k),
         expert_weights=np.zeros((tokens, top_k), np.float32),
     )

@@ -4,11 +4,24 @@ They speak in lines of JSON over a pair of sockets. If the process dies, whoever
 another one is started.
 """
 
-from collections.abc import AsyncGenerator, Sequence
+import asyncio
+import contextlib
+import dataclasses
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
-from baicai.errors import BaicaiError
-from baicai.serving.engine import Ended, Token
+from baicai.errors import BaicaiError, ConfigError, MachineError
+from baicai.serving.engine import Alternative, Ended, Token
+
+LINE_BYTES = 2**26
+RESTART_SECONDS = 1.0
+"""Between a death and the next start."""
 
 
 class BusyError(BaicaiError):
@@ -39,13 +52,134 @@ class Ask:
     client: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class EngineOptions:
+    """How an engine runs."""
+
+    model: str
+    """Path or hash of a model or a trunk."""
+    weights: Literal["stored", "int8"] = "stored"
+    threads: int = 0
+    """0: as many as there are cores."""
+    texts: int = 16
+    memory_tokens: int = 0
+    queue: int = 256
+
+
+ERRORS: Mapping[str, type[BaicaiError]] = {"config": ConfigError, "machine": MachineError, "busy": BusyError}
+_Told = Token | Ended | BaicaiError
+
+
 class Worker:
     """An engine in a process of its own."""
+
+    def __init__(self, options: EngineOptions) -> None:
+        self.options = options
+        self.about: dict[str, Any] = {}
+        """What the engine says of itself when it is ready: running and waiting texts are in `status`."""
+        self.status: dict[str, int] = {"running": 0, "waiting": 0}
+        self._answers: dict[int, asyncio.Queue[_Told]] = {}
+        self._number = 0
+        self._process: subprocess.Popen[bytes] | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._keeper: asyncio.Task[None] | None = None
+        self._ready = asyncio.Event()
+
+    async def start(self) -> None:
+        """Start the process, wait until it is ready, and keep it up from then on.
+
+        Raises: BaicaiError with what the process says if the model cannot be opened.
+        """
+        reader = await self._spawn()
+        self._keeper = asyncio.create_task(self._keep_up(reader))
+
+    async def close(self) -> None:
+        """Stop the process; answers that are not over are."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._keeper
+        self._stop()
 
     async def answer(self, ask: Ask) -> AsyncGenerator[Token | Ended, None]:
         """Yield an answer's tokens, and how it ended; whoever stops listening stops it.
 
         Raises: ConfigError if it does not fit, BusyError if too many wait, StoppedError if the engine dies meanwhile.
         """
-        raise NotImplementedError
-        yield
+        if not self._ready.is_set():
+            raise StoppedError("the engine is being started again: try again in a moment")
+        self._number += 1
+        number, told = self._number, asyncio.Queue[_Told]()
+        self._answers[number] = told
+        self._send({"number": number, "ask": dataclasses.asdict(ask)})
+        over = False
+        try:
+            while not over:
+                item = await told.get()
+                over = not isinstance(item, Token)
+                if isinstance(item, BaicaiError):
+                    raise item
+                yield item
+        finally:
+            del self._answers[number]
+            if not over:
+                self._send({"cancel": number})
+
+    async def _spawn(self) -> asyncio.StreamReader:
+        ours, theirs = socket.socketpair()
+        command = [sys.executable, "-m", "baicai.serving.process", str(theirs.fileno())]
+        options = json.dumps(dataclasses.asdict(self.options))
+        with theirs:
+            self._process = subprocess.Popen([*command, options], pass_fds=[theirs.fileno()], env=dict(os.environ))
+        reader, self._writer = await asyncio.open_connection(sock=ours, limit=LINE_BYTES)
+        line = await reader.readline()
+        found = json.loads(line) if line else {"error": "machine", "message": "the engine's process died at its start"}
+        if "error" in found:
+            self._stop()
+            raise ERRORS.get(found["error"], MachineError)(found["message"])
+        self.about = found
+        self._ready.set()
+        return reader
+
+    async def _keep_up(self, reader: asyncio.StreamReader) -> None:
+        while True:
+            await self._listen(reader)
+            self._ready.clear()
+            self._stop()
+            for told in self._answers.values():
+                told.put_nowait(StoppedError("the engine stopped in the middle of the answer: ask again"))
+            while not self._ready.is_set():
+                await asyncio.sleep(RESTART_SECONDS)
+                with contextlib.suppress(BaicaiError):
+                    reader = await self._spawn()
+
+    async def _listen(self, reader: asyncio.StreamReader) -> None:
+        """Hand on what the engine says, until it says nothing any more."""
+        with contextlib.suppress(ConnectionError):
+            while line := await reader.readline():
+                found = json.loads(line)
+                self.status = found["status"]
+                for number, told in found["told"]:
+                    if number in self._answers:
+                        self._answers[number].put_nowait(_read(told))
+
+    def _send(self, message: Mapping[str, Any]) -> None:
+        if self._writer is not None and self._ready.is_set():
+            self._writer.write(json.dumps(message).encode() + b"\n")
+
+    def _stop(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
+def _read(told: Sequence[Any]) -> _Told:
+    kind, *rest = told
+    if kind == "token":
+        number, chance, others, weights, of_prompt = rest
+        return Token(number, chance, tuple(Alternative(*one) for one in others), tuple(weights), of_prompt)
+    return Ended(*rest) if kind == "ended" else ERRORS[kind](*rest)

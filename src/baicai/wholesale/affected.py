@@ -5,15 +5,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from baicai.artefact import home, read_json
 from baicai.config import recipe
 from baicai.errors import DataError
 from baicai.leaves import leaf, trunk
 from baicai.leaves.join import read_lock
-
-ID_BYTES = 16
+from baicai.wholesale.pull import shards_with
 
 
 @recipe
@@ -36,8 +33,8 @@ def affected(config: AffectedRecipe) -> dict[str, Any]:
     folder = Path(config.subscription)
     if not (folder / "subscription.json").exists():
         raise DataError(f"{folder} is no subscription: pull a release into it first (baicai data pull)")
-    ids = {bytes.fromhex(one) for one in config.documents or _taken_back(folder)}
-    shards = {file.name for file in (folder / "seen").iterdir() if _has_one(file, ids)}
+    ids = set(config.documents) or _taken_back(folder)
+    shards = set(shards_with(folder, ids))
     places = [Path(one) for one in config.artefacts] or [
         Path(entry.read_text()) for entry in (home() / "index").iterdir()
     ]
@@ -67,10 +64,3 @@ def _taken_back(folder: Path) -> set[str]:
     path = folder / "purges.jsonl"
     lines = path.read_text().splitlines() if path.exists() else []
     return {one for line in lines for one in json.loads(line)["takedown"]["documents"]}
-
-
-def _has_one(file: Path, ids: set[bytes]) -> bool:
-    """Return whether a file of sorted ids has one of them."""
-    known = np.fromfile(file, f"S{ID_BYTES}")
-    wanted = np.array(sorted(ids), f"S{ID_BYTES}")
-    return bool(np.isin(wanted, known).any())

@@ -24,6 +24,8 @@ meet in one."""
 ALIKE = 0.4
 """Documents are near-duplicates whose signatures agree in at least this share of places."""
 MOST_IN_BAND = 8
+BLOCK = 2**14
+"""Documents, or pairs of them, that are compared at once: bounds the memory, whatever meets whatever."""
 SEED = 0x8A1CA1
 
 
@@ -53,6 +55,15 @@ def agreement(left_NP: Signatures, right_NP: Signatures) -> NDArray[np.float64]:
     """Return the share of places in which signatures agree, an estimate of the share of runs of words in common."""
     found: NDArray[np.float64] = (left_NP == right_NP).mean(1)
     return found
+
+
+def _are_alike(left_NP: Signatures, right_NP: Signatures, pairs: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which pairs, a document of each side, are near-duplicates."""
+    alike = [np.empty(0, np.bool_)]
+    for begin in range(0, len(pairs), BLOCK):
+        left, right = pairs[begin : begin + BLOCK].T
+        alike.append(agreement(left_NP[left], right_NP[right]) >= ALIKE)
+    return np.concatenate(alike)
 
 
 class DuplicateIndex:
@@ -97,32 +108,42 @@ class DuplicateIndex:
         found: list[list[int]] = [[] for _ in signatures_NP]
         keys_BN = band_keys(signatures_NP)
         for segment in self._segments:
-            for number, place in segment.meet(keys_BN):
-                if agreement(signatures_NP[number][None], segment.signatures_NP[place][None])[0] >= ALIKE:
-                    found[number].append(segment.first + place)
+            pairs = segment.meet(keys_BN)
+            for number, place in pairs[_are_alike(signatures_NP, segment.signatures_NP, pairs)]:
+                found[number].append(segment.first + int(place))
         return found
 
     def _alike(self, signatures_NP: Signatures, keys_BN: Hashes) -> Iterator[tuple[int, int]]:
         """Yield document and group of the documents that are like an earlier one, the earliest last."""
         for segment in reversed(self._segments):
-            pairs = segment.meet(keys_BN, MOST_IN_BAND)
-            if len(pairs):
-                alike = agreement(signatures_NP[pairs[:, 0]], segment.signatures_NP[pairs[:, 1]]) >= ALIKE
+            known_NP, groups_N = segment.signatures_NP, segment.groups_N
+            for begin in range(0, len(signatures_NP), BLOCK):
+                block = slice(begin, begin + BLOCK)
+                pairs = segment.meet(keys_BN[:, block], MOST_IN_BAND)
+                alike = _are_alike(signatures_NP[block], known_NP, pairs)
                 for number, place in pairs[alike][::-1]:
-                    yield int(number), int(segment.groups_N[place])
+                    yield begin + int(number), int(groups_N[place])
 
 
 class _Segment:
-    """A batch on disk, memory-mapped: what is known costs no memory."""
+    """A batch on disk, mapped into memory while it is looked at: what is known costs none."""
 
     def __init__(self, folder: Path) -> None:
         about = read_json(folder / "segment.json")
         self.name, self.first = str(about["name"]), int(about["first"])
-        self.signatures_NP, self.groups_N = _load(folder / "signatures.npy"), _load(folder / "groups.npy")
-        self._keys_BN, self._order_BN = _load(folder / "keys.npy"), _load(folder / "order.npy")
+        self._folder = folder
+        self._count = len(self.groups_N)
 
     def __len__(self) -> int:
-        return len(self.signatures_NP)
+        return self._count
+
+    @property
+    def signatures_NP(self) -> Signatures:
+        return _load(self._folder / "signatures.npy")
+
+    @property
+    def groups_N(self) -> NDArray[np.int64]:
+        return _load(self._folder / "groups.npy")
 
     def meet(self, keys_BN: Hashes, most: int | None = None) -> NDArray[np.int64]:
         """Return, sorted and each once, the pairs of a document given by its keys and one of the segment that it meets.
@@ -130,13 +151,17 @@ class _Segment:
         With `most`, no more than the first so many in a band: those that are there in thousands are all alike.
         """
         pairs = [np.empty((0, 2), np.int64)]
-        for given_N, keys_N, order_N in zip(keys_BN, self._keys_BN, self._order_BN, strict=True):
-            starts, stops = np.searchsorted(keys_N, given_N, "left"), np.searchsorted(keys_N, given_N, "right")
-            counts = stops - starts if most is None else np.minimum(stops - starts, most)
-            numbers = np.repeat(np.arange(len(given_N)), counts)
-            offsets = np.arange(len(numbers)) - np.repeat(np.cumsum(counts) - counts, counts)
-            places = order_N[np.repeat(starts, counts) + offsets]
-            pairs.append(np.stack([numbers, places.astype(np.int64)], 1))
+        known_BN, order_BN = _load(self._folder / "keys.npy"), _load(self._folder / "order.npy")
+        for given_N, keys_N, order_N in zip(keys_BN, known_BN, order_BN, strict=True):
+            turns = np.argsort(given_N)  # looking up sorted keys is ten times as fast: they are side by side
+            given_N, starts = given_N[turns], np.searchsorted(keys_N, given_N[turns], "left")
+            inside = np.flatnonzero(starts < len(keys_N))
+            met = inside[keys_N[starts[inside]] == given_N[inside]]
+            counts = np.searchsorted(keys_N, given_N[met], "right") - starts[met]
+            counts = counts if most is None else np.minimum(counts, most)
+            offsets = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+            places = order_N[np.repeat(starts[met], counts) + offsets]
+            pairs.append(np.stack([np.repeat(turns[met], counts), places.astype(np.int64)], 1))
         return np.unique(np.concatenate(pairs), axis=0)
 
 
@@ -166,7 +191,7 @@ def _join_within(signatures_NP: Signatures, keys_BN: Hashes, groups_N: NDArray[n
         heads_N = order_N[np.maximum.accumulate(np.where(begins_N, np.arange(len(keys_N)), 0))]
         pairs.append(np.stack([heads_N[~begins_N], order_N[~begins_N]], 1))
     met = np.unique(np.concatenate(pairs), axis=0)
-    alike = agreement(signatures_NP[met[:, 0]], signatures_NP[met[:, 1]]) >= ALIKE
+    alike = _are_alike(signatures_NP, signatures_NP, met)
     parent = list(range(len(groups_N)))
 
     def root(number: int) -> int:

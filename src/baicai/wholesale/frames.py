@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import zstandard
 
@@ -69,56 +69,61 @@ class WrittenShard(NamedTuple):
     """Id, version and number of the frame of each document."""
 
 
-class Part(NamedTuple):
-    """The documents of a frame to be written, and of which frame they are what is left."""
+class Packed(NamedTuple):
+    """A frame as it lies in a shard, and id and version of each of its documents."""
 
-    lines: list[Line]
-    root: str = ""
-    removed: tuple[str, ...] = ()
+    frame: Frame
+    block: bytes
+    held: list[tuple[str, str]]
 
 
-def cut(lines: Iterable[Line]) -> Iterator[Part]:
+def cut(lines: Iterable[Line]) -> Iterator[list[Line]]:
     """Yield documents in frames of about `FRAME_BYTES`."""
     frame: list[Line] = []
     size = 0
     for line in lines:
         if frame and size + len(line.content) > FRAME_BYTES:
-            yield Part(frame)
+            yield frame
             frame, size = [], 0
         frame.append(line)
         size += len(line.content)
     if frame:
-        yield Part(frame)
+        yield frame
 
 
-def write_shards(folder: Path, parts: Iterable[Part]) -> Iterator[WrittenShard]:
+def pack(lines: Sequence[Line], root: str = "", removed: Sequence[str] = ()) -> Packed:
+    """Compress the documents of a frame; with `root`, they are what is left of that frame without those removed."""
+    content = b"".join(line.content for line in lines)
+    block = zstandard.ZstdCompressor(level=LEVEL).compress(content)
+    qualities = [line.quality for line in lines]
+    digest = hashlib.sha256(content).hexdigest()
+    numbers = (0, len(block), len(content), len(lines), min(qualities), max(qualities))
+    frame = Frame(digest, *numbers, root or digest, tuple(removed))
+    return Packed(frame, block, [(line.id, line.version) for line in lines])
+
+
+def write_shards(folder: Path, parts: Iterable[Packed]) -> Iterator[WrittenShard]:
     """Write frames into shards of at most about `SHARD_BYTES` and yield each when it is whole."""
-    packer = zstandard.ZstdCompressor(level=LEVEL)
     frames: list[Frame] = []
-    packed: list[bytes] = []
+    blocks: list[bytes] = []
     held: list[tuple[str, str, int]] = []
     size = 0
-    for part in parts:
-        content = b"".join(line.content for line in part.lines)
-        block = packer.compress(content)
+    for frame, block, documents in parts:
         if frames and size + len(block) > SHARD_BYTES:
-            yield _write_shard(folder, frames, packed, held)
-            frames, packed, held, size = [], [], [], 0
-        qualities = [line.quality for line in part.lines]
-        digest = hashlib.sha256(content).hexdigest()
-        numbers = (size, len(block), len(content), len(part.lines), min(qualities), max(qualities))
-        held += [(line.id, line.version, len(frames)) for line in part.lines]
-        frames.append(Frame(digest, *numbers, part.root or digest, part.removed))
-        packed.append(block)
+            yield _write_shard(folder, frames, blocks, held)
+            frames, blocks, held, size = [], [], [], 0
+        held += [(one, version, len(frames)) for one, version in documents]
+        frames.append(frame._replace(start=size))
+        blocks.append(block)
         size += len(block)
     if frames:
-        yield _write_shard(folder, frames, packed, held)
+        yield _write_shard(folder, frames, blocks, held)
 
 
 def _write_shard(
-    folder: Path, frames: list[Frame], packed: list[bytes], held: list[tuple[str, str, int]]
+    folder: Path, frames: list[Frame], blocks: list[bytes], held: list[tuple[str, str, int]]
 ) -> WrittenShard:
-    content = b"".join(packed)
+    content = b"".join(blocks)
     index = zstandard.ZstdCompressor(level=LEVEL).compress(canonical([list(frame) for frame in frames]))
     names = [hashlib.sha256(one).hexdigest() for one in (content, index)]
     write_atomic(folder / f"{names[0]}{SUFFIX}", content)
@@ -184,13 +189,3 @@ def from_line(content: bytes, where: str) -> Line:
         return Line(str(document["id"]), str(document["version"]), float(document["quality"]), content)
     except (ValueError, KeyError, TypeError, RecursionError):
         raise ArtefactError(f"{where} holds a line that is no document: get it from its publisher again") from None
-
-
-def read_shard(file: BinaryIO, frames: Sequence[Frame], where: str) -> Iterator[tuple[Frame, list[bytes]]]:
-    """Yield each frame of a shard and its lines.
-
-    Raises: ArtefactError
-    """
-    for frame in frames:
-        file.seek(frame.start)
-        yield frame, read_frame(file.read(frame.size_bytes), frame, where)

@@ -7,8 +7,9 @@ card.html        what is in it, for people; croissant.json, for programs
 """
 
 import contextlib
+import hashlib
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,14 +24,15 @@ from baicai.wholesale.card import write_card
 from baicai.wholesale.catalog import Catalog
 from baicai.wholesale.frames import (
     SUFFIX,
+    Frame,
     Line,
-    Part,
+    Packed,
     WrittenShard,
     cut,
     from_line,
+    pack,
     read_frame,
     read_index,
-    to_line,
     write_shards,
 )
 from baicai.wholesale.manifest import (
@@ -49,7 +51,6 @@ from baicai.wholesale.selection import Group, Selection
 from baicai.wholesale.warehouse import Warehouse
 
 HELD = pa.schema([("id", pa.string()), ("version", pa.string()), ("shard", pa.string()), ("frame", pa.int32())])
-Note = Callable[[WrittenShard], None]
 
 
 @recipe
@@ -108,6 +109,8 @@ def publish(config: PublishRecipe, out: Path, now: datetime | None = None) -> Ma
         write_atomic(out / MANIFESTS / manifest.hash, content)
         write_atomic(out / MANIFEST, content)
         _sweep(out / SHARDS, manifest)
+        if before:
+            warehouse.held(before.hash).unlink(missing_ok=True)
         catalog.enter(manifest, public_hex(key), str(out.resolve()))
         return manifest
 
@@ -123,22 +126,21 @@ def read_release(folder: Path, key: str | None = None) -> Manifest:
     return unsealed(path.read_bytes(), str(path), key)[0]
 
 
-def read_lines(folder: Path, shard: Shard) -> Iterator[Part]:
-    """Yield the frames of a shard on disk, with their documents.
+def read_shard(folder: Path, shard: Shard) -> Iterator[tuple[Frame, bytes]]:
+    """Yield the frames of a shard on disk, as they lie there.
 
     Raises: ArtefactError if it is damaged.
     """
     path = folder / SHARDS / f"{shard.file}{SUFFIX}"
     try:
         index = folder / SHARDS / shard.index_file
-        frames = read_index(index.read_bytes(), shard.index_file, str(index))
-        with path.open("rb") as file:
-            for frame in frames:
-                file.seek(frame.start)
-                lines = read_frame(file.read(frame.size_bytes), frame, str(path))
-                yield Part([from_line(line, str(path)) for line in lines], frame.root, frame.removed)
+        frames, content = read_index(index.read_bytes(), shard.index_file, str(index)), path.read_bytes()
     except FileNotFoundError as error:
         raise ArtefactError(f"{error.filename} is missing: publish into another --out") from None
+    if hashlib.sha256(content).hexdigest() != shard.file:
+        raise ArtefactError(f"{path} does not match its hash: publish into another --out")
+    for frame in frames:
+        yield frame, content[frame.start : frame.start + frame.size_bytes]
 
 
 def _ledger(warehouse: Warehouse, out: Path, manifest: Manifest) -> Path:
@@ -149,51 +151,58 @@ def _ledger(warehouse: Warehouse, out: Path, manifest: Manifest) -> Path:
         part = path.with_suffix(".part")
         with pq.ParquetWriter(part, HELD) as table:
             for shard in manifest.shards:
-                parts = enumerate(read_lines(out, shard))
-                held = [(line.id, line.version, frame) for frame, part_ in parts for line in part_.lines]
-                _note(table, shard.file, held)
+                frames = enumerate(read_shard(out, shard))
+                lines = [(number, line) for number, (frame, block) in frames for line in _lines(block, frame, out)]
+                _note(table, shard.file, [(line.id, line.version, number) for number, line in lines])
         part.replace(path)
     return path
 
 
 def _note(table: pq.ParquetWriter, shard: str, held: Any) -> None:
-    rows = [{"id": one, "version": version, "shard": shard, "frame": frame} for one, version, frame in held]
-    table.write_table(pa.Table.from_pylist(rows, HELD))
+    ids, versions, frames = zip(*held, strict=True)
+    table.write_table(pa.table([ids, versions, [shard] * len(ids), frames], schema=HELD))
 
 
 def _keep(out: Path, shards: list[Shard], selection: Selection, table: pq.ParquetWriter) -> Iterator[Shard]:
     """Yield the shards of the release before, those of which something is gone written again without it."""
     gone = selection.gone()
+    for held in selection.held_outside(gone):
+        table.write_table(held.cast(HELD))
     for shard in shards:
         group = Group(shard.domain, shard.language, shard.licence, shard.licence_class, 0)
         if shard.file not in gone:
-            _note(table, shard.file, selection.held_in(shard.file))
             yield shard
             continue
-        left = (_without(part, gone[shard.file].get(frame, set())) for frame, part in enumerate(read_lines(out, shard)))
-        for written in write_shards(out / SHARDS, (part for part in left if part.lines)):
+        left = _left(out, shard, selection.gone_in(shard.file), selection.held_in(shard.file))
+        for written in write_shards(out / SHARDS, left):
             _note(table, written.file, written.held)
             yield _named(written, group)
 
 
-def _without(part: Part, gone: set[str]) -> Part:
-    if not gone:
-        return part
-    lines = [line for line in part.lines if line.id not in gone]
-    return Part(lines, part.root, tuple(sorted({*part.removed, *gone})))
+def _left(out: Path, shard: Shard, gone: dict[int, set[str]], held: pa.Table) -> Iterator[Packed]:
+    """Yield what is left of a shard; frames of which nothing is gone are not unpacked."""
+    documents: dict[int, list[tuple[str, str]]] = {}
+    for one, version, _, number in zip(*held.to_pydict().values(), strict=True):
+        documents.setdefault(number, []).append((one, version))
+    for number, (frame, block) in enumerate(read_shard(out, shard)):
+        if number not in gone:
+            yield Packed(frame, block, documents[number])
+            continue
+        lines = [line for line in _lines(block, frame, out) if line.id not in gone[number]]
+        if lines:
+            yield pack(lines, frame.root, sorted({*frame.removed, *gone[number]}))
+
+
+def _lines(block: bytes, frame: Frame, where: Path) -> list[Line]:
+    return [from_line(line, str(where)) for line in read_frame(block, frame, str(where))]
 
 
 def _add(out: Path, selection: Selection, table: pq.ParquetWriter) -> Iterator[Shard]:
     """Yield shards of what the release before does not hold."""
-    for group, rows in itertools.groupby(selection.fresh(), lambda found: found[0]):
-        for written in write_shards(out / SHARDS, cut(_line(row) for _, row in rows)):
+    for group, lines in itertools.groupby(selection.fresh(), lambda found: found[0]):
+        for written in write_shards(out / SHARDS, map(pack, cut(line for _, line in lines))):
             _note(table, written.file, written.held)
             yield _named(written, group)
-
-
-def _line(row: Mapping[str, Any]) -> Line:
-    document = {name: value for name, value in row.items() if name not in ("batch", "file_row_number")}
-    return to_line({**document, "fetched": document["fetched"].isoformat(), "license": document["licence"]})
 
 
 def _named(written: WrittenShard, group: Group) -> Shard:

@@ -2,19 +2,20 @@
 
 subscription.json      source, slice, trusted key, and the release that is here
 documents/HASH...      the documents of one shard that are in the slice; what `baicai grow data=DIR/documents` reads
-frames/HASH.json       which frames they came from
-seen/HASH              ids of the documents that ever came from a shard: receipts of runs name shards
+frames/HASH.json       which frames they came from, where each lies here, how many documents and how many removed
+seen/HASH              ids of these documents, in their order; it stays, for receipts of runs name shards
 purges.jsonl           proof that documents were taken back
 """
 
-import io
 import json
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import zstandard
 
 from baicai.artefact import home, locked, read_json, write_atomic, write_json
@@ -39,6 +40,8 @@ from baicai.wholesale.manifest import (
 from baicai.wholesale.slices import Slice, parse_slice
 from baicai.wholesale.source import Source
 
+ID_BYTES = 16
+DOCUMENT = re.compile(rf"[0-9a-f]{{{2 * ID_BYTES}}}")
 FETCH_BYTES = 2**22
 """Frames side by side are fetched together, up to so much."""
 
@@ -68,9 +71,22 @@ class Pulled(NamedTuple):
 class _Local(NamedTuple):
     """Where the lines of a frame that was pulled before are."""
 
-    file: Path
+    folder: Path
+    shard: str
     start: int
     size_bytes: int
+    first: int
+    """Number of its first document in the shard."""
+    documents: int
+    removed: int
+    """How many documents of its root had been removed."""
+
+
+class _Part(NamedTuple):
+    """What a frame has of the slice: its lines, compressed, and the ids of its documents."""
+
+    block: bytes
+    ids: bytes
 
 
 def pull(config: PullRecipe, out: Path, now: datetime | None = None) -> Pulled:
@@ -142,9 +158,10 @@ def _known(out: Path) -> dict[str, _Local]:
     """Return where the frames are that were pulled before, by their root."""
     found = {}
     for note in (out / "frames").glob("*.json"):
-        file = out / "documents" / f"{note.stem}{SUFFIX}"
-        for root, start, size in read_json(note)["frames"]:
-            found[root] = _Local(file, start, size)
+        first = 0
+        for root, start, size, documents, removed in read_json(note)["frames"]:
+            found[root] = _Local(out, note.stem, start, size, first, documents, removed)
+            first += documents
     return found
 
 
@@ -154,39 +171,36 @@ def _make(source: Source, shard: Shard, wanted: Slice, known: dict[str, _Local],
     frames = read_index(source.read(where, shard.index_bytes), shard.index_file, source.named(where))
     if any(frame.start + frame.size_bytes > shard.size_bytes for frame in frames):
         raise ArtefactError(f"{source.named(where)} reaches beyond its shard: get it from its publisher again")
-    needed = [frame for frame in frames if wanted.reaches(frame.min_quality, frame.max_quality)]
-    packer, blocks, notes, start = zstandard.ZstdCompressor(level=LEVEL), [], [], 0
-    seen: list[bytes] = []
-    for frame, lines in _lines(source, shard, needed, known):
-        gone = set(frame.removed)
-        rows = [(line, json.loads(line)) for line in lines]
-        rows = [(line, row) for line, row in rows if row["id"] not in gone and wanted.holds(row)]
-        kept = [line for line, _ in rows]
-        block = packer.compress(b"".join(kept)) if kept else b""
-        blocks.append(block)
-        notes.append([frame.root, start, len(block)])
-        start += len(block)
-        seen += [bytes.fromhex(row["id"]) for _, row in rows]
-    write_atomic(out / "seen" / shard.file, b"".join(sorted(seen)))
+    frames = [frame for frame in frames if wanted.reaches(frame.min_quality, frame.max_quality)]
+    blocks: list[bytes] = []
+    ids: list[bytes] = []
+    notes, start = [], 0
+    for frame, part in zip(frames, _parts(source, shard, frames, wanted, known), strict=True):
+        notes.append([frame.root, start, len(part.block), len(part.ids) // ID_BYTES, len(frame.removed)])
+        start += len(part.block)
+        blocks.append(part.block)
+        ids.append(part.ids)
+    write_atomic(out / "seen" / shard.file, b"".join(ids))
     write_atomic(out / "documents" / f"{shard.file}{SUFFIX}", b"".join(blocks))
-    write_json(out / "frames" / f"{shard.file}.json", {"documents": len(seen), "frames": notes})
+    documents = sum(map(len, ids)) // ID_BYTES
+    write_json(out / "frames" / f"{shard.file}.json", {"documents": documents, "frames": notes})
 
 
-def _lines(
-    source: Source, shard: Shard, frames: list[Frame], known: dict[str, _Local]
-) -> Iterator[tuple[Frame, list[bytes]]]:
-    """Yield each frame and its lines, from here where they are, else fetched, neighbours together."""
+def _parts(
+    source: Source, shard: Shard, frames: list[Frame], wanted: Slice, known: dict[str, _Local]
+) -> Iterator[_Part]:
+    """Yield what each frame has of the slice, from here where it is, else fetched, neighbours together."""
     name, at = f"{SHARDS}/{shard.file}{SUFFIX}", 0
+    usable = {frame.root for frame in frames if frame.root in known and known[frame.root].removed <= len(frame.removed)}
     while at < len(frames):
-        local = known.get(frames[at].root)
-        if local:
-            yield frames[at], _here(local)
+        if frames[at].root in usable:
+            yield _from_here(known[frames[at].root], frames[at], wanted)
             at += 1
             continue
         first, stop = at, at + 1
         while (
             stop < len(frames)
-            and frames[stop].root not in known
+            and frames[stop].root not in usable
             and frames[stop].start == frames[stop - 1].start + frames[stop - 1].size_bytes
             and frames[stop].start + frames[stop].size_bytes - frames[first].start <= FETCH_BYTES
         ):
@@ -195,15 +209,44 @@ def _lines(
         content = source.read_range(name, begin, end)
         for frame in frames[first:stop]:
             place = frame.start - begin
-            yield frame, read_frame(content[place : place + frame.size_bytes], frame, source.named(name))
+            yield _part(read_frame(content[place : place + frame.size_bytes], frame, source.named(name)), frame, wanted)
         at = stop
 
 
-def _here(local: _Local) -> list[bytes]:
-    with local.file.open("rb") as file:
-        file.seek(local.start)
-        block = file.read(local.size_bytes)
-    return unpacked(block, MAX_FRAME_BYTES, str(local.file)).splitlines(keepends=True) if block else []
+def _from_here(local: _Local, frame: Frame, wanted: Slice) -> _Part:
+    """Return what is left of a frame that is here; if nothing was removed since, it is not unpacked."""
+    path = local.folder / "documents" / f"{local.shard}{SUFFIX}"
+    block = _range(path, local.start, local.size_bytes)
+    if local.removed == len(frame.removed):
+        ids = _range(local.folder / "seen" / local.shard, local.first * ID_BYTES, local.documents * ID_BYTES)
+        return _Part(block, ids)
+    lines = unpacked(block, MAX_FRAME_BYTES, str(path)).splitlines(keepends=True) if block else []
+    return _part(lines, frame, wanted)
+
+
+def _part(lines: list[bytes], frame: Frame, wanted: Slice) -> _Part:
+    """Return what of a frame's lines is in the slice and was not removed."""
+    gone = set(frame.removed)
+    rows = [(line, json.loads(line)) for line in lines]
+    rows = [(line, row) for line, row in rows if row["id"] not in gone and wanted.holds(row)]
+    block = zstandard.ZstdCompressor(level=LEVEL).compress(b"".join(line for line, _ in rows)) if rows else b""
+    return _Part(block, b"".join(id_bytes(str(row["id"])) for _, row in rows))
+
+
+def id_bytes(document: str) -> bytes:
+    """Return the id of a document as bytes.
+
+    Raises: ArtefactError if it is none.
+    """
+    if not DOCUMENT.fullmatch(document):
+        raise ArtefactError(f"'{document[:80]}' is no id of a document, which has {2 * ID_BYTES} hex digits: check it")
+    return bytes.fromhex(document)
+
+
+def _range(path: Path, start: int, size_bytes: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(start)
+        return file.read(size_bytes)
 
 
 def _drop(out: Path, named: set[str]) -> set[str]:
@@ -237,12 +280,25 @@ def _unproven(out: Path, manifest: Manifest) -> list[Takedown]:
     return [takedown for takedown in manifest.takedowns if takedown.documents not in proven]
 
 
+def shards_with(out: Path, ids: Iterable[str]) -> dict[str, set[str]]:
+    """Return the shards, also those that are gone, that some of these documents came from, and which."""
+    wanted = np.array(sorted({id_bytes(one) for one in ids}), f"S{ID_BYTES}")
+    found: dict[str, set[str]] = {}
+    for file in (out / "seen").glob("*") if len(wanted) else ():
+        seen = np.fromfile(file, wanted.dtype)
+        met = seen[wanted[np.minimum(np.searchsorted(wanted, seen), len(wanted) - 1)] == seen]
+        if len(met):
+            found[file.name] = {bytes(one).ljust(ID_BYTES, b"\0").hex() for one in met.tolist()}
+    return found
+
+
 def _held(out: Path, ids: set[str]) -> set[str]:
     """Return which of some documents are here."""
-    if not ids:
-        return set()
-    found = (json.loads(line)["id"] for file in (out / "documents").glob(f"*{SUFFIX}") for line in _all_lines(file))
-    return {one for one in found if one in ids}
+    found: set[str] = set()
+    for shard, met in shards_with(out, ids).items():
+        if (out / "documents" / f"{shard}{SUFFIX}").exists():
+            found |= met
+    return found
 
 
 def _prove(out: Path, manifest: Manifest, fresh: list[Takedown], here: set[str], now: datetime) -> None:
@@ -260,8 +316,3 @@ def _prove(out: Path, manifest: Manifest, fresh: list[Takedown], here: set[str],
         lines.append(json.dumps(proof, ensure_ascii=False).encode() + b"\n")
     if fresh:
         write_atomic(path, b"".join(lines))
-
-
-def _all_lines(file: Path) -> Iterator[bytes]:
-    with file.open("rb") as raw, zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True) as stream:
-        yield from io.BufferedReader(stream)

@@ -5,7 +5,7 @@ documents/TASK/           documents.parquet, signatures.npy, report.json: one pa
 duplicates/               the index of near-duplicates
 batches.json              the tasks, in the order in which they came
 takedowns.jsonl           requests to take documents back
-releases/HASH.parquet     which documents a release holds, and in which frame
+releases/HASH.parquet     which documents the newest release in a folder holds, and in which frame
 domains/HASH/             a model that tells domains, and under batches/TASK/ what it gave each batch's documents
 domains.json              which of the models is in force
 """
