@@ -7,8 +7,9 @@ import openai
 import pytest
 
 from baicai.leaves.join import SparseModel, open_model
+from baicai.serving.about import describe
 from baicai.serving.recipe import ServeRecipe
-from baicai.serving.served import Served, describe
+from baicai.serving.served import Served, serve_as
 from tests.conftest import Workshop
 from tests.serving.servers import ThreadWorker, serving
 
@@ -27,7 +28,7 @@ def worker(sparse: SparseModel) -> Iterator[ThreadWorker]:
 
 @pytest.fixture(scope="session")
 def served(sparse: SparseModel, worker: ThreadWorker) -> Served:
-    return describe("tiny", sparse, worker)
+    return serve_as("tiny", worker, describe(sparse))
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """Which leaves answer is the request's choice; what they gave and what it cost is told."""
 
+from pathlib import Path
 from typing import Any
 
 import openai
@@ -8,6 +9,7 @@ import pytest
 from baicai.data.document import Message
 from baicai.leaves.join import SparseModel
 from baicai.model.cost import count_cost
+from baicai.serving.residence import is_resident
 from baicai.serving.served import Served
 from tests.serving.servers import ThreadWorker
 from tests.serving.test_chat import ASK
@@ -77,9 +79,21 @@ def test_what_a_model_is_made_of_is_listed(client: openai.OpenAI, sparse: Sparse
     assert (about["hash"], about["trunk"]) == (sparse.hash, sparse.trunk.hash)
     hashes = {name: leaf.hash for name, leaf in sparse.leaves.items()}
     assert {leaf["name"]: leaf["hash"] for leaf in about["leaves"]} == hashes
+    assert [leaf["resident"] for leaf in about["leaves"]] == [True, True], "they have just been checked"
+    assert "serving" not in about
     assert sum(leaf["parameters"] for leaf in about["leaves"]) < about["total_parameters"] == cost.total_parameters
     assert about["active_parameters"] == cost.active_parameters
     assert about["flops_per_token"] == cost.flops_per_token
     assert (about["topk_group"], about["max_tokens"]) == (1, 64)
     assert client.models.retrieve("tiny").baicai == about
     assert client.models.retrieve("tiny:trunk").id == "tiny:trunk"
+
+
+def test_what_is_not_in_memory_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "leaf"
+    with file.open("wb") as hollow:
+        hollow.truncate(1 << 20)
+    assert is_resident(file) is False
+    file.write_bytes(bytes(1 << 20))
+    assert is_resident(file) is True
+    assert is_resident(tmp_path / "moss") is None

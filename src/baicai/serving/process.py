@@ -15,8 +15,8 @@ import torch
 
 from baicai.errors import BaicaiError, ConfigError, MachineError
 from baicai.inference.generate import SamplingConfig
-from baicai.leaves.join import SparseModel, open_model
-from baicai.model.cost import count_cost
+from baicai.leaves.join import open_model
+from baicai.serving.about import describe
 from baicai.serving.constraint import Grammars
 from baicai.serving.engine import Ended, Engine, Request, Token
 
@@ -48,26 +48,6 @@ def main(descriptor: str, options: str) -> None:
             Service(engine, Grammars(model.tokenizer, engine.vocab)).serve(messages, write)
         except BrokenPipeError:  # the server is gone
             return
-
-
-def describe(model: SparseModel) -> dict[str, Any]:
-    """Return what a server tells of a model."""
-    cost = count_cost(model.model)
-    leaves = [
-        {"name": name, "hash": leaf.hash, "parameters": sum(p.numel() for p in leaf.leaf.parameters())}
-        for name, leaf in model.leaves.items()
-    ]
-    return {
-        "kind": "model" if model.leaves else "trunk",
-        "hash": model.hash,
-        "trunk": model.trunk.hash,
-        "leaves": leaves,
-        "topk_group": model.topk_group,
-        "max_tokens": model.model.config.max_tokens,
-        "total_parameters": cost.total_parameters,
-        "active_parameters": cost.active_parameters,
-        "flops_per_token": cost.flops_per_token,
-    }
 
 
 def _listen(reads: Any, messages: Messages) -> None:

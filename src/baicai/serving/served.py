@@ -1,16 +1,17 @@
 """A model that is served: what it is, what it costs, and who answers for it."""
 
 import time
-from collections.abc import AsyncGenerator, Collection, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Protocol
 
 from baicai.data.tokenizer import Tokenizer
-from baicai.leaves.join import SparseModel
-from baicai.model.cost import Cost, count_cost, leaf_parameters
+from baicai.model.cost import Cost
 from baicai.serving.engine import Ended, Token
 from baicai.serving.refusals import ApiError
+from baicai.serving.residence import is_resident
 from baicai.serving.schemas import LeafChoice
 from baicai.serving.worker import Ask
 
@@ -33,7 +34,9 @@ class Served:
     worker: Answering
     tokenizer: Tokenizer
     card: dict[str, Any]
-    """What `/v1/models` says of it."""
+    """What the list of models shows of it."""
+    files: dict[str, Path]
+    """Where the weights of each leaf are."""
     leaves: list[str]
     """In the order of the model."""
     vocab_size: int
@@ -54,7 +57,8 @@ class Served:
     def about(self, name: str) -> dict[str, Any]:
         """Return its entry in the list of models."""
         told = {"id": name, "object": "model", "created": self.created, "owned_by": "baicai"}
-        return told | {"max_model_len": self.max_tokens, "baicai": self.card}
+        leaves = [leaf | {"resident": is_resident(self.files[leaf["name"]])} for leaf in self.card["leaves"]]
+        return told | {"max_model_len": self.max_tokens, "baicai": self.card | {"leaves": leaves}}
 
     def on(self, alias: str, choice: LeafChoice | None) -> list[str]:
         """Return the leaves that are on, in the order of the model, for `NAME:alias` and a request's own choice.
@@ -81,34 +85,24 @@ class Served:
         return [name for name in self.leaves if name in names]
 
 
-def describe(name: str, model: SparseModel, worker: Answering) -> Served:
-    """Return a model as it is served under a name."""
-    sizes, network = model.model.leaf_config, model.model
-    costs = [count_cost(network, on=count) for count in range(len(model.leaves) + 1)]
-    head = network.config.vocab_size * network.config.dim
-    parameters = leaf_parameters(network.config, sizes)[0] if sizes else 0
-    card = {
-        "kind": "model" if model.leaves else "trunk",
-        "hash": model.hash,
-        "trunk": model.trunk.hash,
-        "leaves": [{"name": leaf.name, "hash": leaf.hash, "parameters": parameters} for leaf in model.leaves.values()],
-        "topk_group": model.topk_group,
-        "max_tokens": network.config.max_tokens,
-        "total_parameters": costs[-1].total_parameters,
-        "active_parameters": costs[-1].active_parameters,
-        "flops_per_token": costs[-1].flops_per_token,
-    }
+def serve_as(name: str, worker: Answering, about: Mapping[str, Any]) -> Served:
+    """Return a model as it is served under a name; `about` is what its engine says of it.
+
+    Raises: ArtefactError if its tokenizer is missing or damaged.
+    """
+    known = about["serving"]
     return Served(
         name=name,
         worker=worker,
-        tokenizer=model.tokenizer,
-        card=card,
-        leaves=list(network.leaves),
-        vocab_size=network.config.vocab_size,
-        max_tokens=network.config.max_tokens,
-        most=sizes.top_k * sizes.routed_scaling_factor if sizes else 1.0,
-        costs=costs,
-        dense_flops=2 * (costs[-1].total_parameters - costs[-1].embedding_parameters + head),
+        tokenizer=Tokenizer.open(Path(known["tokenizer"])),
+        card={key: value for key, value in about.items() if key != "serving"},
+        files={leaf: Path(file) for leaf, file in known["files"].items()},
+        leaves=[leaf["name"] for leaf in about["leaves"]],
+        vocab_size=known["vocab_size"],
+        max_tokens=about["max_tokens"],
+        most=known["most_weight"],
+        costs=[Cost(**cost) for cost in known["costs"]],
+        dense_flops=known["dense_flops"],
         created=int(time.time()),
     )
 
