@@ -1,0 +1,57 @@
+"""`baicai serve`: an engine in a process of its own, and the web server before it."""
+
+import contextlib
+import ipaddress
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+from baicai.errors import ConfigError
+from baicai.serving.api import make_app
+from baicai.serving.listening import make_server
+from baicai.serving.recipe import ServeRecipe
+from baicai.serving.served import serve_as
+from baicai.serving.worker import EngineOptions, Worker
+
+BACKLOG = 2048
+
+
+async def serve(config: ServeRecipe, ready: Callable[[str, str], None]) -> None:
+    """Serve until it is stopped; `ready` is told the address and the model's name.
+
+    Raises: BaicaiError if the model cannot be opened, the port is taken, or others can reach it and nobody has a key.
+    """
+    options = EngineOptions(
+        model=config.model,
+        weights=config.weights,
+        texts=config.texts,
+        memory_tokens=config.memory_tokens,
+        queue=config.queue,
+    )
+    name = config.name or Path(config.model).resolve().name
+    make_app(config, [])  # what is wrong shows before the engine starts
+    with _listen(config) as listener:
+        worker = Worker(options)
+        await worker.start()
+        try:
+            server = make_server(make_app(config, [serve_as(name, worker, worker.about)]), config)
+            ready(_address(config.host, listener), name)
+            await server.serve(sockets=[listener])
+        finally:
+            await worker.close()
+
+
+def _listen(config: ServeRecipe) -> socket.socket:
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    try:
+        return socket.create_server((config.host, config.port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        told = f"serve: {config.host}:{config.port} cannot be used ({error.strerror}): choose another port"
+        raise ConfigError(told) from None
+
+
+def _address(host: str, listener: socket.socket) -> str:
+    with contextlib.suppress(ValueError):
+        if ipaddress.ip_address(host).is_unspecified:
+            host = "localhost"
+    return f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"

@@ -1,0 +1,100 @@
+"""The whole: an engine's process, and the server before it."""
+
+import asyncio
+import os
+import queue
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import openai
+import pytest
+
+from baicai.errors import BaicaiError
+from baicai.serving.recipe import ServeRecipe
+from baicai.serving.serve import serve
+from tests.conftest import Workshop
+from tests.serving.servers import until
+from tests.serving.test_chat import ASK
+from tests.serving.test_refusals import CHAT
+
+
+class Running:
+    """A server in a thread, whose event loop can be stopped."""
+
+    def __init__(self, config: ServeRecipe) -> None:
+        self._told = queue.SimpleQueue[tuple[str, str] | BaseException]()
+        self._config = config
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+        told = self._told.get(timeout=120)
+        if isinstance(told, BaseException):
+            self._thread.join()
+            raise told
+        self.address, self.name = told
+
+    def stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._task.cancel)
+        self._thread.join()
+
+    def _run(self) -> None:
+        async def run() -> None:
+            self._loop = asyncio.get_running_loop()
+            self._task = asyncio.ensure_future(serve(self._config, lambda *told: self._told.put(told)))
+            await asyncio.wait([self._task])
+            if not self._task.cancelled() and self._task.exception():
+                self._told.put(self._task.exception())
+
+        asyncio.run(run())
+
+
+@pytest.fixture(scope="module")
+def running(workshop: Workshop) -> Iterator[Running]:
+    made = Running(ServeRecipe(model=workshop.path("model"), port=0, texts=4))
+    yield made
+    made.stop()
+
+
+def test_a_model_is_served_under_its_folders_name(running: Running, client: openai.OpenAI) -> None:
+    assert running.name == "model"
+    with openai.OpenAI(base_url=f"{running.address}/v1", api_key="none", max_retries=0) as asker:
+        told = asker.chat.completions.create(model="model", messages=ASK, temperature=0, max_tokens=12)
+        same = client.chat.completions.create(model="tiny", messages=ASK, temperature=0, max_tokens=12)
+        assert told.choices[0].message.content == same.choices[0].message.content
+        assert asker.models.retrieve("model").baicai == client.models.retrieve("tiny").baicai
+
+
+def test_a_killed_engine_is_told_and_comes_back(running: Running) -> None:
+    with httpx.Client(base_url=running.address, timeout=60) as web:
+        ask = CHAT | {"model": "model"}
+        assert web.post("/v1/chat/completions", json=ask).status_code == 200
+        found = subprocess.run(
+            ["pgrep", "-P", str(os.getpid()), "-f", "serving.process"], capture_output=True, text=True
+        )
+        (engine,) = found.stdout.split()
+        os.kill(int(engine), signal.SIGKILL)
+        told = []
+
+        def again() -> bool:
+            told.append(web.post("/v1/chat/completions", json=ask))
+            return told[-1].status_code == 200
+
+        until(again, 60)
+        assert {one.status_code for one in told} == {503, 200}
+        assert told[0].json()["error"]["code"] == "engine_stopped"
+
+
+def test_what_hinders_a_start_is_one_line(running: Running, workshop: Workshop, tmp_path: Path) -> None:
+    port = int(running.address.rpartition(":")[2])
+    wrong = [
+        (ServeRecipe(model=workshop.path("model"), port=port), "cannot be used .* choose another port"),
+        (ServeRecipe(model=str(tmp_path / "moss"), port=0), "moss"),
+        (ServeRecipe(model="moss", host="0.0.0.0", port=0), "make a key with `baicai keys add NAME`"),
+    ]
+    for config, message in wrong:
+        with pytest.raises(BaicaiError, match=message) as told:
+            Running(config)
+        assert "\n" not in str(told.value)
