@@ -1,5 +1,6 @@
 """A model that is served."""
 
+import dataclasses
 from collections.abc import Iterator
 
 import httpx
@@ -7,10 +8,11 @@ import openai
 import pytest
 
 from baicai.leaves.join import SparseModel, open_model
+from baicai.model.layers import Rotary
 from baicai.serving.about import describe
 from baicai.serving.recipe import ServeRecipe
 from baicai.serving.served import Served, serve_as
-from tests.conftest import Workshop
+from tests.conftest import SIZES, Workshop
 from tests.serving.servers import ThreadWorker, serving
 
 
@@ -47,3 +49,20 @@ def client(address: str) -> Iterator[openai.OpenAI]:
 def web(address: str) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=address, timeout=120) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def roomy(workshop: Workshop) -> Iterator[openai.OpenAI]:
+    """A client of a model whose texts may be long, and which has learnt nothing that is long."""
+    sparse = open_model(workshop.path("model"))
+    config = sparse.model.config = dataclasses.replace(sparse.model.config, max_tokens=1024)
+    sparse.model.rotary = Rotary(SIZES.attention.head_dim, config.max_tokens, config.rope_theta)
+    worker = ThreadWorker(sparse)
+    try:
+        with (
+            serving(ServeRecipe(model="roomy"), [serve_as("roomy", worker, describe(sparse))]) as found,
+            openai.OpenAI(base_url=f"{found}/v1", api_key="none", max_retries=0) as made,
+        ):
+            yield made
+    finally:
+        worker.close()

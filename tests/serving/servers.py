@@ -11,6 +11,7 @@ from baicai.errors import ConfigError
 from baicai.inference.generate import SamplingConfig
 from baicai.leaves.join import SparseModel
 from baicai.serving.api import make_app
+from baicai.serving.constraint import Grammars
 from baicai.serving.engine import Ended, Engine, Request, Token
 from baicai.serving.listening import make_server
 from baicai.serving.recipe import ServeRecipe
@@ -23,6 +24,7 @@ class ThreadWorker:
 
     def __init__(self, model: SparseModel, texts: int = 4, queue: int = 64) -> None:
         self.engine = Engine(model.model, texts=texts, queue=queue)
+        self._grammars = Grammars(model.tokenizer, self.engine.vocab)
         self.asked: list[Ask] = []
         self.steps = 0
         self.step_seconds = 0.0
@@ -46,6 +48,7 @@ class ThreadWorker:
             top_logprobs=ask.top_logprobs,
             echo=ask.echo,
             client=ask.client,
+            constraint=self._grammars.open(ask.grammar) if ask.grammar else None,
         )
         with self._turn:
             try:

@@ -70,18 +70,18 @@ class _Routes:
         body = await read_body(request, ChatRequest, self._config)
         served, alias = find_model(self._models, body.model)
         plan = await plan_chat(body, served, alias, self._config, _client(request))
-        form = ChatForm(plan, body)
-        told = self.figures.watched(served.name, chunks(plan, form))
-        return await respond(request, told, form, body)
+        forms = [ChatForm(plan, body) for _ in plan.asks]
+        told = self.figures.watched(served.name, chunks(plan, forms))
+        return await respond(request, told, forms[0], body)
 
     async def complete(self, request: Request) -> Response:
         """Continue texts."""
         body = await read_body(request, CompletionRequest, self._config)
         served, alias = find_model(self._models, body.model)
         plan = await plan_completion(body, served, alias, self._config, _client(request))
-        form = CompletionForm(plan, body)
-        told = self.figures.watched(served.name, chunks(plan, form))
-        return await respond(request, told, form, body)
+        forms = [CompletionForm(plan, body) for _ in plan.asks]
+        told = self.figures.watched(served.name, chunks(plan, forms))
+        return await respond(request, told, forms[0], body)
 
     async def tokenize(self, request: Request) -> dict[str, Any]:
         """Tell the tokens of a text or of a conversation, as a model would read them."""

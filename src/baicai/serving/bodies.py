@@ -25,7 +25,7 @@ async def read_body(request: Request, kind: type[B], config: ServeRecipe) -> B:
     if not isinstance(value, dict):
         raise ApiError("The body must be a JSON object.", code="invalid_type")
     try:
-        return kind.model_validate({key: one for key, one in value.items() if one is not None})
+        return kind.model_validate(value)
     except ValidationError as error:
         raise explain(error) from None
 

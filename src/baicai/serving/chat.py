@@ -4,20 +4,23 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
+from baicai.serving.calls import CallReader, joined
 from baicai.serving.pieces import End, Piece
 from baicai.serving.planning import Plan
 from baicai.serving.replies import Values
 from baicai.serving.schemas import ChatRequest
+from baicai.serving.shapes import usable_tools
 from baicai.serving.spelling import chat_logprobs, routing
 
 
 class ChatForm:
-    """A message, or what is added to it."""
+    """One message, or what is added to it."""
 
     id_prefix, chunk_object, whole_object = "chatcmpl-", "chat.completion.chunk", "chat.completion"
 
     def __init__(self, plan: Plan, request: ChatRequest) -> None:
         self._plan, self._request = plan, request
+        self._calls = CallReader() if usable_tools(request) else None
 
     def begin(self) -> Values | None:
         """Say who speaks."""
@@ -30,16 +33,23 @@ class ChatForm:
             told["logprobs"] = {"content": chat_logprobs(served, piece.said), "refusal": None}
         if request.routing and piece.said:
             told["routing"] = routing(served, self._plan.leaves, piece.said)
-        return self._choice({"content": piece.text}) | told if piece.text or told else None
+        content = {"content": piece.text} if piece.text else None
+        delta = self._calls.read(piece.text) if self._calls else content
+        return self._choice(delta or {}) | told if delta or told else None
 
     def end(self, end: End) -> Values:
         """Say why it ends."""
-        return self._choice({}) | {"finish_reason": end.reason}
+        called = end.reason == "stop" and self._calls is not None and self._calls.called
+        return self._choice(self._calls.rest() if self._calls else {}) | {
+            "finish_reason": "tool_calls" if called else end.reason
+        }
 
     def whole(self, parts: Sequence[Values]) -> Values:
         """Return the message."""
         content = "".join(part["delta"].get("content", "") for part in parts)
-        message = {"role": "assistant", "content": content, "refusal": None}
+        calls = joined([part["delta"] for part in parts])
+        message: Values = {"role": "assistant", "content": None if calls else content, "refusal": None}
+        message |= {"tool_calls": calls} if calls else {}
         told: Values = {"message": message, "logprobs": None, "finish_reason": parts[-1]["finish_reason"]}
         if self._request.logprobs:
             listed = chain.from_iterable(part["logprobs"]["content"] for part in parts if part["logprobs"])

@@ -12,7 +12,7 @@ from baicai.serving.spelling import completion_logprobs, routing
 
 
 class CompletionForm:
-    """A text, or what is added to it."""
+    """One text, or what is added to it."""
 
     id_prefix, chunk_object, whole_object = "cmpl-", "text_completion", "text_completion"
 

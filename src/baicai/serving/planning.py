@@ -3,13 +3,13 @@
 import asyncio
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from baicai.data.document import Message
 from baicai.serving.recipe import ServeRecipe
 from baicai.serving.refusals import ApiError
-from baicai.serving.schemas import ChatMessage, ChatRequest, CompletionRequest, Generation, TokenizeRequest
+from baicai.serving.schemas import ChatRequest, CompletionRequest, Generation, TokenizeRequest
 from baicai.serving.served import Served
+from baicai.serving.shapes import conversation, grammar_of, usable_tools
 from baicai.serving.worker import Ask
 
 TINY = 1e-9
@@ -39,12 +39,14 @@ async def plan_chat(request: ChatRequest, served: Served, alias: str, config: Se
     if request.top_logprobs is not None and not request.logprobs:
         told = "Invalid 'top_logprobs': it needs 'logprobs' to be true."
         raise ApiError(told, param="top_logprobs", code="invalid_value")
-    prompt = await asyncio.to_thread(served.tokenizer.encode_chat, list(map(_message, request.messages)))
+    grammar = await grammar_of(request)
+    messages = conversation(request.messages, usable_tools(request))
+    prompt = await asyncio.to_thread(served.tokenizer.encode_chat, messages)
     wanted = request.max_completion_tokens or request.max_tokens
     param = "max_completion_tokens" if request.max_completion_tokens else "max_tokens"
     most = served.max_tokens - len(prompt) if wanted is None else wanted
     _check_length(len(prompt), max(most, 1), served, param if wanted else "", "messages")
-    template = Ask(prompt=prompt, leaves=(), max_tokens=most, top_logprobs=request.top_logprobs or 0)
+    template = Ask(prompt=prompt, leaves=(), max_tokens=most, top_logprobs=request.top_logprobs or 0, grammar=grammar)
     return _plan(request, served, alias, config, client, [template])
 
 
@@ -79,7 +81,7 @@ async def plan_tokens(request: TokenizeRequest, served: Served) -> list[int]:
     if (request.prompt is None) == (request.messages is None):
         raise ApiError("Give either 'prompt' or 'messages'.", param="prompt", code="invalid_value")
     if request.messages is not None:
-        return await asyncio.to_thread(served.tokenizer.encode_chat, list(map(_message, request.messages)))
+        return await asyncio.to_thread(served.tokenizer.encode_chat, conversation(request.messages, ()))
     return (await asyncio.to_thread(_prompts, [request.prompt or ""], served))[0]
 
 
@@ -92,18 +94,15 @@ def _plan(
     leaves = served.on(alias, request.leaves)
     seed = secrets.randbits(62) if request.seed is None else request.seed
     asks = [
-        Ask(
-            prompt=one.prompt,
+        replace(
+            one,
             leaves=leaves,
-            max_tokens=one.max_tokens,
             temperature=request.temperature,
             top_p=request.top_p or TINY,
             top_k=request.top_k,
             seed=seed + choice,
             # where one token is wanted, there is one: who measures an echoed text leaves out the last
             end_ids=() if one.echo and one.max_tokens == 1 else served.ends,
-            top_logprobs=one.top_logprobs,
-            echo=one.echo,
             client=client,
         )
         for one in templates
@@ -126,10 +125,6 @@ def _prompts(prompts: Sequence[str | list[int]], served: Served) -> list[list[in
             raise ApiError(f"Invalid 'prompt': number {number}: {told}.", param="prompt", code="invalid_value")
         found.append(prompt)
     return found
-
-
-def _message(message: ChatMessage) -> Message:
-    return Message("system" if message.role == "developer" else message.role, message.text)
 
 
 def _check_length(prompt: int, answer: int, served: Served, wanted: str, param: str) -> None:

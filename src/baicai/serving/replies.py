@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 class Form(Protocol):
-    """How one of the API's answers is written."""
+    """How an answer is written."""
 
     id_prefix: str
     chunk_object: str
@@ -45,8 +45,9 @@ class Form(Protocol):
         """Return all that was told of an answer, in one."""
 
 
-async def chunks(plan: Plan, form: Form) -> AsyncGenerator[Values, None]:
-    """Yield what is told of the answers, and last of all what they took, with no choices."""
+async def chunks(plan: Plan, forms: Sequence[Form]) -> AsyncGenerator[Values, None]:
+    """Yield what is told of the answers, each in its form, and last of all what they took, with no choices."""
+    form = forms[0]
     head = {
         "id": f"{form.id_prefix}{uuid.uuid4().hex}",
         "object": form.chunk_object,
@@ -58,6 +59,7 @@ async def chunks(plan: Plan, form: Form) -> AsyncGenerator[Values, None]:
     begun = set[int]()
     async with aclosing(merged([pieces(plan.served, ask, plan.stops) for ask in plan.asks])) as events:
         async for number, event in events:
+            form = forms[number]
             told = [form.begin()] if number not in begun else []
             begun.add(number)
             if isinstance(event, End):

@@ -12,6 +12,7 @@ from baicai.serving.refusals import ApiError
 MAX_STOPS, MAX_STOP_CHARACTERS = 4, 256
 MAX_ALTERNATIVES = 20
 MAX_NAME = 256
+MAX_TOOLS = 128
 NEUTRAL: dict[str, tuple[object, ...]] = {
     "logit_bias": ({},),
     "frequency_penalty": (0,),
@@ -66,6 +67,11 @@ class Body(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False, frozen=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out_nulls(cls, values: Any) -> Any:
+        return {key: one for key, one in values.items() if one is not None} if isinstance(values, dict) else values
+
 
 class LeafChoice(Body):
     """Which leaves are on: `only` these, or what the model's name says, with some `on` and some `off`."""
@@ -109,7 +115,7 @@ class Generation(Body):
     @classmethod
     def _refuse(cls, values: Any) -> Any:
         for name, neutral in NEUTRAL.items():
-            if name in values and values[name] not in neutral:
+            if values.get(name) is not None and values[name] not in neutral:
                 told = f"Unsupported parameter: '{name}' is not carried out by this server: leave it out."
                 raise ApiError(told, param=name, code="unsupported_parameter")
         return values
@@ -122,16 +128,112 @@ class TextPart(Body):
     text: str
 
 
-class ChatMessage(Body):
-    """A turn of a conversation."""
+Parts = Annotated[list[TextPart], BeforeValidator(_parts, json_schema_input_type=str | list[TextPart])]
 
-    role: Literal["system", "developer", "user", "assistant"]
-    content: Annotated[list[TextPart], BeforeValidator(_parts, json_schema_input_type=str | list[TextPart])]
 
-    @property
-    def text(self) -> str:
-        """What it says."""
-        return "".join(part.text for part in self.content)
+class CalledFunction(Body):
+    """Which function an answer has called, and with what."""
+
+    name: Name
+    arguments: str
+    """JSON."""
+
+
+class ToolCall(Body):
+    """A call of a tool in a message of the assistant's."""
+
+    function: CalledFunction
+
+
+class Said(Body):
+    """What the system or the user says."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: Parts
+
+
+class Answered(Body):
+    """What the assistant has said, or the tools it has called."""
+
+    role: Literal["assistant"]
+    content: Parts = []
+    tool_calls: list[ToolCall] = []
+
+
+class Returned(Body):
+    """What a tool has given back."""
+
+    role: Literal["tool"]
+    content: Parts
+    tool_call_id: str = ""
+
+
+def _speaker(value: object) -> str:
+    role = value.get("role") if isinstance(value, dict) else ""
+    return {"assistant": "<answered>", "tool": "<returned>"}.get(role, "<said>") if isinstance(role, str) else "<said>"
+
+
+ChatMessage = Annotated[
+    Annotated[Said, Tag("<said>")] | Annotated[Answered, Tag("<answered>")] | Annotated[Returned, Tag("<returned>")],
+    Discriminator(_speaker),
+]
+
+
+class JsonSchema(Body):
+    """What an answer in JSON must be."""
+
+    schema_: Annotated[dict[str, Any], Field(alias="schema")]
+
+
+class ResponseFormat(Body):
+    """What an answer must look like."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchema | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> "ResponseFormat":
+        if (self.type == "json_schema") != (self.json_schema is not None):
+            raise ValueError("'json_schema' goes with the type of that name")
+        return self
+
+
+class Function(Body):
+    """A function that an answer may call."""
+
+    name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
+    description: str = ""
+    parameters: dict[str, Any] = {"type": "object", "properties": {}}
+
+
+class Tool(Body):
+    """A tool that an answer may use."""
+
+    type: Literal["function"]
+    function: Function
+
+
+class NamedFunction(Body):
+    """A function by its name."""
+
+    name: Name
+
+
+class NamedTool(Body):
+    """The tool that an answer must use."""
+
+    type: Literal["function"]
+    function: NamedFunction
+
+
+def _choice(value: object) -> str:
+    return "<named>" if isinstance(value, dict) else "<word>"
+
+
+ToolChoice = Annotated[
+    Annotated[Literal["none", "auto", "required"], Tag("<word>")] | Annotated[NamedTool, Tag("<named>")],
+    Discriminator(_choice),
+]
 
 
 class ChatRequest(Generation):
@@ -142,6 +244,9 @@ class ChatRequest(Generation):
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
     logprobs: bool = False
     top_logprobs: Annotated[int, Field(ge=0, le=MAX_ALTERNATIVES)] | None = None
+    response_format: ResponseFormat | None = None
+    tools: Annotated[list[Tool], Field(max_length=MAX_TOOLS)] = []
+    tool_choice: ToolChoice = "auto"
 
 
 class CompletionRequest(Generation):
