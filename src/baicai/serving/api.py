@@ -19,7 +19,9 @@ from baicai.serving.guard import CLIENT, Guard, open_ring
 from baicai.serving.planning import plan_chat, plan_completion, plan_tokens
 from baicai.serving.recipe import ServeRecipe
 from baicai.serving.refusals import ApiError, error_response, refusal
-from baicai.serving.replies import chunks, respond
+from baicai.serving.replies import chunks, respond, streamed, whole
+from baicai.serving.responding import last, response_events, written
+from baicai.serving.responses import ResponseRequest, plan_response
 from baicai.serving.schemas import ChatRequest, CompletionRequest, TokenizeRequest
 from baicai.serving.served import Served, find_model
 from baicai.serving.spelling import spell
@@ -38,6 +40,7 @@ def make_app(config: ServeRecipe, models: Sequence[Served]) -> FastAPI:
     app.add_api_route("/v1/models/{name:path}", routes.show_model, methods=["GET"])
     app.add_api_route("/v1/chat/completions", routes.chat, methods=["POST"], openapi_extra=takes(ChatRequest))
     app.add_api_route("/v1/completions", routes.complete, methods=["POST"], openapi_extra=takes(CompletionRequest))
+    app.add_api_route("/v1/responses", routes.respond, methods=["POST"], openapi_extra=takes(ResponseRequest))
     app.add_api_route("/tokenize", routes.tokenize, methods=["POST"], openapi_extra=takes(TokenizeRequest))
     app.add_api_route("/health", routes.health, methods=["GET"])
     app.add_api_route("/metrics", routes.metrics, methods=["GET"])
@@ -83,6 +86,15 @@ class _Routes:
         told = self.figures.watched(served.name, chunks(plan, forms))
         return await respond(request, told, forms[0], body)
 
+    async def respond(self, request: Request) -> Response:
+        """Answer a conversation, as a response; none is kept."""
+        body = await read_body(request, ResponseRequest, self._config)
+        served, alias = find_model(self._models, body.model)
+        plan = await plan_response(body, served, alias, self._config, _client(request))
+        told = self.figures.watched(served.name, chunks(plan, [ChatForm(plan, body.chat)]))
+        events = response_events(told, body)
+        return await (streamed(request, written(events), told) if body.stream else whole(request, last(events, told)))
+
     async def tokenize(self, request: Request) -> dict[str, Any]:
         """Tell the tokens of a text or of a conversation, as a model would read them."""
         body = await read_body(request, TokenizeRequest, self._config)
@@ -101,7 +113,7 @@ class _Routes:
 
     async def openapi(self) -> dict[str, Any]:
         """Describe the API for programs."""
-        return describe_api(self._app, [ChatRequest, CompletionRequest, TokenizeRequest])
+        return describe_api(self._app, [ChatRequest, CompletionRequest, ResponseRequest, TokenizeRequest])
 
     async def docs(self) -> Response:
         """Describe the API for people."""

@@ -89,14 +89,32 @@ async def respond(request: Request, told: AsyncGenerator[Values, None], form: Fo
 
     Raises: BaicaiError if there will be none
     """
-    if not asked.stream:
-        return JSONResponse(await _unless_gone(request, collect(told, form)))
+    if asked.stream:
+        return await streamed(request, _events(told, asked.stream_options.include_usage), told)
+    return await whole(request, collect(told, form))
+
+
+async def whole(request: Request, answer: Awaitable[Values]) -> Response:
+    """Return an answer when it is complete, unless the client has gone.
+
+    Raises: BaicaiError if there will be none
+    """
+    return JSONResponse(await _unless_gone(request, answer))
+
+
+async def streamed(
+    request: Request, events: AsyncGenerator[bytes, None], source: AsyncGenerator[Values, None]
+) -> Response:
+    """Return events as they come; when the client goes, they and their source are closed at once.
+
+    Raises: BaicaiError if there will be none: what is wrong shows before the first, and before a status is sent
+    """
     try:
-        first = await _unless_gone(request, anext(told))  # what is wrong shows here, before a status is sent
+        first = await _unless_gone(request, anext(events))
     except BaseException:
-        await told.aclose()
+        await source.aclose()
         raise
-    return _EventStream(_events(first, told, asked.stream_options.include_usage), told)
+    return _EventStream(first, events, source)
 
 
 def usage(plan: Plan, ends: Sequence[End]) -> Values:
@@ -124,31 +142,36 @@ def usage(plan: Plan, ends: Sequence[End]) -> Values:
     }
 
 
-async def _events(
-    first: Values, rest: AsyncGenerator[Values, None], include_usage: bool
-) -> AsyncGenerator[bytes, None]:
-    blank = {"usage": None} if include_usage else {}
-    yield _event(first | blank)
+def event(value: Mapping[str, Any]) -> bytes:
+    """Return an event with some data."""
+    return f"data: {json.dumps(value, ensure_ascii=False, separators=(',', ':'), allow_nan=False)}\n\n".encode()
+
+
+async def _events(told: AsyncGenerator[Values, None], include_usage: bool) -> AsyncGenerator[bytes, None]:
+    begun, blank = False, {"usage": None} if include_usage else {}
     try:
-        async for chunk in rest:
+        async for chunk in told:
             if chunk["choices"] or include_usage:
-                yield _event(blank | chunk)
+                yield event(blank | chunk)
+                begun = True
     except BaicaiError as error:
-        yield _event(error_body(refusal(error)))
+        if not begun:
+            raise
+        yield event(error_body(refusal(error)))
         return
     yield b"data: [DONE]\n\n"
 
 
-def _event(value: Mapping[str, Any]) -> bytes:
-    return f"data: {json.dumps(value, ensure_ascii=False, separators=(',', ':'), allow_nan=False)}\n\n".encode()
+async def _after(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    yield first
+    async for one in rest:
+        yield one
 
 
 class _EventStream(StreamingResponse):
-    """Events; when the client goes, their source is closed at once."""
-
-    def __init__(self, events: AsyncGenerator[bytes, None], source: AsyncGenerator[Values, None]) -> None:
+    def __init__(self, first: bytes, events: AsyncGenerator[bytes, None], source: AsyncGenerator[Values, None]) -> None:
         headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-        super().__init__(events, headers=headers, media_type="text/event-stream")
+        super().__init__(_after(first, events), headers=headers, media_type="text/event-stream")
         self._events, self._source = events, source
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -3,6 +3,7 @@
 Fields that would change an answer and are not carried out are refused, not ignored.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
@@ -114,11 +115,19 @@ class Generation(Body):
     @model_validator(mode="before")
     @classmethod
     def _refuse(cls, values: Any) -> Any:
-        for name, neutral in NEUTRAL.items():
-            if values.get(name) is not None and values[name] not in neutral:
-                told = f"Unsupported parameter: '{name}' is not carried out by this server: leave it out."
-                raise ApiError(told, param=name, code="unsupported_parameter")
-        return values
+        return refuse_what_is_not_carried_out(values, NEUTRAL)
+
+
+def refuse_what_is_not_carried_out(values: Any, neutral: Mapping[str, tuple[object, ...]]) -> Any:
+    """Return a request's values, if none of them asks for what is not carried out.
+
+    Raises: ApiError
+    """
+    for name in neutral.keys() & (values if isinstance(values, dict) else ()):
+        if values[name] is not None and values[name] not in neutral[name]:
+            told = f"Unsupported parameter: '{name}' is not carried out by this server: leave it out."
+            raise ApiError(told, param=name, code="unsupported_parameter")
+    return values
 
 
 class TextPart(Body):
@@ -227,7 +236,7 @@ class NamedTool(Body):
 
 
 def _choice(value: object) -> str:
-    return "<named>" if isinstance(value, dict) else "<word>"
+    return "<word>" if isinstance(value, str) else "<named>"
 
 
 ToolChoice = Annotated[

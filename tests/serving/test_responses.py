@@ -1,0 +1,128 @@
+"""Responses through OpenAI's own client: as the chat answers, whole and as events."""
+
+import json
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from tests.serving.servers import ThreadWorker
+from tests.serving.test_chat import ASK
+from tests.serving.test_refusals import check
+from tests.serving.test_shapes import Fruit
+
+PICK = {
+    "type": "function",
+    "name": "pick",
+    "strict": True,
+    "description": None,
+    "parameters": {
+        "type": "object",
+        "properties": {"fruit": {"enum": ["apple", "pear"]}},
+        "required": ["fruit"],
+        "additionalProperties": False,
+    },
+}
+
+
+def test_a_response_is_the_chats_answer(client: openai.OpenAI) -> None:
+    chat = client.chat.completions.create(model="tiny:fruit", messages=ASK, temperature=0, max_tokens=12)
+    for asked in ("apple pear", ASK, [{"role": "user", "content": [{"type": "input_text", "text": "apple pear"}]}]):
+        told = client.responses.create(
+            model="tiny:fruit", input=asked, temperature=0, max_output_tokens=12, store=False
+        )
+        assert told.output_text == chat.choices[0].message.content
+        assert (told.status, told.incomplete_details.reason) == ("incomplete", "max_output_tokens")
+        assert told.usage.input_tokens == chat.usage.prompt_tokens
+        assert told.usage.output_tokens == 12
+        assert told.usage.baicai["leaves"].keys() == {"fruit"}
+        assert told.output[0].status == "incomplete"
+
+
+def test_instructions_are_what_the_system_says(client: openai.OpenAI, worker: ThreadWorker) -> None:
+    client.responses.create(model="tiny", instructions="of the", input="apple", max_output_tokens=1)
+    prompt = worker.asked[-1].prompt
+    messages: Any = [{"role": "system", "content": "of the"}, {"role": "user", "content": "apple"}]
+    client.chat.completions.create(model="tiny", messages=messages, max_tokens=1)
+    assert worker.asked[-1].prompt == prompt
+
+
+def test_events_tell_the_response(client: openai.OpenAI) -> None:
+    asked: dict[str, Any] = {"model": "tiny", "input": "apple pear", "temperature": 0, "max_output_tokens": 10}
+    told = list(client.responses.create(**asked, stream=True))
+    assert [one.sequence_number for one in told] == list(range(len(told)))
+    kinds = [one.type for one in told if one.type != "response.output_text.delta"]
+    assert kinds == [
+        "response.created",
+        "response.in_progress",
+        "response.output_item.added",
+        "response.content_part.added",
+        "response.output_text.done",
+        "response.content_part.done",
+        "response.output_item.done",
+        "response.incomplete",
+    ]
+    text = "".join(one.delta for one in told if one.type == "response.output_text.delta")
+    assert text == client.responses.create(**asked).output_text == told[-1].response.output_text
+    with client.responses.stream(**asked) as stream:  # which puts the response together from its events
+        assert [one.snapshot for one in stream if one.type == "response.output_text.delta"][-1] == text
+
+
+def test_a_response_keeps_to_its_schema(roomy: openai.OpenAI) -> None:
+    told = roomy.responses.parse(model="roomy", input="apple", text_format=Fruit, max_output_tokens=200)
+    assert told.status == "completed"
+    assert told.output_parsed.kind in ("apple", "pear")
+
+
+def test_a_response_calls_a_tool_and_hears_of_it(roomy: openai.OpenAI) -> None:
+    asked: dict[str, Any] = {"model": "roomy", "tools": [PICK], "tool_choice": "required", "max_output_tokens": 100}
+    told = roomy.responses.create(input="apple", **asked)
+    (call,) = told.output
+    assert (call.type, call.name, call.status) == ("function_call", "pick", "completed")
+    assert json.loads(call.arguments)["fruit"] in ("apple", "pear")
+    events = list(roomy.responses.create(input="apple", stream=True, **asked))
+    deltas = "".join(one.delta for one in events if one.type == "response.function_call_arguments.delta")
+    assert deltas == events[-1].response.output[0].arguments
+    assert "response.function_call_arguments.done" in [one.type for one in events]
+    given = {"type": "function_call_output", "call_id": call.call_id, "output": "pear"}
+    asked["tool_choice"] = "none"
+    again = roomy.responses.create(input=[*ASK, call.model_dump(), given], **asked)
+    assert again.output[0].type == "message"
+
+
+WRONG = [
+    ({"input": None}, "input", "missing_required_parameter"),
+    ({"input": []}, "input", "invalid_value"),
+    ({"input": 5}, "input", "invalid_type"),
+    ({"input": "apple " * 100}, "input", "context_length_exceeded"),
+    ({"input": [{"role": "moss", "content": "a"}]}, "input[0].role", "invalid_value"),
+    ({"input": [{"type": "item_reference", "id": "1"}]}, "input[0].type", "invalid_value"),
+    ({"max_output_tokens": 0}, "max_output_tokens", "integer_below_min_value"),
+    ({"previous_response_id": "resp_1"}, "previous_response_id", "unsupported_parameter"),
+    ({"background": True}, "background", "unsupported_parameter"),
+    ({"text": {"format": {"type": "json_schema", "schema": {"type": "moss"}}}}, "text.format.schema", None),
+    ({"tools": [PICK | {"parameters": {"type": "moss"}}]}, "tools[0].parameters", "invalid_json_schema"),
+    ({"tool_choice": {"type": "function", "name": "moss"}}, "tool_choice", "invalid_value"),
+    ({"leaves": {"only": ["moss"]}}, "leaves.only", "leaf_not_found"),
+]
+
+
+@pytest.mark.parametrize(("change", "param", "code"), WRONG, ids=lambda value: str(value)[:50])
+def test_a_wrong_field_of_a_response_is_named(
+    web: httpx.Client, change: dict[str, Any], param: str, code: str | None
+) -> None:
+    check(web.post("/v1/responses", json={"model": "tiny", "input": "apple"} | change), param, code)
+
+
+def test_what_goes_wrong_later_is_an_event(client: openai.OpenAI, worker: ThreadWorker) -> None:
+    worker.step_seconds = 0.05
+    try:
+        stream = client.responses.create(model="tiny", input="apple", max_output_tokens=30, stream=True)
+        next(stream)
+        worker.dead = True
+        *_, error = stream
+        assert (error.type, error.code) == ("error", "engine_stopped")
+        assert error.message.startswith("the engine has stopped")
+    finally:
+        worker.dead, worker.step_seconds = False, 0.0
