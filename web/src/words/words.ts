@@ -1,0 +1,20 @@
+import { settings } from "../state/settings";
+import { chinese } from "./chinese";
+import { english, type Word } from "./english";
+
+/** Return what the page says, in the reader's language, with `{names}` filled in. */
+export function say(word: Word, values: Record<string, string | number> = {}): string {
+  const text = settings.value.language === "zh" ? chinese[word] : english[word];
+  return text.replace(/\{(\w+)\}/g, (whole, name: string) => String(values[name] ?? whole));
+}
+
+export function percent(share: number): string {
+  const digits = share > 0 && share < 0.0995 ? 1 : 0;
+  return `${(100 * share).toFixed(digits)}\u00a0%`;
+}
+
+/** Return a count as people say it: 15.9 million, 1590 万. */
+export function large(count: number): string {
+  const language = settings.value.language === "zh" ? "zh-Hans" : "en";
+  return new Intl.NumberFormat(language, { notation: "compact", maximumSignificantDigits: 3 }).format(count);
+}
