@@ -10,7 +10,7 @@ export default defineConfig({
   build: {
     outDir: "../src/baicai/serving/page",
     emptyOutDir: true,
-    target: "es2022",
+    target: ["chrome123", "firefox120", "safari17.5"], // The first with light-dark() in style sheets.
     modulePreload: false,
     assetsInlineLimit: 0,
     rollupOptions: {

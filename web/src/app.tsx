@@ -1,5 +1,6 @@
 import type { VNode } from "preact";
 import { Chat } from "./chat/chat";
+import { toComposer } from "./chat/keys";
 import { WordCard } from "./chat/word_card";
 import { Compare } from "./compare/compare";
 import { Models } from "./models/models";
@@ -29,9 +30,9 @@ export function App(): VNode {
           {name === "chat" && <Chat />}
           {view.value.name === "compare" && <Compare question={view.value.question} />}
           {name === "models" && <Models />}
+          <WordCard />
         </main>
       </div>
-      <WordCard />
       <SettingsDialog />
       <KeyDialog />
       <ConfirmDialog />
@@ -66,5 +67,5 @@ function Bar(): VNode {
 
 function skip(event: Event): void {
   event.preventDefault();
-  document.getElementById("message")?.focus();
+  toComposer();
 }

@@ -8,7 +8,11 @@ import { followAddress } from "./state/navigation";
 import { followSettings } from "./state/settings";
 import "./styles/base.css";
 import "./styles/shell.css";
+import "./styles/dialogs.css";
 import "./styles/chat.css";
+import "./styles/text.css";
+import "./styles/words.css";
+import "./styles/composer.css";
 import "./styles/views.css";
 
 onKeyNeeded(askForKey);

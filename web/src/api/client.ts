@@ -68,7 +68,7 @@ async function call(path: string, options: RequestInit): Promise<Response> {
 
 async function refusal(response: Response): Promise<ApiError> {
   const body = (await response.json().catch(() => ({}))) as { error?: ApiErrorBody };
-  return new ApiError(response.status, body.error?.message ?? "");
+  return new ApiError(response.status, body.error?.message ?? `HTTP ${response.status}`);
 }
 
 function lost(error: unknown): never {

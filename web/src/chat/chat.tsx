@@ -23,7 +23,7 @@ export function Chat(): VNode {
       ) : (
         <div class="thread empty">{beginning && <Welcome />}</div>
       )}
-      <Composer running={talk?.running.value ?? null} onSend={onSend} />
+      <Composer talk={talk?.record.peek().id ?? null} running={talk?.running.value ?? null} onSend={onSend} />
     </div>
   );
 }

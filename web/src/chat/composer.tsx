@@ -4,27 +4,29 @@ import { useEffect, useRef } from "preact/hooks";
 import { Icon } from "../shell/icons";
 import { model } from "../state/models";
 import { say } from "../words/words";
-import { sends } from "./keys";
+import { sends, toComposer } from "./keys";
 import { LeafBar } from "./leaf_bar";
 
 interface Given {
+  /** Which conversation it writes into; the focus comes along. */
+  talk: string | null;
   running: AbortController | null;
   onSend: (text: string) => void;
 }
 
-export function Composer({ running, onSend }: Given): VNode {
+export function Composer({ talk, running, onSend }: Given): VNode {
   const field = useRef<HTMLTextAreaElement>(null);
   const blank = useSignal(true);
   useEffect(() => {
-    if (matchMedia("(hover: hover)").matches) field.current?.focus();
-  }, []);
+    if (matchMedia("(hover: hover)").matches) toComposer();
+  }, [talk]);
   useEffect(() => {
     if (!running) return;
-    const stop = (event: KeyboardEvent) => {
+    const onEscape = (event: KeyboardEvent) => {
       if (event.key === "Escape" && !document.querySelector("dialog[open]")) running.abort();
     };
-    addEventListener("keydown", stop);
-    return () => removeEventListener("keydown", stop);
+    addEventListener("keydown", onEscape);
+    return () => removeEventListener("keydown", onEscape);
   }, [running]);
 
   const send = () => {
@@ -33,6 +35,10 @@ export function Composer({ running, onSend }: Given): VNode {
     field.current.value = "";
     blank.value = true;
     onSend(text);
+  };
+  const stop = () => {
+    running?.abort();
+    toComposer();
   };
   const onKeyDown = (event: KeyboardEvent) => {
     if (!sends(event)) return;
@@ -53,7 +59,7 @@ export function Composer({ running, onSend }: Given): VNode {
           onKeyDown={onKeyDown}
         />
         {running ? (
-          <button class="round" aria-label={say("stop")} onClick={() => running.abort()}>
+          <button class="round" aria-label={say("stop")} onClick={stop}>
             <span class="square" />
           </button>
         ) : (

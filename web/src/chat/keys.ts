@@ -2,3 +2,8 @@
 export function sends(event: KeyboardEvent): boolean {
   return event.key === "Enter" && !event.shiftKey && !event.isComposing && event.keyCode !== 229;
 }
+
+/** Move the focus to the message box. */
+export function toComposer(): void {
+  document.getElementById("message")?.focus();
+}

@@ -5,12 +5,14 @@ import { Icon } from "../shell/icons";
 import { answer, ask, goOn } from "../state/answering";
 import { saveTalk } from "../state/history";
 import type { Message } from "../state/message";
+import { leaves } from "../state/models";
 import { go } from "../state/navigation";
 import type { Talk } from "../state/talk";
 import { say } from "../words/words";
 import { AnswerText } from "./answer_text";
-import { Ending } from "./ending";
 import { EditBox } from "./edit_box";
+import { Ending } from "./ending";
+import { toComposer } from "./keys";
 
 interface Given {
   talk: Talk;
@@ -31,14 +33,18 @@ export const Row = memo(({ talk, id, last }: Given) => {
 function Question({ talk, message }: { talk: Talk; message: Message }): VNode {
   const editing = useSignal(false);
   const { id, parent, text } = message;
-  const send = (changed: string) => {
+  const close = () => {
     editing.value = false;
+    toComposer();
+  };
+  const send = (changed: string) => {
+    close();
     ask(talk, parent, changed);
   };
   if (editing.value) {
     return (
       <article class="row question">
-        <EditBox text={text} onSend={send} onCancel={() => (editing.value = false)} />
+        <EditBox text={text} onSend={send} onCancel={close} />
       </article>
     );
   }
@@ -72,7 +78,7 @@ function Answer({ talk, message, last }: Omit<Given, "id"> & { message: Message 
           <button class="link" disabled={busy} onClick={() => answer(talk, question)}>
             {say("regenerate")}
           </button>
-          {last && (
+          {last && leaves.value.length > 0 && (
             <button class="link" onClick={() => go(`#/compare/${message.talk}/${question}`)}>
               {say("compare")}
             </button>

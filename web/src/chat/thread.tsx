@@ -41,6 +41,7 @@ export function Thread({ talk }: { talk: Talk }): VNode {
 
   return (
     <div class="thread" ref={box} onScroll={onScroll}>
+      <h1 class="hidden">{talk.record.value.title}</h1>
       <div class="rows" ref={inside}>
         {hidden > 0 && (
           <button class="quiet earlier" onClick={() => (shown.value += WINDOW)}>

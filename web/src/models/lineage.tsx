@@ -5,7 +5,7 @@ import { say } from "../words/words";
 
 const WIDTH = 340;
 const ROW = 30;
-const [TRUNK, LEAF, MODEL] = [12, 120, 328];
+const [TRUNK, LEAF, JOIN, MODEL] = [12, 112, 228, 328];
 const MAX_LETTERS = 15;
 
 /** Trunk, leaves, model: each leaf was grown on the trunk alone, then all were joined. */
@@ -22,10 +22,9 @@ export function Lineage({ id, model }: { id: string; model: ModelInfo["baicai"] 
         const y = ROW * (place + 1);
         return (
           <g key={name} style={{ "--leaf": colours.get(name) ?? "" }}>
-            <path d={curve(TRUNK, middle, LEAF, y)} />
-            <path d={curve(LEAF + 92, y, MODEL, middle)} />
+            <path d={`M${TRUNK} ${middle}${curve(TRUNK, middle, LEAF, y)}H${JOIN}${curve(JOIN, y, MODEL, middle)}`} />
             <circle cx={LEAF} cy={y} r={5} />
-            <text x={LEAF + 11} y={y + 4}>
+            <text x={LEAF + 12} y={y + 4}>
               {name.length > MAX_LETTERS ? `${name.slice(0, MAX_LETTERS - 1)}…` : name}
             </text>
           </g>
@@ -45,5 +44,5 @@ export function Lineage({ id, model }: { id: string; model: ModelInfo["baicai"] 
 
 function curve(x1: number, y1: number, x2: number, y2: number): string {
   const bend = (x1 + x2) / 2;
-  return `M${x1} ${y1}C${bend} ${y1} ${bend} ${y2} ${x2} ${y2}`;
+  return `C${bend} ${y1} ${bend} ${y2} ${x2} ${y2}`;
 }

@@ -64,8 +64,8 @@ function LeafTable({ model: { leaves } }: { model: ModelInfo["baicai"] }): VNode
             <th scope="col" class="figure">
               {say("parameters")}
             </th>
-            <th scope="col" />
-            <th scope="col" />
+            <th scope="col">{say("where")}</th>
+            <th scope="col">{say("hash")}</th>
           </tr>
         </thead>
         <tbody>

@@ -1,5 +1,6 @@
 import { signal } from "@preact/signals";
 import type { VNode } from "preact";
+import { useEffect, useRef } from "preact/hooks";
 import { deleteTalk, exportTalks, kept, talks } from "../state/history";
 import { current, go, view } from "../state/navigation";
 import { change, settings, type Theme } from "../state/settings";
@@ -12,8 +13,12 @@ import { Icon } from "./icons";
 export const sidebarOpen = signal(false);
 
 export function Sidebar(): VNode {
+  const closing = useRef<HTMLButtonElement>(null);
+  useEffect(() => {
+    if (sidebarOpen.value) closing.current?.focus();
+  }, [sidebarOpen.value]);
   const close = () => (sidebarOpen.value = false);
-  const onClick = (event: MouseEvent) => (event.target as Element).closest("a") && close();
+  const onClick = (event: MouseEvent) => (event.target as Element).closest("a, .leads") && close();
   const onKeyDown = (event: KeyboardEvent) => event.key === "Escape" && close();
   return (
     <aside class={sidebarOpen.value ? "sidebar open" : "sidebar"} onClick={onClick} onKeyDown={onKeyDown}>
@@ -21,7 +26,7 @@ export function Sidebar(): VNode {
         <a href="#/">
           <b lang="zh-Hans">白菜</b> Baicai
         </a>
-        <button class="icon-button narrow" aria-label={say("close")} onClick={close}>
+        <button ref={closing} class="icon-button narrow" aria-label={say("close")} onClick={close}>
           <Icon name="close" />
         </button>
       </div>
@@ -85,9 +90,10 @@ function Switches(): VNode {
         {language === "zh" ? "English" : "中文"}
       </button>
       <button class="quiet" aria-label={`${say("theme")}: ${say(theme)}`} onClick={() => change({ theme: next })}>
+        <Icon name="theme" />
         {say(theme)}
       </button>
-      <button class="icon-button" aria-label={say("settings")} onClick={() => (settingsOpen.value = true)}>
+      <button class="icon-button leads" aria-label={say("settings")} onClick={() => (settingsOpen.value = true)}>
         <Icon name="gear" />
       </button>
     </div>

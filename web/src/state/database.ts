@@ -33,10 +33,11 @@ export async function readTalks(): Promise<TalkRecord[]> {
   return done((await stores("readonly")).talks.getAll());
 }
 
+/** Return a conversation and its messages in the order in which they were made. */
 export async function readTalk(id: string): Promise<[TalkRecord, Message[]] | null> {
   const { talks, messages } = await stores("readonly");
   const [record, found] = await Promise.all([done(talks.get(id)), done(messages.index("talk").getAll(id))]);
-  return record ? [record as TalkRecord, found as Message[]] : null;
+  return record ? [record as TalkRecord, (found as Message[]).sort((a, b) => a.order - b.order)] : null;
 }
 
 export async function saveTalk(record: TalkRecord): Promise<void> {

@@ -22,9 +22,10 @@ export class Talk {
   private readonly children = new Map<string, string[]>();
   private readonly shape = signal(0);
 
+  /** Messages come in the order in which they were made. */
   constructor(record: TalkRecord, messages: Message[] = []) {
     this.record = signal(record);
-    for (const message of [...messages].sort((a, b) => a.order - b.order)) this.put(message);
+    for (const message of messages) this.put(message);
   }
 
   readonly path = computed<string[]>(() => {

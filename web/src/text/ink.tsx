@@ -68,9 +68,11 @@ export class Ink {
   }
 }
 
+/** A tint stops short of the spaces around its word, so that words stay apart. */
 function word(piece: Piece, place: number, text: string): VNode {
   const leaf = leafOf(piece);
-  if (!leaf) {
+  const [, before, bare, after] = /^(\s*)(.*?)(\s*)$/s.exec(text) as unknown as [string, string, string, string];
+  if (!leaf || !bare) {
     return (
       <span class="word" data-word={place}>
         {text}
@@ -83,9 +85,13 @@ function word(piece: Piece, place: number, text: string): VNode {
     "--share": `${Math.round(12 + 38 * Math.min(1, weight))}%`,
   };
   return (
-    <span class="word tinted" data-word={place} style={style}>
-      {text}
-    </span>
+    <>
+      {before}
+      <span class="word tinted" data-word={place} style={style}>
+        {bare}
+      </span>
+      {after}
+    </>
   );
 }
 

@@ -13,8 +13,9 @@ export function percent(share: number): string {
   return `${(100 * share).toFixed(digits)}\u00a0%`;
 }
 
-/** Return a count as people say it: 15.9 million, 1590 万. */
+/** Return a count as people say it: 1,024, 15.9M, 1590万. */
 export function large(count: number): string {
   const language = settings.value.language === "zh" ? "zh-Hans" : "en";
-  return new Intl.NumberFormat(language, { notation: "compact", maximumSignificantDigits: 3 }).format(count);
+  const compact = { notation: "compact", maximumSignificantDigits: 3 } as const;
+  return new Intl.NumberFormat(language, count < 10_000 ? {} : compact).format(count);
 }
