@@ -421,6 +421,7 @@ def test_axe_finds_nothing(open_page: Open, script: Script, scheme: str) -> None
     page.locator(".tinted").first.hover()
     page.get_by_role("tooltip").wait_for()
     check("answer")
+    page.keyboard.press("Escape")
     page.get_by_role("button", name="Compare").click()
     page.get_by_role("button", name="Answer both").click()
     page.get_by_text("Keep this answer").nth(1).wait_for()

@@ -54,7 +54,7 @@ function Question({ talk, message }: { talk: Talk; message: Message }): VNode {
       <div class="said">{text}</div>
       <div class="actions">
         <Branches talk={talk} id={id} />
-        <button class="link" disabled={talk.running.value !== null} onClick={() => (editing.value = true)}>
+        <button class="link" onClick={() => (editing.value = true)}>
           {say("edit")}
         </button>
       </div>
@@ -65,7 +65,6 @@ function Question({ talk, message }: { talk: Talk; message: Message }): VNode {
 function Answer({ talk, message, last }: Omit<Given, "id"> & { message: Message }): VNode {
   const { id, parent, progress, text } = message;
   const question = parent ?? "";
-  const busy = talk.running.value !== null;
   return (
     <article class="row answer" aria-busy={progress === "writing"}>
       <h2 class="hidden">{say("answerOf")}</h2>
@@ -75,7 +74,7 @@ function Answer({ talk, message, last }: Omit<Given, "id"> & { message: Message 
         <div class="actions">
           <Branches talk={talk} id={id} />
           {navigator.clipboard && text && <Copy text={text} />}
-          <button class="link" disabled={busy} onClick={() => answer(talk, question)}>
+          <button class="link" onClick={() => answer(talk, question)}>
             {say("regenerate")}
           </button>
           {last && leaves.value.length > 0 && (

@@ -83,6 +83,7 @@ async function carryOut(talk: Talk, message: Signal<Message>): Promise<void> {
   const request = requestFor(talk.upTo(text ? id : (parent ?? id)), choice);
   message.value = { ...message.peek(), model: request.model, ...(choice ? { leaves: choice } : {}) };
   const running = new AbortController();
+  talk.running.peek()?.abort();
   talk.running.value = running;
   const saving = setInterval(() => void saveMessage(talk, id), SAVE_MILLISECONDS);
   await write(message, request, running.signal);
