@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,18 +74,22 @@ class Script:
             return web.json_response({"error": {"message": message, "type": "error"}}, status=status)
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
+        with suppress(ConnectionResetError):  # The page stopped it.
+            await self._stream(request, response, body)
+        return response
+
+    async def _stream(self, request: web.Request, response: web.StreamResponse, body: Mapping[str, Any]) -> None:
         tokens = re.findall(r"\s*\w+|\s*[^\w\s]|\s+", self.answer(body))
         for place, token in enumerate(tokens):
             if place == self.break_after:
                 assert request.transport
                 request.transport.abort()
-                return response
+                return
             await _send(response, {"choices": [_choice(token, _on(body))]})
             await asyncio.sleep(self.token_seconds)
         await _send(response, {"choices": [{"delta": {}, "finish_reason": "stop"}]})
         await _send(response, {"choices": [], "usage": _usage(len(tokens))})
         await response.write(b"data: [DONE]\n\n")
-        return response
 
     def _refusal(self, request: web.Request) -> web.Response | None:
         if self.key is None or request.headers.get("Authorization") == f"Bearer {self.key}":

@@ -26,11 +26,8 @@ HOSTILE = """<img src=x onerror="window.hit=1"><script>window.hit=1</script>
 
 
 def test_built_files_match_their_source() -> None:
-    names = sorted(
-        path.relative_to(WEB).as_posix()
-        for path in WEB.rglob("*")
-        if path.is_file() and "node_modules" not in path.relative_to(WEB).parts
-    )
+    names = sorted(path.relative_to(WEB).as_posix() for path in WEB.rglob("*") if path.is_file())
+    names = [name for name in names if not re.search(r"^node_modules/|(^|/)\.", name)]
     digest = hashlib.sha256()
     for name in names:
         digest.update(f"{name}\0".encode() + hashlib.sha256((WEB / name).read_bytes()).digest())
@@ -269,6 +266,38 @@ def test_history_survives_a_reload_until_it_is_deleted(open_page: Open) -> None:
     page.reload()
     page.get_by_role("link", name=QUESTION).wait_for()
     assert entries.all_inner_texts() == [QUESTION]
+
+
+def test_answer_goes_on_out_of_sight(open_page: Open, script: Script) -> None:
+    script.token_seconds = 0.1
+    page = open_page()
+    say(page, QUESTION)
+    page.locator(".tinted").first.wait_for()
+    page.get_by_role("link", name="New chat").first.click()
+    page.get_by_role("heading", name="What would you like to know?").wait_for()
+    page.get_by_role("link", name=QUESTION).click()
+    page.locator(".answer", has_text="The court heard the claim.").wait_for()
+
+
+def test_page_closed_while_answering_keeps_what_arrived(open_page: Open, script: Script) -> None:
+    script.answer, script.token_seconds = lambda body: "word " * 400, 0.02
+    page = open_page()
+    say(page, QUESTION)
+    page.wait_for_timeout(1300)  # It is saved once a second.
+    page.reload()
+    page.get_by_text("What arrived is kept.").wait_for()
+    assert "word word" in page.locator(".answer .text").inner_text()
+
+
+def test_unreachable_server_is_told(open_page: Open) -> None:
+    page = open_page()
+    page.locator(".leaf").first.wait_for()
+    page.route("**/v1/*", lambda route: route.abort())
+    page.reload()
+    page.get_by_role("alert").get_by_text("No connection to the server.").wait_for()
+    page.unroute("**/v1/*")
+    page.get_by_role("button", name="Try again").click()
+    page.locator(".leaf").first.wait_for()
 
 
 def test_keys_send_and_break_lines(open_page: Open, script: Script) -> None:

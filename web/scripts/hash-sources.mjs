@@ -7,7 +7,7 @@ const root = join(import.meta.dirname, "..");
 const sources = readdirSync(root, { recursive: true, withFileTypes: true })
   .filter((entry) => entry.isFile())
   .map((entry) => relative(root, join(entry.parentPath, entry.name)).split(sep).join("/"))
-  .filter((name) => !name.startsWith("node_modules/"))
+  .filter((name) => !/^node_modules\/|(^|\/)\./.test(name))
   .sort();
 const hash = createHash("sha256");
 for (const name of sources) {

@@ -48,7 +48,8 @@ export function AnswerText({ draft }: { draft: Draft }): VNode {
 
 /** Read out once the answer is complete; word by word, a screen reader would never catch up. */
 function Announcement({ text, progress }: Pick<Draft, "text" | "progress">): VNode {
-  const fresh = useRef(progress === "writing");
+  const fresh = useRef(false);
+  fresh.current ||= progress === "writing";
   return (
     <div class="hidden" aria-live="polite">
       {fresh.current && (progress === "writing" ? say("answering") : text)}

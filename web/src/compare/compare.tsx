@@ -14,7 +14,7 @@ import { say } from "../words/words";
 /** One question, answered by two sets of leaves side by side. */
 export function Compare({ question }: { question: string }): VNode | null {
   const talk = current.value;
-  if (!talk) return null;
+  if (!talk?.has(question)) return null;
   return <Sides key={question} talk={talk} question={question} />;
 }
 

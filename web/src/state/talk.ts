@@ -48,6 +48,10 @@ export class Talk {
     return found;
   }
 
+  has(id: string): boolean {
+    return this.messages.has(id);
+  }
+
   /** Return the messages that stand at the same place, in the order in which they were made. */
   siblings(id: string): string[] {
     this.shape.value;

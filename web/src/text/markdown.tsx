@@ -112,7 +112,7 @@ function node(token: MarkedToken, ink: Ink): ComponentChildren {
 
 function list(token: Tokens.List, ink: Ink): VNode {
   const items = token.items.map((item) => <li>{ink.over(item.raw, () => drawAll(item.tokens, ink))}</li>);
-  return token.ordered ? <ol start={Number(token.start) || 1}>{items}</ol> : <ul>{items}</ul>;
+  return token.ordered ? <ol start={token.start === "" ? 1 : token.start}>{items}</ol> : <ul>{items}</ul>;
 }
 
 function table(token: Tokens.Table, ink: Ink): VNode {
