@@ -197,6 +197,7 @@ def test_switches_and_settings_reach_the_request(open_page: Open, script: Script
     page.get_by_label("Seed").fill("7")
     page.get_by_label("Top p").fill("3")  # Out of range, so not sent.
     page.get_by_role("button", name="Close").last.click()
+    assert page.locator(":focus").get_attribute("aria-label") == "Settings"
     ask(page)
     sent = script.asked[0]
     assert sent["leaves"] == {"off": ["law"]}
@@ -435,7 +436,9 @@ def test_phone_never_scrolls_sideways(open_page: Open, script: Script) -> None:
 def test_axe_finds_nothing(open_page: Open, script: Script, scheme: str) -> None:
     if not AXE.exists():
         pytest.skip("axe-core is not installed: npm install in web/")
-    script.answer = lambda body: "# Court\n\n> the moon\n\n| a | b |\n|---|---|\n| claim | 2 |\n\n```\ncourt\n```\n"
+    script.answer = lambda body: (
+        "# Court\n\n> the moon\n\n| a | b |\n|---|---|\n| claim | 2 |\n\n[court](https://a.example)\n\n```\ncourt\n```\n"
+    )
     page = open_page(color_scheme=scheme, reduced_motion="reduce")
     page.locator(".leaf").first.wait_for()
     found: dict[str, Any] = {}

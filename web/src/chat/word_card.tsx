@@ -47,9 +47,11 @@ export function WordCard(): VNode | null {
       }
     };
     addEventListener("keydown", hide);
+    addEventListener("pointerdown", hide);
     addEventListener("scroll", hide, true);
     return () => {
       removeEventListener("keydown", hide);
+      removeEventListener("pointerdown", hide);
       removeEventListener("scroll", hide, true);
     };
   }, [at]);

@@ -71,7 +71,7 @@ function LeafTable({ model: { leaves } }: { model: ModelInfo["baicai"] }): VNode
         <tbody>
           {leaves.map(({ name, hash, parameters, resident }) => (
             <tr key={name} style={{ "--leaf": colours.get(name) ?? "" }}>
-              <th scope="row">
+              <th scope="row" title={name}>
                 <i class="swatch" />
                 {name}
               </th>

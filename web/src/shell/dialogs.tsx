@@ -26,11 +26,13 @@ export function askForKey(): Promise<string | null> {
   return keyAsked;
 }
 
-/** A modal window: the browser keeps focus inside it and closes it on Esc. */
+/** A modal window: the browser keeps the focus inside and closes it on Esc; the focus then returns. */
 export function Dialog(given: { title: string; close: () => void; children: ComponentChildren }): VNode {
   const element = useRef<HTMLDialogElement>(null);
   useEffect(() => {
+    const before = document.activeElement as HTMLElement | null;
     element.current?.showModal();
+    return () => before?.focus();
   }, []);
   const onBackdrop = (event: MouseEvent) => event.target === element.current && given.close();
   return (
