@@ -1,10 +1,10 @@
 """Attention of the compiled step: every thread has some of the heads."""
 
 import numpy as np
-from numpy.typing import NDArray
 
 from baicai.inference.kernels import (
     Floats,
+    Numbers,
     Table,
     compiled,
     dot,
@@ -37,9 +37,6 @@ from baicai.inference.layout import (
     Weights,
 )
 from baicai.inference.sync import meet
-
-Blocks = NDArray[np.int64]
-"""Of one text."""
 
 
 @compiled
@@ -79,11 +76,11 @@ def softmax(scores: Floats) -> None:
 
 
 @compiled
-def mix(shares: Floats, rows_PC: Floats, blocks: Blocks, size: int, out: Floats) -> None:
+def mix(shares: Floats, rows_PC: Floats, blocks: Numbers, text: int, size: int, out: Floats) -> None:
     """Set `out` to the sum of a text's rows, which lie in blocks of `size`, by their shares."""
     out[:] = np.float32(0)
     for begin in range(0, len(shares), size):
-        first = blocks[begin // size] * size
+        first = blocks[text, begin // size] * size
         for i in range(min(size, len(shares) - begin)):
             part = shares[begin + i]
             for place in range(len(out)):
@@ -107,8 +104,8 @@ def grouped_attention(
         keys = floats(cache[0] + place, sizes.pool_tokens * size).reshape((sizes.pool_tokens, size))
         values = floats(cache[1] + place, sizes.pool_tokens * size).reshape((sizes.pool_tokens, size))
         for t in range(count):
-            at, blocks, block = stream.positions[t], stream.blocks[stream.texts[t]], sizes.block_tokens
-            own = blocks[at // block] * block + at % block
+            at, text, block = stream.positions[t], stream.texts[t], sizes.block_tokens
+            own = stream.blocks[text, at // block] * block + at % block
             cos = floats(weights.ends[COS] + at * size * 2, size // 2)
             sin = floats(weights.ends[SIN] + at * size * 2, size // 2)
             key = inner[t, k_column + head * size : k_column + (head + 1) * size]
@@ -128,11 +125,18 @@ def grouped_attention(
                 turn(query, cos, sin)
                 scores, scale = bench.scores[: at + 1], np.float32(size**-0.5)
                 for begin in range(0, at + 1, block):
-                    first_key = blocks[begin // block] * block
+                    first_key = stream.blocks[text, begin // block] * block
                     for i in range(min(block, at + 1 - begin)):
                         scores[begin + i] = dot(query, keys[first_key + i]) * scale
                 softmax(scores)
-                mix(scores, values, blocks, block, stream.out[t, query_head * size : (query_head + 1) * size])
+                mix(
+                    scores,
+                    values,
+                    stream.blocks,
+                    text,
+                    block,
+                    stream.out[t, query_head * size : (query_head + 1) * size],
+                )
 
 
 @compiled
@@ -211,7 +215,7 @@ def latent_head(
 ) -> None:
     """Attend with one head and one token."""
     rank, rope, nope, size = sizes.kv_rank, sizes.rope_dim, sizes.head_dim, sizes.value_dim
-    at, blocks, block = stream.positions[t], stream.blocks[stream.texts[t]], sizes.block_tokens
+    at, text, block = stream.positions[t], stream.texts[t], sizes.block_tokens
     cos = floats(weights.ends[COS] + at * rope * 2, rope // 2)
     sin = floats(weights.ends[SIN] + at * rope * 2, rope // 2)
     rotary = query[nope : nope + rope]
@@ -224,11 +228,11 @@ def latent_head(
         read_row(row[KV_UP:], rank, first + place, query[place], absorbed)
     scores, scale = bench.scores[: at + 1], np.float32((nope + rope) ** -0.5)
     for begin in range(0, at + 1, block):
-        own = blocks[begin // block] * block
+        own = stream.blocks[text, begin // block] * block
         for i in range(min(block, at + 1 - begin)):
             scores[begin + i] = (dot(absorbed, latents[own + i]) + dot(rotary, rope_keys[own + i])) * scale
     softmax(scores)
-    mix(scores, latents, blocks, block, bench.experts.plain[0, :rank])
+    mix(scores, latents, stream.blocks, text, block, bench.experts.plain[0, :rank])
     prepare(bench.experts, 0, rank, sizes.int8)
     multiply(
         row[KV_UP:],

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from baicai.inference.kernels import Floats, Numbers, add, compiled, floats, multiply, prepare, share, sigmoid
+from baicai.inference.kernels import Floats, add, compiled, floats, multiply, prepare, share, sigmoid
 from baicai.inference.layout import (
     CHOICE_BIAS,
     DOWN,
@@ -74,7 +74,7 @@ def feed_forward(
     if sparse:
         first, last = share(sizes.leaves * sizes.experts, thread, sizes.threads)
         for leaf in range(first // sizes.experts, -(-last // sizes.experts)):
-            if not stream.on_TG[:count, leaf].any():
+            if not is_on(stream, leaf, count):
                 continue
             begin = leaf * sizes.experts
             multiply(
@@ -91,25 +91,28 @@ def feed_forward(
     multiply(row[DOWN:], hidden, first, last, bench.input, every, bench.scratch, every, 0)
     for t in range(count):
         add(stream.x_TD[t, first:last], bench.scratch[t, first:last])
-    for place in range(sizes.leaves * sizes.experts if sparse else 0):
-        jobs, owners = jobs_of(bench, place)
-        if len(jobs):
-            leaf, expert = divmod(place, sizes.experts)
-            down, shift = weights.leaves[routed, leaf, EXPERT_DOWN:], expert * sizes.dim
-            multiply(
-                down,
-                sizes.expert_hidden,
-                shift + first,
-                shift + last,
-                bench.experts,
-                jobs,
-                bench.scratch,
-                owners,
-                -shift,
-            )
-            for t in owners:
-                add(stream.x_TD[t, first:last], bench.scratch[t, first:last])
+    start = 0
+    while sparse and start < bench.ends[-2]:
+        place = bench.expert_ids[divmod(bench.jobs[start], sizes.top_k)]
+        stop = bench.ends[place]
+        jobs, owners = bench.jobs[start:stop], bench.owners[start:stop]
+        leaf, expert = divmod(place, sizes.experts)
+        down, shift, size = weights.leaves[routed, leaf, EXPERT_DOWN:], expert * sizes.dim, sizes.expert_hidden
+        multiply(down, size, shift + first, shift + last, bench.experts, jobs, bench.scratch, owners, -shift)
+        for i in range(start, stop):
+            t = bench.owners[i]
+            add(stream.x_TD[t, first:last], bench.scratch[t, first:last])
+        start = stop
     return meet(stream.counters, MET, sizes.threads, meetings)
+
+
+@compiled
+def is_on(stream: Stream, leaf: int, count: int) -> bool:
+    """Return whether a leaf is on for one of the step's tokens."""
+    found = False
+    for t in range(count):
+        found |= stream.on_TG[t, leaf]
+    return found
 
 
 @compiled
@@ -141,13 +144,6 @@ def sort_jobs(sizes: Sizes, bench: Bench, count: int) -> None:
 
 
 @compiled
-def jobs_of(bench: Bench, place: int) -> tuple[Numbers, Numbers]:
-    """Return an expert's jobs and their tokens."""
-    start = bench.ends[place - 1] if place else 0
-    return bench.jobs[start : bench.ends[place]], bench.owners[start : bench.ends[place]]
-
-
-@compiled
 def expert_gates(
     sizes: Sizes, weights: Weights, routed: int, stream: Stream, bench: Bench, count: int, thread: int, meetings: int
 ) -> int:
@@ -162,24 +158,24 @@ def expert_gates(
                     stream.leaf_weights_TG[t, leaf] += bench.expert_weights[t, k]
     sort_jobs(sizes, bench, count)
     first, last = share(count * top_k * size, thread, sizes.threads)
-    for place in range(sizes.leaves * sizes.experts):
-        jobs, owners = jobs_of(bench, place)
-        if len(jobs) == 0:
-            continue
-        start, number = (bench.ends[place] - len(jobs)) * size, len(jobs)
+    start = 0
+    while start < bench.ends[-2]:
+        place = bench.expert_ids[divmod(bench.jobs[start], top_k)]
+        begun, stop = start, bench.ends[place]
+        number, start = stop - begun, stop
         # Rows are shared out in fours, as int8 rows are multiplied: a product must not depend on where a share begins.
-        begin = max(-(-(first - start) // (4 * number)) * 4, 0)
-        end = min(-(-(last - start) // (4 * number)) * 4, size)
+        begin = max(-(-(first - begun * size) // (4 * number)) * 4, 0)
+        end = min(-(-(last - begun * size) // (4 * number)) * 4, size)
         if begin >= end:
             continue
         leaf, expert = divmod(place, sizes.experts)
-        row, shift = weights.leaves[routed, leaf], expert * size
-        low, high = shift + begin, shift + end
-        multiply(row[EXPERT_GATE:], sizes.dim, low, high, bench.input, owners, stream.out, jobs, -shift)
-        multiply(row[EXPERT_UP:], sizes.dim, low, high, bench.input, owners, bench.scratch, owners, -shift)
-        for i in range(number):
-            t, k = divmod(jobs[i], top_k)
-            swish(stream.out[jobs[i], begin:end], bench.scratch[t, begin:end], bench.expert_weights[t, k])
+        row, low, high = weights.leaves[routed, leaf], expert * size + begin, expert * size + end
+        jobs, owners, column = bench.jobs[begun:stop], bench.owners[begun:stop], -expert * size
+        multiply(row[EXPERT_GATE:], sizes.dim, low, high, bench.input, owners, stream.out, jobs, column)
+        multiply(row[EXPERT_UP:], sizes.dim, low, high, bench.input, owners, bench.scratch, owners, column)
+        for i in range(begun, stop):
+            t, k = divmod(bench.jobs[i], top_k)
+            swish(stream.out[bench.jobs[i], begin:end], bench.scratch[t, begin:end], bench.expert_weights[t, k])
     meetings = meet(stream.counters, MET, sizes.threads, meetings)
     for i in range(count * top_k):
         bench.experts.plain[i, :size] = stream.out[i, :size]

@@ -1,0 +1,148 @@
+"""The page's files and an API that says what a script tells it to, on loopback, in a thread of its own."""
+
+import asyncio
+import json
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+PAGE = Path(__file__).parents[2] / "src" / "baicai" / "serving" / "page"
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'"
+)
+LEAVES = ("law", "medicine", "poetry")
+LEXICON = {"law": r"[Cc]ourt|contract|claim|period|法", "medicine": r"dose|doctor|药", "poetry": r"moon|river|月"}
+"""What a word needs to say for a leaf to have given it."""
+
+
+@dataclass
+class Script:
+    """What the API says, and what it was asked."""
+
+    answer: Callable[[Mapping[str, Any]], str] = lambda body: "The court heard the claim."
+    token_seconds: float = 0.0
+    break_after: int | None = None
+    """The connection breaks after so many tokens."""
+    refuse: list[tuple[int, str]] = field(default_factory=list)
+    """Status and message of the next answers."""
+    key: str | None = None
+    asked: list[dict[str, Any]] = field(default_factory=list)
+
+    def app(self) -> web.Application:
+        app = web.Application(client_max_size=1 << 26)
+        app.router.add_get("/", self._file)
+        app.router.add_get("/{name:page.js|page.css}", self._file)
+        app.router.add_get("/v1/models", self._models)
+        app.router.add_post("/v1/chat/completions", self._chat)
+        return app
+
+    async def _file(self, request: web.Request) -> web.StreamResponse:
+        name = request.match_info.get("name", "index.html")
+        return web.FileResponse(PAGE / name, headers={"Content-Security-Policy": POLICY})
+
+    async def _models(self, request: web.Request) -> web.StreamResponse:
+        if refusal := self._refusal(request):
+            return refusal
+        leaves = [
+            {"name": name, "hash": f"{place}e7c2" * 12, "parameters": 2_260_000, "resident": place != 2}
+            for place, name in enumerate(LEAVES)
+        ]
+        sizes = {"total_parameters": 15_900_000, "active_parameters": 2_350_000, "flops_per_token": 4_700_000}
+        common = {"hash": "5d41402abc4b2a76" * 4, "trunk": "3f2a91bc03d7a210" * 4, "topk_group": 2, "max_tokens": 1024}
+        kinds = {
+            "walk": {"kind": "model", "leaves": leaves, **sizes},
+            "trunk": {"kind": "trunk", "leaves": [], **sizes, "total_parameters": 2_350_000},
+        }
+        listed = [{"id": name, "object": "model", "baicai": common | about} for name, about in kinds.items()]
+        return web.json_response({"object": "list", "data": listed})
+
+    async def _chat(self, request: web.Request) -> web.StreamResponse:
+        if refusal := self._refusal(request):
+            return refusal
+        body = await request.json()
+        self.asked.append(body)
+        if self.refuse:
+            status, message = self.refuse.pop(0)
+            return web.json_response({"error": {"message": message, "type": "error"}}, status=status)
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        with suppress(ConnectionResetError):  # The page stopped it.
+            await self._stream(request, response, body)
+        return response
+
+    async def _stream(self, request: web.Request, response: web.StreamResponse, body: Mapping[str, Any]) -> None:
+        tokens = re.findall(r"\s*\w+|\s*[^\w\s]|\s+", self.answer(body))
+        for place, token in enumerate(tokens):
+            if place == self.break_after:
+                assert request.transport
+                request.transport.abort()
+                return
+            await _send(response, {"choices": [_choice(token, _on(body))]})
+            await asyncio.sleep(self.token_seconds)
+        await _send(response, {"choices": [{"delta": {}, "finish_reason": "stop"}]})
+        await _send(response, {"choices": [], "usage": _usage(len(tokens))})
+        await response.write(b"data: [DONE]\n\n")
+
+    def _refusal(self, request: web.Request) -> web.Response | None:
+        if self.key is None or request.headers.get("Authorization") == f"Bearer {self.key}":
+            return None
+        return web.json_response({"error": {"message": "no key", "type": "authentication_error"}}, status=401)
+
+
+def _on(body: Mapping[str, Any]) -> Sequence[str]:
+    choice = body.get("leaves", {})
+    return [name for name in choice.get("only", LEAVES) if name not in choice.get("off", ())]
+
+
+def _choice(token: str, on: Sequence[str]) -> dict[str, Any]:
+    weights = {name: 0.62 if re.search(LEXICON[name], token) else 0.04 for name in on}
+    others = [(token, 0.71), (" verdict", 0.18), (" judge", 0.06)]
+    chances = [{"token": text, "logprob": math.log(chance)} for text, chance in others]
+    return {
+        "delta": {"content": token},
+        "finish_reason": None,
+        "routing": [{"token": token, "leaves": weights}],
+        "logprobs": {"content": [{**chances[0], "top_logprobs": chances}]},
+    }
+
+
+def _usage(count: int) -> dict[str, Any]:
+    costs = {"active_parameters": 2_350_000, "total_parameters": 15_900_000, "flops": 47, "dense_flops": 318}
+    totals = {"prompt_tokens": 12, "completion_tokens": count, "total_tokens": 12 + count}
+    return totals | {"baicai": costs | {"leaves": {"law": 0.3}}}
+
+
+async def _send(response: web.StreamResponse, data: Mapping[str, Any]) -> None:
+    await response.write(f"data: {json.dumps(data)}\n\n".encode())
+
+
+@contextmanager
+def serving(app: web.Application) -> Iterator[str]:
+    """Serve ``app`` on a free port, whose URL is given, until the block is left."""
+    started: Future[tuple[str, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+
+    async def serve() -> None:
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        stop = asyncio.Event()
+        started.set_result((f"http://127.0.0.1:{runner.addresses[0][1]}", asyncio.get_running_loop(), stop))
+        await stop.wait()
+        await runner.cleanup()
+
+    with ThreadPoolExecutor(1) as threads:
+        running = threads.submit(asyncio.run, serve())
+        url, loop, stop = started.result(10)
+        try:
+            yield url
+        finally:
+            loop.call_soon_threadsafe(stop.set)
+            running.result(10)

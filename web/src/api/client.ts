@@ -1,0 +1,76 @@
+import { events } from "./events";
+import type { ApiErrorBody, ChatRequest, Chunk, ModelInfo } from "./types";
+
+/** The server refused, and said why. */
+export class ApiError extends Error {
+  constructor(
+    readonly status: number,
+    message: string,
+  ) {
+    super(message);
+  }
+}
+
+/** The connection broke, or was never there. */
+export class ConnectionLost extends Error {}
+
+const KEY = "baicai.key";
+let askForKey: () => Promise<string | null> = async () => null;
+
+/** Say how a key is asked for when the API wants one. */
+export function onKeyNeeded(ask: () => Promise<string | null>): void {
+  askForKey = ask;
+}
+
+export async function listModels(): Promise<ModelInfo[]> {
+  const response = await call("v1/models", {});
+  return ((await response.json()) as { data: ModelInfo[] }).data;
+}
+
+/**
+ * Yield the parts of an answer.
+ *
+ * Throws ApiError, ConnectionLost, or the DOMException of an abort.
+ */
+export async function* streamChat(request: ChatRequest, signal: AbortSignal): AsyncGenerator<Chunk> {
+  const body = JSON.stringify({
+    ...request,
+    stream: true,
+    stream_options: { include_usage: true },
+    routing: true,
+    logprobs: true,
+    top_logprobs: 5,
+  });
+  const headers = { "Content-Type": "application/json" };
+  const response = await call("v1/chat/completions", { method: "POST", headers, body, signal });
+  let finished = false;
+  for await (const data of events(response, lost)) {
+    if (data === "[DONE]") return;
+    const chunk = JSON.parse(data) as Chunk;
+    if (chunk.error) throw new ApiError(500, chunk.error.message);
+    finished ||= Boolean(chunk.choices[0]?.finish_reason);
+    yield chunk;
+  }
+  if (!finished) throw new ConnectionLost();
+}
+
+async function call(path: string, options: RequestInit): Promise<Response> {
+  for (;;) {
+    const key = localStorage.getItem(KEY);
+    const headers = { ...options.headers, ...(key ? { Authorization: `Bearer ${key}` } : {}) };
+    const response = await fetch(new URL(path, document.baseURI), { ...options, headers }).catch(lost);
+    if (response.ok) return response;
+    const given = response.status === 401 ? await askForKey() : null;
+    if (given === null) throw await refusal(response);
+    localStorage.setItem(KEY, given);
+  }
+}
+
+async function refusal(response: Response): Promise<ApiError> {
+  const body = (await response.json().catch(() => ({}))) as { error?: ApiErrorBody };
+  return new ApiError(response.status, body.error?.message ?? `HTTP ${response.status}`);
+}
+
+function lost(error: unknown): never {
+  throw error instanceof DOMException && error.name === "AbortError" ? error : new ConnectionLost();
+}

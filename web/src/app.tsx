@@ -1,0 +1,71 @@
+import type { VNode } from "preact";
+import { Chat } from "./chat/chat";
+import { toComposer } from "./chat/keys";
+import { WordCard } from "./chat/word_card";
+import { Compare } from "./compare/compare";
+import { Models } from "./models/models";
+import { ConfirmDialog, KeyDialog } from "./shell/dialogs";
+import { Icon } from "./shell/icons";
+import { SettingsDialog } from "./shell/settings";
+import { Sidebar, sidebarOpen } from "./shell/sidebar";
+import { model, models } from "./state/models";
+import { view } from "./state/navigation";
+import { change } from "./state/settings";
+import { say } from "./words/words";
+
+export function App(): VNode {
+  const { name } = view.value;
+  return (
+    <>
+      {name === "chat" && (
+        <a class="skip" href="#message" onClick={skip}>
+          {say("skip")}
+        </a>
+      )}
+      <Sidebar />
+      <div class="shade" onClick={() => (sidebarOpen.value = false)} />
+      <div class="page">
+        <Bar />
+        <main>
+          {name === "chat" && <Chat />}
+          {view.value.name === "compare" && <Compare question={view.value.question} />}
+          {name === "models" && <Models />}
+          <WordCard />
+        </main>
+      </div>
+      <SettingsDialog />
+      <KeyDialog />
+      <ConfirmDialog />
+    </>
+  );
+}
+
+function Bar(): VNode {
+  return (
+    <header class="bar">
+      <button class="icon-button narrow" aria-label={say("menu")} onClick={() => (sidebarOpen.value = true)}>
+        <Icon name="menu" />
+      </button>
+      {models.value.length > 0 && (
+        <select
+          class="model"
+          aria-label={say("model")}
+          value={model.value?.id}
+          onChange={(event) => change({ model: event.currentTarget.value })}
+        >
+          {models.value.map(({ id }) => (
+            <option key={id}>{id}</option>
+          ))}
+        </select>
+      )}
+      <a class="icon-button narrow" href="#/" aria-label={say("newChat")}>
+        <Icon name="plus" />
+      </a>
+    </header>
+  );
+}
+
+function skip(event: Event): void {
+  event.preventDefault();
+  toComposer();
+}

@@ -1,0 +1,48 @@
+import type { VNode } from "preact";
+import type { ModelInfo } from "../api/types";
+import { paint } from "../state/models";
+import { say } from "../words/words";
+
+const WIDTH = 340;
+const ROW = 30;
+const [TRUNK, LEAF, JOIN, MODEL] = [12, 112, 228, 328];
+const MAX_LETTERS = 15;
+
+/** Trunk, leaves, model: each leaf was grown on the trunk alone, then all were joined. */
+export function Lineage({ id, model }: { id: string; model: ModelInfo["baicai"] }): VNode {
+  const colours = paint(model.leaves);
+  const height = ROW * (model.leaves.length + 1);
+  const middle = height / 2;
+  const trunk = model.trunk.slice(0, 8);
+  const names = model.leaves.map(({ name }) => name);
+  const alike = { trunk, leaves: names.join(", "), model: id };
+  return (
+    <svg class="lineage" viewBox={`0 0 ${WIDTH} ${height}`} role="img" aria-label={say("lineage", alike)}>
+      {names.map((name, place) => {
+        const y = ROW * (place + 1);
+        return (
+          <g key={name} style={{ "--leaf": colours.get(name) ?? "" }}>
+            <path d={`M${TRUNK} ${middle}${curve(TRUNK, middle, LEAF, y)}H${JOIN}${curve(JOIN, y, MODEL, middle)}`} />
+            <circle cx={LEAF} cy={y} r={5} />
+            <text x={LEAF + 12} y={y + 4}>
+              {name.length > MAX_LETTERS ? `${name.slice(0, MAX_LETTERS - 1)}…` : name}
+            </text>
+          </g>
+        );
+      })}
+      <circle class="end" cx={TRUNK} cy={middle} r={6} />
+      <text class="faint" x={TRUNK - 6} y={middle + 22}>
+        {say("trunk")}
+      </text>
+      <circle class="end" cx={MODEL} cy={middle} r={6} />
+      <text class="faint" x={MODEL + 6} y={middle + 22} text-anchor="end">
+        {say("modelTitle")}
+      </text>
+    </svg>
+  );
+}
+
+function curve(x1: number, y1: number, x2: number, y2: number): string {
+  const bend = (x1 + x2) / 2;
+  return `C${bend} ${y1} ${bend} ${y2} ${x2} ${y2}`;
+}

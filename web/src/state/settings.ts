@@ -1,0 +1,55 @@
+import { effect, signal } from "@preact/signals";
+
+export type Language = "en" | "zh";
+export type Theme = "system" | "light" | "dark";
+
+export interface Settings {
+  language: Language;
+  theme: Theme;
+  tint: boolean;
+  model: string | null;
+  leavesOff: string[];
+  system: string;
+  temperature: number | null;
+  topP: number | null;
+  maxTokens: number | null;
+  seed: number | null;
+}
+
+const STORE = "baicai.settings";
+const DEFAULTS: Settings = {
+  language: navigator.language.toLowerCase().startsWith("zh") ? "zh" : "en",
+  theme: "system",
+  tint: true,
+  model: null,
+  leavesOff: [],
+  system: "",
+  temperature: null,
+  topP: null,
+  maxTokens: null,
+  seed: null,
+};
+
+export const settings = signal<Settings>({ ...DEFAULTS, ...stored() });
+
+export function change(changes: Partial<Settings>): void {
+  settings.value = { ...settings.value, ...changes };
+  localStorage.setItem(STORE, JSON.stringify(settings.value));
+}
+
+/** Keep the document's language and theme as the settings say. */
+export function followSettings(): void {
+  effect(() => {
+    const { language, theme } = settings.value;
+    document.documentElement.lang = language === "zh" ? "zh-Hans" : "en";
+    document.documentElement.dataset["theme"] = theme;
+  });
+}
+
+function stored(): Partial<Settings> {
+  try {
+    return JSON.parse(localStorage.getItem(STORE) ?? "{}") as Partial<Settings>;
+  } catch {
+    return {}; // Written by hand or by another program: begin anew.
+  }
+}
