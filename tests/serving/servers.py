@@ -12,7 +12,7 @@ from baicai.inference.generate import SamplingConfig
 from baicai.leaves.join import SparseModel
 from baicai.serving.api import make_app
 from baicai.serving.constraint import Grammars
-from baicai.serving.engine import Ended, Engine, Request, Token
+from baicai.serving.engine import Ended, Engine, News, Request
 from baicai.serving.listening import make_server
 from baicai.serving.recipe import ServeRecipe
 from baicai.serving.served import Served
@@ -33,9 +33,9 @@ class ThreadWorker:
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
-    async def answer(self, ask: Ask) -> AsyncGenerator[Token | Ended, None]:
+    async def answer(self, ask: Ask) -> AsyncGenerator[News, None]:
         self.asked.append(ask)
-        loop, told = asyncio.get_running_loop(), asyncio.Queue[Token | Ended]()
+        loop, told = asyncio.get_running_loop(), asyncio.Queue[News]()
         sampling = SamplingConfig(
             temperature=ask.temperature, top_p=ask.top_p, top_k=ask.top_k, seed=ask.seed, max_tokens=1
         )

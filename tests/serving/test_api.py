@@ -1,5 +1,6 @@
 """What the server says of itself, and what it says when its engine dies."""
 
+import re
 from typing import Any
 
 import httpx
@@ -8,6 +9,7 @@ import pytest
 
 from baicai.data.document import Message
 from baicai.leaves.join import SparseModel
+from baicai.serving.pages import FILES, FOLDER
 from tests.serving.servers import ThreadWorker
 from tests.serving.test_chat import ASK
 from tests.serving.test_refusals import CHAT, check
@@ -70,6 +72,14 @@ def test_the_api_is_described(web: httpx.Client) -> None:
     assert "default-src 'none'" in shown.headers["content-security-policy"]
     assert "//" not in shown.text.replace("://", ""), "nothing is loaded from elsewhere"
     assert "POST /v1/chat/completions" in shown.text
+
+
+def test_the_page_is_served_as_it_is(web: httpx.Client) -> None:
+    for path, name in FILES.items():
+        told = web.get(path)
+        assert told.content == (FOLDER / name).read_bytes()
+        assert "default-src 'none'" in told.headers["content-security-policy"]
+    assert set(re.findall(r'(?:src|href)="\./([^"]+)"', web.get("/").text)) == {"page.js", "page.css"}
 
 
 def test_who_waits_is_told_when_the_engine_dies(client: openai.OpenAI, worker: ThreadWorker) -> None:

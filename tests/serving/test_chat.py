@@ -107,6 +107,12 @@ def test_what_was_read_before_is_said_to_be_cached(client: openai.OpenAI) -> Non
     client.chat.completions.create(**asked, temperature=0)
     usage = client.chat.completions.create(**asked, temperature=0).usage
     assert usage.prompt_tokens_details.cached_tokens == (usage.prompt_tokens - 1) // 16 * 16 > 0
+    told = client.chat.completions.create(**asked | {"max_tokens": 20}, temperature=0)
+    stopped = client.chat.completions.create(
+        **asked | {"max_tokens": 20}, temperature=0, stop=told.choices[0].message.content[3:5]
+    )
+    assert stopped.choices[0].finish_reason == "stop"
+    assert stopped.usage.prompt_tokens_details == usage.prompt_tokens_details
 
 
 @pytest.mark.parametrize("stream", [True, False])

@@ -12,7 +12,7 @@ from baicai.errors import ConfigError
 from baicai.inference.decoder import CompiledDecoder
 from baicai.inference.generate import SamplingConfig, generate
 from baicai.model.transformer import Transformer
-from baicai.serving.engine import BLOCK_TOKENS, Ended, Engine, Request, Token
+from baicai.serving.engine import BLOCK_TOKENS, Begun, Ended, Engine, News, Request, Token
 from tests.inference.test_decoder import TOKENS, joined
 
 GREEDY = SamplingConfig(temperature=0)
@@ -24,11 +24,15 @@ class Answer:
     def __init__(self) -> None:
         self.tokens: list[Token] = []
         self.ended: Ended | None = None
+        self.cached = -1
 
-    def __call__(self, told: Token | Ended) -> None:
+    def __call__(self, told: News) -> None:
         assert self.ended is None, "nothing is told after the end"
         if isinstance(told, Ended):
             self.ended = told
+        elif isinstance(told, Begun):
+            assert not self.tokens
+            self.cached = told.cached_tokens
         else:
             self.tokens.append(told)
 
@@ -81,7 +85,7 @@ def test_answers_are_those_that_each_gets_alone(model: Transformer) -> None:
         assert answer.ids == [token for token, _ in expected]
         told = [token.log_probability for token in answer.tokens]
         assert np.allclose(told, [chance for _, chance in expected], atol=1e-6)
-        assert answer.ended == Ended("length", answer.ended.cached_tokens if answer.ended else 0)
+        assert answer.ended == Ended("length")
 
 
 def test_a_beginning_that_was_read_is_not_read_again(model: Transformer) -> None:
@@ -90,9 +94,9 @@ def test_a_beginning_that_was_read_is_not_read_again(model: Transformer) -> None
     run(engine)
     second, other = ask(engine, TOKENS[:33]), ask(engine, TOKENS[:33], ["leaf-0"])
     run(engine)
-    assert first.ended == Ended("length", 0)
-    assert second.ended == Ended("length", 2 * BLOCK_TOKENS)
-    assert other.ended == Ended("length", 0), "with other leaves nothing is shared"
+    assert first.cached == 0
+    assert second.cached == 2 * BLOCK_TOKENS
+    assert other.cached == 0, "with other leaves nothing is shared"
     assert second.ids == first.ids
     assert [one.log_probability for one in second.tokens] == [one.log_probability for one in first.tokens]
 

@@ -13,7 +13,7 @@ from baicai.errors import ArtefactError, BaicaiError, ConfigError, MachineError
 from baicai.inference.decoder import CompiledDecoder
 from baicai.inference.generate import SamplingConfig, generate
 from baicai.leaves.join import open_model
-from baicai.serving.engine import Ended, Token
+from baicai.serving.engine import Ended, News, Token
 from baicai.serving.worker import Ask, BusyError, EngineOptions, StoppedError, Worker
 from tests.conftest import Workshop
 
@@ -32,12 +32,13 @@ def with_worker(workshop: Workshop, act: Callable[[Worker], Awaitable[None]], **
     asyncio.run(asyncio.wait_for(run(), 120))
 
 
-async def collect(answer: AsyncIterator[Token | Ended]) -> tuple[list[int], str]:
+async def collect(answer: AsyncIterator[News]) -> tuple[list[int], str]:
     ids = []
     async for told in answer:
         if isinstance(told, Ended):
             return ids, told.reason
-        ids.append(told.id)
+        if isinstance(told, Token):
+            ids.append(told.id)
     raise AssertionError("it did not end")
 
 

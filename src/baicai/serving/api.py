@@ -16,6 +16,7 @@ from baicai.serving.completions import CompletionForm
 from baicai.serving.docs import describe_api, page, takes
 from baicai.serving.figures import Counted, Figures
 from baicai.serving.guard import CLIENT, Guard, open_ring
+from baicai.serving.pages import FILES, show_page
 from baicai.serving.planning import plan_chat, plan_completion, plan_tokens
 from baicai.serving.recipe import ServeRecipe
 from baicai.serving.refusals import ApiError, error_response, refusal
@@ -46,6 +47,8 @@ def make_app(config: ServeRecipe, models: Sequence[Served]) -> FastAPI:
     app.add_api_route("/metrics", routes.metrics, methods=["GET"])
     app.add_api_route("/openapi.json", routes.openapi, methods=["GET"])
     app.add_api_route("/docs", routes.docs, methods=["GET"])
+    for path in FILES:
+        app.add_api_route(path, show_page, methods=["GET"], include_in_schema=False)
     app.add_middleware(Guard, config=config, ring=open_ring(config))
     app.add_middleware(Counted, figures=routes.figures)
     app.add_exception_handler(BaicaiError, _refuse)

@@ -74,16 +74,22 @@ class Token(NamedTuple):
     of_prompt: bool = False
 
 
+class Begun(NamedTuple):
+    """A prompt is being read."""
+
+    cached_tokens: int
+    """Its tokens that are not read anew."""
+
+
 class Ended(NamedTuple):
     """An answer is over."""
 
     reason: str
     """stop (an end token), length, or cancelled."""
-    cached_tokens: int
-    """Tokens of the prompt that were not read anew."""
 
 
-Tell = Callable[[Token | Ended], None]
+News = Begun | Token | Ended
+Tell = Callable[[News], None]
 
 
 @dataclass
@@ -99,7 +105,6 @@ class _Text:
     names: list[Name] = field(default_factory=list)
     read: int = 0
     """Tokens that the model has read."""
-    cached: int = 0
 
     @property
     def answered(self) -> int:
@@ -164,7 +169,7 @@ class Engine:
         for client, texts in list(self._waiting.items()):
             for text in [text for text in texts if text.number == number]:
                 texts.remove(text)
-                text.tell(Ended("cancelled", 0))
+                text.tell(Ended("cancelled"))
             if not texts:
                 del self._waiting[client]
         for text in [text for text in self._running if text.number == number]:
@@ -200,9 +205,10 @@ class Engine:
             return False
         text.blocks, shared = taken
         text.names, text.read = names[:shared], shared * BLOCK_TOKENS
-        text.cached, text.row = text.read, self._rows.pop()
+        text.row = self._rows.pop()
         self._decoder.place(text.row, text.blocks)
         self._running.append(text)
+        text.tell(Begun(text.read))
         return True
 
     def _plan(self) -> Iterator[tuple[_Text, int]]:
@@ -271,7 +277,7 @@ class Engine:
         self._running.remove(text)
         self._rows.append(text.row)
         self._pool.give_back(text.blocks)
-        text.tell(Ended(reason, text.cached))
+        text.tell(Ended(reason))
 
 
 def _token(token: int, logits_V: torch.Tensor, weights_G: NDArray[np.float32], top: int) -> Token:

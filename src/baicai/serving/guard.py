@@ -8,11 +8,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from baicai.errors import ArtefactError, BaicaiError, ConfigError
 from baicai.serving.keys import KeyRing
+from baicai.serving.pages import FILES
 from baicai.serving.recipe import ServeRecipe
 from baicai.serving.refusals import ApiError, error_response, refusal
 
-OPEN = frozenset({"/health"})
-"""Paths that need no key."""
+OPEN = frozenset({"/health", *FILES})
+"""Paths that need no key: the page asks for one itself."""
 OF_ADMIN = frozenset({"/metrics"})
 """Paths that need a key whose scope is `admin`."""
 LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from baicai.data.tokenizer import Decoder
 from baicai.leaves.stopping import HeldBack
-from baicai.serving.engine import Ended, Token
+from baicai.serving.engine import Begun, Ended, Token
 from baicai.serving.served import Served
 from baicai.serving.worker import Ask, StoppedError
 
@@ -23,6 +23,8 @@ class Said(NamedTuple):
     token: Token
     offset: int
     """In the characters of the answer, those of an echoed prompt included."""
+    text: str
+    """What it adds to the answer: characters that end with it, up to a stop text."""
 
 
 class Piece(NamedTuple):
@@ -53,14 +55,17 @@ async def pieces(served: Served, ask: Ask, stops: Sequence[str]) -> AsyncGenerat
     Raises: what the engine does, and StoppedError if it drops the answer.
     """
     text_of, held = Decoder(served.tokenizer), HeldBack[tuple[Said, ...]](stops)
-    offset, count, weights_G, ended = 0, 0, np.zeros(len(ask.leaves)), Ended("cancelled", 0)
+    offset, count, cached, weights_G, ended = 0, 0, 0, np.zeros(len(ask.leaves)), Ended("cancelled")
     async with aclosing(served.worker.answer(ask)) as answer:
         async for told in answer:
             if isinstance(told, Ended):
                 ended = told
                 break
+            if isinstance(told, Begun):
+                cached = told.cached_tokens
+                continue
             text = text_of.feed(told.id) if told.id < served.tokenizer.vocab_size else ""
-            said = (Said(told, offset),)
+            said = (Said(told, offset, text),)
             offset += len(text)
             if told.of_prompt:
                 yield Piece(text, said)
@@ -78,8 +83,9 @@ async def pieces(served: Served, ask: Ask, stops: Sequence[str]) -> AsyncGenerat
         yield _together([*held.rest(), (text_of.flush(), ())])
     drawn = count + (ended.reason == "stop")
     reason: Reason = "length" if ended.reason == "length" else "stop"
-    yield End(reason, count, ended.cached_tokens, len(ask.prompt) - ended.cached_tokens + max(drawn - 1, 0), weights_G)
+    yield End(reason, count, cached, len(ask.prompt) - cached + max(drawn - 1, 0), weights_G)
 
 
 def _together(parts: Sequence[tuple[str, tuple[Said, ...]]]) -> Piece:
-    return Piece("".join(text for text, _ in parts), tuple(one for _, said in parts for one in said))
+    said = tuple(one._replace(text=text) for text, said in parts for one in said)
+    return Piece("".join(text for text, _ in parts), said)

@@ -18,9 +18,10 @@ from baicai.inference.generate import SamplingConfig
 from baicai.leaves.join import open_model
 from baicai.serving.about import describe
 from baicai.serving.constraint import Grammars
-from baicai.serving.engine import Ended, Engine, Request, Token
+from baicai.serving.engine import Begun, Ended, Engine, News, Request, Token
 
 Messages = queue.SimpleQueue[dict[str, Any] | None]
+KINDS: dict[type[News], str] = {Begun: "begun", Token: "token", Ended: "ended"}
 
 
 def main(descriptor: str, options: str) -> None:
@@ -87,10 +88,9 @@ class Service:
             return
         number, ask = message["number"], message["ask"]
 
-        def tell(told: Token | Ended) -> None:
-            ended = isinstance(told, Ended)
-            self._told.append((number, ["ended" if ended else "token", *told]))
-            if ended:
+        def tell(told: News) -> None:
+            self._told.append((number, [KINDS[type(told)], *told]))
+            if isinstance(told, Ended):
                 del self._numbers[number]
 
         try:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from baicai.data.tokenizer import Tokenizer
 from baicai.model.cost import Cost
-from baicai.serving.engine import Ended, Token
+from baicai.serving.engine import News
 from baicai.serving.refusals import ApiError
 from baicai.serving.residence import is_resident
 from baicai.serving.schemas import LeafChoice
@@ -22,7 +22,7 @@ TRUNK = "trunk"
 class Answering(Protocol):
     """Who continues texts."""
 
-    def answer(self, ask: Ask) -> AsyncGenerator[Token | Ended, None]:
+    def answer(self, ask: Ask) -> AsyncGenerator[News, None]:
         """Yield an answer's tokens, and how it ended; whoever closes the generator stops it."""
 
 

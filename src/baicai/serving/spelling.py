@@ -27,30 +27,30 @@ def chat_logprobs(served: Served, said: Sequence[Said]) -> list[dict[str, Any]]:
     return [
         _entry(served, token.id, token.log_probability)
         | {"top_logprobs": [_entry(served, *other) for other in token.alternatives]}
-        for token, _ in said
+        for token, _, _ in said
     ]
 
 
 def completion_logprobs(served: Served, said: Sequence[Said]) -> dict[str, list[Any]]:
     """Return tokens in the form of completions."""
     return {
-        "tokens": [spell(served, token.id) for token, _ in said],
-        "token_logprobs": [_number(token.log_probability) for token, _ in said],
-        "top_logprobs": [_others(served, token) for token, _ in said],
-        "text_offset": [offset for _, offset in said],
+        "tokens": [spell(served, token.id) for token, _, _ in said],
+        "token_logprobs": [_number(token.log_probability) for token, _, _ in said],
+        "top_logprobs": [_others(served, token) for token, _, _ in said],
+        "text_offset": [offset for _, offset, _ in said],
     }
 
 
 def routing(served: Served, leaves: Sequence[str], said: Sequence[Said]) -> list[dict[str, Any]]:
-    """Return for each token the share that each leaf had of the most that leaves can get."""
+    """Return for each token its text and the share that each leaf had of the most that leaves can get."""
     return [
         {
-            "token": spell(served, token.id),
+            "token": text,
             "leaves": {
                 name: round(weight / served.most, 4) for name, weight in zip(leaves, token.leaf_weights, strict=True)
             },
         }
-        for token, _ in said
+        for token, _, text in said
     ]
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from baicai.errors import BaicaiError, ConfigError, MachineError
-from baicai.serving.engine import Alternative, Ended, Token
+from baicai.serving.engine import Alternative, Begun, Ended, News, Token
 
 LINE_BYTES = 2**26
 RESTART_SECONDS = 1.0
@@ -67,7 +67,7 @@ class EngineOptions:
 
 
 ERRORS: Mapping[str, type[BaicaiError]] = {"config": ConfigError, "machine": MachineError, "busy": BusyError}
-_Told = Token | Ended | BaicaiError
+_Told = News | BaicaiError
 
 
 class Worker:
@@ -101,7 +101,7 @@ class Worker:
                 await self._keeper
         self._stop()
 
-    async def answer(self, ask: Ask) -> AsyncGenerator[Token | Ended, None]:
+    async def answer(self, ask: Ask) -> AsyncGenerator[News, None]:
         """Yield an answer's tokens, and how it ended; whoever stops listening stops it.
 
         Raises: ConfigError if it does not fit, BusyError if too many wait, StoppedError if the engine dies meanwhile.
@@ -116,7 +116,7 @@ class Worker:
         try:
             while not over:
                 item = await told.get()
-                over = not isinstance(item, Token)
+                over = isinstance(item, Ended | BaicaiError)
                 if isinstance(item, BaicaiError):
                     raise item
                 yield item
@@ -182,4 +182,6 @@ def _read(told: Sequence[Any]) -> _Told:
     if kind == "token":
         number, chance, others, weights, of_prompt = rest
         return Token(number, chance, tuple(Alternative(*one) for one in others), tuple(weights), of_prompt)
-    return Ended(*rest) if kind == "ended" else ERRORS[kind](*rest)
+    if kind in ERRORS:
+        return ERRORS[kind](*rest)
+    return Begun(*rest) if kind == "begun" else Ended(*rest)
