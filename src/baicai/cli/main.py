@@ -15,6 +15,7 @@ from click.shell_completion import get_completion_class
 import baicai
 from baicai.cli.data import data_group
 from baicai.cli.keys import keys_group
+from baicai.cli.serve import serve_command
 from baicai.cli.words import JSON, OUT, RecipeArgument, read_words, show
 from baicai.errors import BaicaiError, ConfigError
 
@@ -180,6 +181,7 @@ cli.add_command(_import_command())
 cli.add_command(_export_command())
 cli.add_command(data_group())
 cli.add_command(keys_group())
+cli.add_command(serve_command())
 
 
 def main(run: Callable[..., Any] = cli.main) -> None:

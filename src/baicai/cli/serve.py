@@ -1,0 +1,44 @@
+"""`baicai serve`: start the server, and say how it is used."""
+
+import asyncio
+import json
+import shlex
+from typing import Any
+
+import click
+
+from baicai.cli.words import RecipeArgument, read_words
+
+
+def serve_command() -> click.Command:
+    """Return the verb."""
+
+    def run_serve(words: tuple[str, ...]) -> None:
+        config = _read(words)
+        try:
+            from baicai.serving.serve import serve
+        except ModuleNotFoundError as error:
+            from baicai.errors import MachineError
+
+            raise MachineError(f"{error.name} is not installed: pip install 'baicai[serve]'") from None
+        asyncio.run(serve(config, _tell))
+
+    text = "Serve a model: OpenAI's API, and a page where one sees the leaves answer."
+    recipe = RecipeArgument("baicai.serving.recipe", "ServeRecipe", "MODEL")
+    return click.Command("serve", callback=run_serve, params=[recipe], help=text)
+
+
+def _read(words: tuple[str, ...]) -> Any:
+    """Return the recipe; a first word that is neither KEY=VALUE nor a recipe file is the model."""
+    from baicai.serving.recipe import ServeRecipe
+
+    model = words and "=" not in words[0] and not words[0].endswith(".toml")
+    return read_words(ServeRecipe, [f"model={json.dumps(words[0])}", *words[1:]] if model else words)
+
+
+def _tell(address: str, name: str) -> None:
+    body = json.dumps({"model": name, "messages": [{"role": "user", "content": "Hello"}]}, ensure_ascii=False)
+    key = "$BAICAI_KEY"
+    click.echo(f"{name} answers at {address}\n")
+    click.echo(f'curl {address}/v1/chat/completions -H "Authorization: Bearer {key}" -d {shlex.quote(body)}\n')
+    click.echo(f'openai.OpenAI(base_url="{address}/v1", api_key=os.environ.get("BAICAI_KEY", "none"))')

@@ -1,0 +1,57 @@
+"""`baicai keys` and `baicai serve`."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Command
+from tests.conftest import Workshop
+
+
+def test_keys_are_made_listed_and_revoked(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BAICAI_HOME", str(tmp_path))
+    made = command("keys", "add", "reader")
+    assert made.code == 0
+    assert made.out.startswith("bk-")
+    assert "not shown again" in made.err
+    owner = json.loads(command("keys", "add", "owner", "scope=admin", "--json").out)
+    assert (owner["name"], owner["scope"], len(owner["key"])) == ("owner", "admin", 46)
+    listed = json.loads(command("keys", "list", "--json").out)
+    assert [(key["name"], key["scope"]) for key in listed] == [("owner", "admin"), ("reader", "infer")]
+    assert "reader  infer  since 20" in command("keys", "list").out
+    assert command("keys", "revoke", "reader").code == 0
+    again = command("keys", "revoke", "reader")
+    assert (again.code, again.err) == (2, "error: 'reader' has no key: there are those of owner\n")
+    wrong = command("keys", "add", "reader", "scope=all")
+    assert wrong.code == 2
+    assert "scope" in wrong.err
+
+
+def test_a_server_off_loopback_without_keys_does_not_start(command: Command, workshop: Workshop) -> None:
+    told = command("serve", workshop.path("model"), "host=0.0.0.0")
+    assert told.code == 2
+    assert told.err.startswith("error: serve: 0.0.0.0 can be reached by others: make a key with `baicai keys add NAME`")
+
+
+def test_what_a_server_prints_works_as_it_is(workshop: Workshop) -> None:
+    words = [sys.executable, "-m", "baicai", "serve", workshop.path("model"), "port=0", "texts=2"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            lines = [server.stdout.readline() for _ in range(5)]
+            address = lines[0].split()[-1]
+            assert lines[0] == f"model answers at {address}\n"
+            curl = subprocess.run(["bash", "-c", lines[2]], capture_output=True, text=True, check=True)
+            assert json.loads(curl.stdout)["choices"][0]["message"]["role"] == "assistant"
+            program = f"import openai, os\nclient = {lines[4]}\nprint([model.id for model in client.models.list()])"
+            done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+            assert done.stdout == "['model']\n"
+        finally:
+            server.send_signal(signal.SIGINT)
+        _, errors = server.communicate(timeout=20)
+    assert server.returncode == 0
+    assert "Traceback" not in errors

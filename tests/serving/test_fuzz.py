@@ -1,0 +1,75 @@
+"""Whatever is sent in a field's place, it is answered or refused in the API's form."""
+
+import copy
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.serving.test_chat import ASK
+
+CALL = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+PARAMETERS = {"type": "object", "properties": {"a": {"type": "integer"}}}
+GOOD: dict[str, dict[str, Any]] = {
+    "/v1/chat/completions": {
+        "model": "tiny",
+        "messages": [
+            *ASK,
+            {"role": "assistant", "tool_calls": [CALL]},
+            {"role": "tool", "content": [], "tool_call_id": "1"},
+        ],
+        "max_tokens": 2,
+        "temperature": 0.5,
+        "top_p": 0.9,
+        "seed": 1,
+        "n": 2,
+        "stop": ["a"],
+        "stream_options": {"include_usage": True},
+        "logprobs": True,
+        "top_logprobs": 2,
+        "leaves": {"only": []},
+        "tools": [{"type": "function", "function": {"name": "f", "parameters": PARAMETERS}}],
+        "tool_choice": "none",
+        "response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": PARAMETERS}},
+    },
+    "/v1/completions": {"model": "tiny", "prompt": ["a", [1, 2]], "max_tokens": 2, "logprobs": 2, "echo": True, "n": 1},
+    "/v1/responses": {
+        "model": "tiny",
+        "input": [*ASK, {"type": "function_call", "name": "f", "arguments": "{}"}],
+        "max_output_tokens": 2,
+        "text": {"format": {"type": "json_schema", "name": "x", "schema": PARAMETERS}},
+        "metadata": {"a": "b"},
+    },
+    "/tokenize": {"model": "tiny", "prompt": "a"},
+}
+STRANGE: list[Any] = [
+    *(None, True, 0, -1, 2**31, 2**64, 10**30, 1e308, 0.5, "", "a", "\0", "白菜", "<|end|>", "a" * 5000),
+    *([], [[]], [None], [1], ["a"], [{}], {}, {"type": "object"}, {"type": "function"}, {"role": "user"}),
+]
+
+
+def places(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, one in inner:
+        yield (*place, key)
+        yield from places(one, (*place, key))
+
+
+@pytest.mark.parametrize("path", GOOD)
+def test_strange_values_are_refused_not_stumbled_over(web: httpx.Client, path: str) -> None:
+    assert web.post(path, json=GOOD[path]).status_code == 200
+    draw = random.Random(path)
+    for _ in range(120):
+        body = copy.deepcopy(GOOD[path])
+        for _ in range(draw.choice([1, 1, 2])):
+            *above, last = draw.choice(list(places(body)))
+            inner = body
+            for key in above:
+                inner = inner[key]
+            inner[last] = copy.deepcopy(draw.choice(STRANGE))
+        told = web.post(path, json=body)
+        assert told.status_code in (200, 400, 404), (body, told.text)
+        if told.status_code != 200:
+            assert set(told.json()["error"]) == {"message", "type", "param", "code"}
