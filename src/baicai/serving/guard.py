@@ -75,8 +75,9 @@ class Guard:
         kind, _, secret = headers.get("authorization", "").partition(" ")
         try:
             owner = self._ring.owner(secret.strip())
-        except (ArtefactError, ConfigError) as error:
-            raise ApiError(f"The keys cannot be read: {error}.", code="keys_damaged", status=500) from None
+        except (ArtefactError, ConfigError):
+            told = "The server's keys are damaged: `baicai keys list` says where."
+            raise ApiError(told, code="keys_damaged", status=500) from None
         if not self._ring.needed:
             return address
         if kind.lower() != "bearer" or owner is None:
