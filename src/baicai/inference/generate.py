@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, NamedTuple
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -13,9 +14,6 @@ from baicai.config import Count, recipe
 from baicai.errors import ConfigError
 from baicai.inference.decoder import Decoder
 from baicai.model.transformer import Cache, Transformer
-
-FEW = 128
-"""Tokens that are sorted first."""
 
 
 @recipe
@@ -59,21 +57,21 @@ class DraftCount:
 
 
 def nucleus(logits_BV: Tensor, sampling: SamplingConfig) -> tuple[Tensor, Tensor]:
-    """Return the tokens that may be drawn, the likeliest first, and their chances: [B, K] each.
+    """Return the tokens that may be drawn, the likeliest first, and their chances: [B, K] each."""
+    ids_BK = _order(logits_BV)[:, : sampling.top_k or logits_BV.shape[-1]]
+    best_BK = logits_BV.gather(-1, ids_BK)
+    chance_BK = ((best_BK - best_BK[:, :1]) / sampling.temperature).softmax(-1)
+    sum_BK = chance_BK.cumsum(-1)
+    kept = int((sum_BK - chance_BK < sampling.top_p).sum(-1).max())  # beyond, nobody draws
+    chance_BK = chance_BK[:, :kept].masked_fill((sum_BK - chance_BK)[:, :kept] >= sampling.top_p, 0)
+    return ids_BK[:, :kept], chance_BK / chance_BK.sum(-1, keepdim=True)
 
-    Few tokens hold nearly all probability: all are sorted only where a few do not reach `top_p`.
-    """
-    scaled_BV = logits_BV / sampling.temperature
-    total_B1 = scaled_BV.logsumexp(-1, keepdim=True)
-    for count in (sampling.top_k or FEW, logits_BV.shape[-1]):
-        best_BK, ids_BK = scaled_BV.topk(min(count, logits_BV.shape[-1]))
-        chance_BK = (best_BK - total_B1).exp()
-        whole_B1 = chance_BK.sum(-1, keepdim=True) if sampling.top_k else torch.ones_like(total_B1)
-        before_BK = chance_BK.cumsum(-1) - chance_BK
-        if sampling.top_k or bool((before_BK[:, -1:] >= sampling.top_p * whole_B1).all()):
-            break
-    chance_BK = chance_BK.masked_fill(before_BK >= sampling.top_p * whole_B1, 0)
-    return ids_BK, chance_BK / chance_BK.sum(-1, keepdim=True)
+
+def _order(logits_BV: Tensor) -> Tensor:
+    """Return the tokens by their logits, the likeliest first, [B, V]; on a CPU numpy sorts ten times as fast."""
+    if logits_BV.device.type == "cpu" and not logits_BV.requires_grad:
+        return torch.from_numpy(np.argsort(-logits_BV.float().numpy(), axis=-1))
+    return logits_BV.argsort(dim=-1, descending=True)
 
 
 def distribution(logits_BV: Tensor, sampling: SamplingConfig) -> Tensor:
@@ -89,7 +87,10 @@ def draw(logits_BV: Tensor, sampling: SamplingConfig, generator: torch.Generator
     if sampling.temperature == 0:
         return logits_BV.argmax(-1)
     ids_BK, chance_BK = nucleus(logits_BV, sampling)
-    return ids_BK.gather(1, torch.multinomial(chance_BK, 1, generator=generator)).squeeze(1)
+    point_B1 = chance_BK.new_empty(len(chance_BK), 1).uniform_(generator=generator)
+    places_B1 = torch.searchsorted(chance_BK.cumsum(-1), point_B1, right=True)
+    last_B1 = (chance_BK > 0).sum(-1, keepdim=True) - 1  # where chances add up to less than a point near 1
+    return ids_BK.gather(1, places_B1.minimum(last_B1)).squeeze(1)
 
 
 def generate(
