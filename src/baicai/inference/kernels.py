@@ -40,6 +40,7 @@ def compiled(function: Any) -> Any:
 
 Floats = NDArray[np.float32]
 Numbers = NDArray[np.int64]
+Range = tuple[int, int]
 Table = NDArray[np.int64]
 """Addresses and kinds of weights."""
 
@@ -241,6 +242,135 @@ def dot_bfloat16(pairs: NDArray[np.uint32], even: Floats, odd: Floats) -> float:
     return total
 
 
+LANES = 16
+TOGETHER = 4
+"""Vectors that are multiplied with a row at once, while it is in the registers."""
+
+
+def _dots(count: int, two_parts: Callable[[_Code, Any, Any], tuple[Any, Any]], step: int) -> Any:
+    """Return what multiplies a row with so many vectors, block by block of twice `LANES` places.
+
+    `two_parts` gives a block of the row as two float vectors; `step` is the logarithm of a block's bytes, by which the
+    vectors go on, too. Sums are kept
+    apart by lane and part: a vector's product has the same bits however many others there are.
+    """
+
+    @intrinsic
+    def dots(typing: Any, row: Any, blocks: Any, gap: Any, starts: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            i64, f32 = ir.IntType(64), ir.FloatType()
+            vector = ir.VectorType(f32, LANES)
+
+            def function(name: str, result: ir.Type, *arguments: ir.Type) -> Any:
+                return get_or_insert_function(builder.module, ir.FunctionType(result, arguments), name)
+
+            def load(start: Any, place: Any, kind: ir.Type) -> Any:
+                return builder.load(builder.inttoptr(builder.add(start, place), kind.as_pointer()), align=1)
+
+            fma = function(f"llvm.fma.v{LANES}f32", vector, vector, vector, vector)
+            total = function(f"llvm.vector.reduce.fadd.v{LANES}f32", f32, f32, vector)
+            row, blocks, gap, starts = values
+            firsts = [builder.extract_value(starts, number) for number in range(count)]
+            places = [one for first in firsts for one in (first, builder.add(first, gap))]
+            before, loop, after = builder.block, builder.append_basic_block(), builder.append_basic_block()
+            builder.branch(loop)
+            builder.position_at_end(loop)
+            block, partial = builder.phi(i64), [builder.phi(vector) for _ in places]
+            at = builder.shl(block, i64(step))
+            parts = two_parts(_Code(builder, function, load), row, at)
+            grown = [
+                builder.call(fma, [parts[number % 2], load(place, at, vector), old])
+                for number, (place, old) in enumerate(zip(places, partial, strict=True))
+            ]
+            following = builder.add(block, i64(1))
+            sums = [(old, vector([0.0] * LANES), more) for old, more in zip(partial, grown, strict=True)]
+            for phi, start, other in ((block, i64(0), following), *sums):
+                phi.add_incoming(start, before)
+                phi.add_incoming(other, loop)
+            builder.cbranch(builder.icmp_signed("<", following, blocks), loop, after)
+            builder.position_at_end(after)
+            pairs = zip(grown[::2], grown[1::2], strict=True)
+            results = [
+                builder.call(total, [f32(0.0), builder.fadd(one, other)], fastmath=("reassoc",)) for one, other in pairs
+            ]
+            return context.make_tuple(builder, signature.return_type, results)
+
+        addresses = types.UniTuple(types.int64, count)
+        return types.UniTuple(types.float32, count)(types.int64, types.int64, types.int64, addresses), generate
+
+    return dots
+
+
+def _parts_bfloat16(code: _Code, row: Any, at: Any) -> tuple[Any, Any]:
+    """Return even and odd places."""
+    ints, floats_ = ir.VectorType(ir.IntType(32), LANES), ir.VectorType(ir.FloatType(), LANES)
+    pairs = code.load(row, at, ints)
+    low_, high_ = code.builder.shl(pairs, ints([16] * LANES)), code.builder.and_(pairs, ints([0xFFFF0000] * LANES))
+    return code.builder.bitcast(low_, floats_), code.builder.bitcast(high_, floats_)
+
+
+def _parts_float32(code: _Code, row: Any, at: Any) -> tuple[Any, Any]:
+    """Return the first and the second half."""
+    floats_ = ir.VectorType(ir.FloatType(), LANES)
+    half = code.builder.add(at, ir.IntType(64)(4 * LANES))
+    return code.load(row, at, floats_), code.load(row, half, floats_)
+
+
+_dot1_bfloat16, _dot4_bfloat16 = (_dots(count, _parts_bfloat16, 6) for count in (1, TOGETHER))
+_dot1_float32, _dot4_float32 = (_dots(count, _parts_float32, 7) for count in (1, TOGETHER))
+HALF_BYTES = 4 * LANES
+
+
+@compiled
+def multiply_floats(
+    kind: int, address: int, places: int, vectors: Vectors, from_N: Numbers, out: Floats, to_N: Numbers, columns: Range
+) -> None:
+    """Multiply rows of float32 or bfloat16 with vectors, four at once, into `columns` of out[to_N[i]], a row each."""
+    first, last = columns
+    stride, whole = row_bytes(kind, places), places // (2 * LANES)
+    tail = whole * 2 * LANES
+    width = vectors.plain.shape[1] if kind == FLOAT32 else vectors.apart.shape[2]
+    begin = vectors.plain.ctypes.data if kind == FLOAT32 else vectors.apart.ctypes.data
+    step, gap = (4 * width, HALF_BYTES) if kind == FLOAT32 else (8 * width, 4 * width)
+    for column in range(first, last):
+        row = address + (column - first) * stride
+        i = 0
+        while i < len(from_N):
+            number = TOGETHER if len(from_N) - i >= TOGETHER else 1
+            if whole == 0:
+                for j in range(i, i + number):
+                    out[to_N[j], column] = np.float32(0)
+            elif number == TOGETHER:
+                a, b = begin + from_N[i] * step, begin + from_N[i + 1] * step
+                c, d = begin + from_N[i + 2] * step, begin + from_N[i + 3] * step
+                if kind == FLOAT32:
+                    four = _dot4_float32(row, whole, gap, (a, b, c, d))
+                else:
+                    four = _dot4_bfloat16(row, whole, gap, (a, b, c, d))
+                out[to_N[i], column], out[to_N[i + 1], column] = four[0], four[1]
+                out[to_N[i + 2], column], out[to_N[i + 3], column] = four[2], four[3]
+            else:
+                only = begin + from_N[i] * step
+                if kind == FLOAT32:
+                    out[to_N[i], column] = _dot1_float32(row, whole, gap, (only,))[0]
+                else:
+                    out[to_N[i], column] = _dot1_bfloat16(row, whole, gap, (only,))[0]
+            i += number
+        if tail < places:
+            for i in range(len(from_N)):
+                out[to_N[i], column] += _tail(kind, row, tail, places, vectors, from_N[i])
+
+
+@compiled
+def _tail(kind: int, row: int, first: int, places: int, vectors: Vectors, number: int) -> float:
+    """Return what the last places of a row add to its product with a vector."""
+    if kind == FLOAT32:
+        return dot(floats(row + 4 * first, places - first), vectors.plain[number, first:places])
+    half = slice(first // 2, places // 2)
+    pairs = words(row + 2 * first, (places - first) // 2)
+    return dot_bfloat16(pairs, vectors.apart[number, 0, half], vectors.apart[number, 1, half])
+
+
 @compiled
 def row_bytes(kind: int, places: int) -> int:
     """Return how many bytes a weight row takes."""
@@ -267,27 +397,21 @@ def multiply(
     """
     kind, address, scales = matrix[0], matrix[1], matrix[2]
     stride = row_bytes(kind, places)
+    if kind != INT8:
+        columns = (out_column + begin, out_column + end)
+        multiply_floats(kind, address + begin * stride, places, vectors, from_N, out, to_N, columns)
+        return
     height = end - begin if len(from_N) == 1 else ROWS
     for start in range(begin, end, max(height, 1)):
         stop = min(start + height, end)
         for i in range(len(from_N)):
             vector = from_N[i]
             target = out[to_N[i], out_column + start : out_column + stop]
-            at = address + start * stride
-            if kind == FLOAT32:
-                plain = vectors.plain[vector, :places]
-                for row in range(len(target)):
-                    target[row] = dot(floats(at + row * stride, places), plain)
-            elif kind == BFLOAT16:
-                even, odd = vectors.apart[vector, 0, : places // 2], vectors.apart[vector, 1, : places // 2]
-                for row in range(len(target)):
-                    target[row] = dot_bfloat16(words(at + row * stride, places // 2), even, odd)
-            else:
-                coded, factors = vectors.codes[vector, :stride], vectors.scales[vector, : stride // BLOCK]
-                multiply_int8(at, stride, coded, factors, target)
-                scale, offset = floats(scales + 4 * start, len(target)), vectors.offset[vector]
-                for row in range(len(target)):
-                    target[row] = (target[row] - offset) * scale[row]
+            coded, factors = vectors.codes[vector, :stride], vectors.scales[vector, : stride // BLOCK]
+            multiply_int8(address + start * stride, stride, coded, factors, target)
+            scale, offset = floats(scales + 4 * start, len(target)), vectors.offset[vector]
+            for row in range(len(target)):
+                target[row] = (target[row] - offset) * scale[row]
 
 
 @compiled
