@@ -244,11 +244,11 @@ def dot_bfloat16(pairs: NDArray[np.uint32], even: Floats, odd: Floats) -> float:
 
 LANES = 16
 TOGETHER = 4
-"""Vectors that are multiplied with a row at once, while it is in the registers."""
+"""Rows that are multiplied with one vector at once, or vectors with a pair of rows."""
 
 
-def _dots(count: int, two_parts: Callable[[_Code, Any, Any], tuple[Any, Any]], step: int) -> Any:
-    """Return what multiplies a row with so many vectors, block by block of twice `LANES` places.
+def _dots(rows: int, count: int, two_parts: Callable[[_Code, Any, Any], tuple[Any, Any]], step: int) -> Any:
+    """Return what multiplies so many rows with so many vectors, block by block of twice `LANES` places.
 
     `two_parts` gives a block of the row as two float vectors; `step` is the logarithm of a block's bytes, by which the
     vectors go on, too. Sums are kept
@@ -256,7 +256,7 @@ def _dots(count: int, two_parts: Callable[[_Code, Any, Any], tuple[Any, Any]], s
     """
 
     @intrinsic
-    def dots(typing: Any, row: Any, blocks: Any, gap: Any, starts: Any) -> Any:
+    def dots(typing: Any, row: Any, stride: Any, blocks: Any, gap: Any, starts: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
             i64, f32 = ir.IntType(64), ir.FloatType()
             vector = ir.VectorType(f32, LANES)
@@ -269,19 +269,19 @@ def _dots(count: int, two_parts: Callable[[_Code, Any, Any], tuple[Any, Any]], s
 
             fma = function(f"llvm.fma.v{LANES}f32", vector, vector, vector, vector)
             total = function(f"llvm.vector.reduce.fadd.v{LANES}f32", f32, f32, vector)
-            row, blocks, gap, starts = values
+            row, stride, blocks, gap, starts = values
+            lines = [builder.add(row, builder.mul(stride, i64(number))) for number in range(rows)]
             firsts = [builder.extract_value(starts, number) for number in range(count)]
             places = [one for first in firsts for one in (first, builder.add(first, gap))]
             before, loop, after = builder.block, builder.append_basic_block(), builder.append_basic_block()
             builder.branch(loop)
             builder.position_at_end(loop)
-            block, partial = builder.phi(i64), [builder.phi(vector) for _ in places]
+            block, partial = builder.phi(i64), [builder.phi(vector) for _ in lines for _ in places]
             at = builder.shl(block, i64(step))
-            parts = two_parts(_Code(builder, function, load), row, at)
-            grown = [
-                builder.call(fma, [parts[number % 2], load(place, at, vector), old])
-                for number, (place, old) in enumerate(zip(places, partial, strict=True))
-            ]
+            read = [load(place, at, vector) for place in places]
+            parts = [two_parts(_Code(builder, function, load), line, at) for line in lines]
+            factors = [(pair[number % 2], one) for pair in parts for number, one in enumerate(read)]
+            grown = [builder.call(fma, [left, right, old]) for (left, right), old in zip(factors, partial, strict=True)]
             following = builder.add(block, i64(1))
             sums = [(old, vector([0.0] * LANES), more) for old, more in zip(partial, grown, strict=True)]
             for phi, start, other in ((block, i64(0), following), *sums):
@@ -296,7 +296,7 @@ def _dots(count: int, two_parts: Callable[[_Code, Any, Any], tuple[Any, Any]], s
             return context.make_tuple(builder, signature.return_type, results)
 
         addresses = types.UniTuple(types.int64, count)
-        return types.UniTuple(types.float32, count)(types.int64, types.int64, types.int64, addresses), generate
+        return types.UniTuple(types.float32, rows * count)(*(types.int64,) * 4, addresses), generate
 
     return dots
 
@@ -316,8 +316,12 @@ def _parts_float32(code: _Code, row: Any, at: Any) -> tuple[Any, Any]:
     return code.load(row, at, floats_), code.load(row, half, floats_)
 
 
-_dot1_bfloat16, _dot4_bfloat16 = (_dots(count, _parts_bfloat16, 6) for count in (1, TOGETHER))
-_dot1_float32, _dot4_float32 = (_dots(count, _parts_float32, 7) for count in (1, TOGETHER))
+_one_bfloat16, _rows_bfloat16, _four_bfloat16, _both_bfloat16 = (
+    _dots(rows, count, _parts_bfloat16, 6) for rows, count in ((1, 1), (TOGETHER, 1), (1, TOGETHER), (2, TOGETHER))
+)
+_one_float32, _rows_float32, _four_float32, _both_float32 = (
+    _dots(rows, count, _parts_float32, 7) for rows, count in ((1, 1), (TOGETHER, 1), (1, TOGETHER), (2, TOGETHER))
+)
 HALF_BYTES = 4 * LANES
 
 
@@ -332,31 +336,53 @@ def multiply_floats(
     width = vectors.plain.shape[1] if kind == FLOAT32 else vectors.apart.shape[2]
     begin = vectors.plain.ctypes.data if kind == FLOAT32 else vectors.apart.ctypes.data
     step, gap = (4 * width, HALF_BYTES) if kind == FLOAT32 else (8 * width, 4 * width)
-    for column in range(first, last):
-        row = address + (column - first) * stride
-        i = 0
-        while i < len(from_N):
-            number = TOGETHER if len(from_N) - i >= TOGETHER else 1
+    i = 0
+    while i < len(from_N):
+        number = TOGETHER if len(from_N) - i >= TOGETHER else 1
+        a = begin + from_N[i] * step
+        column, to = first, to_N[i]
+        while column < last:
+            row, left = address + (column - first) * stride, last - column
             if whole == 0:
                 for j in range(i, i + number):
                     out[to_N[j], column] = np.float32(0)
-            elif number == TOGETHER:
-                a, b = begin + from_N[i] * step, begin + from_N[i + 1] * step
-                c, d = begin + from_N[i + 2] * step, begin + from_N[i + 3] * step
+                column += 1
+            elif number == 1 and left >= TOGETHER:
                 if kind == FLOAT32:
-                    four = _dot4_float32(row, whole, gap, (a, b, c, d))
+                    four = _rows_float32(row, stride, whole, gap, (a,))
                 else:
-                    four = _dot4_bfloat16(row, whole, gap, (a, b, c, d))
-                out[to_N[i], column], out[to_N[i + 1], column] = four[0], four[1]
-                out[to_N[i + 2], column], out[to_N[i + 3], column] = four[2], four[3]
+                    four = _rows_bfloat16(row, stride, whole, gap, (a,))
+                out[to, column], out[to, column + 1], out[to, column + 2], out[to, column + 3] = four
+                column += TOGETHER
+            elif number == 1:
+                if kind == FLOAT32:
+                    out[to, column] = _one_float32(row, stride, whole, gap, (a,))[0]
+                else:
+                    out[to, column] = _one_bfloat16(row, stride, whole, gap, (a,))[0]
+                column += 1
             else:
-                only = begin + from_N[i] * step
-                if kind == FLOAT32:
-                    out[to_N[i], column] = _dot1_float32(row, whole, gap, (only,))[0]
+                b, c, d = from_N[i + 1] * step, from_N[i + 2] * step, from_N[i + 3] * step
+                starts = (a, begin + b, begin + c, begin + d)
+                if left >= 2:
+                    if kind == FLOAT32:
+                        both = _both_float32(row, stride, whole, gap, starts)
+                    else:
+                        both = _both_bfloat16(row, stride, whole, gap, starts)
+                    for j in range(TOGETHER):
+                        out[to_N[i + j], column], out[to_N[i + j], column + 1] = both[j], both[TOGETHER + j]
+                    column += 2
                 else:
-                    out[to_N[i], column] = _dot1_bfloat16(row, whole, gap, (only,))[0]
-            i += number
-        if tail < places:
+                    if kind == FLOAT32:
+                        four = _four_float32(row, stride, whole, gap, starts)
+                    else:
+                        four = _four_bfloat16(row, stride, whole, gap, starts)
+                    for j in range(TOGETHER):
+                        out[to_N[i + j], column] = four[j]
+                    column += 1
+        i += number
+    if tail < places:
+        for column in range(first, last):
+            row = address + (column - first) * stride
             for i in range(len(from_N)):
                 out[to_N[i], column] += _tail(kind, row, tail, places, vectors, from_N[i])
 
@@ -397,13 +423,13 @@ def multiply(
     """
     kind, address, scales = matrix[0], matrix[1], matrix[2]
     stride = row_bytes(kind, places)
-    if kind != INT8:
-        columns = (out_column + begin, out_column + end)
-        multiply_floats(kind, address + begin * stride, places, vectors, from_N, out, to_N, columns)
-        return
-    height = end - begin if len(from_N) == 1 else ROWS
+    height = end - begin if len(from_N) <= TOGETHER else ROWS
     for start in range(begin, end, max(height, 1)):
         stop = min(start + height, end)
+        if kind != INT8:
+            columns = (out_column + start, out_column + stop)
+            multiply_floats(kind, address + start * stride, places, vectors, from_N, out, to_N, columns)
+            continue
         for i in range(len(from_N)):
             vector = from_N[i]
             target = out[to_N[i], out_column + start : out_column + stop]
