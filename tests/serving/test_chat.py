@@ -24,6 +24,16 @@ def test_a_chat_answer_is_the_one_given_without_a_server(client: openai.OpenAI, 
     assert told.usage.total_tokens == told.usage.prompt_tokens + told.usage.completion_tokens
 
 
+def test_an_answer_that_was_begun_goes_on(client: openai.OpenAI, sparse: SparseModel) -> None:
+    whole = client.chat.completions.create(model="tiny", messages=ASK, temperature=0, max_tokens=20)
+    text = whole.choices[0].message.content or ""
+    begun = text[: text.index(" ", len(text) // 2)]
+    assert sparse.tokenizer.encode(begun) == sparse.tokenizer.encode(text)[: len(sparse.tokenizer.encode(begun))]
+    messages = [*ASK, {"role": "assistant", "content": begun}]
+    rest = client.chat.completions.create(model="tiny", messages=messages, temperature=0, max_tokens=20)
+    assert (begun + (rest.choices[0].message.content or "")).startswith(text)
+
+
 def test_a_stream_says_the_same_as_the_whole(client: openai.OpenAI) -> None:
     asked = {"model": "tiny", "messages": ASK, "n": 3, "seed": 7, "max_tokens": 12, "logprobs": True, "top_logprobs": 2}
     whole = client.chat.completions.create(**asked)

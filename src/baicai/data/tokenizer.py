@@ -125,8 +125,10 @@ class Tokenizer:
         ]
 
     def encode_chat(self, messages: Sequence[Message]) -> list[int]:
-        """Return the ids of a conversation up to the place where the assistant's answer starts."""
-        ids: list[int] = self._fill([self._items(self.chat.parts(messages, answer=True))])[0].tolist()
+        """Return the ids of a conversation up to where the assistant's answer starts, or goes on if it is the last."""
+        begun = messages[-1:] if messages and messages[-1].role == "assistant" else ()
+        items = self._items(self.chat.parts(messages[: len(messages) - len(begun)], answer=True))
+        ids: list[int] = self._fill([[*items, *(message.content for message in begun)]])[0].tolist()
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
