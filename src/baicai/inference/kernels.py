@@ -251,8 +251,7 @@ def _dots(rows: int, count: int, two_parts: Callable[[_Code, Any, Any], tuple[An
     """Return what multiplies so many rows with so many vectors, block by block of twice `LANES` places.
 
     `two_parts` gives a block of the row as two float vectors; `step` is the logarithm of a block's bytes, by which the
-    vectors go on, too. Sums are kept
-    apart by lane and part: a vector's product has the same bits however many others there are.
+    vectors go on, too. Sums are kept apart by lane and part: a product has the same bits however many others there are.
     """
 
     @intrinsic
