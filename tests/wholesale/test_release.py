@@ -305,7 +305,8 @@ class TestRefused:
             if how == "gone":
                 path.unlink()
             else:
-                path.write_bytes(content[:middle] if how == "cut" else content[:middle] + b"?" + content[middle + 1 :])
+                other = bytes([content[middle] ^ 1])
+                path.write_bytes(content[:middle] if how == "cut" else content[:middle] + other + content[middle + 1 :])
         with pytest.raises(BaicaiError) as found:
             published.pull()
         assert "\n" not in str(found.value)

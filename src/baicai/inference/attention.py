@@ -10,7 +10,6 @@ from baicai.inference.kernels import (
     dot,
     exponential,
     floats,
-    multiply,
     prepare,
     read_row,
     rms_norm,
@@ -36,6 +35,7 @@ from baicai.inference.layout import (
     V,
     Weights,
 )
+from baicai.inference.products import multiply
 from baicai.inference.sync import meet
 
 

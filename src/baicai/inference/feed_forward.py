@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from baicai.inference.kernels import Floats, add, compiled, floats, multiply, prepare, share, sigmoid
+from baicai.inference.kernels import Floats, add, compiled, floats, prepare, share, sigmoid
 from baicai.inference.layout import (
     CHOICE_BIAS,
     DOWN,
@@ -18,6 +18,7 @@ from baicai.inference.layout import (
     Stream,
     Weights,
 )
+from baicai.inference.products import multiply
 from baicai.inference.sync import meet
 
 

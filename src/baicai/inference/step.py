@@ -7,7 +7,7 @@ import numpy as np
 
 from baicai.inference.attention import grouped_attention, latent_attention
 from baicai.inference.feed_forward import feed_forward
-from baicai.inference.kernels import add, compiled, floats, multiply, prepare, read_row, rms_norm, share
+from baicai.inference.kernels import add, compiled, floats, prepare, read_row, rms_norm, share
 from baicai.inference.layout import (
     ATTENTION_NORM,
     DRAFT_NORM,
@@ -27,6 +27,7 @@ from baicai.inference.layout import (
     Stream,
     Weights,
 )
+from baicai.inference.products import multiply
 from baicai.inference.sync import meet, post, read, wait_for
 
 
