@@ -26,7 +26,9 @@ AHEAD = 8192
 FAST = {"reassoc", "nsz", "contract", "arcp", "nnan"}
 """Sums may be reordered, so that they run in vectors, and nothing is asked about NaN; infinities keep their meaning."""
 
-HAS_VNNI, HAS_AVX2 = (bool(llvm.get_host_cpu_features().get(name)) for name in ("avx512vnni", "avx2"))
+HAS_AVX512, HAS_VNNI, HAS_AVX2 = (
+    bool(llvm.get_host_cpu_features().get(name)) for name in ("avx512f", "avx512vnni", "avx2")
+)
 FOUR_ROWS = HAS_VNNI or HAS_AVX2
 """Whether int8 rows are multiplied four at a time."""
 

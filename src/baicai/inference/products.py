@@ -13,8 +13,10 @@ from numba.core.cgutils import get_or_insert_function
 from numba.extending import intrinsic
 
 from baicai.inference.kernels import (
+    BFLOAT16,
     BLOCK,
     FLOAT32,
+    HAS_AVX512,
     INT8,
     Code,
     Floats,
@@ -28,14 +30,15 @@ from baicai.inference.kernels import (
     multiply_int8,
     row_bytes,
     words,
-)  # fmt: skip
+)
 
 Range = tuple[int, int]
 ROWS = 32
 """Rows that are read together for all tokens of a step, small enough to stay in the nearest cache."""
 LANES = 16
 TOGETHER = 4
-"""Rows that are multiplied with one vector at once, or vectors with a pair of rows."""
+"""Rows that are multiplied with one vector at once, or vectors with a pair of rows: where there are 32 registers of so many
+lanes (AVX-512). Elsewhere one row meets one vector."""
 
 
 def _dots(rows: int, count: int, two_parts: Callable[[Code, Any, Any], tuple[Any, Any]], step: int) -> Any:
@@ -208,15 +211,25 @@ def multiply(
     height = end - begin if len(from_N) <= TOGETHER else ROWS
     for start in range(begin, end, max(height, 1)):
         stop = min(start + height, end)
-        if kind != INT8:
+        if kind != INT8 and HAS_AVX512:
             columns = (out_column + start, out_column + stop)
             multiply_floats(kind, address + start * stride, places, vectors, from_N, out, to_N, columns)
             continue
         for i in range(len(from_N)):
             vector = from_N[i]
-            target = out[to_N[i], out_column + start : out_column + stop]
+            target, at = out[to_N[i], out_column + start : out_column + stop], address + start * stride
+            if kind == FLOAT32:
+                plain = vectors.plain[vector, :places]
+                for row in range(len(target)):
+                    target[row] = dot(floats(at + row * stride, places), plain)
+                continue
+            if kind == BFLOAT16:
+                even, odd = vectors.apart[vector, 0, : places // 2], vectors.apart[vector, 1, : places // 2]
+                for row in range(len(target)):
+                    target[row] = dot_bfloat16(words(at + row * stride, places // 2), even, odd)
+                continue
             coded, factors = vectors.codes[vector, :stride], vectors.scales[vector, : stride // BLOCK]
-            multiply_int8(address + start * stride, stride, coded, factors, target)
+            multiply_int8(at, stride, coded, factors, target)
             scale, offset = floats(scales + 4 * start, len(target)), vectors.offset[vector]
             for row in range(len(target)):
                 target[row] = (target[row] - offset) * scale[row]
