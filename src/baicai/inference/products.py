@@ -37,8 +37,8 @@ ROWS = 32
 """Rows that are read together for all tokens of a step, small enough to stay in the nearest cache."""
 LANES = 16
 TOGETHER = 4
-"""Rows that are multiplied with one vector at once, or vectors with a pair of rows: where there are 32 registers of so many
-lanes (AVX-512). Elsewhere one row meets one vector."""
+"""Rows that are multiplied with one vector at once, or vectors with a pair of rows, where there are 32 registers of so
+many lanes (AVX-512). Elsewhere one row meets one vector."""
 
 
 def _dots(rows: int, count: int, two_parts: Callable[[Code, Any, Any], tuple[Any, Any]], step: int) -> Any:
