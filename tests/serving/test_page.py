@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.serving.fake import PAGE, Script, serving
+from tests.loopback import serving
+from tests.serving.fake import PAGE, Script
 
 WEB = Path(__file__).parents[2] / "web"
 AXE = WEB / "node_modules" / "axe-core" / "axe.min.js"

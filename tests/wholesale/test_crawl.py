@@ -16,7 +16,7 @@ from baicai.wholesale.captures import read_captures
 from baicai.wholesale.crawl import CrawlConfig, crawl
 from baicai.wholesale.gather import GatherRecipe, SourceConfig, gather
 from baicai.wholesale.records import Skips
-from tests.wholesale.servers import serving
+from tests.loopback import serving
 
 PAGES = ["/", "/a", "/b", "/b?x=1", "/deep/1", "/deep/2"]
 

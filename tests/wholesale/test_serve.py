@@ -12,7 +12,7 @@ import pytest
 from baicai.errors import ArtefactError, ConfigError, MachineError
 from baicai.wholesale.pull import PullRecipe, pull
 from baicai.wholesale.serve import Ledger, ServeRecipe, make_app
-from tests.wholesale.servers import serving
+from tests.loopback import serving
 from tests.wholesale.test_release import Shop, write_pages
 
 KEY = "a key of sixteen characters"

@@ -34,7 +34,6 @@ class Told(NamedTuple):
     """What a model says of a part."""
 
     logits_SV: NDArray[np.float32]
-    hidden_SD: NDArray[np.float32]
     leaf_weights_SG: NDArray[np.float32]
 
 
@@ -72,4 +71,4 @@ class BatchDecoder:
             first = rows.stop
         self._crew.step(first)
         weights_TG = self._crew.leaf_weights(first)
-        return [Told(stream.logits_TV[rows], stream.hidden_TD[rows], weights_TG[rows]) for rows in spans]
+        return [Told(stream.logits_TV[rows], weights_TG[rows]) for rows in spans]

@@ -24,8 +24,8 @@ class Crew:
             say("Compiling the decoder for this processor: half a minute, this once.")
         self._tables = tables  # keeps the weights
         self.sizes = tables.sizes
-        self.stream, benches = make_stream(self.sizes, tokens, texts), [make_bench(self.sizes, tokens)]
-        benches += [make_bench(self.sizes, tokens) for _ in range(1, self.sizes.threads)]
+        self.stream = make_stream(self.sizes, tokens, texts)
+        benches = [make_bench(self.sizes, tokens) for _ in range(self.sizes.threads)]
         self._arguments = (self.sizes, tables.weights, self.stream, benches[0])
         self._layers = max(1, self.sizes.layers - self.sizes.first_leaf_layer)
         self._wake = [threading.Event() for _ in benches[1:]]

@@ -73,19 +73,17 @@ class _Routes:
 
     async def chat(self, request: Request) -> Response:
         """Answer a conversation."""
-        body = await read_body(request, ChatRequest, self._config)
-        served, alias = find_model(self._models, body.model)
-        plan = await plan_chat(body, served, alias, self._config, _client(request))
-        forms = [ChatForm(plan, body) for _ in plan.asks]
-        told = self.figures.watched(served.name, chunks(plan, forms))
-        return await respond(request, told, forms[0], body)
+        return await self._answer(request, ChatRequest, plan_chat, ChatForm)
 
     async def complete(self, request: Request) -> Response:
         """Continue texts."""
-        body = await read_body(request, CompletionRequest, self._config)
+        return await self._answer(request, CompletionRequest, plan_completion, CompletionForm)
+
+    async def _answer(self, request: Request, kind: type[Any], plan_of: Any, form: Any) -> Response:
+        body = await read_body(request, kind, self._config)
         served, alias = find_model(self._models, body.model)
-        plan = await plan_completion(body, served, alias, self._config, _client(request))
-        forms = [CompletionForm(plan, body) for _ in plan.asks]
+        plan = await plan_of(body, served, alias, self._config, _client(request))
+        forms = [form(plan, body) for _ in plan.asks]
         told = self.figures.watched(served.name, chunks(plan, forms))
         return await respond(request, told, forms[0], body)
 

@@ -1,11 +1,11 @@
 """Who may come in: nothing is served but to those who may have it, whatever routes there are."""
 
-import ipaddress
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from baicai.addresses import is_loopback
 from baicai.errors import ArtefactError, BaicaiError, ConfigError
 from baicai.serving.keys import KeyRing
 from baicai.serving.pages import FILES
@@ -87,14 +87,6 @@ class Guard:
         if scope["path"] in OF_ADMIN and allowed != "admin":
             raise ApiError("This key's scope is 'infer'; 'admin' is needed.", code="insufficient_scope", status=403)
         return name
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether only this machine reaches an address."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _without_port(host: str) -> str:

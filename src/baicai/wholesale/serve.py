@@ -4,7 +4,6 @@ Any web server can carry a release; this one adds who may have it, and counts wh
 """
 
 import hmac
-import ipaddress
 import json
 import re
 import sqlite3
@@ -16,6 +15,7 @@ from typing import Annotated
 from aiohttp import web
 from pydantic import Field
 
+from baicai.addresses import is_loopback
 from baicai.config import recipe
 from baicai.errors import ConfigError
 from baicai.wholesale.card import CARD, CROISSANT
@@ -112,7 +112,7 @@ def make_app(config: ServeRecipe) -> web.Application:
 
 def _read_keys(config: ServeRecipe) -> dict[str, str]:
     if not config.keys:
-        if not _is_loopback(config.host):
+        if not is_loopback(config.host):
             raise ConfigError(f"serve: {config.host} can be reached by others: give keys=FILE, or host=127.0.0.1")
         return {}
     try:
@@ -127,13 +127,6 @@ def _read_keys(config: ServeRecipe) -> dict[str, str]:
                 f"serve: the key of '{name}' is shorter than {KEY_CHARACTERS} characters: make a longer one"
             )
     return keys
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _name_of(request: web.Request, keys: dict[str, str]) -> str:
