@@ -3,9 +3,11 @@
 import numpy as np
 
 from baicai.inference.kernels import (
+    FLOAT32,
     Floats,
     Numbers,
     Table,
+    add,
     compiled,
     dot,
     exponential,
@@ -35,7 +37,8 @@ from baicai.inference.layout import (
     V,
     Weights,
 )
-from baicai.inference.products import multiply
+from baicai.inference.loops import HAS_AVX512, LANES, TOGETHER, WIDTH, add_rows, fetch_line
+from baicai.inference.products import multiply, multiply_rows
 from baicai.inference.sync import meet
 
 
@@ -60,14 +63,14 @@ def pair_up(vector: Floats, scratch: Floats) -> None:
 
 
 @compiled
-def softmax(scores: Floats) -> None:
-    """Turn scores into shares, in place."""
+def softmax(scores: Floats, scale: float) -> None:
+    """Turn scores, as they are when scaled, into shares, in place."""
     largest = np.float32(-np.inf)
-    for score in scores:
-        largest = max(largest, score)
+    for one in scores:
+        largest = max(largest, one)
     total = np.float32(0)
     for i in range(len(scores)):
-        scores[i] = exponential(scores[i] - largest)
+        scores[i] = exponential((scores[i] - largest) * scale)
     for i in range(len(scores)):
         total += scores[i]
     inverse = np.float32(1) / total
@@ -76,14 +79,51 @@ def softmax(scores: Floats) -> None:
 
 
 @compiled
+def fetch_rows(rows_PC: Floats, first: int, rows: int) -> None:
+    """Have rows brought near that are read soon: processors foresee no jump to another block."""
+    begin = rows_PC[first:].ctypes.data
+    for place in range(begin, begin + rows * rows_PC.strides[0], 64):
+        fetch_line(place)
+
+
+@compiled
+def score(
+    query_GC: Floats, rows_PC: Floats, stream: Stream, bench: Bench, text: int, size: int, out_GP: Floats
+) -> None:
+    """Multiply queries with the first rows of a text, which lie in blocks of `size`, as many as there is room for."""
+    (queries, places), count = query_GC.shape, out_GP.shape[1]
+    for begin in range(0, count, size):
+        first, rows = stream.blocks[text, begin // size] * size, min(size, count - begin)
+        if begin + size < count:
+            fetch_rows(rows_PC, stream.blocks[text, begin // size + 1] * size, size)
+        if HAS_AVX512 and places % (2 * LANES) == 0:
+            at, numbers = rows_PC[first:].ctypes.data, bench.numbers.ctypes.data
+            for skipped in range(0, queries, TOGETHER):
+                vectors = numbers, query_GC[skipped:].ctypes.data, query_GC.strides[0]
+                outs = numbers, out_GP[skipped:, begin:].ctypes.data, out_GP.strides[0]
+                few = min(TOGETHER, queries - skipped)
+                multiply_rows(FLOAT32, at, places, rows, 4 * LANES, vectors, outs, few - 1, (0, 0, 0))
+            continue
+        for i in range(rows):
+            for g in range(queries):
+                out_GP[g, begin + i] = dot(query_GC[g], rows_PC[first + i])
+
+
+@compiled
 def mix(shares: Floats, rows_PC: Floats, blocks: Numbers, text: int, size: int, out: Floats) -> None:
     """Set `out` to the sum of a text's rows, which lie in blocks of `size`, by their shares."""
     out[:] = np.float32(0)
+    wide = len(out) // WIDTH * WIDTH if HAS_AVX512 else 0
     for begin in range(0, len(shares), size):
-        first = blocks[text, begin // size] * size
-        for i in range(min(size, len(shares) - begin)):
+        first, rows = blocks[text, begin // size] * size, min(size, len(shares) - begin)
+        if begin + size < len(shares):
+            fetch_rows(rows_PC, blocks[text, begin // size + 1] * size, size)
+        for place in range(0, wide, WIDTH):
+            line, part = rows_PC[first, place:].ctypes.data, shares[begin:].ctypes.data
+            add_rows(line, rows_PC.strides[0], rows, part, out[place:].ctypes.data)
+        for i in range(rows if wide < len(out) else 0):
             part = shares[begin + i]
-            for place in range(len(out)):
+            for place in range(wide, len(out)):
                 out[place] += part * rows_PC[first + i, place]
 
 
@@ -117,26 +157,19 @@ def grouped_attention(
             turn(key, cos, sin)
             for place in range(size):
                 keys[own, place], values[own, place] = key[place], value[place]
-            for query_head in range(head * group, (head + 1) * group):
-                query = inner[t, query_head * size : (query_head + 1) * size]
-                add_bias(row[Q_BIAS], query_head * size, query)
+            first_head, queries = head * group, inner[t, head * group * size : (head + 1) * group * size]
+            for g in range(group):
+                query = queries[g * size : (g + 1) * size]
+                add_bias(row[Q_BIAS], (first_head + g) * size, query)
                 if row[Q_NORM]:
                     rms_norm(query, floats(row[Q_NORM], size), sizes.eps, query)
                 turn(query, cos, sin)
-                scores, scale = bench.scores[: at + 1], np.float32(size**-0.5)
-                for begin in range(0, at + 1, block):
-                    first_key = stream.blocks[text, begin // block] * block
-                    for i in range(min(block, at + 1 - begin)):
-                        scores[begin + i] = dot(query, keys[first_key + i]) * scale
-                softmax(scores)
-                mix(
-                    scores,
-                    values,
-                    stream.blocks,
-                    text,
-                    block,
-                    stream.out[t, query_head * size : (query_head + 1) * size],
-                )
+            scores, scale = bench.scores[:group, : at + 1], np.float32(size**-0.5)
+            score(queries.reshape((group, size)), keys, stream, bench, text, block, scores)
+            for g in range(group):
+                softmax(scores[g], scale)
+                out = stream.out[t, (first_head + g) * size : (first_head + g + 1) * size]
+                mix(scores[g], values, stream.blocks, text, block, out)
 
 
 @compiled
@@ -226,13 +259,12 @@ def latent_head(
     first = head * (nope + size)
     for place in range(nope):
         read_row(row[KV_UP:], rank, first + place, query[place], absorbed)
-    scores, scale = bench.scores[: at + 1], np.float32((nope + rope) ** -0.5)
-    for begin in range(0, at + 1, block):
-        own = stream.blocks[text, begin // block] * block
-        for i in range(min(block, at + 1 - begin)):
-            scores[begin + i] = (dot(absorbed, latents[own + i]) + dot(rotary, rope_keys[own + i])) * scale
-    softmax(scores)
-    mix(scores, latents, stream.blocks, text, block, bench.experts.plain[0, :rank])
+    scores, turned = bench.scores[:1, : at + 1], bench.scores[1:2, : at + 1]
+    score(absorbed.reshape((1, rank)), latents, stream, bench, text, block, scores)
+    score(rotary.reshape((1, rope)), rope_keys, stream, bench, text, block, turned)
+    add(scores[0], turned[0])
+    softmax(scores[0], np.float32((nope + rope) ** -0.5))
+    mix(scores[0], latents, stream.blocks, text, block, bench.experts.plain[0, :rank])
     prepare(bench.experts, 0, rank, sizes.int8)
     multiply(
         row[KV_UP:],

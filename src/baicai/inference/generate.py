@@ -13,6 +13,7 @@ from torch.nn import functional as F  # noqa: N812
 from baicai.config import Count, recipe
 from baicai.errors import ConfigError
 from baicai.inference.decoder import Decoder
+from baicai.inference.drawing import draw_token
 from baicai.model.transformer import Cache, Transformer
 
 
@@ -56,15 +57,16 @@ class DraftCount:
     accepted: int = 0
 
 
-def nucleus(logits_BV: Tensor, sampling: SamplingConfig) -> tuple[Tensor, Tensor]:
-    """Return the tokens that may be drawn, the likeliest first, and their chances: [B, K] each."""
+def distribution(logits_BV: Tensor, sampling: SamplingConfig) -> Tensor:
+    """Return the probability with which each token is drawn, [B, V]."""
+    if sampling.temperature == 0:
+        return F.one_hot(logits_BV.argmax(-1), logits_BV.shape[-1]).float()
     ids_BK = _order(logits_BV)[:, : sampling.top_k or logits_BV.shape[-1]]
     best_BK = logits_BV.gather(-1, ids_BK)
     chance_BK = ((best_BK - best_BK[:, :1]) / sampling.temperature).softmax(-1)
-    sum_BK = chance_BK.cumsum(-1)
-    kept = int((sum_BK - chance_BK < sampling.top_p).sum(-1).max())  # beyond, nobody draws
-    chance_BK = chance_BK[:, :kept].masked_fill((sum_BK - chance_BK)[:, :kept] >= sampling.top_p, 0)
-    return ids_BK[:, :kept], chance_BK / chance_BK.sum(-1, keepdim=True)
+    before_BK = chance_BK.cumsum(-1) - chance_BK
+    chance_BK = chance_BK.masked_fill(before_BK >= sampling.top_p, 0)
+    return torch.zeros_like(logits_BV).scatter_(-1, ids_BK, chance_BK / chance_BK.sum(-1, keepdim=True))
 
 
 def _order(logits_BV: Tensor) -> Tensor:
@@ -74,23 +76,19 @@ def _order(logits_BV: Tensor) -> Tensor:
     return logits_BV.argsort(dim=-1, descending=True)
 
 
-def distribution(logits_BV: Tensor, sampling: SamplingConfig) -> Tensor:
-    """Return the probability with which each token is drawn, [B, V]."""
-    if sampling.temperature == 0:
-        return F.one_hot(logits_BV.argmax(-1), logits_BV.shape[-1]).float()
-    ids_BK, chance_BK = nucleus(logits_BV, sampling)
-    return torch.zeros_like(logits_BV).scatter_(-1, ids_BK, chance_BK)
-
-
 def draw(logits_BV: Tensor, sampling: SamplingConfig, generator: torch.Generator) -> Tensor:
     """Return one token id for each row, [B]."""
     if sampling.temperature == 0:
         return logits_BV.argmax(-1)
-    ids_BK, chance_BK = nucleus(logits_BV, sampling)
-    point_B1 = chance_BK.new_empty(len(chance_BK), 1).uniform_(generator=generator)
-    places_B1 = torch.searchsorted(chance_BK.cumsum(-1), point_B1, right=True)
-    last_B1 = (chance_BK > 0).sum(-1, keepdim=True) - 1  # where chances add up to less than a point near 1
-    return ids_BK.gather(1, places_B1.minimum(last_B1)).squeeze(1)
+    point_B1 = torch.empty(len(logits_BV), 1, device=logits_BV.device).uniform_(generator=generator)
+    if logits_BV.device.type == "cpu":
+        rows = zip(logits_BV.detach().float().numpy(), point_B1[:, 0].tolist(), strict=True)
+        cuts = sampling.temperature, sampling.top_k, sampling.top_p
+        return torch.tensor([draw_token(logits_V, *cuts, point) for logits_V, point in rows])
+    chance_BV = distribution(logits_BV, sampling)
+    places_B1 = torch.searchsorted(chance_BV.cumsum(-1), point_B1, right=True)
+    last_B1 = (chance_BV > 0).long().cumsum(-1).argmax(-1, keepdim=True)  # where chances add up to less than a point
+    return places_B1.minimum(last_B1).squeeze(1)
 
 
 def generate(

@@ -5,30 +5,21 @@ row). The vector is float32, prepared once for all the rows it meets: as it is, 
 bfloat16, and in int8 with a scale for each 64 places for int8.
 """
 
-import functools
-from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
 from numba import carray, njit, types
-from numba.core.cgutils import get_or_insert_function
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from baicai.inference.loops import BLOCK, HAS_AVX2, HAS_VNNI, four_int8
+
 FLOAT32, BFLOAT16, INT8 = range(3)
-BLOCK = 64
-"""Places of an int8 vector that share a scale: one AVX-512 register."""
-AHEAD = 8192
-"""Bytes that a fetch is ahead of its use."""
 
 FAST = {"reassoc", "nsz", "contract", "arcp", "nnan"}
 """Sums may be reordered, so that they run in vectors, and nothing is asked about NaN; infinities keep their meaning."""
 
-HAS_AVX512, HAS_VNNI, HAS_AVX2 = (
-    bool(llvm.get_host_cpu_features().get(name)) for name in ("avx512f", "avx512vnni", "avx2")
-)
 FOUR_ROWS = HAS_VNNI or HAS_AVX2
 """Whether int8 rows are multiplied four at a time."""
 
@@ -98,95 +89,6 @@ bytes_, codes = _view(types.uint8), _view(types.int8)
 """(address, length) -> the array that lies there."""
 
 
-class Code(NamedTuple):
-    """What emits a loop's code: LLVM's builder, how a function of LLVM is named and how memory is read."""
-
-    builder: Any
-    function: Callable[..., Any]
-    load: Callable[[Any, Any, ir.Type], Any]
-
-
-def _dot4(lanes: int, emit: Callable[[Code, Any, Sequence[Any], Any], list[Any]]) -> Any:
-    """Return what multiplies four int8 rows with codes, block by block.
-
-    `emit` gives the products of a block with each row as so many 32-bit sums. Four rows share the loop's cost.
-    Processors follow one stream of addresses better than four, so what comes next is fetched ahead in order.
-    """
-
-    @intrinsic
-    def dot4(typing: Any, rows: Any, stride: Any, codes: Any, scales: Any, blocks: Any) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-            i32, i64, f32 = ir.IntType(32), ir.IntType(64), ir.FloatType()
-            vector, byte = ir.VectorType(f32, lanes), ir.IntType(8).as_pointer()
-
-            def function(name: str, result: ir.Type, *arguments: ir.Type) -> Any:
-                return get_or_insert_function(builder.module, ir.FunctionType(result, arguments), name)
-
-            def load(start: Any, place: Any, kind: ir.Type) -> Any:
-                return builder.load(builder.inttoptr(builder.add(start, place), kind.as_pointer()), align=1)
-
-            fma = function(f"llvm.fma.v{lanes}f32", vector, vector, vector, vector)
-            total = function(f"llvm.vector.reduce.fadd.v{lanes}f32", f32, f32, vector)
-            prefetch = function("llvm.prefetch.p0", ir.VoidType(), byte, i32, i32, i32)
-            first, stride, codes, scales, blocks = values
-            starts = [builder.add(first, builder.mul(stride, i64(row))) for row in range(4)]
-            before, loop, after = builder.block, builder.append_basic_block(), builder.append_basic_block()
-            builder.branch(loop)
-            builder.position_at_end(loop)
-            block, partial = builder.phi(i64), [builder.phi(vector) for _ in starts]
-            place = builder.shl(block, i64(6))
-            ahead = builder.add(builder.add(first, builder.shl(block, i64(8))), i64(AHEAD))
-            for line in range(4):
-                at = builder.inttoptr(builder.add(ahead, i64(64 * line)), byte)
-                builder.call(prefetch, [at, i32(0), i32(3), i32(1)])
-            scale = builder.insert_element(vector(ir.Undefined), load(scales, builder.shl(block, i64(2)), f32), i32(0))
-            scale = builder.shuffle_vector(scale, vector(ir.Undefined), ir.VectorType(i32, lanes)([0] * lanes))
-            products = emit(Code(builder, function, load), codes, starts, place)
-            grown = [
-                builder.call(fma, [builder.sitofp(product, vector), scale, old])
-                for product, old in zip(products, partial, strict=True)
-            ]
-            following = builder.add(block, i64(1))
-            sums = [(old, vector([0.0] * lanes), more) for old, more in zip(partial, grown, strict=True)]
-            for phi, start, other in ((block, i64(0), following), *sums):
-                phi.add_incoming(start, before)
-                phi.add_incoming(other, loop)
-            builder.cbranch(builder.icmp_signed("<", following, blocks), loop, after)
-            builder.position_at_end(after)
-            results = [builder.call(total, [f32(0.0), more], fastmath=("reassoc",)) for more in grown]
-            return context.make_tuple(builder, signature.return_type, results)
-
-        return types.UniTuple(types.float32, 4)(*(types.int64,) * 5), generate
-
-    return dot4
-
-
-def _products_vnni(code: Code, codes: Any, starts: Sequence[Any], place: Any) -> list[Any]:
-    """One instruction multiplies the 64 places of a block."""
-    ints = ir.VectorType(ir.IntType(32), 16)
-    multiply = code.function("llvm.x86.avx512.vpdpbusd.512", ints, ints, ints, ints)
-    factor = code.load(codes, place, ints)
-    return [code.builder.call(multiply, [ints([0] * 16), code.load(start, place, ints), factor]) for start in starts]
-
-
-def _products_avx2(code: Code, codes: Any, starts: Sequence[Any], place: Any) -> list[Any]:
-    """One instruction multiplies 16 places in 16 bits and adds neighbours; that for 8 bits would overflow."""
-    builder, sixteen = code.builder, ir.VectorType(ir.IntType(8), 16)
-    ints, shorts = ir.VectorType(ir.IntType(32), 8), ir.VectorType(ir.IntType(16), 16)
-    multiply = code.function("llvm.x86.avx2.pmadd.wd", ints, shorts, shorts)
-    places = [builder.add(place, ir.IntType(64)(offset)) for offset in range(0, BLOCK, 16)]
-    factors = [builder.sext(code.load(codes, one, sixteen), shorts) for one in places]
-    products = []
-    for start in starts:
-        rows = (builder.zext(code.load(start, one, sixteen), shorts) for one in places)
-        parts = [builder.call(multiply, [row, factor]) for row, factor in zip(rows, factors, strict=True)]
-        products.append(functools.reduce(builder.add, parts))
-    return products
-
-
-_multiply4 = _dot4(16, _products_vnni) if HAS_VNNI else _dot4(8, _products_avx2)
-
-
 @compiled
 def dot_int8(address: int, codes: NDArray[np.int8], scales: Floats) -> float:
     """Return the product of an int8 row, stored plus 128, with a vector's codes."""
@@ -205,7 +107,7 @@ def multiply_int8(address: int, stride: int, codes: NDArray[np.int8], scales: Fl
     if FOUR_ROWS:
         for row in range(0, len(out) - 3, 4):
             place = address + row * stride
-            four = _multiply4(place, stride, codes.ctypes.data, scales.ctypes.data, len(scales))
+            four = four_int8(place, stride, codes.ctypes.data, scales.ctypes.data, len(scales))
             out[row], out[row + 1], out[row + 2], out[row + 3] = four
     for row in range(len(out) // 4 * 4 if FOUR_ROWS else 0, len(out)):
         out[row] = dot_int8(address + row * stride, codes, scales)

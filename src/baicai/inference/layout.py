@@ -113,6 +113,7 @@ class Bench(NamedTuple):
     scratch: NDArray[np.float32]
     """[T, columns]."""
     scores: NDArray[np.float32]
+    """[heads that share keys, max_tokens]."""
     choice: NDArray[np.float32]
     leaf_scores: NDArray[np.float32]
     expert_ids: NDArray[np.int64]

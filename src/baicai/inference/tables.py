@@ -204,12 +204,13 @@ def make_stream(sizes: Sizes, tokens: int = MAX_STEP_TOKENS, texts: int = 1) -> 
 def make_bench(sizes: Sizes, tokens: int = MAX_STEP_TOKENS) -> Bench:
     """Return room for what one thread has for itself."""
     top_k = max(1, sizes.top_k)
+    group = sizes.heads // sizes.kv_heads if sizes.kv_heads else 2
     widest = max(2 * sizes.dim, sizes.hidden, sizes.heads * sizes.value_dim, sizes.q_rank)
     return Bench(
         input=make_vectors(tokens, widest),
         experts=make_vectors(tokens * top_k, max(sizes.expert_hidden, sizes.kv_rank, 2)),
         scratch=np.zeros((tokens, max(sizes.dim, sizes.kv_rank, sizes.rope_dim, sizes.expert_hidden)), np.float32),
-        scores=np.zeros(sizes.max_tokens, np.float32),
+        scores=np.zeros((group, sizes.max_tokens), np.float32),
         choice=np.zeros(max(1, sizes.leaves * sizes.experts), np.float32),
         leaf_scores=np.zeros(max(1, sizes.leaves), np.float32),
         expert_ids=np.zeros((tokens, top_k), np.int64),

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from baicai.errors import ConfigError
 from baicai.inference.batch import STEP_TOKENS, BatchDecoder, Part, Told
-from baicai.inference.generate import SamplingConfig, draw
+from baicai.inference.drawing import draw_token, log_sum
+from baicai.inference.generate import SamplingConfig
 from baicai.inference.int8 import Int8
 from baicai.model.transformer import Transformer
 from baicai.serving.pool import BlockPool, Name
@@ -92,7 +93,7 @@ News = Begun | Token | Ended
 Tell = Callable[[News], None]
 
 
-@dataclass
+@dataclass(eq=False)
 class _Text:
     number: int
     request: Request
@@ -235,7 +236,7 @@ class Engine:
         if text.answered >= request.max_tokens or text.read >= self.max_tokens:
             self._end(text, "length")
             return
-        logits_V = torch.from_numpy(told.logits_SV[-1].copy())
+        logits_V = told.logits_SV[-1]
         token = self._draw(text, logits_V)
         if token in request.end_ids:
             self._end(text, "stop")
@@ -245,11 +246,12 @@ class Engine:
         if text.answered >= request.max_tokens or len(text.tokens) >= self.max_tokens:
             self._end(text, "length")
 
-    def _draw(self, text: _Text, logits_V: torch.Tensor) -> int:
-        constraint = text.request.constraint
+    def _draw(self, text: _Text, logits_V: NDArray[np.float32]) -> int:
+        constraint, sampling = text.request.constraint, text.request.sampling
         if constraint is not None:
-            logits_V = logits_V.masked_fill(~torch.from_numpy(constraint.allowed()), -torch.inf)
-        token = int(draw(logits_V[None], text.request.sampling, text.generator))
+            logits_V = np.where(constraint.allowed(), logits_V, np.float32(-np.inf))
+        point = torch.empty(()).uniform_(generator=text.generator).item()
+        token = draw_token(logits_V, sampling.temperature, sampling.top_k, sampling.top_p, point)
         if constraint is not None:
             constraint.accept(token)
         return token
@@ -262,7 +264,7 @@ class Engine:
             text.tell(Token(prompt[0], None, (), (0.0,) * weights_SG.shape[1], True))
         for place, (logits_V, weights_G) in enumerate(zip(told.logits_SV, weights_SG, strict=True), part.start + 1):
             if place < len(prompt):
-                made = _token(prompt[place], torch.from_numpy(logits_V.copy()), weights_G, top)
+                made = _token(prompt[place], logits_V, weights_G, top)
                 text.tell(made._replace(of_prompt=True))
 
     def _name_blocks(self, text: _Text) -> None:
@@ -280,8 +282,8 @@ class Engine:
         text.tell(Ended(reason))
 
 
-def _token(token: int, logits_V: torch.Tensor, weights_G: NDArray[np.float32], top: int) -> Token:
-    chances_V = logits_V.log_softmax(-1)
-    found = chances_V.topk(min(top, len(chances_V)))
-    others = tuple(map(Alternative, found.indices.tolist(), found.values.tolist()))
-    return Token(token, float(chances_V[token]), others, tuple(weights_G.tolist()))
+def _token(token: int, logits_V: NDArray[np.float32], weights_G: NDArray[np.float32], top: int) -> Token:
+    whole = log_sum(logits_V)
+    best = np.argsort(-logits_V, kind="stable")[:top].tolist() if top else ()
+    others = tuple(Alternative(other, float(logits_V[other] - whole)) for other in best)
+    return Token(token, float(logits_V[token] - whole), others, tuple(weights_G.tolist()))
