@@ -121,7 +121,7 @@ class Engine:
         whole = -(-model.config.max_tokens // BLOCK_TOKENS)
         blocks = max(whole, memory_tokens // BLOCK_TOKENS) if memory_tokens else texts * whole
         self._decoder = BatchDecoder(model, texts=texts, blocks=blocks, block_tokens=BLOCK_TOKENS, int8=int8)
-        self._pool, self._queue = BlockPool(blocks, BLOCK_TOKENS), queue
+        self._pool, self.queue = BlockPool(blocks, BLOCK_TOKENS), queue
         self.leaves, self.vocab, self.max_tokens = list(model.leaves), model.config.vocab_size, model.config.max_tokens
         self._waiting: OrderedDict[str, deque[_Text]] = OrderedDict()
         self._running: list[_Text] = []
@@ -156,7 +156,7 @@ class Engine:
             raise ConfigError(f"there is no leaf '{unknown[0]}': this model has {', '.join(self.leaves) or 'none'}")
         if any(not 0 <= token < self.vocab for token in prompt):
             raise ConfigError(f"a token is not one of the model's {self.vocab}")
-        if self.waiting >= self._queue:
+        if self.waiting >= self.queue:
             raise OverflowError(f"{self.waiting} requests wait already: try again later")
         generator = torch.Generator().manual_seed(request.sampling.seed)
         self._numbers += 1
