@@ -83,13 +83,17 @@ def test_an_engine_that_is_killed_comes_back_and_nobody_waits_for_ever(workshop:
         os.kill(worker._process.pid, signal.SIGSTOP)  # or it would be done before it is killed
         answers = [asyncio.create_task(collect(worker.answer(ask(workshop)))) for _ in range(3)]
         await asyncio.sleep(0)
+        worker.status = {"running": 3, "waiting": 0}
         os.kill(worker._process.pid, signal.SIGKILL)
         for answer in answers:
             with pytest.raises(StoppedError, match="the engine stopped in the middle of the answer: ask again"):
                 await answer
+        assert not worker.ready
+        assert worker.status == {"running": 0, "waiting": 0}
         with pytest.raises(StoppedError, match="being started again"):
             await collect(worker.answer(ask(workshop)))
         await worker._ready.wait()
+        assert worker.ready
         assert await collect(worker.answer(ask(workshop))) == (before, "length")
 
     with_worker(workshop, act)

@@ -104,13 +104,17 @@ class _Routes:
         spelt = [spell(served, token) for token in tokens]
         return {"count": len(tokens), "max_model_len": served.max_tokens, "tokens": tokens, "token_strs": spelt}
 
-    async def health(self) -> dict[str, Any]:
-        """Say that the server is there."""
-        return {"status": "ok"}
+    async def health(self) -> Response:
+        """Say whether every model is answered for: 503, and which are not, while an engine is started again."""
+        starting = [served.name for served in self._models if not served.worker.ready]
+        if starting:
+            return JSONResponse({"status": "starting", "models": starting}, 503)
+        return JSONResponse({"status": "ok"})
 
     async def metrics(self) -> Response:
         """Tell what the server does, for Prometheus."""
-        return Response(self.figures.text(), media_type=CONTENT_TYPE_LATEST)
+        engines = {served.name: served.worker.status for served in self._models}
+        return Response(self.figures.text(engines), media_type=CONTENT_TYPE_LATEST)
 
     async def openapi(self) -> dict[str, Any]:
         """Describe the API for programs."""

@@ -22,6 +22,14 @@ TRUNK = "trunk"
 class Answering(Protocol):
     """Who continues texts."""
 
+    @property
+    def ready(self) -> bool:
+        """Whether texts are taken; an engine that has died is started again."""
+
+    @property
+    def status(self) -> Mapping[str, int]:
+        """How many texts are running, and how many waiting."""
+
     def answer(self, ask: Ask) -> AsyncGenerator[News, None]:
         """Yield an answer's tokens, and how it ended; whoever closes the generator stops it."""
 
