@@ -57,6 +57,7 @@ class ThreadWorker:
             end_ids=ask.end_ids,
             top_logprobs=ask.top_logprobs,
             echo=ask.echo,
+            embed=ask.embed,
             client=ask.client,
             constraint=self._grammars.open(ask.grammar) if ask.grammar else None,
         )

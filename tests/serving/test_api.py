@@ -82,7 +82,9 @@ def resolved(document: dict[str, Any], value: object) -> None:
 
 def test_the_api_is_described(web: httpx.Client) -> None:
     document = web.get("/openapi.json").json()
-    assert {"/v1/models", "/v1/chat/completions", "/v1/completions", "/tokenize"} <= set(document["paths"])
+    assert {"/v1/models", "/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/tokenize"} <= set(
+        document["paths"]
+    )
     resolved(document, document)
     assert all(about["description"] for path in document["paths"].values() for about in path.values())
     shown = web.get("/docs")

@@ -13,7 +13,7 @@ from baicai.errors import ArtefactError, BaicaiError, ConfigError, MachineError
 from baicai.inference.decoder import CompiledDecoder
 from baicai.inference.generate import SamplingConfig, generate
 from baicai.leaves.join import open_model
-from baicai.serving.engine import Ended, News, Token
+from baicai.serving.engine import Begun, Embedded, Ended, Engine, News, Request, Token
 from baicai.serving.worker import Ask, BusyError, EngineOptions, StoppedError, Worker
 from tests.conftest import Workshop
 
@@ -61,6 +61,21 @@ def test_many_ask_at_once_and_get_what_each_gets_alone(workshop: Workshop) -> No
         assert found == [(ids, "length") for ids in expected]
         assert worker.about["hash"] == model.hash
         assert {leaf["name"] for leaf in worker.about["leaves"]} == {"fruit", "metal"}
+
+    with_worker(workshop, act)
+
+
+def test_an_embedding_comes_over_as_it_was_made(workshop: Workshop) -> None:
+    engine, told = Engine(open_model(workshop.path("model")).model, texts=1), list[News]()
+    asked = ask(workshop, max_tokens=0, embed=True)
+    request = Request(prompt=asked.prompt, leaves=asked.leaves, max_tokens=0, embed=True, sampling=SamplingConfig())
+    engine.submit(request, told.append)
+    engine.step()
+
+    async def act(worker: Worker) -> None:
+        found = [one async for one in worker.answer(asked)]
+        assert list(map(type, found)) == list(map(type, told)) == [Begun, Embedded, Ended]
+        assert found[1][0] == pytest.approx(told[1][0], abs=1e-6)
 
     with_worker(workshop, act)
 

@@ -64,8 +64,12 @@ class Figures:
         self._whole.observe(time.monotonic() - began)
 
     def _note(self, model: str, usage: dict[str, Any]) -> None:
-        cached = usage["prompt_tokens_details"]["cached_tokens"]
-        counts = {"prompt": usage["prompt_tokens"], "cached": cached, "answer": usage["completion_tokens"]}
+        prompt, details = usage["prompt_tokens"], usage.get("prompt_tokens_details", {})
+        counts = {
+            "prompt": prompt,
+            "cached": details.get("cached_tokens", 0),
+            "answer": usage["total_tokens"] - prompt,
+        }
         for kind, count in counts.items():
             self._tokens.labels(model, kind).inc(count)
 

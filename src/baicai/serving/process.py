@@ -19,10 +19,10 @@ from baicai.inference.generate import SamplingConfig
 from baicai.leaves.join import open_model
 from baicai.serving.about import describe
 from baicai.serving.constraint import GrammarConstraint, Grammars
-from baicai.serving.engine import Begun, Ended, Engine, News, Request, Token
+from baicai.serving.engine import Begun, Embedded, Ended, Engine, News, Request, Token
 
 Messages = queue.SimpleQueue[dict[str, Any] | None]
-KINDS: dict[type[News], str] = {Begun: "begun", Token: "token", Ended: "ended"}
+KINDS: dict[type[News], str] = {Begun: "begun", Token: "token", Embedded: "embedded", Ended: "ended"}
 
 
 def main(descriptor: str, options: str) -> None:

@@ -47,6 +47,8 @@ class Served:
     """Where the weights of each leaf are."""
     leaves: list[str]
     """In the order of the model."""
+    dim: int
+    """Of an embedding."""
     vocab_size: int
     max_tokens: int
     most: float
@@ -106,6 +108,7 @@ def serve_as(name: str, worker: Answering, about: Mapping[str, Any]) -> Served:
         card={key: value for key, value in about.items() if key != "serving"},
         files={leaf: Path(file) for leaf, file in known["files"].items()},
         leaves=[leaf["name"] for leaf in about["leaves"]],
+        dim=known["dim"],
         vocab_size=known["vocab_size"],
         max_tokens=about["max_tokens"],
         most=known["most_weight"],

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from baicai.errors import BaicaiError, ConfigError, MachineError
-from baicai.serving.engine import Alternative, Begun, Ended, News, Token
+from baicai.serving.engine import Alternative, Begun, Embedded, Ended, News, Token
 
 LINE_BYTES = 2**26
 RESTART_SECONDS = 1.0
@@ -47,6 +47,7 @@ class Ask:
     end_ids: Sequence[int] = ()
     top_logprobs: int = 0
     echo: bool = False
+    embed: bool = False
     grammar: str = ""
     """What the answer must keep to, as llguidance writes it (JSON)."""
     client: str = ""
@@ -189,6 +190,8 @@ def _read(told: Sequence[Any]) -> _Told:
     if kind == "token":
         number, chance, others, weights, of_prompt = rest
         return Token(number, chance, tuple(Alternative(*one) for one in others), tuple(weights), of_prompt)
+    if kind == "embedded":
+        return Embedded(tuple(*rest))
     if kind in ERRORS:
         return ERRORS[kind](*rest)
     return Begun(*rest) if kind == "begun" else Ended(*rest)
