@@ -1,5 +1,6 @@
 """The API described: as OpenAPI, and as a page that needs nothing from elsewhere."""
 
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
@@ -20,7 +21,7 @@ def takes(kind: type[BaseModel]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
-def describe_api(app: FastAPI, bodies: list[type[BaseModel]]) -> dict[str, Any]:
+def describe_api(app: FastAPI, bodies: Sequence[type[BaseModel]]) -> dict[str, Any]:
     """Return the OpenAPI document of a server whose routes take those bodies."""
     found = get_openapi(title=app.title, version=baicai.__version__, routes=app.routes)
     _, schemas = models_json_schema([(kind, "validation") for kind in bodies], ref_template=_REFERENCE)
