@@ -46,10 +46,10 @@ def in_turns(decoder: BatchDecoder, sizes: list[int]) -> list[NDArray[np.float32
         for number, (text, size) in enumerate(zip(TEXTS, sizes, strict=True)):
             piece = text[done[number] : done[number] + size]
             if piece:
-                parts.append(Part(number, piece, done[number], decoder.mask(SETS[number])))
+                parts.append(Part(number, piece, done[number], decoder.mask(SETS[number]), every=True))
             done[number] += len(piece)
         for part, told in zip(parts, decoder.step(parts), strict=True):
-            found[part.text].append(told.logits_SV.copy())
+            found[part.text].append(told.logits_NV.copy())
     return [np.concatenate(one) for one in found]
 
 
@@ -64,8 +64,8 @@ def test_each_text_gets_the_bits_it_gets_alone(
     scattered = np.random.default_rng(0).permutation(40).reshape(4, 10)
     for number, blocks in enumerate(scattered.tolist()):
         decoder.place(number, blocks)
-    for text, leaves, logits_SV in zip(TEXTS, SETS, in_turns(decoder, sizes), strict=True):
-        assert np.array_equal(logits_SV, alone(model, text, leaves))
+    for text, leaves, logits_NV in zip(TEXTS, SETS, in_turns(decoder, sizes), strict=True):
+        assert np.array_equal(logits_NV, alone(model, text, leaves))
 
 
 def test_leaf_weights_are_those_of_the_leaves_that_are_on() -> None:
@@ -88,10 +88,10 @@ def test_weights_in_int8_are_batched_too() -> None:
     for number in range(4):
         decoder.place(number, range(number * 10, number * 10 + 10))
     found = in_turns(decoder, [1, 2, 3, 4])
-    for text, leaves, logits_SV in zip(TEXTS, SETS, found, strict=True):
+    for text, leaves, logits_NV in zip(TEXTS, SETS, found, strict=True):
         single = CompiledDecoder(model, leaves, None, int8)
         expected = np.concatenate([single.step([token]).logits_NV.numpy() for token in text])
-        assert np.array_equal(logits_SV, expected)
+        assert np.array_equal(logits_NV, expected)
 
 
 def test_a_leaf_that_is_off_is_not_read() -> None:
@@ -110,7 +110,7 @@ def test_a_leaf_that_is_off_is_not_read() -> None:
     for _, page, data in pages:
         assert protect(ctypes.c_void_p(data.data_ptr()), ctypes.c_size_t(len(page)), 0) == 0
     parts = [Part(0, TOKENS[:9], 0, decoder.mask(["leaf-0", "leaf-1"])), Part(1, TOKENS[:9], 0, decoder.mask([]))]
-    assert np.isfinite(decoder.step(parts)[0].logits_SV).all()
+    assert np.isfinite(decoder.step(parts)[0].logits_NV).all()
     for _, page, data in pages:
         protect(ctypes.c_void_p(data.data_ptr()), ctypes.c_size_t(len(page)), mmap.PROT_READ | mmap.PROT_WRITE)
 
@@ -120,5 +120,5 @@ def test_a_step_has_room_for_many() -> None:
     for number in range(STEP_TOKENS):
         decoder.place(number, [number])
     parts = [Part(number, [TOKENS[0]], 0, decoder.mask(SETS[0])) for number in range(STEP_TOKENS)]
-    told = [one.logits_SV for one in decoder.step(parts)]
+    told = [one.logits_NV for one in decoder.step(parts)]
     assert all(np.array_equal(one, told[0]) for one in told)

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from baicai.inference.kernels import BLOCK, multiply_int8
+from baicai.inference.kernels import multiply_int8
+from baicai.inference.loops import BLOCK
 
 
 @pytest.mark.parametrize("rows", [1, 4, 7])

@@ -1,9 +1,10 @@
 """Several texts through a model at once, each with leaves of its own: what a server decodes with on a CPU.
 
-Shape suffixes: S tokens of a part, D model width, G leaves, V vocabulary.
+Shape suffixes: S tokens of a part, N of them that logits are wanted after, D model width, G leaves, V vocabulary.
 """
 
 from collections.abc import Collection, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -28,12 +29,15 @@ class Part(NamedTuple):
     """Position of the first."""
     on_G: NDArray[np.bool_]
     """Leaves that are on."""
+    every: bool = False
+    """Whether logits are wanted after each token, not after the last alone."""
 
 
 class Told(NamedTuple):
     """What a model says of a part."""
 
-    logits_SV: NDArray[np.float32]
+    logits_NV: NDArray[np.float32]
+    """After each of the tokens, or the last alone."""
     hidden_SD: NDArray[np.float32]
     """What the head has read."""
     leaf_weights_SG: NDArray[np.float32]
@@ -60,17 +64,21 @@ class BatchDecoder:
         self._crew.stream.blocks[text, : len(blocks)] = blocks
 
     def step(self, parts: Sequence[Part]) -> list[Told]:
-        """Read on in some texts, at most `STEP_TOKENS` tokens together, and say what comes after each token.
+        """Read on in some texts, at most `STEP_TOKENS` tokens together, and say what comes next.
 
         What a text gets does not depend, bit for bit, on the others beside it. Answers are good until the next step.
         """
-        stream, first, spans = self._crew.stream, 0, []
+        stream, first, spans, wanted = self._crew.stream, 0, [], list[range]()
         for part in parts:
             rows = slice(first, first + len(part.tokens))
             stream.tokens[rows], stream.texts[rows], stream.on_TG[rows] = part.tokens, part.text, part.on_G
             stream.positions[rows] = range(part.start, part.start + len(part.tokens))
             spans.append(rows)
+            wanted.append(range(first if part.every else rows.stop - 1, rows.stop))
             first = rows.stop
-        self._crew.step(first)
+        self._crew.step(first, [*chain.from_iterable(wanted)])
         weights_TG = self._crew.leaf_weights(first)
-        return [Told(stream.logits_TV[rows], stream.hidden_TD[rows], weights_TG[rows]) for rows in spans]
+        return [
+            Told(stream.logits_TV[told.start : told.stop], stream.hidden_TD[rows], weights_TG[rows])
+            for rows, told in zip(spans, wanted, strict=True)
+        ]

@@ -34,9 +34,10 @@ class Crew:
             threading.Thread(target=_work, args=(work, wake), daemon=True).start()
         weakref.finalize(self, _dismiss, self.stream, self._wake)
 
-    def step(self, count: int, *, drafting: bool = False) -> None:
-        """Carry out what the stream says of its first `count` tokens."""
-        self.stream.order[:] = count, drafting
+    def step(self, count: int, told: Sequence[int], *, drafting: bool = False) -> None:
+        """Carry out what the stream says of its first `count` tokens; logits are wanted after those in `told`."""
+        self.stream.told[: len(told)] = told
+        self.stream.order[:] = count, drafting, len(told)
         for event in self._wake:
             event.set()
         step.take_part(*self._arguments, 0, 0, 0)

@@ -177,13 +177,11 @@ class CompiledDecoder(Decoder):
         steps = []
         for begin in range(0, len(tokens), MAX_STEP_TOKENS):
             few = tokens[begin : begin + MAX_STEP_TOKENS]
-            steps.append(self._few(few, self.length, drafting=False))
+            wanted = max(len(few) - max(len(tokens) - last - begin, 0), 0)
+            steps.append(self._few(few, self.length, wanted, drafting=False))
             self.length += len(few)
-        if len(steps) == 1:
-            logits_SV, hidden_SD, weights_SG = steps[0]
-        else:
-            logits_SV, hidden_SD, weights_SG = (torch.cat(column) for column in zip(*steps, strict=True))
-        return Step(logits_SV[-last:], hidden_SD, weights_SG[-last:])
+        logits_NV, hidden_SD, weights_SG = (torch.cat(column) for column in zip(*steps, strict=True))
+        return Step(logits_NV, hidden_SD, weights_SG[-last:])
 
     def draft(self, hidden_SD: Tensor, tokens: Sequence[int], start: int) -> tuple[Tensor, Tensor]:
         """Return the MTP module's logits [V] of the token after `tokens`, and its output [D] for the last of them."""
@@ -194,23 +192,26 @@ class CompiledDecoder(Decoder):
         for begin in range(0, len(tokens), MAX_STEP_TOKENS):
             few = tokens[begin : begin + MAX_STEP_TOKENS]
             self._crew.stream.hidden_TD[: len(few)] = hidden_SD[begin : begin + len(few)].numpy()
-            logits_SV, out_SD, _ = self._few(few, start + begin, drafting=True)
-        return logits_SV[-1], out_SD[-1]
+            logits_1V, out_SD, _ = self._few(few, start + begin, 1, drafting=True)
+        return logits_1V[0], out_SD[-1]
 
     def _check(self, tokens: Sequence[int]) -> None:
         vocab = self._crew.sizes.vocab
         if any(not 0 <= token < vocab for token in tokens):
             raise ConfigError(f"a token is not one of the model's {vocab}: text and model are not of one tokenizer")
 
-    def _few(self, tokens: Sequence[int], start: int, *, drafting: bool) -> tuple[Tensor, Tensor, Tensor]:
-        """Take at most `MAX_STEP_TOKENS` tokens at `start` through the network or the MTP module."""
+    def _few(self, tokens: Sequence[int], start: int, last: int, *, drafting: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """Take at most `MAX_STEP_TOKENS` tokens at `start` through the network or the MTP module.
+
+        Logits are of the `last` ones alone.
+        """
         stream, count = self._crew.stream, len(tokens)
         stream.tokens[:count] = tokens
         stream.positions[:count] = range(start, start + count)
-        self._crew.step(count, drafting=drafting)
-        parts = stream.logits_TV[:count], stream.hidden_TD[:count], self._crew.leaf_weights(count)
-        logits_SV, hidden_SD, weights_SG = (torch.from_numpy(part.copy()) for part in parts)
-        return logits_SV, hidden_SD, weights_SG
+        self._crew.step(count, range(count - last, count), drafting=drafting)
+        parts = stream.logits_TV[count - last : count], stream.hidden_TD[:count], self._crew.leaf_weights(count)
+        logits_NV, hidden_SD, weights_SG = (torch.from_numpy(part.copy()) for part in parts)
+        return logits_NV, hidden_SD, weights_SG
 
 
 def open_decoder(

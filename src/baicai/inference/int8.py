@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from baicai.artefact import atomic_folder, home, locked, read_tensors, remove_parts, write_tensors
-from baicai.inference.kernels import BLOCK
+from baicai.inference.loops import BLOCK
 
 Int8 = Mapping[str, Mapping[str, Tensor]]
 """A model's weights in int8: those of each leaf by its name, those of the trunk under the empty name."""

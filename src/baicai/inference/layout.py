@@ -97,8 +97,10 @@ class Stream(NamedTuple):
     """[texts, blocks of a text]: which of the pool's blocks hold it."""
     on_TG: NDArray[np.bool_]
     """Leaves that are on for each token."""
+    told: NDArray[np.int64]
+    """Tokens of the step after which logits are wanted."""
     order: NDArray[np.int64]
-    """Number of the step's tokens, and 1 where the MTP module takes them."""
+    """Number of the step's tokens, 1 where the MTP module takes them, and number of those in `told`."""
     meetings: NDArray[np.int64]
     """How often the threads have met, [1]."""
     counters: NDArray[np.int64]

@@ -84,7 +84,7 @@ class Code:
 
 
 def emitted(write: Callable[..., Values | None], results: int = 0) -> Any:
-    """Return a function for compiled code: `write(code, *arguments)` writes it, and gives its float32 results, if any."""
+    """Return a function for compiled code, which `write(code, *arguments)` writes; it gives its float32 results."""
     result = types.UniTuple(types.float32, results) if results else types.void
 
     @intrinsic

@@ -65,9 +65,9 @@ def run_step(
     thread: int,
     meetings: int,
 ) -> int:
-    """Take `count` tokens, of one text or several, through the network: normed hidden states and logits.
+    """Take `count` tokens, of one text or several, through the network: normed hidden states, and logits where wanted.
 
-    If drafting, the MTP module takes them instead, beside what stream.hidden_TD holds; logits are of the last alone.
+    If drafting, the MTP module takes them instead, beside what stream.hidden_TD holds.
     `meetings` is how often the threads have met before; how often they have now is returned.
     """
     dim, every = sizes.dim, bench.numbers[:count]
@@ -101,7 +101,7 @@ def run_step(
     if thread == 0:
         stream.hidden_TD[:count] = bench.input.plain[:count, :dim]
     first, last = share(sizes.vocab, thread, sizes.threads)
-    told = every[count - 1 :] if drafting else every
+    told = stream.told[: stream.order[2]]
     multiply(weights.ends[HEAD:], dim, first, last, bench.input, told, stream.logits_TV, told, 0)
     return meet(stream.counters, MET, sizes.threads, meetings)
 

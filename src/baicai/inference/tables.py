@@ -195,7 +195,8 @@ def make_stream(sizes: Sizes, tokens: int = MAX_STEP_TOKENS, texts: int = 1) -> 
         texts=np.zeros(tokens, np.int64),
         blocks=np.zeros((texts, -(-sizes.max_tokens // sizes.block_tokens)), np.int64),
         on_TG=np.ones((tokens, sizes.leaves), np.bool_),
-        order=np.zeros(2, np.int64),
+        told=np.zeros(tokens, np.int64),
+        order=np.zeros(3, np.int64),
         meetings=np.zeros(1, np.int64),
         counters=np.zeros(24, np.int64),
     )

@@ -201,7 +201,9 @@ class Engine:
         self._let_in()
         parts, texts = [], []
         for text, count in self._plan():
-            parts.append(Part(text.row, text.tokens[text.read : text.read + count], text.read, text.on_G))
+            parts.append(
+                Part(text.row, text.tokens[text.read : text.read + count], text.read, text.on_G, text.request.echo)
+            )
             texts.append(text)
         for text, part, told in zip(texts, parts, self._decoder.step(parts) if parts else (), strict=True):
             self._take(text, part, told)
@@ -258,7 +260,7 @@ class Engine:
         if text.answered >= request.max_tokens or text.read >= self.max_tokens:
             self._end(text, "length")
             return
-        logits_V = told.logits_SV[-1]
+        logits_V = told.logits_NV[-1]
         token = self._draw(text, logits_V)
         if token in request.end_ids:
             self._end(text, "stop")
@@ -273,7 +275,7 @@ class Engine:
         if constraint is not None:
             logits_V = np.where(constraint.allowed(), logits_V, np.float32(-np.inf))
         point = torch.empty(()).uniform_(generator=text.generator).item()
-        token = draw_token(logits_V, sampling.temperature, sampling.top_k, sampling.top_p, point)
+        token: int = draw_token(logits_V, sampling.temperature, sampling.top_k, sampling.top_p, point)
         if constraint is not None:
             constraint.accept(token)
         return token
@@ -284,7 +286,7 @@ class Engine:
         weights_SG = told.leaf_weights_SG[:, text.on_G]
         if part.start == 0:
             text.tell(Token(prompt[0], None, (), (0.0,) * weights_SG.shape[1], True))
-        for place, (logits_V, weights_G) in enumerate(zip(told.logits_SV, weights_SG, strict=True), part.start + 1):
+        for place, (logits_V, weights_G) in enumerate(zip(told.logits_NV, weights_SG, strict=True), part.start + 1):
             if place < len(prompt):
                 made = _token(prompt[place], logits_V, weights_G, top)
                 text.tell(made._replace(of_prompt=True))

@@ -4,7 +4,6 @@ Lines of JSON come in: {"number", "ask"} and {"cancel"}. A line goes out for eac
 there are.
 """
 
-import json
 import queue
 import socket
 import sys
@@ -12,6 +11,7 @@ import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+import orjson
 import torch
 
 from baicai.errors import BaicaiError, ConfigError, MachineError
@@ -27,11 +27,11 @@ KINDS: dict[type[News], str] = {Begun: "begun", Token: "token", Embedded: "embed
 
 def main(descriptor: str, options: str) -> None:
     """Serve one model until the other side hangs up."""
-    told = json.loads(options)
+    told = orjson.loads(options)
     with socket.socket(fileno=int(descriptor)) as line, line.makefile("rb") as reads, line.makefile("wb") as writes:
 
         def write(value: dict[str, Any]) -> None:
-            writes.write(json.dumps(value).encode() + b"\n")
+            writes.write(orjson.dumps(value, default=tuple, option=orjson.OPT_APPEND_NEWLINE))
             writes.flush()
 
         try:
@@ -57,7 +57,7 @@ def main(descriptor: str, options: str) -> None:
 
 def _listen(reads: Any, messages: Messages) -> None:
     for line in reads:
-        messages.put(json.loads(line))
+        messages.put(orjson.loads(line))
     messages.put(None)
 
 

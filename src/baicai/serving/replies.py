@@ -1,7 +1,6 @@
 """From pieces to what OpenAI's clients read. A whole answer is a collected stream, so that both say the same."""
 
 import asyncio
-import json
 import time
 import uuid
 from collections import defaultdict
@@ -10,6 +9,7 @@ from contextlib import aclosing
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
+import orjson
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
@@ -149,7 +149,7 @@ def costs(plan: Plan, read: int) -> Values:
 
 def event(value: Mapping[str, Any]) -> bytes:
     """Return an event with some data."""
-    return f"data: {json.dumps(value, ensure_ascii=False, separators=(',', ':'), allow_nan=False)}\n\n".encode()
+    return b"data: " + orjson.dumps(value) + b"\n\n"
 
 
 async def _events(told: AsyncGenerator[Values, None], include_usage: bool) -> AsyncGenerator[bytes, None]:

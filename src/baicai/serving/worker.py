@@ -6,8 +6,6 @@ another one is started.
 
 import asyncio
 import contextlib
-import dataclasses
-import json
 import os
 import socket
 import subprocess
@@ -15,6 +13,8 @@ import sys
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
+
+import orjson
 
 from baicai.errors import BaicaiError, ConfigError, MachineError
 from baicai.serving.engine import Alternative, Begun, Embedded, Ended, News, Token
@@ -118,7 +118,7 @@ class Worker:
         self._number += 1
         number, told = self._number, asyncio.Queue[_Told]()
         self._answers[number] = told
-        self._send({"number": number, "ask": dataclasses.asdict(ask)})
+        self._send({"number": number, "ask": ask})
         over = False
         try:
             while not over:
@@ -135,12 +135,13 @@ class Worker:
     async def _spawn(self) -> asyncio.StreamReader:
         ours, theirs = socket.socketpair()
         command = [sys.executable, "-m", "baicai.serving.process", str(theirs.fileno())]
-        options = json.dumps(dataclasses.asdict(self.options))
+        options = orjson.dumps(self.options)
         with theirs:
             self._process = subprocess.Popen([*command, options], pass_fds=[theirs.fileno()], env=dict(os.environ))
         reader, self._writer = await asyncio.open_connection(sock=ours, limit=LINE_BYTES)
         line = await reader.readline()
-        found = json.loads(line) if line else {"error": "machine", "message": "the engine's process died at its start"}
+        dead = {"error": "machine", "message": "the engine's process died at its start"}
+        found = orjson.loads(line) if line else dead
         if "error" in found:
             self._stop()
             raise ERRORS.get(found["error"], MachineError)(found["message"])
@@ -165,7 +166,7 @@ class Worker:
         """Hand on what the engine says, until it says nothing any more."""
         with contextlib.suppress(ConnectionError):
             while line := await reader.readline():
-                found = json.loads(line)
+                found = orjson.loads(line)
                 self.status = found["status"]
                 for number, told in found["told"]:
                     if number in self._answers:
@@ -173,7 +174,7 @@ class Worker:
 
     def _send(self, message: Mapping[str, Any]) -> None:
         if self._writer is not None and self.ready:
-            self._writer.write(json.dumps(message).encode() + b"\n")
+            self._writer.write(orjson.dumps(message, option=orjson.OPT_APPEND_NEWLINE))
 
     def _stop(self) -> None:
         if self._writer is not None:
