@@ -451,3 +451,23 @@ def test_good_names(name: str) -> None:
 def test_bad_names(name: str) -> None:
     with pytest.raises(ConfigError, match="cannot name a leaf"):
         check_name(name)
+
+
+def test_a_model_is_opened_with_other_leaves(workshop: Workshop, tmp_path: Path, fruit: str, metal: str) -> None:
+    alone, both = join(workshop, tmp_path / "alone", fruit), join(workshop, tmp_path / "both", fruit, metal)
+    trunk = workshop.path("trunk")
+    joined = open_model(trunk, join=[metal, both.leaves["fruit"].hash[:8]])
+    assert joined.hash == both.hash
+    assert torch.equal(logits(joined), logits(both))
+    other = open_model(tmp_path / "both", peel=["metal"])
+    assert other.hash == alone.hash
+    assert torch.equal(logits(other), logits(alone))
+    assert open_model(tmp_path / "alone", peel=["fruit"], join=[fruit]).hash == alone.hash
+    strange = forge(workshop, tmp_path / "strange", trunk="0" * 64)
+    for leaves, message in (
+        ({"join": [str(strange)]}, "leaf 'fruit' was grown on trunk 00000000"),
+        ({"join": [str(fruit), str(fruit)]}, "two leaves are named 'fruit'"),
+        ({"peel": ["moss"]}, "there is no leaf 'moss': this model has none"),
+    ):
+        with pytest.raises(BaicaiError, match=message):
+            open_model(trunk, **leaves)

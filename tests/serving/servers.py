@@ -16,8 +16,10 @@ from baicai.serving.api import make_app
 from baicai.serving.constraint import Grammars
 from baicai.serving.engine import Ended, Engine, News, Request
 from baicai.serving.listening import make_server
+from baicai.serving.loading import add_loading
 from baicai.serving.recipe import ServeRecipe
 from baicai.serving.served import Served
+from baicai.serving.shelf import Shelf
 from baicai.serving.worker import Ask, BusyError, StoppedError
 
 
@@ -101,7 +103,9 @@ def serving(config: ServeRecipe, models: Sequence[Served]) -> Iterator[str]:
     """Yield the address of a server."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        server = make_server(make_app(config, models), config)
+        app = make_app(config, models)
+        add_loading(app, config, Shelf(config))
+        server = make_server(app, config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:

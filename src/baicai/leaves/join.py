@@ -114,17 +114,7 @@ def join_leaves(config: JoinRecipe, run: Run) -> None:
 
 def peel_leaves(config: PeelRecipe, run: Run) -> None:
     """Write the model without some leaves to the run's artefact folder; its hash is as if never joined."""
-    before = open_model(config.model)
-    gone = set()
-    for wanted in config.leaves:
-        hashed = [name for name, leaf in before.leaves.items() if len(wanted) >= 8 and leaf.hash.startswith(wanted)]
-        named = [wanted] if wanted in before.leaves else hashed
-        if len(named) != 1:
-            raise ConfigError(f"there is no leaf '{wanted}': this model has {', '.join(before.leaves) or 'none'}")
-        gone.add(named[0])
-    trunk = open_trunk(before.trunk.path)
-    kept = [leaf for name, leaf in before.leaves.items() if name not in gone]
-    write_model(run.out, assemble(trunk, kept, before.topk_group))
+    write_model(run.out, open_model(config.model, peel=config.leaves))
 
 
 def assemble(
@@ -179,27 +169,58 @@ def write_lock(
     write_atomic(part / "README.md", model_card(lock, trunk, leaves).encode())
 
 
-def open_model(reference: str | Path, weights: Literal["stored", "int8"] = "stored") -> SparseModel:
+def open_model(
+    reference: str | Path,
+    weights: Literal["stored", "int8"] = "stored",
+    *,
+    peel: Sequence[str] = (),
+    join: Sequence[str] = (),
+) -> SparseModel:
     """Return the model that a path or hash stands for: a model folder, its lock file, or a trunk.
 
-    With weights in int8 it decodes faster; they are made when first asked for.
+    With weights in int8 it decodes faster; they are made when first asked for. Leaves to peel are names or hashes,
+    those to join are paths or hashes, and checked as far as that goes without running them. A calibration is for leaves
+    that are locked, and goes when they change.
 
-    Raises: ArtefactError if the lock file or a part is missing or damaged, or does not have the hash locked.
+    Raises: ArtefactError if the lock file or a part is missing, damaged or of another trunk, or does not have the hash
+    locked; ConfigError if there is no leaf to peel, or if names or sizes collide.
     """
     path = find(reference)
     file = path if path.is_file() else path / "model.toml"
-    if not file.exists():
-        return _with(weights, assemble(open_trunk(reference), [], 1))
+    if file.exists():
+        trunk, leaves, lock = _open_locked(file, reference)
+        topk_group, calibration = lock.topk_group, lock.calibration
+    else:
+        trunk, leaves, topk_group, calibration = open_trunk(reference), [], 1, {}
+    if peel or join:
+        leaves = _without(leaves, peel) + [open_leaf(one, trunk) for one in join]
+        calibration = {}
+    return _with(weights, assemble(trunk, leaves, topk_group, calibration))
+
+
+def _open_locked(file: Path, reference: str | Path) -> tuple[Trunk, list[GrownLeaf], Lock]:
     lock = read_lock(file)
     claimed = model_hash(lock.trunk.hash, [one.hash for one in lock.leaf], lock.topk_group, lock.calibration)
     if lock.format != FORMAT or claimed != lock.hash:
         raise ArtefactError(f"{file} does not match its hash: join the model again")
-    if not lock.hash.startswith(named_hash(reference)):
-        raise ArtefactError(f"model {path} is {lock.hash[:8]}, wanted is {str(reference)[:8]}: give the right model")
+    wanted = named_hash(reference)
+    if not lock.hash.startswith(wanted):
+        raise ArtefactError(f"model {file.parent} is {lock.hash[:8]}, wanted is {wanted[:8]}: give the right model")
     trunk = open_trunk(_place(file.parent, lock.trunk), lock.trunk.hash)
     leaves = [open_leaf(_place(file.parent, one), trunk, one.hash) for one in lock.leaf]
     register(lock.hash, file.parent)
-    return _with(weights, assemble(trunk, leaves, lock.topk_group, lock.calibration))
+    return trunk, leaves, lock
+
+
+def _without(leaves: Sequence[GrownLeaf], peel: Sequence[str]) -> list[GrownLeaf]:
+    names, gone = [leaf.name for leaf in leaves], set()
+    for wanted in peel:
+        hashed = [leaf.name for leaf in leaves if len(wanted) >= 8 and leaf.hash.startswith(wanted)]
+        named = [wanted] if wanted in names else hashed
+        if len(named) != 1:
+            raise ConfigError(f"there is no leaf '{wanted}': this model has {', '.join(names) or 'none'}")
+        gone.add(named[0])
+    return [leaf for leaf in leaves if leaf.name not in gone]
 
 
 def _with(weights: Literal["stored", "int8"], model: SparseModel) -> SparseModel:

@@ -28,7 +28,6 @@ from baicai.serving.schemas import ChatRequest, CompletionRequest, EmbeddingRequ
 from baicai.serving.served import Served, find_model
 from baicai.serving.spelling import spell
 
-BODIES = (ChatRequest, CompletionRequest, ResponseRequest, EmbeddingRequest, TokenizeRequest)
 NO_SCRIPTS = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
 
 
@@ -128,7 +127,7 @@ class _Routes:
 
     async def openapi(self) -> dict[str, Any]:
         """Describe the API for programs."""
-        return describe_api(self._app, BODIES)
+        return describe_api(self._app)
 
     async def docs(self) -> Response:
         """Describe the API for people."""

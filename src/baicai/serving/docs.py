@@ -1,13 +1,11 @@
 """The API described: as OpenAPI, and as a page that needs nothing from elsewhere."""
 
-from collections.abc import Sequence
 from html import escape
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
 
 import baicai
 
@@ -17,15 +15,19 @@ _STYLE = "body{font:16px/1.5 system-ui;max-width:60rem;margin:2rem auto;padding:
 
 def takes(kind: type[BaseModel]) -> dict[str, Any]:
     """Return what is said of a route about its body."""
-    schema = {"$ref": _REFERENCE.format(model=kind.__name__)}
+    schema = kind.model_json_schema(ref_template=_REFERENCE)
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
-def describe_api(app: FastAPI, bodies: Sequence[type[BaseModel]]) -> dict[str, Any]:
-    """Return the OpenAPI document of a server whose routes take those bodies."""
+def describe_api(app: FastAPI) -> dict[str, Any]:
+    """Return the OpenAPI document of a server."""
     found = get_openapi(title=app.title, version=baicai.__version__, routes=app.routes)
-    _, schemas = models_json_schema([(kind, "validation") for kind in bodies], ref_template=_REFERENCE)
-    found.setdefault("components", {}).setdefault("schemas", {}).update(schemas["$defs"])
+    schemas = found.setdefault("components", {}).setdefault("schemas", {})
+    for about in (about for methods in found["paths"].values() for about in methods.values() if "requestBody" in about):
+        content = about["requestBody"]["content"]["application/json"]
+        schema = content["schema"]
+        schemas |= {schema["title"]: schema, **schema.pop("$defs", {})}
+        content["schema"] = {"$ref": _REFERENCE.format(model=schema["title"])}
     found["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
     found["security"] = [{"key": []}, {}]
     return found

@@ -11,7 +11,7 @@ from baicai.config import canonical, from_table, recipe, to_table
 from baicai.errors import ConfigError
 
 Scope = Literal["infer", "admin"]
-"""Who may `infer` asks for answers; an `admin` also sees the server's figures."""
+"""Who may `infer` asks for answers; an `admin` also sees the server's figures, and loads and unloads models."""
 PREFIX = "bk-"
 SECRET_BYTES = 32
 MAX_NAME_CHARACTERS = 64

@@ -1,7 +1,7 @@
-"""What the engine's process does: `python -m baicai.serving.process SOCKET OPTIONS`, started by `worker.py`.
+"""What the engine's process does: `python -m baicai.serving.process SOCKET`, started by `worker.py`.
 
-Lines of JSON come in: {"number", "ask"} and {"cancel"}. A line goes out for each step: what it told, and how many texts
-there are.
+Lines of JSON come in: the options, then {"number", "ask"} and {"cancel"}. A line goes out that describes the model,
+then one for each step: what it told, and how many texts there are.
 """
 
 import queue
@@ -25,29 +25,29 @@ Messages = queue.SimpleQueue[dict[str, Any] | None]
 KINDS: dict[type[News], str] = {Begun: "begun", Token: "token", Embedded: "embedded", Ended: "ended"}
 
 
-def main(descriptor: str, options: str) -> None:
+def main(descriptor: str) -> None:
     """Serve one model until the other side hangs up."""
-    told = orjson.loads(options)
     with socket.socket(fileno=int(descriptor)) as line, line.makefile("rb") as reads, line.makefile("wb") as writes:
 
         def write(value: dict[str, Any]) -> None:
             writes.write(orjson.dumps(value, default=tuple, option=orjson.OPT_APPEND_NEWLINE))
             writes.flush()
 
+        told = orjson.loads(reads.readline())
         try:
             if told["threads"]:
                 torch.set_num_threads(told["threads"])
-            model = open_model(told["model"], told["weights"])
+            model = open_model(told["model"], told["weights"], peel=told["peel"], join=told["join"])
             room = {name: told[name] for name in ("texts", "memory_tokens", "queue")}
             engine = Engine(model.model, **room, int8=model.int8)
         except BaicaiError as error:
             write({"error": "config" if isinstance(error, ConfigError) else "machine", "message": str(error)})
             return
-        write(describe(model))
         messages: Messages = queue.SimpleQueue()
         threading.Thread(target=_listen, args=(reads, messages), daemon=True).start()
         opener = ThreadPoolExecutor(1)
         try:
+            write(describe(model))
             Service(engine, Grammars(model.tokenizer, engine.vocab), opener, messages).serve(write)
         except BrokenPipeError:  # the server is gone
             return
@@ -135,4 +135,4 @@ class Service:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2])
+    main(sys.argv[1])

@@ -20,6 +20,8 @@ class ServeRecipe:
     """0 takes a free one."""
     hosts: tuple[str, ...] = ()
     """Names under which others reach this server; where given, requests for other names are refused."""
+    max_models: Count = 4
+    """Models at once, those that finish their last answers included; while one takes another's place, one more."""
     weights: Literal["stored", "int8"] = "stored"
     """Int8 is about twice as fast as bfloat16, and close to it."""
     texts: Count = 16

@@ -4,14 +4,13 @@ import contextlib
 import ipaddress
 import socket
 from collections.abc import Callable
-from pathlib import Path
 
 from baicai.errors import ConfigError
 from baicai.serving.api import make_app
 from baicai.serving.listening import make_server
+from baicai.serving.loading import add_loading
 from baicai.serving.recipe import ServeRecipe
-from baicai.serving.served import serve_as
-from baicai.serving.worker import EngineOptions, Worker
+from baicai.serving.shelf import Shelf
 
 BACKLOG = 2048
 
@@ -21,24 +20,16 @@ async def serve(config: ServeRecipe, ready: Callable[[str, str], None]) -> None:
 
     Raises: BaicaiError if the model cannot be opened, the port is taken, or others can reach it and nobody has a key.
     """
-    options = EngineOptions(
-        model=config.model,
-        weights=config.weights,
-        texts=config.texts,
-        memory_tokens=config.memory_tokens,
-        queue=config.queue,
-    )
-    name = config.name or Path(config.model).resolve().name
-    make_app(config, [])  # what is wrong shows before the engine starts
+    shelf = Shelf(config)
+    app = make_app(config, shelf.models)  # what is wrong shows before an engine starts
+    add_loading(app, config, shelf)
     with _listen(config) as listener:
-        worker = Worker(options)
-        await worker.start()
         try:
-            server = make_server(make_app(config, [serve_as(name, worker, worker.about)]), config)
-            ready(_address(config.host, listener), name)
-            await server.serve(sockets=[listener])
+            served = await shelf.load(config.model, config.name)
+            ready(_address(config.host, listener), served.name)
+            await make_server(app, config).serve(sockets=[listener])
         finally:
-            await worker.close()
+            await shelf.close()
 
 
 def _listen(config: ServeRecipe) -> socket.socket:

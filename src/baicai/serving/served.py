@@ -1,8 +1,9 @@
 """A model that is served: what it is, what it costs, and who answers for it."""
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -58,11 +59,20 @@ class Served:
     dense_flops: int
     """That a model of this size would take for a token if all of it were active."""
     created: int
+    askers: set[asyncio.Task[Any]] = field(default_factory=set)
+    """Tasks of requests that its engine is kept for."""
 
     @cached_property
     def ends(self) -> list[int]:
         """Tokens that end an answer: those of the chat, and rows of the head that no token has."""
         return [*self.tokenizer.stop_ids, *range(self.tokenizer.vocab_size, self.vocab_size)]
+
+    def keep(self) -> None:
+        """Keep its engine until the task that runs now is over: in one, a request is answered to its last piece."""
+        task = asyncio.current_task()
+        assert task is not None
+        self.askers.add(task)
+        task.add_done_callback(self.askers.discard)
 
     def about(self, name: str) -> dict[str, Any]:
         """Return its entry in the list of models."""
@@ -119,15 +129,20 @@ def serve_as(name: str, worker: Answering, about: Mapping[str, Any]) -> Served:
 
 
 def find_model(models: Sequence[Served], name: str) -> tuple[Served, str]:
-    """Return the model that a request names, and what stands behind the colon.
+    """Return the model that a request names, kept for it, and what stands behind the colon.
 
     Raises: ApiError
     """
+    wanted, _, alias = name.partition(":")
     for served in models:
-        if name == served.name:
-            return served, ""
-        if name.startswith(f"{served.name}:"):
-            return served, name.removeprefix(f"{served.name}:")
+        if served.name == wanted:
+            served.keep()
+            return served, alias
+    raise unknown_model(models, name)
+
+
+def unknown_model(models: Sequence[Served], name: str) -> ApiError:
+    """Return what is told of a name that no model has."""
     known = ", ".join(served.name for served in models) or "none"
     told = f"The model '{name}' does not exist: this server has {known}."
-    raise ApiError(told, param="model", code="model_not_found", status=404)
+    return ApiError(told, param="model", code="model_not_found", status=404)

@@ -29,7 +29,7 @@ class BusyError(BaicaiError):
 
 
 class StoppedError(BaicaiError):
-    """The engine's process has died; it is started again."""
+    """The engine's process has died."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +59,10 @@ class EngineOptions:
 
     model: str
     """Path or hash of a model or a trunk."""
+    peel: Sequence[str] = ()
+    """Leaves, by name or hash, without which it runs."""
+    join: Sequence[str] = ()
+    """Paths or hashes of leaves that are joined to it."""
     weights: Literal["stored", "int8"] = "stored"
     threads: int = 0
     """0: as many as there are cores."""
@@ -67,7 +71,12 @@ class EngineOptions:
     queue: int = 256
 
 
-ERRORS: Mapping[str, type[BaicaiError]] = {"config": ConfigError, "machine": MachineError, "busy": BusyError}
+ERRORS: Mapping[str, type[BaicaiError]] = {
+    "config": ConfigError,
+    "machine": MachineError,
+    "busy": BusyError,
+    "stopped": StoppedError,
+}
 NO_TEXTS: Mapping[str, int] = {"running": 0, "waiting": 0}
 _Told = News | BaicaiError
 
@@ -135,16 +144,17 @@ class Worker:
     async def _spawn(self) -> asyncio.StreamReader:
         ours, theirs = socket.socketpair()
         command = [sys.executable, "-m", "baicai.serving.process", str(theirs.fileno())]
-        options = orjson.dumps(self.options)
         with theirs:
-            self._process = subprocess.Popen([*command, options], pass_fds=[theirs.fileno()], env=dict(os.environ))
+            self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=dict(os.environ))
         reader, self._writer = await asyncio.open_connection(sock=ours, limit=LINE_BYTES)
-        line = await reader.readline()
-        dead = {"error": "machine", "message": "the engine's process died at its start"}
-        found = orjson.loads(line) if line else dead
+        self._writer.write(_line(self.options))
+        found = {"error": "stopped", "message": "the engine's process died at its start"}
+        with contextlib.suppress(ConnectionError):
+            if line := await reader.readline():
+                found = orjson.loads(line)
         if "error" in found:
             self._stop()
-            raise ERRORS.get(found["error"], MachineError)(found["message"])
+            raise ERRORS[found["error"]](found["message"])
         self.about = found
         self._ready.set()
         return reader
@@ -174,7 +184,7 @@ class Worker:
 
     def _send(self, message: Mapping[str, Any]) -> None:
         if self._writer is not None and self.ready:
-            self._writer.write(orjson.dumps(message, option=orjson.OPT_APPEND_NEWLINE))
+            self._writer.write(_line(message))
 
     def _stop(self) -> None:
         if self._writer is not None:
@@ -184,6 +194,10 @@ class Worker:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+
+def _line(value: Any) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
 
 
 def _read(told: Sequence[Any]) -> _Told:
