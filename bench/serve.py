@@ -36,7 +36,7 @@ async def one(worker: Worker, seed: int, leaves: Sequence[str], vocab: int) -> i
         prompt=some_tokens(PROMPT_TOKENS, vocab, seed), leaves=leaves, max_tokens=ANSWER_TOKENS, temperature=0.8,
         top_p=0.95, seed=seed,
     )  # fmt: skip
-    return sum([isinstance(told, Token) async for told in worker.answer(ask)])
+    return sum([isinstance(told, Token) async for news in worker.answer(ask) for told in news])
 
 
 async def rate(worker: Worker, sets: Sequence[Sequence[str]], vocab: int) -> float:

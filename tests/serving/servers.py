@@ -45,7 +45,7 @@ class ThreadWorker:
     def status(self) -> dict[str, int]:
         return {"running": self.engine.running, "waiting": self.engine.waiting}
 
-    async def answer(self, ask: Ask) -> AsyncGenerator[News, None]:
+    async def answer(self, ask: Ask) -> AsyncGenerator[Sequence[News], None]:
         self.asked.append(ask)
         loop, told = asyncio.get_running_loop(), asyncio.Queue[News]()
         sampling = SamplingConfig(
@@ -75,8 +75,8 @@ class ThreadWorker:
             while not isinstance(one := await told.get(), Ended):
                 if self.dead:
                     raise StoppedError("the engine has stopped: ask again")
-                yield one
-            yield one
+                yield [one]
+            yield [one]
         finally:
             with self.turn:
                 self.engine.cancel(number)

@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import llguidance
 import pytest
@@ -32,13 +32,14 @@ def with_worker(workshop: Workshop, act: Callable[[Worker], Awaitable[None]], **
     asyncio.run(asyncio.wait_for(run(), 120))
 
 
-async def collect(answer: AsyncIterator[News]) -> tuple[list[int], str]:
+async def collect(answer: AsyncIterator[Sequence[News]]) -> tuple[list[int], str]:
     ids = []
-    async for told in answer:
-        if isinstance(told, Ended):
-            return ids, told.reason
-        if isinstance(told, Token):
-            ids.append(told.id)
+    async for news in answer:
+        for told in news:
+            if isinstance(told, Ended):
+                return ids, told.reason
+            if isinstance(told, Token):
+                ids.append(told.id)
     raise AssertionError("it did not end")
 
 
@@ -73,7 +74,7 @@ def test_an_embedding_comes_over_as_it_was_made(workshop: Workshop) -> None:
     engine.step()
 
     async def act(worker: Worker) -> None:
-        found = [one async for one in worker.answer(asked)]
+        found = [one async for news in worker.answer(asked) for one in news]
         assert list(map(type, found)) == list(map(type, told)) == [Begun, Embedded, Ended]
         assert found[1][0] == pytest.approx(told[1][0], abs=1e-6)
 

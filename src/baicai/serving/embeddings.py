@@ -16,8 +16,8 @@ from baicai.serving.schemas import EmbeddingRequest
 async def embeddings(plan: Plan, request: EmbeddingRequest) -> AsyncGenerator[Values, None]:
     """Yield each embedding as soon as it is there, and last of all what they took."""
     async with aclosing(merged([plan.served.worker.answer(ask) for ask in plan.asks])) as events:
-        async for number, told in events:
-            if isinstance(told, Embedded):
+        async for number, news in events:
+            for told in (one for one in news if isinstance(one, Embedded)):
                 values = np.array(told.values, "<f4")
                 written = (
                     b64encode(values.tobytes()).decode() if request.encoding_format == "base64" else values.tolist()

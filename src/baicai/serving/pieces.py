@@ -57,23 +57,24 @@ async def pieces(served: Served, ask: Ask, stops: Sequence[str]) -> AsyncGenerat
     text_of, held = Decoder(served.tokenizer), HeldBack[tuple[Said, ...]](stops)
     offset, count, cached, weights_G, ended = 0, 0, 0, np.zeros(len(ask.leaves)), Ended("cancelled")
     async with aclosing(served.worker.answer(ask)) as answer:
-        async for told in answer:
-            if isinstance(told, Ended):
-                ended = told
-                break
-            if isinstance(told, Begun):
-                cached = told.cached_tokens
-            if not isinstance(told, Token):
-                continue
-            text = text_of.feed(told.id) if told.id < served.tokenizer.vocab_size else ""
-            said = (Said(told, offset, text),)
-            offset += len(text)
-            if told.of_prompt:
-                yield Piece(text, said)
-                continue
-            count += 1
-            weights_G += told.leaf_weights
-            free = held.add(text, said)
+        async for news in answer:
+            free = list[tuple[str, tuple[Said, ...]]]()
+            for told in news:
+                if isinstance(told, Ended):
+                    ended = told
+                if isinstance(told, Begun):
+                    cached = told.cached_tokens
+                if held.stopped or not isinstance(told, Token):
+                    continue
+                text = text_of.feed(told.id) if told.id < served.tokenizer.vocab_size else ""
+                said = (Said(told, offset, text),)
+                offset += len(text)
+                if told.of_prompt:
+                    free.append((text, said))
+                    continue
+                count += 1
+                weights_G += told.leaf_weights
+                free += held.add(text, said)
             if free:
                 yield _together(free)
             if held.stopped:

@@ -31,8 +31,8 @@ class Answering(Protocol):
     def status(self) -> Mapping[str, int]:
         """How many texts are running, and how many waiting."""
 
-    def answer(self, ask: Ask) -> AsyncGenerator[News, None]:
-        """Yield an answer's tokens, and how it ended; whoever closes the generator stops it."""
+    def answer(self, ask: Ask) -> AsyncGenerator[Sequence[News], None]:
+        """Yield an answer's tokens, and how it ended, as many as have come; whoever closes the generator stops it."""
 
 
 @dataclass(frozen=True)

@@ -117,8 +117,10 @@ class Worker:
                 await self._keeper
         self._stop()
 
-    async def answer(self, ask: Ask) -> AsyncGenerator[News, None]:
-        """Yield an answer's tokens, and how it ended; whoever stops listening stops it.
+    async def answer(self, ask: Ask) -> AsyncGenerator[Sequence[News], None]:
+        """Yield an answer's tokens, and how it ended: whatever has come meanwhile, so that who is slow gets several.
+
+        Whoever stops listening stops it.
 
         Raises: ConfigError if it does not fit, BusyError if too many wait, StoppedError if the engine dies meanwhile.
         """
@@ -131,11 +133,13 @@ class Worker:
         over = False
         try:
             while not over:
-                item = await told.get()
-                over = isinstance(item, Ended | BaicaiError)
-                if isinstance(item, BaicaiError):
-                    raise item
-                yield item
+                found = [await told.get(), *(told.get_nowait() for _ in range(told.qsize()))]
+                over = isinstance(found[-1], Ended | BaicaiError)
+                news = [one for one in found if not isinstance(one, BaicaiError)]
+                if news:
+                    yield news
+                if isinstance(found[-1], BaicaiError):
+                    raise found[-1]
         finally:
             del self._answers[number]
             if not over:
