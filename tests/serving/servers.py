@@ -14,6 +14,7 @@ from baicai.serving.api import make_app
 from baicai.serving.constraint import Grammars
 from baicai.serving.engine import Ended, Engine, News, Request
 from baicai.serving.listening import make_server
+from baicai.serving.overview import Catalog
 from baicai.serving.recipe import ServeRecipe
 from baicai.serving.served import Served
 from baicai.serving.worker import Ask, BusyError, StoppedError
@@ -86,11 +87,11 @@ class ThreadWorker:
 
 
 @contextlib.contextmanager
-def serving(config: ServeRecipe, models: Sequence[Served]) -> Iterator[str]:
+def serving(config: ServeRecipe, models: Sequence[Served], catalog: Catalog | None = None) -> Iterator[str]:
     """Yield the address of a server."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        server = make_server(make_app(config, models), config)
+        server = make_server(make_app(config, models, catalog), config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:

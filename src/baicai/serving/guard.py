@@ -14,8 +14,8 @@ from baicai.serving.refusals import ApiError, error_response, refusal
 
 OPEN = frozenset({"/health", *FILES})
 """Paths that need no key: the page asks for one itself."""
-OF_ADMIN = frozenset({"/metrics"})
-"""Paths that need a key whose scope is `admin`."""
+OF_ADMIN = ("/metrics", "/v1/runs", "/v1/catalog")
+"""What begins so needs a key whose scope is `admin`: it tells of the machine, and names paths on it."""
 LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 CLIENT = "client"
 """Where a request's state says whose it is."""
@@ -84,7 +84,7 @@ class Guard:
             told = "A key is needed: send it as 'Authorization: Bearer KEY'." if not secret else "Incorrect API key."
             raise ApiError(told, code="invalid_api_key", status=401)
         name, allowed = owner
-        if scope["path"] in OF_ADMIN and allowed != "admin":
+        if scope["path"].startswith(OF_ADMIN) and allowed != "admin":
             raise ApiError("This key's scope is 'infer'; 'admin' is needed.", code="insufficient_scope", status=403)
         return name
 

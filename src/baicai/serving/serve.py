@@ -9,6 +9,7 @@ from pathlib import Path
 from baicai.errors import ConfigError
 from baicai.serving.api import make_app
 from baicai.serving.listening import make_server
+from baicai.serving.overview import Catalog
 from baicai.serving.recipe import ServeRecipe
 from baicai.serving.served import serve_as
 from baicai.serving.worker import EngineOptions, Worker
@@ -16,7 +17,7 @@ from baicai.serving.worker import EngineOptions, Worker
 BACKLOG = 2048
 
 
-async def serve(config: ServeRecipe, ready: Callable[[str, str], None]) -> None:
+async def serve(config: ServeRecipe, ready: Callable[[str, str], None], catalog: Catalog | None = None) -> None:
     """Serve until it is stopped; `ready` is told the address and the model's name.
 
     Raises: BaicaiError if the model cannot be opened, the port is taken, or others can reach it and nobody has a key.
@@ -34,7 +35,7 @@ async def serve(config: ServeRecipe, ready: Callable[[str, str], None]) -> None:
         worker = Worker(options)
         await worker.start()
         try:
-            server = make_server(make_app(config, [serve_as(name, worker, worker.about)]), config)
+            server = make_server(make_app(config, [serve_as(name, worker, worker.about)], catalog), config)
             ready(_address(config.host, listener), name)
             await server.serve(sockets=[listener])
         finally:
