@@ -136,13 +136,18 @@ def test_damage_hides_what_is_damaged_and_no_more(shelf: tuple[Path, httpx.Clien
     good = json.dumps({"step": 3, "loss": 0.5})
     deep = "[" * 100_000
     lines = ["{", deep, "[]", '"x"', '{"step": -1, "loss": 1}', '{"step": "1"}', '{"step": true, "loss": 1}', good]
+    half = '{"step": 4, "\\ud800": 1, "domain": "\\ud800", "column": "\\ud800", "bits_per_byte": 1}'
     odd = '{"step": 4, "loss": NaN, "norm": 1e999, "big": 1' + "0" * 400 + "}"
-    (folder / "metrics.jsonl").write_bytes("\n".join([*lines, odd, '{"step": 5, "lo']).encode() + b"\xff\xfe")
+    (folder / "metrics.jsonl").write_bytes("\n".join([*lines, half, odd, '{"step": 5, "lo']).encode() + b"\xff\xfe")
     for content in (b"", b"{", b'{"recipe": 3}', b'{"recipe": {"train": {"tokens": -1}}, "stage": {}}', b"\xff", b"[]"):
         (folder / "recipe.json").write_bytes(content)
         run = listed(web)["a"]
         assert (run["state"], run["steps"], run["last"]) == ("stopped", None, {"step": 4})
-        assert web.get("/v1/runs/a").json()["metrics"] == {"step": [3, 4], "loss": [0.5, None]}
+        told = web.get("/v1/runs/a").json()
+        assert told["metrics"] == {
+            "step": [3, 4, 4], "loss": [0.5, None, None], "?": [None, 1, None], "bits_per_byte": [None, 1, None],
+        }  # fmt: skip
+        assert told["bits_per_byte"] == {"?": {"?": 1}}
     (root / "a").mkdir()
     for name in ("results.json", "leaf.json"):
         for content in (b"{", b'{"metrics": 3}', b'{"metrics": {"x": {"leaf": "y"}}}', b'{"bits_per_byte": []}'):
@@ -166,6 +171,7 @@ def test_nothing_is_read_elsewhere(shelf: tuple[Path, httpx.Client], workshop: W
     (root / "a.run").mkdir()
     (root / "a.run" / "recipe.json").symlink_to(secret / "recipe.json")
     (root / "a").symlink_to(workshop.folder / "fruit")
+    Path(os.fsdecode(bytes(root) + b"/\xff.run")).mkdir()
     (root / "b.run").mkdir()
     os.mkfifo(root / "b.run" / "metrics.jsonl")
     assert listed(web)["b"]["last"] == {}
@@ -183,11 +189,14 @@ def test_of_a_log_without_end_the_end_is_read(shelf: tuple[Path, httpx.Client]) 
     assert web.get("/v1/runs/long").json()["metrics"] == {"step": [7], "loss": [2.0]}
 
 
-def test_without_a_folder_there_are_no_runs(tmp_path: Path) -> None:
+def test_without_a_folder_there_are_no_runs(
+    tmp_path: Path, workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(workshop.folder)
     for runs in ("", str(tmp_path / "nowhere")):
         with serving(ServeRecipe(model="none", runs=runs), []) as address:
             assert httpx.get(f"{address}/v1/runs").json() == {"object": "list", "data": []}
-            check(httpx.get(f"{address}/v1/runs/tests"), None, "run_not_found", 404)
+            check(httpx.get(f"{address}/v1/runs/trunk"), None, "run_not_found", 404)
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """What the page shows beside answers: runs, and the catalogue of text. It is read, never changed."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any, Protocol
 
 from fastapi import FastAPI, Query
@@ -38,7 +37,7 @@ class Catalog(Protocol):
 
 def add_overview(app: FastAPI, config: ServeRecipe, catalog: Catalog | None) -> None:
     """Add the routes, which run beside the event loop: disks and databases may be slow."""
-    routes = _Routes(Path(config.runs) if config.runs else None, catalog)
+    routes = _Routes(config.runs, catalog)
     app.add_api_route("/v1/runs", routes.list_runs, methods=["GET"])
     app.add_api_route("/v1/runs/{name:path}", routes.show_run, methods=["GET"])
     app.add_api_route("/v1/catalog", routes.list_releases, methods=["GET"])
@@ -46,16 +45,16 @@ def add_overview(app: FastAPI, config: ServeRecipe, catalog: Catalog | None) -> 
 
 
 class _Routes:
-    def __init__(self, runs: Path | None, catalog: Catalog | None) -> None:
+    def __init__(self, runs: str, catalog: Catalog | None) -> None:
         self._runs, self._catalog = runs, catalog
 
     def list_runs(self) -> dict[str, Any]:
         """Tell which runs there are, how it stands with each, and what it logged last."""
-        return {"object": "list", "data": list_runs(self._runs) if self._runs else []}
+        return {"object": "list", "data": list_runs(self._runs)}
 
     def show_run(self, name: str, after: After = 0, points: Points = 1000) -> dict[str, Any]:
         """Tell of one run: its recipe, what it logged after a step, its quality and its routing."""
-        return show_run(self._runs or Path(), name, after, points)
+        return show_run(self._runs, name, after, points)
 
     def list_releases(self, slice: Wanted = "") -> dict[str, Any]:  # noqa: A002  (its name in the address)
         """Tell which releases of text may hold what a slice asks for, such as `domain=law language=de`."""

@@ -4,6 +4,7 @@ import json
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,14 @@ from typing import Any
 from baicai.artefact import read_json
 from baicai.config import from_table
 from baicai.errors import ArtefactError, ConfigError
-from baicai.evaluation.tables import check_results
+from baicai.evaluation.tables import check_results, printable
 from baicai.run import SUFFIX, state
 from baicai.serving.refusals import ApiError
 from baicai.training.loop import TrainConfig
 
 MAX_DEPTH, MAX_FOLDERS, MAX_RUNS = 5, 10_000, 1000
 """How deep runs are looked for, in how many folders, and how many are told."""
-MAX_NOTE_BYTES, MAX_RESULTS_BYTES, MAX_METRICS_BYTES = 2**20, 2**24, 2**26
+MAX_NOTE_BYTES, MAX_RESULTS_BYTES, MAX_METRICS_BYTES = 2**20, 2**24, 2**24
 MAX_COLUMNS = 64
 LAST_BYTES = 2**16
 """What is read of a log to learn how it ends; more, if that does not reach back far enough."""
@@ -28,13 +29,13 @@ Rows = dict[str, dict[str, float]]
 """Bits per byte by domain and by what was measured on it: the trunk, leaves, the joined model."""
 
 
-def list_runs(root: Path) -> list[dict[str, Any]]:
-    """Return the runs under a folder, the newest first; no link is followed."""
+def list_runs(root: str) -> list[dict[str, Any]]:
+    """Return the runs under a folder, the newest first; no link is followed, and where no folder is named are none."""
     found = [_summary(name, folder) for name, folder in _runs(root)]
     return sorted(found, key=lambda run: (-run["updated"], run["id"]))
 
 
-def show_run(root: Path, name: str, after: int, points: int) -> dict[str, Any]:
+def show_run(root: str, name: str, after: int, points: int) -> dict[str, Any]:
     """Return a run with its recipe, what it logged after a step, at most so many points of it, and its quality.
 
     Raises: ApiError if there is none of that name.
@@ -55,17 +56,18 @@ def show_run(root: Path, name: str, after: int, points: int) -> dict[str, Any]:
     }
 
 
-def _runs(root: Path) -> Iterator[tuple[str, Path]]:
+def _runs(root: str) -> Iterator[tuple[str, Path]]:
     """Yield name and folder of each run: its path under the root, without the ending."""
     return islice(_named(root), MAX_RUNS)
 
 
-def _named(root: Path) -> Iterator[tuple[str, Path]]:
+def _named(root: str) -> Iterator[tuple[str, Path]]:
     for at, names, _ in islice(os.walk(root), MAX_FOLDERS):
         folder = Path(at)
         for name in sorted(names):
-            if name.endswith(SUFFIX) and not (folder / name).is_symlink():
-                yield (folder / name).relative_to(root).as_posix().removesuffix(SUFFIX), folder / name
+            told = (folder / name).relative_to(root).as_posix().removesuffix(SUFFIX)
+            if name.endswith(SUFFIX) and told.isprintable() and not (folder / name).is_symlink():
+                yield told, folder / name
         deeper = len(folder.relative_to(root).parts) < MAX_DEPTH
         names[:] = [name for name in names if deeper and not name.endswith(SUFFIX)]
 
@@ -127,7 +129,8 @@ def _lines(path: Path, after: int) -> list[Line]:
 
 
 def _tail(path: Path, most: int) -> Iterator[Line]:
-    with path.open("rb") as file:
+    lines, cut = list[bytes](), False
+    with suppress(OSError), path.open("rb") as file:  # it may have gone since
         cut = file.seek(0, os.SEEK_END) > most
         file.seek(-most if cut else 0, os.SEEK_END if cut else os.SEEK_SET)
         lines = file.read(most).splitlines(keepends=True)
@@ -150,14 +153,15 @@ def _is_number(value: Any) -> bool:
 
 
 def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
-    return {name: value for name, value in values.items() if _is_number(value)}
+    return {printable(name): value for name, value in values.items() if _is_number(value)}
 
 
 def _columns(lines: Sequence[Line], points: int) -> dict[str, list[float | None]]:
     """Return what was logged as columns, one value a line, evenly thinned; the last line stays."""
     kept = lines[::-1][:: -(-len(lines) // points) or 1][::-1]
-    names = list(dict.fromkeys(name for line in kept for name in _numbers(line)))
-    return {name: [line[name] if _is_number(line.get(name)) else None for line in kept] for name in names[:MAX_COLUMNS]}
+    every = [_numbers(line) for line in kept]
+    names = list(dict.fromkeys(name for values in every for name in values))[:MAX_COLUMNS]
+    return {name: [values.get(name) for values in every] for name in names}
 
 
 def _results(out: Path) -> dict[str, Any]:
@@ -182,7 +186,6 @@ def _so_far(lines: Sequence[Line]) -> Rows:
     rows: Rows = {}
     for line in lines:
         if "domain" in line:
-            rows.setdefault(str(line["domain"]), {}).update(
-                _numbers({str(line.get("column")): line.get("bits_per_byte")})
-            )
+            row = rows.setdefault(printable(str(line["domain"])), {})
+            row |= _numbers({str(line.get("column")): line.get("bits_per_byte")})
     return rows

@@ -111,6 +111,7 @@ async function follow(id: string, before: RunTold | null): Promise<RunTold> {
   const more = now.metrics["step"] ?? [];
   if (!before || !old.length) return now;
   if (now.created !== before.created || old.length + more.length > MAX_POINTS) return showRun(id, 0);
+  if (!more.length) return { ...now, metrics: before.metrics };
   const metrics: Metrics = {};
   for (const name of new Set([...Object.keys(before.metrics), ...Object.keys(now.metrics)])) {
     metrics[name] = [...(before.metrics[name] ?? old.map(() => null)), ...(now.metrics[name] ?? more.map(() => null))];
