@@ -1,10 +1,12 @@
 """Runs: resumed, repeated, killed, contended, out of space."""
 
 import errno
+import fcntl
 import json
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import baicai.run
 from baicai.artefact import atomic_folder, read_json
 from baicai.config import recipe
 from baicai.errors import ArtefactError, ConfigError, MachineError
-from baicai.run import Meter, Run, carry_out, last_metrics
+from baicai.run import Meter, Run, carry_out, last_metrics, state
 
 
 @recipe
@@ -279,6 +281,18 @@ def test_a_full_disk_while_logging_is_one_line(tmp_path: Path, monkeypatch: pyte
         with pytest.raises(MachineError, match=r"no space left while writing .*metrics\.jsonl"):
             run.log({"step": 1})
         monkeypatch.undo()
+
+
+def test_who_looks_at_a_run_does_not_hinder_who_begins_it(tmp_path: Path) -> None:
+    Run(tmp_path / "out", Recipe()).close()
+    with (tmp_path / "out.run" / "lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)  # as `state` does, for a moment
+        released = threading.Timer(0.03, lambda: fcntl.flock(lock, fcntl.LOCK_UN))
+        released.start()
+        with Run(tmp_path / "out", Recipe()) as run:
+            assert state(run.folder) == "running"
+        released.join()
+    assert state(run.folder) == "stopped"
 
 
 def test_a_checkpoint_that_was_being_written_is_thrown_away(tmp_path: Path) -> None:

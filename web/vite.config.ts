@@ -10,6 +10,7 @@ export default defineConfig({
   build: {
     outDir: "../src/baicai/serving/page",
     emptyOutDir: true,
+    license: { fileName: "licences.md" }, // Of what is bundled, as these ask for.
     target: ["chrome123", "firefox120", "safari17.5"], // The first with light-dark() in style sheets.
     modulePreload: false,
     assetsInlineLimit: 0,

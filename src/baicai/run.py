@@ -1,6 +1,6 @@
 """A run: the folder `OUT.run` beside the artefact OUT, with all that is needed to resume it or to repeat it.
 
-recipe.json    the resolved recipe, seed, versions and commit
+recipe.json    the stage, the resolved recipe, seed, versions and commit
 metrics.jsonl  one line per logged step
 inputs.json    hashes of what the recipe names by path
 checkpoint-N   the state after step N (safetensors and JSON)
@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -41,6 +41,7 @@ from baicai.errors import ArtefactError
 if TYPE_CHECKING:
     import torch
 
+SUFFIX = ".run"
 console = Console(stderr=True, highlight=False)
 
 
@@ -82,31 +83,30 @@ class Run:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._lock = (self.folder / "lock").open("w")
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self.close()
-            raise ArtefactError(f"another process is at work on {out}: wait for it, or choose another --out") from None
-        try:
-            self._begin(to_table(recipe), note)
+            if not _taken(self._lock):
+                raise ArtefactError(f"another process is at work on {out}: wait for it, or choose another --out")
+            self._begin(recipe, note)
         except BaseException:
             self.close()
             raise
 
-    def _begin(self, table: dict[str, Any], note: Path) -> None:
+    def _begin(self, recipe: object, note: Path) -> None:
+        table = to_table(recipe)
         for part in self.folder.glob(".*.part"):  # a kill left it: the lock is ours, so nobody is writing it
             shutil.rmtree(part) if part.is_dir() else part.unlink()
         if not note.exists():
             import torch
 
             versions = {"baicai": baicai.__version__, "torch": torch.__version__, "python": sys.version.split()[0]}
-            write_json(note, {"recipe": table, "commit": _commit(), "versions": versions})
+            stage = type(recipe).__name__.removesuffix("Recipe").lower()
+            write_json(note, {"stage": stage, "recipe": table, "commit": _commit(), "versions": versions})
             return
         changed = _changed(read_json(note).get("recipe"), table)
         if changed and not self._begun():
             for entry in self.folder.iterdir():  # it failed before it began: nothing is lost by a mended recipe
                 if entry.name != "lock":
                     shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-            return self._begin(table, note)
+            return self._begin(recipe, note)
         if changed:
             raise ArtefactError(
                 f"{self.folder} was begun with another '{changed}': choose another --out, or remove that folder"
@@ -224,6 +224,18 @@ def last_metrics(out: Path) -> dict[str, Any]:
     return lines[-1] if lines else {}
 
 
+def state(folder: Path) -> Literal["running", "done", "stopped"]:
+    """Return how it stands with the run in a folder; whoever works on it is not disturbed."""
+    if (folder / "done").exists() and (folder.parent / folder.name.removesuffix(SUFFIX)).exists():
+        return "done"
+    with contextlib.suppress(OSError), (folder / "lock").open() as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return "running"
+    return "stopped"
+
+
 def _changed(before: Any, now: Any, key: str = "") -> str | None:
     """Return the first key, with dots, in which two recipes differ."""
     if not (isinstance(before, dict) and isinstance(now, dict)):
@@ -234,7 +246,17 @@ def _changed(before: Any, now: Any, key: str = "") -> str | None:
 
 
 def _folder(out: Path) -> Path:
-    return out.parent / f"{out.name}.run"
+    return out.parent / f"{out.name}{SUFFIX}"
+
+
+def _taken(lock: IO[str]) -> bool:
+    """Take a lock, unless another process holds it for longer than `state` does."""
+    for pause_seconds in (0.1, 0):
+        with contextlib.suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        time.sleep(pause_seconds)
+    return False
 
 
 def _read_lines(path: Path) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.cli.conftest import Command
@@ -37,8 +38,17 @@ def test_a_server_off_loopback_without_keys_does_not_start(command: Command, wor
     assert told.err.startswith("error: serve: 0.0.0.0 can be reached by others: make a key with `baicai keys add NAME`")
 
 
-def test_what_a_server_prints_works_as_it_is(workshop: Workshop) -> None:
-    words = [sys.executable, "-m", "baicai", "serve", workshop.path("model"), "port=0", "texts=2"]
+def test_a_catalogue_that_is_none_is_told(command: Command, workshop: Workshop) -> None:
+    told = command("serve", workshop.path("model"), "catalog=moss")
+    assert (told.code, told.err) == (
+        2,
+        "error: catalog: 'moss' is no URL: write sqlite:///FILE or postgresql://HOST/NAME\n",
+    )
+
+
+def test_what_a_server_prints_works_as_it_is(workshop: Workshop, tmp_path: Path) -> None:
+    catalog = f"sqlite:///{tmp_path / 'catalog.sqlite'}"
+    words = [sys.executable, "-m", "baicai", "serve", workshop.path("model"), "port=0", "texts=2", f"catalog={catalog}"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout is not None
@@ -50,6 +60,8 @@ def test_what_a_server_prints_works_as_it_is(workshop: Workshop) -> None:
             program = f"import openai, os\nclient = {lines[4]}\nprint([model.id for model in client.models.list()])"
             done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
             assert done.stdout == "['model']\n"
+            shown = httpx.get(f"{address}/v1/catalog").json()
+            assert shown == {"object": "list", "catalog": catalog, "data": []}
         finally:
             server.send_signal(signal.SIGINT)
         _, errors = server.communicate(timeout=20)

@@ -356,6 +356,7 @@ SIZES = to_table(LEAF)
         ({"data": [{"domain": "law"}]}, r"key 'data\.0\.\w+' is missing"),
         ({"curve": [{"tokens": "many"}]}, r"key 'curve\.0\.tokens' = 'many'"),
         ({"curve": None}, "key 'curve' = None"),
+        ({"metrics": {"public": {"leaf": "good"}}}, r"key 'metrics\.public"),
         ({"name": "keys"}, "'keys' cannot name a leaf: the name is taken"),
         ({"trunk": "0" * 64}, "was grown on trunk 00000000"),
         ({"trunk": None}, "was grown on trunk None"),

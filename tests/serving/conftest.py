@@ -1,7 +1,8 @@
-"""A model that is served."""
+"""A model that is served, and the page in a browser."""
 
 import dataclasses
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import openai
@@ -12,7 +13,10 @@ from baicai.model.layers import Rotary
 from baicai.serving.about import describe
 from baicai.serving.recipe import ServeRecipe
 from baicai.serving.served import Served, serve_as
+from tests import loopback
 from tests.conftest import SIZES, Workshop
+from tests.serving.browsing import CHROMIUM, PATIENCE_MILLISECONDS, Open
+from tests.serving.fake import Script
 from tests.serving.servers import ThreadWorker, serving
 
 
@@ -66,3 +70,40 @@ def roomy(workshop: Workshop) -> Iterator[openai.OpenAI]:
             yield made
     finally:
         worker.close()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    api = pytest.importorskip("playwright.sync_api", reason="pip install playwright drives the browser")
+    if not CHROMIUM:
+        pytest.skip("no chromium on this machine")
+    with api.sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+
+
+@pytest.fixture
+def script() -> Script:
+    return Script()
+
+
+@pytest.fixture
+def open_page(browser: Any, script: Script) -> Iterator[Open]:
+    """Open the page in a browser that has never seen it; nothing it does may break a rule of its server."""
+    wrong: list[str] = []
+    contexts = []
+    with loopback.serving(script.app()) as url:
+
+        def open_(at: str = "", *, width: int = 1280, height: int = 800, **options: Any) -> Any:
+            viewport = {"width": width, "height": height}
+            contexts.append(browser.new_context(viewport=viewport, **({"locale": "en-GB"} | options)))
+            page = contexts[-1].new_page()
+            page.set_default_timeout(PATIENCE_MILLISECONDS)
+            page.on("pageerror", lambda error: wrong.append(str(error)))
+            page.on("console", lambda told: wrong.append(told.text) if "Content Security" in told.text else None)
+            page.goto(url + "/" + at)
+            return page
+
+        yield open_
+        for context in contexts:
+            context.close()
+    assert wrong == []

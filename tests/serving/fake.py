@@ -7,16 +7,13 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
-PAGE = Path(__file__).parents[2] / "src" / "baicai" / "serving" / "page"
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'"
-)
+from baicai.serving.pages import FOLDER, HEADERS
+from tests.serving import shown
+
 LEAVES = ("law", "medicine", "poetry")
 LEXICON = {"law": r"[Cc]ourt|contract|claim|period|法", "medicine": r"dose|doctor|药", "poetry": r"moon|river|月"}
 """What a word needs to say for a leaf to have given it."""
@@ -33,35 +30,69 @@ class Script:
     refuse: list[tuple[int, str]] = field(default_factory=list)
     """Status and message of the next answers."""
     key: str | None = None
+    scope: str = "admin"
+    """Of that key."""
     asked: list[dict[str, Any]] = field(default_factory=list)
+    runs: dict[str, dict[str, Any]] = field(default_factory=shown.runs)
+    """By name, as the API tells them whole."""
+    releases: list[dict[str, Any]] | None = field(default_factory=shown.releases)
+    """None: there is no catalogue."""
+    looked: list[str] = field(default_factory=list)
+    """What was asked of runs and of the catalogue."""
 
     def app(self) -> web.Application:
         app = web.Application(client_max_size=1 << 26)
         app.router.add_get("/", self._file)
         app.router.add_get("/{name:page.js|page.css}", self._file)
         app.router.add_get("/v1/models", self._models)
+        app.router.add_get("/v1/{kind:runs|catalog}", self._list)
+        app.router.add_get("/v1/{kind:runs|catalog}/{name:.+}", self._show)
         app.router.add_post("/v1/chat/completions", self._chat)
         return app
 
     async def _file(self, request: web.Request) -> web.StreamResponse:
         name = request.match_info.get("name", "index.html")
-        return web.FileResponse(PAGE / name, headers={"Content-Security-Policy": POLICY})
+        return web.FileResponse(FOLDER / name, headers=HEADERS)
 
     async def _models(self, request: web.Request) -> web.StreamResponse:
         if refusal := self._refusal(request):
             return refusal
         leaves = [
             {"name": name, "hash": f"{place}e7c2" * 12, "parameters": 2_260_000, "resident": place != 2}
+            | {"signed": place == 0, "data": [shown.text(name)], "bits_per_byte": {name: {"trunk": 2.7, "leaf": 1.9}}}
             for place, name in enumerate(LEAVES)
         ]
         sizes = {"total_parameters": 15_900_000, "active_parameters": 2_350_000, "flops_per_token": 4_700_000}
         common = {"hash": "5d41402abc4b2a76" * 4, "trunk": "3f2a91bc03d7a210" * 4, "topk_group": 2, "max_tokens": 1024}
+        common["data"] = [shown.text("public")]
         kinds = {
             "walk": {"kind": "model", "leaves": leaves, **sizes},
             "trunk": {"kind": "trunk", "leaves": [], **sizes, "total_parameters": 2_350_000},
         }
         listed = [{"id": name, "object": "model", "baicai": common | about} for name, about in kinds.items()]
         return web.json_response({"object": "list", "data": listed})
+
+    async def _list(self, request: web.Request) -> web.StreamResponse:
+        self.looked.append(request.path_qs)
+        if refusal := self._refusal(request):
+            return refusal
+        if request.match_info["kind"] == "runs":
+            return web.json_response({"object": "list", "data": [shown.summary(run) for run in self.runs.values()]})
+        wanted = request.query["slice"].removeprefix("domain=")
+        if "?" in wanted:
+            return web.json_response({"error": {"message": f"slice: '{wanted}' is no condition"}}, status=400)
+        found = [one for one in self.releases or () if not wanted or wanted in one["domain"]]
+        where = None if self.releases is None else "sqlite:///catalog.sqlite"
+        return web.json_response({"object": "list", "catalog": where, "data": found})
+
+    async def _show(self, request: web.Request) -> web.StreamResponse:
+        self.looked.append(request.path_qs)
+        name = request.match_info["name"]
+        if request.match_info["kind"] == "catalog":
+            return web.json_response({"object": "release", "hash": name, "holdings": shown.holdings()})
+        if name not in self.runs:
+            return web.json_response({"error": {"message": f"There is no run '{name}' here."}}, status=404)
+        return web.json_response(shown.after(self.runs[name], int(request.query["after"])))
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         if refusal := self._refusal(request):
@@ -81,6 +112,7 @@ class Script:
         tokens = re.findall(r"\s*\w+|\s*[^\w\s]|\s+", self.answer(body))
         for place, token in enumerate(tokens):
             if place == self.break_after:
+                await asyncio.sleep(0.5)  # what was sent arrives; a connection that breaks drops what is under way
                 assert request.transport
                 request.transport.abort()
                 return
@@ -92,7 +124,12 @@ class Script:
 
     def _refusal(self, request: web.Request) -> web.Response | None:
         if self.key is None or request.headers.get("Authorization") == f"Bearer {self.key}":
-            return None
+            admins = request.path.startswith(("/v1/runs", "/v1/catalog"))
+            return (
+                web.json_response({"error": {"message": "no"}}, status=403)
+                if admins and self.scope != "admin"
+                else None
+            )
         return web.json_response({"error": {"message": "no key", "type": "authentication_error"}}, status=401)
 
 

@@ -17,6 +17,7 @@ from baicai.serving.constraint import Grammars
 from baicai.serving.engine import Ended, Engine, News, Request
 from baicai.serving.listening import make_server
 from baicai.serving.loading import add_loading
+from baicai.serving.overview import Catalog
 from baicai.serving.recipe import ServeRecipe
 from baicai.serving.served import Served
 from baicai.serving.shelf import Shelf
@@ -99,11 +100,11 @@ class ThreadWorker:
 
 
 @contextlib.contextmanager
-def serving(config: ServeRecipe, models: Sequence[Served]) -> Iterator[str]:
+def serving(config: ServeRecipe, models: Sequence[Served], catalog: Catalog | None = None) -> Iterator[str]:
     """Yield the address of a server."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        app = make_app(config, models)
+        app = make_app(config, models, catalog)
         add_loading(app, config, Shelf(config))
         server = make_server(app, config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

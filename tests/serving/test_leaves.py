@@ -1,5 +1,6 @@
 """Which leaves answer is the request's choice; what they gave and what it cost is told."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from baicai.data.document import Message
 from baicai.leaves.join import SparseModel
 from baicai.model.cost import count_cost
+from baicai.serving.about import describe
 from baicai.serving.residence import is_resident
 from baicai.serving.served import Served
 from tests.serving.servers import ThreadWorker
@@ -80,6 +82,11 @@ def test_what_a_model_is_made_of_is_listed(client: openai.OpenAI, sparse: Sparse
     hashes = {name: leaf.hash for name, leaf in sparse.leaves.items()}
     assert {leaf["name"]: leaf["hash"] for leaf in about["leaves"]} == hashes
     assert [leaf["resident"] for leaf in about["leaves"]] == [True, True], "they have just been checked"
+    for leaf, grown in zip(about["leaves"], map(sparse.leaves.get, sparse.model.leaves), strict=True):
+        assert leaf["data"] == grown.card["data"]
+        assert leaf["bits_per_byte"] == {"public": grown.card["metrics"]["public"]}
+        assert not leaf["signed"]
+    assert [text["domain"] for text in about["data"]] == ["fruit", "metal", "public"]
     assert "serving" not in about
     assert sum(leaf["parameters"] for leaf in about["leaves"]) < about["total_parameters"] == cost.total_parameters
     assert about["active_parameters"] == cost.active_parameters
@@ -97,3 +104,13 @@ def test_what_is_not_in_memory_is_told(tmp_path: Path) -> None:
     file.write_bytes(bytes(1 << 20))
     assert is_resident(file) is True
     assert is_resident(tmp_path / "moss") is None
+
+
+def test_a_leaf_names_the_release_and_the_slice_that_it_saw(sparse: SparseModel) -> None:
+    leaf = sparse.leaves["fruit"]
+    receipt = {"release": "ab" * 32, "slice": "domain=law", "shards": ["cd" * 32] * 1000}
+    card = leaf.card | {"data": [leaf.card["data"][0] | {"receipt": receipt}]}
+    told = describe(replace(sparse, leaves=sparse.leaves | {"fruit": replace(leaf, card=card)}))
+    (text,) = next(one for one in told["leaves"] if one["name"] == "fruit")["data"]
+    assert (text["release"], text["slice"]) == ("ab" * 32, "domain=law")
+    assert "receipt" not in text, "a thousand shards are no news to whoever looks at a model"

@@ -3,20 +3,14 @@
 import hashlib
 import json
 import re
-import shutil
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.loopback import serving
-from tests.serving.fake import PAGE, Script
+from baicai.serving.pages import FOLDER
+from tests.serving.browsing import QUESTION, WEB, Open, ask, say, violations
+from tests.serving.fake import Script
 
-WEB = Path(__file__).parents[2] / "web"
-AXE = WEB / "node_modules" / "axe-core" / "axe.min.js"
-CHROMIUM = shutil.which("chromium")
-QUESTION = "When does a claim lapse?"
 HOSTILE = """<img src=x onerror="window.hit=1"><script>window.hit=1</script>
 
 [a link](javascript:window.hit=1) and ![a picture](https://elsewhere.example/tracker.png) and <b onclick=hit>bold</b>
@@ -32,61 +26,7 @@ def test_built_files_match_their_source() -> None:
     digest = hashlib.sha256()
     for name in names:
         digest.update(f"{name}\0".encode() + hashlib.sha256((WEB / name).read_bytes()).digest())
-    assert (PAGE / "SOURCE").read_text().strip() == digest.hexdigest(), "run `npm install && npm run build` in web/"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    api = pytest.importorskip("playwright.sync_api", reason="pip install playwright drives the browser")
-    if not CHROMIUM:
-        pytest.skip("no chromium on this machine")
-    with api.sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-
-
-Open = Callable[..., Any]
-
-
-@pytest.fixture
-def script() -> Script:
-    return Script()
-
-
-@pytest.fixture
-def open_page(browser: Any, script: Script) -> Iterator[Open]:
-    """Open the page in a browser that has never seen it; nothing it does may break a rule of its server."""
-    wrong: list[str] = []
-    contexts = []
-    with serving(script.app()) as url:
-
-        def open_(at: str = "", *, width: int = 1280, height: int = 800, **options: Any) -> Any:
-            viewport = {"width": width, "height": height}
-            contexts.append(browser.new_context(viewport=viewport, **({"locale": "en-GB"} | options)))
-            page = contexts[-1].new_page()
-            page.set_default_timeout(8000)
-            page.on("pageerror", lambda error: wrong.append(str(error)))
-            page.on("console", lambda told: wrong.append(told.text) if "Content Security" in told.text else None)
-            page.goto(url + "/" + at)
-            return page
-
-        yield open_
-        for context in contexts:
-            context.close()
-    assert wrong == []
-
-
-def say(page: Any, text: str, label: str = "Message") -> None:
-    box = page.get_by_label(label, exact=True)
-    page.locator(".leaf").first.wait_for()
-    box.fill(text)
-    box.press("Enter")
-
-
-def ask(page: Any, text: str = QUESTION) -> None:
-    """Say something and wait until it is answered."""
-    say(page, text)
-    page.locator(".question:nth-last-child(2)", has_text=text).wait_for()
-    page.locator(".answer:last-child .actions").wait_for()
+    assert (FOLDER / "SOURCE").read_text().strip() == digest.hexdigest(), "run `npm install && npm run build` in web/"
 
 
 def test_words_are_tinted_by_their_leaf_and_explained(open_page: Open, script: Script) -> None:
@@ -315,74 +255,6 @@ def test_keys_send_and_break_lines(open_page: Open, script: Script) -> None:
     assert script.asked[0]["messages"][0]["content"] == "one\ntwo"
 
 
-SEED = """async (count) => {
-  const database = await new Promise((resolve) => {
-    const request = indexedDB.open("baicai", 1);
-    request.onsuccess = () => resolve(request.result);
-  });
-  const write = database.transaction(["talks", "messages"], "readwrite");
-  write.objectStore("talks").put({ id: "long", title: "long", created: 1, updated: 1, picked: {} });
-  const alternatives = [[" the", 0.5], [" a", 0.2], [" no", 0.1], [" one", 0.1], [" any", 0.1]];
-  for (let order = 0; order < count; order++) {
-    const role = order % 2 ? "assistant" : "user";
-    const parent = order ? `m${order - 1}` : null;
-    const pieces = order % 2 ? Array.from({ length: 120 }, (_, place) => ({
-      text: place % 30 ? ` word${place}` : "\\n\\nBegin", leaves: { law: (place % 10) / 10, poetry: 0.1 }, alternatives,
-    })) : [];
-    const text = order % 2 ? pieces.map((piece) => piece.text).join("") : `Question ${order}`;
-    const message = { id: `m${order}`, talk: "long", parent, order, role, text, pieces, progress: "done" };
-    write.objectStore("messages").put(message);
-  }
-  await new Promise((resolve) => (write.oncomplete = resolve));
-}"""
-TYPE = """async () => {
-  const spent = [];
-  for (let time = 0; time < 20; time++) {
-    const start = performance.now();
-    document.execCommand("insertText", false, "a");
-    document.body.offsetHeight;
-    spent.push(performance.now() - start);
-    await new Promise(requestAnimationFrame);
-  }
-  return spent.sort((a, b) => a - b)[10];
-}"""
-FRAMES = """() => {
-  window.frames_ = [];
-  let last = performance.now();
-  const frame = (now) => { window.frames_.push(now - last); last = now; requestAnimationFrame(frame); };
-  requestAnimationFrame(frame);
-}"""
-
-
-def test_two_thousand_messages_stay_usable(
-    open_page: Open, script: Script, record_property: Callable[[str, object], None]
-) -> None:
-    page = open_page()
-    page.locator(".leaf").first.wait_for()
-    page.evaluate(SEED, 2000)
-    start = page.evaluate("performance.now()")
-    page.evaluate("location.hash = '#/chat/long'")
-    page.locator(".answer").last.wait_for()
-    opened = page.evaluate("performance.now()") - start
-    page.get_by_label("Message", exact=True).focus()
-    typed = page.evaluate(TYPE)
-    script.answer, script.token_seconds = lambda body: "court word " * 100, 0.005
-    page.evaluate(FRAMES)
-    ask(page)
-    frames = sorted(page.evaluate("window.frames_"))
-    middle, worst = frames[len(frames) // 2], frames[-1]
-    for name, value in {"open": opened, "type": typed, "frame": middle, "worst_frame": worst}.items():
-        record_property(f"{name}_milliseconds", round(value, 1))
-    assert len(script.asked[0]["messages"]) == 2001
-    assert page.locator(".row").count() <= 60
-    assert opened < 4000
-    assert typed < 50
-    assert middle < 60
-    assert worst < 1000
-    page.get_by_role("button", name="Show earlier messages").click()
-    assert page.locator(".row").count() > 60
-
-
 def test_hostile_text_is_inert(open_page: Open, script: Script) -> None:
     script.answer = lambda body: HOSTILE + "x" * 30_000
     page = open_page()
@@ -428,42 +300,26 @@ def test_phone_never_scrolls_sideways(open_page: Open, script: Script) -> None:
     page.get_by_role("button", name="Answer both").click()
     page.get_by_text("Keep this answer").nth(1).wait_for()
     assert page.evaluate(fits)
-    page.get_by_role("button", name="Menu").click()
-    page.get_by_role("link", name="Models").click()
-    page.locator(".lineage").wait_for()
-    assert page.evaluate(fits)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing(open_page: Open, script: Script, scheme: str) -> None:
-    if not AXE.exists():
-        pytest.skip("axe-core is not installed: npm install in web/")
     script.answer = lambda body: (
         "# Court\n\n> the moon\n\n| a | b |\n|---|---|\n| claim | 2 |\n\n[court](https://a.example)\n\n```\ncourt\n```\n"
     )
     page = open_page(color_scheme=scheme, reduced_motion="reduce")
     page.locator(".leaf").first.wait_for()
-    found: dict[str, Any] = {}
-
-    def check(place: str) -> None:
-        page.evaluate(AXE.read_text())
-        result = page.evaluate("axe.run()")
-        found[place] = [(rule["id"], [node["html"][:120] for node in rule["nodes"]]) for rule in result["violations"]]
-
-    check("empty")
+    found = {"empty": violations(page)}
     ask(page)
     page.locator(".tinted").first.hover()
     page.get_by_role("tooltip").wait_for()
-    check("answer")
+    found["answer"] = violations(page)
     page.keyboard.press("Escape")
     page.get_by_role("button", name="Compare").click()
     page.get_by_role("button", name="Answer both").click()
     page.get_by_text("Keep this answer").nth(1).wait_for()
-    check("compare")
-    page.get_by_role("link", name="Models").click()
-    page.locator(".lineage").wait_for()
-    check("models")
+    found["compare"] = violations(page)
     page.get_by_role("button", name="Settings").click()
     page.get_by_role("dialog").wait_for()
-    check("settings")
+    found["settings"] = violations(page)
     assert {place: rules for place, rules in found.items() if rules} == {}

@@ -73,8 +73,14 @@ def test_what_is_entered_is_listed(catalog: Catalog) -> None:
     catalog.enter(manifest("corpus", 1, *held), KEY, "/releases/corpus")
     (entry,) = catalog.entries()
     assert (entry.name, entry.version, entry.documents, entry.size_bytes) == ("corpus", 1, 12, 3030)
-    assert (entry.domain, entry.language, entry.licence) == (("code", "law"), ("de", "en"), ("CC0-1.0", "MIT"))
+    assert (entry.domain, entry.language) == ({"code": 5, "law": 7}, {"de": 7, "en": 5})
+    assert entry.licence == {"CC0-1.0": 7, "MIT": 5}
     assert (entry.key, entry.location, entry.taken_down) == (KEY, "/releases/corpus", 2)
+    assert [tuple(one) for one in catalog.holdings(entry.hash)] == [
+        ("law", "de", "CC0-1.0", "open", 7, 0.5, 0.8),
+        ("code", "en", "MIT", "unknown", 5, 0.5, 0.8),
+    ]
+    assert catalog.holdings("0" * 64) == []
 
 
 @pytest.mark.parametrize(

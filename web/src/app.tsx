@@ -3,7 +3,11 @@ import { Chat } from "./chat/chat";
 import { toComposer } from "./chat/keys";
 import { WordCard } from "./chat/word_card";
 import { Compare } from "./compare/compare";
+import { Data } from "./data/data";
+import { Release } from "./data/release";
 import { Models } from "./models/models";
+import { Run } from "./runs/run";
+import { Runs } from "./runs/runs";
 import { ConfirmDialog, KeyDialog } from "./shell/dialogs";
 import { Icon } from "./shell/icons";
 import { SettingsDialog } from "./shell/settings";
@@ -30,6 +34,8 @@ export function App(): VNode {
           {name === "chat" && <Chat />}
           {view.value.name === "compare" && <Compare question={view.value.question} />}
           {name === "models" && <Models />}
+          {view.value.name === "runs" && (view.value.shown ? <Run key={view.value.shown} id={view.value.shown} /> : <Runs />)}
+          {view.value.name === "data" && (view.value.shown ? <Release hash={view.value.shown} /> : <Data />)}
           <WordCard />
         </main>
       </div>

@@ -6,6 +6,7 @@ import { loadTalks } from "./state/history";
 import { loadModels } from "./state/models";
 import { followAddress } from "./state/navigation";
 import { followSettings } from "./state/settings";
+import "uplot/dist/uPlot.min.css";
 import "./styles/base.css";
 import "./styles/shell.css";
 import "./styles/dialogs.css";
@@ -14,6 +15,7 @@ import "./styles/text.css";
 import "./styles/words.css";
 import "./styles/composer.css";
 import "./styles/views.css";
+import "./styles/figures.css";
 
 onKeyNeeded(askForKey);
 followSettings();

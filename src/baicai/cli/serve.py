@@ -3,11 +3,13 @@
 import asyncio
 import json
 import shlex
+from contextlib import closing, nullcontext
 from typing import Any
 
 import click
 
 from baicai.cli.words import RecipeArgument, read_words
+from baicai.errors import MachineError
 
 
 def serve_command() -> click.Command:
@@ -18,10 +20,9 @@ def serve_command() -> click.Command:
         try:
             from baicai.serving.serve import serve
         except ModuleNotFoundError as error:
-            from baicai.errors import MachineError
-
             raise MachineError(f"{error.name} is not installed: pip install 'baicai[serve]'") from None
-        asyncio.run(serve(config, _tell))
+        with closing(_open_catalog(config.catalog)) if config.catalog else nullcontext() as catalog:
+            asyncio.run(serve(config, _tell, catalog))
 
     text = "Serve a model: OpenAI's API, and a page where one sees the leaves answer."
     recipe = RecipeArgument("baicai.serving.recipe", "ServeRecipe", "MODEL")
@@ -34,6 +35,14 @@ def _read(words: tuple[str, ...]) -> Any:
 
     model = words and "=" not in words[0] and not words[0].endswith(".toml")
     return read_words(ServeRecipe, [f"model={json.dumps(words[0])}", *words[1:]] if model else words)
+
+
+def _open_catalog(url: str) -> Any:
+    try:
+        from baicai.wholesale.catalog import Catalog
+    except ModuleNotFoundError as error:
+        raise MachineError(f"{error.name} is not installed: pip install 'baicai[data]'") from None
+    return Catalog(url)
 
 
 def _tell(address: str, name: str) -> None:

@@ -22,6 +22,7 @@ class _Text:
 class _Shown:
     data: list[_Text]
     curve: list[dict[str, float]]
+    metrics: dict[str, float | dict[str, float] | None]
 
 
 def check_card(card: Mapping[str, Any], file: Path) -> None:
@@ -29,7 +30,7 @@ def check_card(card: Mapping[str, Any], file: Path) -> None:
 
     Raises: ConfigError
     """
-    from_table(_Shown, {key: card.get(key) for key in ("data", "curve")}, str(file))
+    from_table(_Shown, {key: card.get(key) for key in ("data", "curve", "metrics")}, str(file))
 
 
 def trunk_card(card: Mapping[str, Any]) -> str:

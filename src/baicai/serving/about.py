@@ -1,10 +1,12 @@
 """What an engine says of its model to the server, which has no weights."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from baicai.leaves.join import SparseModel
-from baicai.leaves.leaf import TENSORS
+from baicai.leaves.leaf import TENSORS, GrownLeaf
+from baicai.leaves.signing import is_signed
 from baicai.model.cost import count_cost, leaf_parameters
 
 
@@ -18,9 +20,8 @@ def describe(model: SparseModel) -> dict[str, Any]:
         "kind": "model" if model.leaves else "trunk",
         "hash": model.hash,
         "trunk": model.trunk.hash,
-        "leaves": [
-            {"name": name, "hash": model.leaves[name].hash, "parameters": parameters} for name in network.leaves
-        ],
+        "data": _data(model.trunk.card),
+        "leaves": [_about_leaf(model.leaves[name]) | {"parameters": parameters} for name in network.leaves],
         "topk_group": model.topk_group,
         "max_tokens": network.config.max_tokens,
         "total_parameters": whole.total_parameters,
@@ -36,3 +37,20 @@ def describe(model: SparseModel) -> dict[str, Any]:
             "dense_flops": 2 * (whole.total_parameters - whole.embedding_parameters + head),
         },
     }
+
+
+def _about_leaf(leaf: GrownLeaf) -> dict[str, Any]:
+    """Return what its card says, of which its own hash is proof: opening it has computed that anew."""
+    quality = {domain: row for domain, row in leaf.card["metrics"].items() if isinstance(row, dict)}
+    signed = is_signed(leaf.path)
+    return {"name": leaf.name, "hash": leaf.hash, "signed": signed, "data": _data(leaf.card), "bits_per_byte": quality}
+
+
+def _data(card: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return what text a trunk or a leaf saw: hashes, sizes and licences; of a release also which slice."""
+    told = []
+    for text in card["data"]:
+        receipt = text.get("receipt")
+        origin = {"release": receipt["release"], "slice": receipt["slice"]} if receipt else {}
+        told.append({key: text[key] for key in ("domain", "manifest", "tokens", "bytes", "licences")} | origin)
+    return told

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -17,10 +18,11 @@ from baicai.serving.docs import describe_api, page, takes
 from baicai.serving.embeddings import embeddings, listed
 from baicai.serving.figures import Counted, Figures
 from baicai.serving.guard import CLIENT, Guard, open_ring
+from baicai.serving.overview import Catalog, add_overview
 from baicai.serving.pages import FILES, show_page
 from baicai.serving.planning import plan_chat, plan_completion, plan_embeddings, plan_tokens
 from baicai.serving.recipe import ServeRecipe
-from baicai.serving.refusals import ApiError, error_response, refusal
+from baicai.serving.refusals import ApiError, error_response, explain, refusal
 from baicai.serving.replies import chunks, respond, streamed, whole
 from baicai.serving.responding import last, response_events, written
 from baicai.serving.responses import ResponseRequest, plan_response
@@ -31,7 +33,7 @@ from baicai.serving.spelling import spell
 NO_SCRIPTS = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
 
 
-def make_app(config: ServeRecipe, models: Sequence[Served]) -> FastAPI:
+def make_app(config: ServeRecipe, models: Sequence[Served], catalog: Catalog | None = None) -> FastAPI:
     """Return the server of some models; the sequence is looked at anew with each request.
 
     Raises: ConfigError if others can reach the server and nobody has a key.
@@ -49,12 +51,14 @@ def make_app(config: ServeRecipe, models: Sequence[Served]) -> FastAPI:
     app.add_api_route("/metrics", routes.metrics, methods=["GET"])
     app.add_api_route("/openapi.json", routes.openapi, methods=["GET"])
     app.add_api_route("/docs", routes.docs, methods=["GET"])
+    add_overview(app, config, catalog)
     for path in FILES:
         app.add_api_route(path, show_page, methods=["GET"], include_in_schema=False)
     app.add_middleware(Guard, config=config, ring=open_ring(config))
     app.add_middleware(Counted, figures=routes.figures)
     app.add_exception_handler(BaicaiError, _refuse)
     app.add_exception_handler(HTTPException, _refuse_route)
+    app.add_exception_handler(RequestValidationError, _refuse_query)
     app.add_exception_handler(Exception, _fail)
     return app
 
@@ -147,6 +151,11 @@ def _refuse_route(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     told = f"{request.method} {request.url.path} is not served here."
     return error_response(ApiError(told, code="unknown_url", status=error.status_code))
+
+
+def _refuse_query(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    return error_response(explain(error))
 
 
 def _fail(request: Request, error: Exception) -> JSONResponse:

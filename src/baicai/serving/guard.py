@@ -1,5 +1,6 @@
 """Who may come in: nothing is served but to those who may have it, whatever routes there are."""
 
+import re
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -14,8 +15,8 @@ from baicai.serving.refusals import ApiError, error_response, refusal
 
 OPEN = frozenset({"/health", *FILES})
 """Paths that need no key: the page asks for one itself."""
-OF_ADMIN = frozenset({"/metrics", "/v1/models/load", "/v1/models/unload"})
-"""Paths that need a key whose scope is `admin`, as whatever is to be deleted does."""
+OF_ADMIN = re.compile("/metrics|/v1/models/(un)?load|/v1/(runs|catalog)(/.*)?", re.DOTALL)
+"""Paths that tell of the machine or change it: they need a key whose scope is `admin`, and so does every DELETE."""
 LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 CLIENT = "client"
 """Where a request's state says whose it is."""
@@ -84,7 +85,8 @@ class Guard:
             told = "A key is needed: send it as 'Authorization: Bearer KEY'." if not secret else "Incorrect API key."
             raise ApiError(told, code="invalid_api_key", status=401)
         name, allowed = owner
-        if (scope["path"] in OF_ADMIN or scope["method"] == "DELETE") and allowed != "admin":
+        of_admin = OF_ADMIN.fullmatch(scope["path"]) or scope["method"] == "DELETE"
+        if of_admin and allowed != "admin":
             raise ApiError("This key's scope is 'infer'; 'admin' is needed.", code="insufficient_scope", status=403)
         return name
 

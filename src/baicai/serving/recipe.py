@@ -36,3 +36,7 @@ class ServeRecipe:
     """Of a request."""
     patience_seconds: Annotated[float, Field(gt=0)] = 30
     """How long a client may take to send a request, or to take a piece of an answer."""
+    runs: str = "out"
+    """Folder under which runs are looked for; empty: none are shown."""
+    catalog: str = ""
+    """URL of a database that lists releases, as of `baicai data catalog`; empty: none is shown."""

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.responses import JSONResponse
 
@@ -64,10 +65,10 @@ def error_response(error: ApiError) -> JSONResponse:
     return JSONResponse(error_body(error), error.status, (headers | away | told).get(error.status))
 
 
-def explain(error: ValidationError) -> ApiError:
-    """Return the first thing that is wrong with a request's values."""
+def explain(error: ValidationError | RequestValidationError) -> ApiError:
+    """Return the first thing that is wrong with a request's values, in its body or its address."""
     first = error.errors()[0]
-    param, kind, given = place(first["loc"]), first["type"], first["input"]
+    param, kind, given = place(first["loc"]).removeprefix("query."), first["type"], first["input"]
     about = first.get("ctx", {})
     if kind == "missing":
         return ApiError(f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter")
@@ -79,7 +80,7 @@ def explain(error: ValidationError) -> ApiError:
         )
     if kind in _LIMITS:
         key, code, sign = _LIMITS[kind]
-        number = "integer" if isinstance(given, int) else "decimal"
+        number = "decimal" if isinstance(given, float) else "integer"
         told = f"Invalid '{param}': expected a value {sign} {about[key]}, but got {_shown(given)}."
         return ApiError(told, param=param, code=f"{number}_{code}")
     expected = next((name for key, name in _KINDS.items() if kind in (f"{key}_type", f"{key}_from_float")), None)

@@ -9,19 +9,20 @@ from baicai.errors import ConfigError
 from baicai.serving.api import make_app
 from baicai.serving.listening import make_server
 from baicai.serving.loading import add_loading
+from baicai.serving.overview import Catalog
 from baicai.serving.recipe import ServeRecipe
 from baicai.serving.shelf import Shelf
 
 BACKLOG = 2048
 
 
-async def serve(config: ServeRecipe, ready: Callable[[str, str], None]) -> None:
+async def serve(config: ServeRecipe, ready: Callable[[str, str], None], catalog: Catalog | None = None) -> None:
     """Serve until it is stopped; `ready` is told the address and the model's name.
 
     Raises: BaicaiError if the model cannot be opened, the port is taken, or others can reach it and nobody has a key.
     """
     shelf = Shelf(config)
-    app = make_app(config, shelf.models)  # what is wrong shows before an engine starts
+    app = make_app(config, shelf.models, catalog)  # what is wrong shows before an engine starts
     add_loading(app, config, shelf)
     with _listen(config) as listener:
         try:

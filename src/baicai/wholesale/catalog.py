@@ -5,7 +5,7 @@ A SQLite file by default; a PostgreSQL database, by its URL, for one that many s
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -63,9 +63,22 @@ class Entry(NamedTuple):
     """Empty if a later one took its place."""
     documents: int
     """Of the shards that may hold what was asked for."""
-    domain: tuple[str, ...]
-    language: tuple[str, ...]
-    licence: tuple[str, ...]
+    domain: dict[str, int]
+    """How many of them each has."""
+    language: dict[str, int]
+    licence: dict[str, int]
+
+
+class Holding(NamedTuple):
+    """What a release holds of one domain, language and licence."""
+
+    domain: str
+    language: str
+    licence: str
+    licence_class: str
+    documents: int
+    min_quality: float
+    max_quality: float
 
 
 class Catalog:
@@ -128,9 +141,17 @@ class Catalog:
                 held: list[Any] = [one for one in connection.execute(of_it) if terms.may_hold(one)]  # type: ignore[arg-type]
                 if held or not wanted:
                     told: dict[str, Any] = {name: row[name] for name in Entry._fields if name in row}
-                    told |= {name: tuple(sorted({getattr(one, name) for one in held})) for name in NAMES}
+                    told |= {name: _counted(held, name) for name in NAMES}
                     found.append(Entry(**told, documents=sum(one.documents for one in held)))
         return found
+
+    def holdings(self, release: str) -> list[Holding]:
+        """Return what the release with a hash holds, the most documents first; nothing if there is no such release."""
+        held = self._holding.c
+        query = sa.select(*(held[name] for name in Holding._fields)).where(held.release == release)
+        with self._told(), self._engine.connect() as connection:
+            rows = connection.execute(query.order_by(held.documents.desc(), *(held[name] for name in NAMES)))
+            return [Holding(*row) for row in rows]
 
     @contextmanager
     def _writing(self) -> Iterator[sa.Connection]:
@@ -153,6 +174,14 @@ class Catalog:
             raise MachineError(f"{self.address} does not answer ({_brief(error)}): check that it runs") from None
         except DatabaseError as error:
             raise ArtefactError(f"{self.address} is no catalogue ({_brief(error)}): give another URL") from None
+
+
+def _counted(held: Sequence[Any], name: str) -> dict[str, int]:
+    """Return the documents of each domain, language or licence."""
+    counts = dict.fromkeys(sorted({getattr(one, name) for one in held}), 0)
+    for one in held:
+        counts[getattr(one, name)] += one.documents
+    return counts
 
 
 def _row(manifest: Manifest, key: str) -> dict[str, Any]:

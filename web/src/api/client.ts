@@ -1,5 +1,5 @@
 import { events } from "./events";
-import type { ApiErrorBody, ChatRequest, Chunk, ModelInfo } from "./types";
+import type { ApiErrorBody, ChatRequest, Chunk, Holding, ModelInfo, Release, Run, RunInfo } from "./types";
 
 /** The server refused, and said why. */
 export class ApiError extends Error {
@@ -22,9 +22,33 @@ export function onKeyNeeded(ask: () => Promise<string | null>): void {
   askForKey = ask;
 }
 
+/** Ask for another key than the one that is kept; false if none was given. */
+export async function changeKey(): Promise<boolean> {
+  const given = await askForKey();
+  if (given !== null) localStorage.setItem(KEY, given);
+  return given !== null;
+}
+
 export async function listModels(): Promise<ModelInfo[]> {
-  const response = await call("v1/models", {});
-  return ((await response.json()) as { data: ModelInfo[] }).data;
+  return (await get<{ data: ModelInfo[] }>("v1/models")).data;
+}
+
+export async function listRuns(): Promise<RunInfo[]> {
+  return (await get<{ data: RunInfo[] }>("v1/runs")).data;
+}
+
+/** Return a run with what it logged after a step. */
+export function showRun(id: string, after: number): Promise<Run> {
+  return get(`v1/runs/${id.split("/").map(encodeURIComponent).join("/")}?after=${after}`);
+}
+
+/** Return where the catalogue is, null if there is none, and the releases that may hold what a slice asks for. */
+export function listReleases(slice: string): Promise<{ catalog: string | null; data: Release[] }> {
+  return get(`v1/catalog?slice=${encodeURIComponent(slice)}`);
+}
+
+export async function listHoldings(release: string): Promise<Holding[]> {
+  return (await get<{ holdings: Holding[] }>(`v1/catalog/${encodeURIComponent(release)}`)).holdings;
 }
 
 /**
@@ -52,6 +76,11 @@ export async function* streamChat(request: ChatRequest, signal: AbortSignal): As
     yield chunk;
   }
   if (!finished) throw new ConnectionLost();
+}
+
+async function get<Answer>(path: string): Promise<Answer> {
+  const response = await call(path, {});
+  return (await response.json().catch(lost)) as Answer;
 }
 
 async function call(path: string, options: RequestInit): Promise<Response> {

@@ -1,10 +1,29 @@
 /** What the API of `baicai serve` says; docs in the server, names as on the wire. */
 
+/** Bits per byte by domain and by what was measured on it; null where that makes no sense. */
+export type Quality = Record<string, Record<string, number | null>>;
+
+/** A text that a trunk or a leaf was made from. */
+export interface DataInfo {
+  domain: string;
+  manifest: string;
+  tokens: number;
+  bytes: number;
+  /** Documents of each licence. */
+  licences: Record<string, number>;
+  /** Hash of the release that it was pulled from, and which part of it. */
+  release?: string;
+  slice?: string;
+}
+
 export interface LeafInfo {
   name: string;
   hash: string;
   parameters: number;
   resident: boolean;
+  signed: boolean;
+  data: DataInfo[];
+  bits_per_byte: Quality;
 }
 
 export interface ModelInfo {
@@ -13,6 +32,7 @@ export interface ModelInfo {
     kind: "model" | "trunk";
     hash: string;
     trunk: string;
+    data: DataInfo[];
     leaves: LeafInfo[];
     topk_group: number;
     max_tokens: number;
@@ -77,4 +97,65 @@ export interface ApiErrorBody {
   type?: string;
   param?: string | null;
   code?: string | null;
+}
+
+export interface RunInfo {
+  id: string;
+  stage: string;
+  state: "running" | "done" | "stopped";
+  /** Seconds since 1970; so is `updated`. */
+  created: number;
+  updated: number;
+  steps: number | null;
+  /** What was logged last. */
+  last: Record<string, number>;
+}
+
+/** What was logged, a column for each name; `step` is one of them. */
+export type Metrics = Record<string, (number | null)[]>;
+
+/** The mean weight that each leaf gets from a token, by domain, then layer, then leaf. */
+export interface Routing {
+  leaves: string[];
+  layers: number[];
+  share: Record<string, number[][]>;
+}
+
+export interface Run extends RunInfo {
+  recipe: unknown;
+  commit: string | null;
+  versions: Record<string, string> | null;
+  metrics: Metrics;
+  bits_per_byte: Quality;
+  routing: Routing | null;
+  summary: Record<string, number | null> | null;
+}
+
+/** Documents by name. */
+export type Counts = Record<string, number>;
+
+export interface Release {
+  name: string;
+  version: number;
+  hash: string;
+  key: string;
+  created: string;
+  expires: string;
+  size_bytes: number;
+  taken_down: number;
+  location: string;
+  documents: number;
+  domain: Counts;
+  language: Counts;
+  licence: Counts;
+}
+
+export interface Holding {
+  domain: string;
+  language: string;
+  licence: string;
+  licence_class: string;
+  documents: number;
+  min_quality: number;
+  max_quality: number;
 }

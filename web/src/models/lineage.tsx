@@ -1,20 +1,20 @@
 import type { VNode } from "preact";
-import type { ModelInfo } from "../api/types";
+import type { DataInfo, ModelInfo } from "../api/types";
 import { paint } from "../state/models";
 import { say } from "../words/words";
 
 const WIDTH = 340;
-const ROW = 30;
+const ROW = 40;
 const [TRUNK, LEAF, JOIN, MODEL] = [12, 112, 228, 328];
 const MAX_LETTERS = 15;
 
-/** Trunk, leaves, model: each leaf was grown on the trunk alone, then all were joined. */
+/** Trunk, leaves, model: each leaf was grown on the trunk alone, on text of its own, then all were joined. */
 export function Lineage({ id, model }: { id: string; model: ModelInfo["baicai"] }): VNode {
-  const colours = paint(model.leaves);
   const height = ROW * (model.leaves.length + 1);
   const middle = height / 2;
   const trunk = model.trunk.slice(0, 8);
   const names = model.leaves.map(({ name }) => name);
+  const colours = paint(names);
   const alike = { trunk, leaves: names.join(", "), model: id };
   return (
     <svg class="lineage" viewBox={`0 0 ${WIDTH} ${height}`} role="img" aria-label={say("lineage", alike)}>
@@ -26,6 +26,9 @@ export function Lineage({ id, model }: { id: string; model: ModelInfo["baicai"] 
             <circle cx={LEAF} cy={y} r={5} />
             <text x={LEAF + 12} y={y + 4}>
               {name.length > MAX_LETTERS ? `${name.slice(0, MAX_LETTERS - 1)}…` : name}
+            </text>
+            <text class="faint" x={LEAF + 12} y={y + 18}>
+              {origins(model.leaves[place]?.data ?? [])}
             </text>
           </g>
         );
@@ -40,6 +43,12 @@ export function Lineage({ id, model }: { id: string; model: ModelInfo["baicai"] 
       </text>
     </svg>
   );
+}
+
+/** Return which releases, or else which texts, a leaf was grown on. */
+function origins(data: DataInfo[]): string {
+  const names = [...new Set(data.map(({ release, manifest }) => (release ?? manifest).slice(0, 8)))];
+  return names.length > 2 ? `${names[0]} +${names.length - 1}` : names.join(" ");
 }
 
 function curve(x1: number, y1: number, x2: number, y2: number): string {

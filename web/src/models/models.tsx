@@ -3,6 +3,7 @@ import type { ModelInfo } from "../api/types";
 import { ProblemLine } from "../chat/problem_line";
 import { loadModels, models, modelsLoading, modelsProblem, paint } from "../state/models";
 import { large, percent, say } from "../words/words";
+import { Cards } from "./cards";
 import { Lineage } from "./lineage";
 
 export function Models(): VNode {
@@ -28,7 +29,7 @@ function Model({ model: { id, baicai } }: { model: ModelInfo }): VNode {
     [large(max_tokens), say("tokensContext")],
   ];
   return (
-    <section class="model-about" aria-label={id}>
+    <section class="about" aria-label={id}>
       <h2>
         {id} <span>{say(kind === "model" ? "modelTitle" : "trunk")}</span> <code title={hash}>{hash.slice(0, 12)}</code>
       </h2>
@@ -49,12 +50,13 @@ function Model({ model: { id, baicai } }: { model: ModelInfo }): VNode {
           </figure>
         </div>
       )}
+      <Cards model={baicai} />
     </section>
   );
 }
 
 function LeafTable({ model: { leaves } }: { model: ModelInfo["baicai"] }): VNode {
-  const colours = paint(leaves);
+  const colours = paint(leaves.map(({ name }) => name));
   return (
     <div class="wide" tabIndex={0}>
       <table>

@@ -34,9 +34,11 @@ export function Sidebar(): VNode {
         <a class="place" href="#/" aria-current={view.value.name === "chat" && !view.value.talk ? "page" : undefined}>
           {say("newChat")}
         </a>
-        <a class="place" href="#/models" aria-current={view.value.name === "models" ? "page" : undefined}>
-          {say("models")}
-        </a>
+        {(["models", "runs", "data"] as const).map((name) => (
+          <a key={name} class="place" href={`#/${name}`} aria-current={view.value.name === name ? "page" : undefined}>
+            {say(name)}
+          </a>
+        ))}
       </nav>
       <section class="history" aria-labelledby="history">
         <h2 id="history">{say("history")}</h2>

@@ -15,17 +15,16 @@ export const leaves = computed<LeafInfo[]>(() => model.value?.baicai.leaves ?? [
 export const leavesOff = computed<Set<string>>(() => new Set(settings.value.leavesOff));
 
 /** At least 3:1 in contrast to black and to white; each far from those before it. The list of evaluation/plots.py. */
-const PALETTE = [
+export const PALETTE = [
   ...["#8484ff", "#e46c00", "#00a860", "#f018b4", "#90546c", "#9000ff", "#cc0000", "#0084a8"],
   ...["#007830", "#a818c0", "#c060d8", "#608460", "#0060d8", "#ff0cff", "#c03c90", "#b48490"],
 ];
 
-export const colours = computed(() => paint(leaves.value));
+export const colours = computed(() => paint(leaves.value.map(({ name }) => name)));
 
 /** Return one colour for each leaf, by its place among the sorted names, as in reports. */
-export function paint(leaves: LeafInfo[]): Map<string, string> {
-  const names = leaves.map((leaf) => leaf.name).sort();
-  return new Map(names.map((name, place) => [name, PALETTE[place % PALETTE.length] as string]));
+export function paint(names: string[]): Map<string, string> {
+  return new Map(names.toSorted().map((name, place) => [name, PALETTE[place % PALETTE.length] as string]));
 }
 
 export async function loadModels(): Promise<void> {

@@ -2,12 +2,16 @@ import { computed, effect, signal } from "@preact/signals";
 import { openTalk } from "./history";
 import type { Talk } from "./talk";
 
-/** Where the page is: `#/chat/ID`, `#/compare/ID/QUESTION`, `#/models`, or a chat that has not begun. */
+/**
+ * Where the page is: `#/chat/ID`, `#/compare/ID/QUESTION`, `#/models`, `#/runs/NAME`, `#/data/HASH`, the last two also
+ * without what they show of all, or a chat that has not begun.
+ */
 const address = signal(location.hash);
 
 export const view = computed(() => {
   const [, name, talk, question] = address.value.split("/");
   if (name === "models") return { name } as const;
+  if (name === "runs" || name === "data") return { name, shown: decoded(talk ?? "") } as const;
   if (name === "compare" && talk && question) return { name, talk, question } as const;
   return { name: "chat", talk: name === "chat" ? (talk ?? null) : null } as const;
 });
@@ -16,6 +20,14 @@ const wanted = computed(() => ("talk" in view.value ? view.value.talk : undefine
 
 /** The conversation that is looked at; null for one that has not begun. */
 export const current = signal<Talk | null>(null);
+
+function decoded(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part; // Written by hand: there is nothing of that name.
+  }
+}
 
 export function go(hash: string): void {
   location.hash = hash;

@@ -1,4 +1,4 @@
-import { effect, signal } from "@preact/signals";
+import { computed, effect, signal } from "@preact/signals";
 
 export type Language = "en" | "zh";
 export type Theme = "system" | "light" | "dark";
@@ -32,6 +32,15 @@ const DEFAULTS: Settings = {
 
 export const settings = signal<Settings>({ ...DEFAULTS, ...stored() });
 
+const night = matchMedia("(prefers-color-scheme: dark)");
+const systemDark = signal(night.matches);
+
+/** Whether the page is light or dark; style sheets know by themselves, pictures ask here. */
+export const scheme = computed(() => {
+  const { theme } = settings.value;
+  return theme === "system" ? (systemDark.value ? "dark" : "light") : theme;
+});
+
 export function change(changes: Partial<Settings>): void {
   settings.value = { ...settings.value, ...changes };
   localStorage.setItem(STORE, JSON.stringify(settings.value));
@@ -39,6 +48,7 @@ export function change(changes: Partial<Settings>): void {
 
 /** Keep the document's language and theme as the settings say. */
 export function followSettings(): void {
+  night.addEventListener("change", () => (systemDark.value = night.matches));
   effect(() => {
     const { language, theme } = settings.value;
     document.documentElement.lang = language === "zh" ? "zh-Hans" : "en";

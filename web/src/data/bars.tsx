@@ -1,0 +1,33 @@
+import type { VNode } from "preact";
+import type { Counts } from "../api/types";
+import { large, say } from "../words/words";
+
+const MAX_BARS = 8;
+
+/** Documents by name, the most first. */
+export function Bars({ title, counts }: { title: string; counts: Counts }): VNode {
+  const ordered = Object.entries(counts).sort(([, a], [, b]) => b - a);
+  const rest = ordered.slice(MAX_BARS);
+  const shown = ordered.slice(0, MAX_BARS);
+  if (rest.length) {
+    const count = rest.reduce((sum, [, one]) => sum + one, 0);
+    shown.push([say("others", { count: rest.length }), count]);
+  }
+  const most = Math.max(1, ...shown.map(([, count]) => count));
+  return (
+    <figure>
+      <figcaption>{title}</figcaption>
+      <dl class="bars">
+        {shown.map(([name, count]) => (
+          <div key={name}>
+            <dt title={name}>{name}</dt>
+            <dd>
+              <i style={{ "--share": `${(100 * count) / most}%` }} />
+              <span>{large(count)}</span>
+            </dd>
+          </div>
+        ))}
+      </dl>
+    </figure>
+  );
+}

@@ -1,0 +1,75 @@
+import type { VNode } from "preact";
+import type { DataInfo, LeafInfo, ModelInfo } from "../api/types";
+import { QualityTable } from "../runs/quality";
+import { large, say } from "../words/words";
+
+/** What a trunk and its leaves were made from, and what each leaf gained. */
+export function Cards({ model: { data, leaves } }: { model: ModelInfo["baicai"] }): VNode {
+  return (
+    <div class="cards">
+      {data.length > 0 && (
+        <details>
+          <summary>{say("dataTrunk")}</summary>
+          <Texts data={data} />
+        </details>
+      )}
+      {leaves.map((leaf) => (
+        <LeafCard key={leaf.name} leaf={leaf} />
+      ))}
+    </div>
+  );
+}
+
+function LeafCard({ leaf: { name, hash, signed, data, bits_per_byte } }: { leaf: LeafInfo }): VNode {
+  return (
+    <details>
+      <summary>{say("card", { name })}</summary>
+      <p class="facts">
+        <code>{hash}</code> <span>{say("checked")}</span> <span>{say(signed ? "signed" : "signedNot")}</span>
+      </p>
+      <Texts data={data} />
+      {Object.keys(bits_per_byte).length > 0 && <QualityTable quality={bits_per_byte} />}
+    </details>
+  );
+}
+
+function Texts({ data }: { data: DataInfo[] }): VNode {
+  return (
+    <div class="wide" tabIndex={0}>
+      <table>
+        <thead>
+          <tr>
+            <th scope="col">{say("text")}</th>
+            <th scope="col" class="figure">
+              {say("tokensTitle")}
+            </th>
+            <th scope="col">{say("licence")}</th>
+            <th scope="col">{say("manifest")}</th>
+            <th scope="col">{say("release")}</th>
+          </tr>
+        </thead>
+        <tbody>
+          {data.map(({ domain, manifest, tokens, licences, release, slice }) => (
+            <tr key={manifest}>
+              <th scope="row">{domain}</th>
+              <td class="figure">{large(tokens)}</td>
+              <td>{Object.keys(licences).join(", ")}</td>
+              <td>
+                <code title={manifest}>{manifest.slice(0, 8)}</code>
+              </td>
+              <td>
+                {release ? (
+                  <>
+                    <a href={`#/data/${release}`}>{release.slice(0, 8)}</a> <span class="faint">{slice}</span>
+                  </>
+                ) : (
+                  "–"
+                )}
+              </td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
