@@ -1,17 +1,22 @@
-"""Speed of the server: many texts at once against one, and texts with leaf sets of their own against one set.
+"""Speed of the server: many texts at once against one, leaf sets of their own against one set, llama.cpp's server beside.
 
-    python bench/serve.py
+    python bench/serve.py engine
+    python bench/serve.py servers llama=PATH_OF_LLAMA_SERVER
+    python bench/serve.py soak minutes=60
 
-Prints medians and ratios, and writes them with commit and machine into `bench/results/serve.json`. The models are those
-of `bench/speed.py`, with random weights; the engine runs in its own process, as behind the server.
+Each prints what it measures and writes it, with commit and machine, into `bench/results/serve.json`. The models are
+those of `bench/speed.py`, with random weights. `engine` asks the engine's process without HTTP; `servers` and `soak`
+speak HTTP, from a process that runs on the same cores.
 """
 
 import asyncio
 import itertools
+import json
 import os
 import platform
 import statistics
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,13 +25,15 @@ from typing import Any
 from baicai.artefact import write_json
 from baicai.serving.engine import Token
 from baicai.serving.worker import Ask, EngineOptions, Worker
-from speed_models import SIZES, make_model
+from serve_clients import Body, load, server
+from serve_soak import soak
+from speed_models import SIZES, export, make_model
 from speed_parties import some_tokens
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "bench" / "results" / "serve.json"
 FOLDER = ROOT / "out" / "speed"
-PROMPT_TOKENS, ANSWER_TOKENS, ROUNDS = 32, 128, 5
+PROMPT_TOKENS, ANSWER_TOKENS, ROUNDS, SERVER_ROUNDS = 32, 128, 5, 3
 MANY = 16
 
 
@@ -72,18 +79,79 @@ async def measure(name: str) -> dict[str, float]:
     return {what: round(value, 1) for what, value in found.items()}
 
 
-def main() -> None:
-    """Measure and write."""
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
+def engine() -> dict[str, Any]:
+    """Measure the engine of each size."""
     rows = {name: asyncio.run(measure(name)) for name in SIZES}
-    found: dict[str, Any] = {
-        "commit": commit.stdout.strip(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+    return {
         "tokens_per_second": rows,
         "batch16_speedup": round(min(row["many"] / row["one"] for row in rows.values()), 3),
         "mixed_sets_slowdown": round(max(1 - row["mixed_sets"] / row["one_set"] for row in rows.values()), 3),
     }
-    print(f"batch16_speedup {found['batch16_speedup']}  mixed_sets_slowdown {found['mixed_sets_slowdown']}")
+
+
+def servers(llama: str) -> dict[str, Any]:
+    """Measure our server and llama.cpp's on the same model in bfloat16, in turns."""
+    found: dict[str, Any] = {"servers": {}}
+    for name, (config, _, count) in SIZES.items():
+        file = export(make_model(name, FOLDER), name, "bf16", FOLDER) / "model.gguf"
+        ours = [sys.executable, "-m", "baicai", "serve", str(FOLDER / f"{name}-{count}"), f"name={name}", "port={port}"]
+        room, threads = str(MANY * config.max_tokens), str(os.cpu_count())
+        theirs = [llama, "-m", str(file), "-np", str(MANY), "-c", room, "-t", threads, "--port", "{port}"]
+        rows = {party: dict[str, float]() for party in ("baicai", "llama.cpp")}
+        for clients in (1, MANY):
+            heard = {party: list[tuple[float, float]]() for party in rows}
+            for turn in range(SERVER_ROUNDS):
+                for party, command in zip(rows, (ours, theirs), strict=True):
+                    with server(command) as (port, _):
+                        asyncio.run(load(port, bodies(name, clients, turn), clients))
+                        heard[party].append(asyncio.run(load(port, bodies(name, 3 * clients, turn + 100), clients)))
+            for party, some in heard.items():
+                rates, firsts = (statistics.median(column) for column in zip(*some, strict=True))
+                rows[party] |= {f"tokens_{clients}": round(rates, 1), f"first_ms_{clients}": round(firsts * 1e3, 1)}
+            print(f"{name:6} {clients:2} clients", {party: row for party, row in rows.items()}, flush=True)
+        found["servers"][name] = rows
+    for clients in (1, MANY):
+        ratios = [
+            row["baicai"][f"tokens_{clients}"] / row["llama.cpp"][f"tokens_{clients}"]
+            for row in found["servers"].values()
+        ]
+        found[f"vs_llamacpp_{clients}_clients"] = round(min(ratios), 3)
+    return found
+
+
+def bodies(name: str, count: int, seed: int) -> list[Body]:
+    """Return as many requests, understood by both servers alike: no cut but `top_p`, and no end before the last token."""
+    vocab = SIZES[name][0].vocab_size
+    return [
+        {
+            "model": name,
+            "prompt": some_tokens(PROMPT_TOKENS, vocab, 1000 * seed + number),
+            "max_tokens": ANSWER_TOKENS,
+            "temperature": 0.8,
+            "top_p": 0.95,
+            "top_k": 0,
+            "min_p": 0,
+            "seed": number,
+        }
+        for number in range(count)
+    ]
+
+
+def main() -> None:
+    """Measure what is asked for, and write it beside what was there."""
+    what, *words = sys.argv[1:]
+    options = dict(word.split("=", 1) for word in words)
+    if what == "engine":
+        measured = engine()
+    elif what == "servers":
+        measured = servers(options["llama"])
+    else:
+        measured = soak(float(options.get("minutes", 60)), FOLDER)
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
+    machine = f"{platform.machine()}, {os.cpu_count()} cores"
+    found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    found |= {what: {"commit": commit.stdout.strip(), "machine": machine}} | measured
+    print({key: value for key, value in measured.items() if not isinstance(value, dict)})
     write_json(RESULTS, found)
 
 
