@@ -15,6 +15,9 @@ from baicai.errors import ConfigError
 from baicai.inference.decoder import Decoder
 from baicai.model.transformer import Cache, Transformer
 
+LEAST = 1e-30
+"""Temperature and `top_p` count as at least this: less is nothing in float32, and nothing could be drawn."""
+
 
 @recipe
 class SamplingConfig:
@@ -60,10 +63,11 @@ def nucleus(logits_BV: Tensor, sampling: SamplingConfig) -> tuple[Tensor, Tensor
     """Return the tokens that may be drawn, the likeliest first, and their chances: [B, K] each."""
     ids_BK = _order(logits_BV)[:, : sampling.top_k or logits_BV.shape[-1]]
     best_BK = logits_BV.gather(-1, ids_BK)
-    chance_BK = ((best_BK - best_BK[:, :1]) / sampling.temperature).softmax(-1)
+    temperature, top_p = max(sampling.temperature, LEAST), max(sampling.top_p, LEAST)
+    chance_BK = ((best_BK - best_BK[:, :1]) / temperature).softmax(-1)
     sum_BK = chance_BK.cumsum(-1)
-    kept = int((sum_BK - chance_BK < sampling.top_p).sum(-1).max())  # beyond, nobody draws
-    chance_BK = chance_BK[:, :kept].masked_fill((sum_BK - chance_BK)[:, :kept] >= sampling.top_p, 0)
+    kept = int((sum_BK - chance_BK < top_p).sum(-1).max())  # beyond, nobody draws
+    chance_BK = chance_BK[:, :kept].masked_fill((sum_BK - chance_BK)[:, :kept] >= top_p, 0)
     return ids_BK[:, :kept], chance_BK / chance_BK.sum(-1, keepdim=True)
 
 
