@@ -134,6 +134,11 @@ def test_unknown_fields_and_nulls_are_ignored(web: httpx.Client) -> None:
     assert web.post("/v1/chat/completions", json=sent).status_code == 200
 
 
+def test_a_whole_number_may_be_written_with_a_point(web: httpx.Client) -> None:
+    sent = json.dumps(CHAT | {"n": 2}).replace('"n": 2', '"n": 2.0')
+    assert len(web.post("/v1/chat/completions", content=sent).json()["choices"]) == 2
+
+
 def deep(levels: int) -> bytes:
     return b'{"messages": ' + b"[" * levels + b"]" * levels + b"}"
 
@@ -190,4 +195,6 @@ def test_what_is_not_served_is_said_so(web: httpx.Client, path: str) -> None:
 
 
 def test_a_wrong_method_is_said_so(web: httpx.Client) -> None:
-    check(web.get("/v1/completions"), None, "unknown_url", 405)
+    told = web.get("/v1/completions")
+    check(told, None, "unknown_url", 405)
+    assert told.headers["Allow"] == "POST"

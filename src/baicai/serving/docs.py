@@ -9,21 +9,39 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 import baicai
+from baicai.serving.answers import Refusal
+from baicai.serving.schemas import NULL
 
 _REFERENCE = "#/components/schemas/{model}"
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    status: {"description": told, "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Refusal"}}}}
+    for status, told in (
+        ("4XX", "What was asked is refused."),
+        ("5XX", "The server failed, or its engine has stopped: `Retry-After` says when it is worth another try."),
+    )
+}
+"""What every route may answer instead."""
 _STYLE = "body{font:16px/1.5 system-ui;max-width:60rem;margin:2rem auto;padding:0 1rem}td{padding-right:2rem}"
 
 
-def takes(kind: type[BaseModel]) -> dict[str, Any]:
-    """Return what is said of a route about its body."""
-    schema = {"$ref": _REFERENCE.format(model=kind.__name__)}
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+def gives(answer: type[BaseModel], *, events: bool = False) -> dict[str, Any]:
+    """Return what is said of a route about its answer, which may come as events."""
+    content: dict[str, Any] = {"text/event-stream": {}} if events else {}
+    return {"responses": {200: {"model": answer, "description": answer.__doc__, "content": content}}}
+
+
+def takes(body: type[BaseModel], answer: type[BaseModel]) -> dict[str, Any]:
+    """Return what is said of a route about its body and its answer."""
+    schema = {"$ref": _REFERENCE.format(model=body.__name__)}
+    about = {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+    return {"openapi_extra": about, **gives(answer, events="stream" in body.model_fields)}
 
 
 def describe_api(app: FastAPI, bodies: list[type[BaseModel]]) -> dict[str, Any]:
     """Return the OpenAPI document of a server whose routes take those bodies."""
     found = get_openapi(title=app.title, version=baicai.__version__, routes=app.routes)
-    _, schemas = models_json_schema([(kind, "validation") for kind in bodies], ref_template=_REFERENCE)
+    kinds: list[type[BaseModel]] = [*bodies, Refusal]
+    _, schemas = models_json_schema([(kind, "validation") for kind in kinds], ref_template=_REFERENCE)
     found.setdefault("components", {}).setdefault("schemas", {}).update(schemas["$defs"])
     found["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
     found["security"] = [{"key": []}, {}]
@@ -57,7 +75,7 @@ def _kind(about: dict[str, Any]) -> str:
     if "$ref" in about:
         return escape(about["$ref"].rpartition("/")[2])
     if "anyOf" in about:
-        return " or ".join(_kind(one) for one in about["anyOf"])
+        return " or ".join(_kind(one) for one in about["anyOf"] if one != NULL)
     if about.get("type") == "array":
         return f"list of {_kind(about.get('items', {}))}"
     return escape(str(about.get("type", "anything")))

@@ -6,7 +6,18 @@ Fields that would change an answer and are not carried out are refused, not igno
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    GetJsonSchemaHandler,
+    Tag,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from baicai.serving.refusals import ApiError
 
@@ -27,6 +38,8 @@ NEUTRAL: dict[str, tuple[object, ...]] = {
     "web_search_options": (),
 }
 """Fields that are not carried out, and the values with which they ask for nothing."""
+
+NULL = {"type": "null"}
 
 Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]
@@ -72,6 +85,17 @@ class Body(BaseModel):
     @classmethod
     def _leave_out_nulls(cls, values: Any) -> Any:
         return {key: one for key, one in values.items() if one is not None} if isinstance(values, dict) else values
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, describe: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Tell that a value which may be left out may be null."""
+        told = describe(core)
+        form = describe.resolve_ref_schema(told)
+        for name, one in form["properties"].items():
+            if name not in form.get("required", ()) and NULL not in one.get("anyOf", ()):
+                about = {key: one.pop(key) for key in ("title", "default") if key in one}
+                form["properties"][name] = {"anyOf": [one, NULL], **about}
+        return told
 
 
 class LeafChoice(Body):
