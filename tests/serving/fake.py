@@ -82,6 +82,7 @@ class Script:
         for place, token in enumerate(tokens):
             if place == self.break_after:
                 assert request.transport
+                await asyncio.sleep(0.2)  # a browser forgets what it has not read when the connection breaks
                 request.transport.abort()
                 return
             await _send(response, {"choices": [_choice(token, _on(body))]})
