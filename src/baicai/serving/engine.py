@@ -44,6 +44,12 @@ class Request:
     """Of the answer; 0 only reads the prompt."""
     sampling: SamplingConfig
     """Temperature, cuts and seed."""
+    bias: Sequence[tuple[int, float]] = ()
+    """Tokens, and what is added to the logit of each."""
+    frequency_penalty: float = 0.0
+    """Taken off a token's logit for each time that the answer has it."""
+    presence_penalty: float = 0.0
+    """Taken off a token's logit if the answer has it."""
     end_ids: Sequence[int] = ()
     """Tokens that end the answer, and are not part of it."""
     top_logprobs: int = 0
@@ -154,7 +160,7 @@ class Engine:
         unknown = [name for name in request.leaves if name not in self.leaves]
         if unknown:
             raise ConfigError(f"there is no leaf '{unknown[0]}': this model has {', '.join(self.leaves) or 'none'}")
-        if any(not 0 <= token < self.vocab for token in prompt):
+        if any(not 0 <= token < self.vocab for token in (*prompt, *(token for token, _ in request.bias))):
             raise ConfigError(f"a token is not one of the model's {self.vocab}")
         if self.waiting >= self._queue:
             raise OverflowError(f"{self.waiting} requests wait already: try again later")
@@ -246,10 +252,11 @@ class Engine:
             self._end(text, "length")
 
     def _draw(self, text: _Text, logits_V: torch.Tensor) -> int:
-        constraint = text.request.constraint
+        request, constraint = text.request, text.request.constraint
+        logits_V = _weighed(logits_V, request, text.tokens[len(request.prompt) :])
         if constraint is not None:
             logits_V = logits_V.masked_fill(~torch.from_numpy(constraint.allowed()), -torch.inf)
-        token = int(draw(logits_V[None], text.request.sampling, text.generator))
+        token = int(draw(logits_V[None], request.sampling, text.generator))
         if constraint is not None:
             constraint.accept(token)
         return token
@@ -278,6 +285,17 @@ class Engine:
         self._rows.append(text.row)
         self._pool.give_back(text.blocks)
         text.tell(Ended(reason))
+
+
+def _weighed(logits_V: torch.Tensor, request: Request, answer: Sequence[int]) -> torch.Tensor:
+    """Return logits with what a request adds to some, and takes off those of tokens that its answer has."""
+    if request.bias:
+        tokens, added = zip(*request.bias, strict=True)
+        logits_V = logits_V.index_add(0, torch.tensor(tokens), torch.tensor(added, dtype=logits_V.dtype))
+    if request.frequency_penalty or request.presence_penalty:
+        counts_V = torch.bincount(torch.tensor(answer, dtype=torch.int64), minlength=len(logits_V))
+        logits_V = logits_V - request.frequency_penalty * counts_V - request.presence_penalty * (counts_V > 0)
+    return logits_V
 
 
 def _token(token: int, logits_V: torch.Tensor, weights_G: NDArray[np.float32], top: int) -> Token:

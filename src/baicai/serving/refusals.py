@@ -97,7 +97,7 @@ def place(parts: Sequence[str | int]) -> str:
     for part in parts:
         if isinstance(part, int):
             name += f"[{part}]"
-        elif not part.startswith("<"):  # one of several forms that a value may have
+        elif not part.startswith(("<", "[")):  # one of several forms that a value may have, or a key
             name += f".{part}" if name else part
     return name
 

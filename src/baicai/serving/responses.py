@@ -16,6 +16,7 @@ from baicai.serving.schemas import (
     Function,
     LeafChoice,
     Name,
+    Penalty,
     Seed,
     refuse_what_is_not_carried_out,
 )
@@ -148,6 +149,8 @@ class ResponseRequest(Body):
     temperature: Annotated[float, Field(ge=0, le=2)] = 1.0
     top_p: Annotated[float, Field(ge=0, le=1)] = 1.0
     seed: Seed | None = None
+    frequency_penalty: Penalty = 0.0
+    presence_penalty: Penalty = 0.0
     stream: bool = False
     text: TextOptions = TextOptions()
     tools: list[ResponseTool] = Field(default_factory=list, max_length=MAX_TOOLS)
@@ -172,6 +175,8 @@ class ResponseRequest(Body):
             "temperature": self.temperature,
             "top_p": self.top_p,
             "seed": self.seed,
+            "frequency_penalty": self.frequency_penalty,
+            "presence_penalty": self.presence_penalty,
             "tools": [{"type": "function", "function": tool.model_dump()} for tool in self.tools],
             "tool_choice": (
                 {"type": "function", "function": {"name": chosen.name}} if isinstance(chosen, ChosenTool) else chosen

@@ -25,10 +25,8 @@ MAX_STOPS, MAX_STOP_CHARACTERS = 4, 256
 MAX_ALTERNATIVES = 20
 MAX_NAME = 256
 MAX_TOOLS = 128
+MAX_BIASES = 1024
 NEUTRAL: dict[str, tuple[object, ...]] = {
-    "logit_bias": ({},),
-    "frequency_penalty": (0,),
-    "presence_penalty": (0,),
     "suffix": ("",),
     "modalities": (["text"],),
     "audio": (),
@@ -43,6 +41,8 @@ NULL = {"type": "null"}
 
 Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]
+TokenKey = Annotated[str, Field(pattern=r"^(0|[1-9][0-9]{0,9})$")]
+Penalty = Annotated[float, Field(ge=-2, le=2)]
 Name = Annotated[str, Field(max_length=MAX_NAME)]
 
 
@@ -128,6 +128,11 @@ class Generation(Body):
     top_p: Annotated[float, Field(ge=0, le=1)] = 1.0
     top_k: Annotated[int, Field(ge=0, lt=2**31)] = 0
     seed: Seed | None = None
+    logit_bias: Annotated[dict[TokenKey, Annotated[float, Field(ge=-100, le=100)]], Field(max_length=MAX_BIASES)] = (
+        Field(default_factory=dict)
+    )
+    frequency_penalty: Penalty = 0.0
+    presence_penalty: Penalty = 0.0
     n: Annotated[int, Field(ge=1)] = 1
     stop: Stop = []
     stream: bool = False

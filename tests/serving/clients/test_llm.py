@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from pathlib import Path
 import openai
 import pytest
 
+from baicai.leaves.join import SparseModel
 from tests.serving.test_chat import ASK
 
 pytest.importorskip("llm", reason="pip install llm")
@@ -68,3 +70,12 @@ def test_a_response_is_the_chats_answer(say: Say, client: openai.OpenAI) -> None
 def test_an_answer_keeps_to_its_schema(say: Say) -> None:
     told = json.loads(say("-m", "roomy", "-o", "seed", "1", "--schema", "ripe bool, stale bool", "apple"))
     assert {key: type(value) for key, value in told.items()} == {"ripe": bool, "stale": bool}
+
+
+def test_a_tool_is_called_and_heard_of(say: Say, sparse: SparseModel) -> None:
+    opening, closing = sparse.tokenizer.encode("{}")
+    code = "def ripe(yes: bool) -> str:\n    return f'ripe is {yes}'\n"
+    bias = ("-o", "logit_bias", json.dumps({opening: 100, closing: 90}))  # whatever it hears, it calls again
+    with pytest.raises(AssertionError, match="Chain limit of 3 exceeded") as told:
+        say("-m", "roomy", *bias, "--functions", code, "--tools-debug", "--chain-limit", "3", "apple")
+    assert len(re.findall(r"Tool call: ripe\(\{'yes': (True|False)\}\)\n\s+ripe is \1", str(told.value))) == 2

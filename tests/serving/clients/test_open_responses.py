@@ -51,6 +51,7 @@ ASKED: dict[str, dict[str, Any]] = {
     "an object": {"input": "apple", "text": {"format": {"type": "json_object"}}},
     "a schema": {"input": "apple", "text": {"format": {"type": "json_schema", "name": "fruit", "schema": PARAMETERS}}},
     "metadata": {"input": "apple", "metadata": {"a": "b"}},
+    "penalties": {"input": "apple", "frequency_penalty": 0.5, "presence_penalty": -0.5},
     "options": {"input": "apple", "store": False, "parallel_tool_calls": False, "service_tier": "auto"},
 }
 
@@ -107,7 +108,8 @@ def test_a_response_is_what_the_specification_says(server: httpx.Client, name: s
     assert response["object"] == "response"
     assert item["type"] == ("function_call" if ASKED[name].get("tool_choice", "none") != "none" else "message")
     assert response["status"] == item["status"] in ("completed", "incomplete")
-    assert response["metadata"] == ASKED[name].get("metadata", {})
+    for key, unsaid in (("metadata", {}), ("frequency_penalty", 0), ("presence_penalty", 0)):
+        assert response[key] == ASKED[name].get(key, unsaid)
     for key in ("format", "schema"):
         assert (
             key not in ASKED[name].get("text", {}) or response["text"][key].items() >= ASKED[name]["text"][key].items()
