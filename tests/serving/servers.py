@@ -7,6 +7,8 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Iterator, Sequence
 
+import httpx
+
 from baicai.errors import ConfigError
 from baicai.inference.generate import SamplingConfig
 from baicai.leaves.join import SparseModel
@@ -29,9 +31,17 @@ class ThreadWorker:
         self.steps = 0
         self.step_seconds = 0.0
         self.dead = False
-        self._turn, self._ended = threading.Condition(), False
+        self.turn, self._ended = threading.Condition(), False
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
+
+    @property
+    def ready(self) -> bool:
+        return not self.dead
+
+    @property
+    def status(self) -> dict[str, int]:
+        return {"running": self.engine.running, "waiting": self.engine.waiting}
 
     async def answer(self, ask: Ask) -> AsyncGenerator[News, None]:
         self.asked.append(ask)
@@ -50,17 +60,18 @@ class ThreadWorker:
             end_ids=ask.end_ids,
             top_logprobs=ask.top_logprobs,
             echo=ask.echo,
+            embed=ask.embed,
             client=ask.client,
             constraint=self._grammars.open(ask.grammar) if ask.grammar else None,
         )
-        with self._turn:
+        with self.turn:
             try:
                 number = self.engine.submit(
                     request, lambda one: loop.call_soon_threadsafe(told.put_nowait, one) and None
                 )
             except OverflowError as error:
                 raise BusyError(str(error)) from None
-            self._turn.notify()
+            self.turn.notify()
         try:
             while not isinstance(one := await told.get(), Ended):
                 if self.dead:
@@ -68,19 +79,19 @@ class ThreadWorker:
                 yield one
             yield one
         finally:
-            with self._turn:
+            with self.turn:
                 self.engine.cancel(number)
 
     def close(self) -> None:
-        with self._turn:
+        with self.turn:
             self._ended = True
-            self._turn.notify()
+            self.turn.notify()
         self._thread.join()
 
     def _run(self) -> None:
         while True:
-            with self._turn:
-                self._turn.wait_for(lambda: self._ended or self.engine.work)
+            with self.turn:
+                self.turn.wait_for(lambda: self._ended or self.engine.work)
                 if self._ended:
                     return
                 self.engine.step()
@@ -104,6 +115,12 @@ def serving(config: ServeRecipe, models: Sequence[Served]) -> Iterator[str]:
         finally:
             server.should_exit = True
             thread.join()
+
+
+def figures(web: httpx.Client) -> dict[str, float]:
+    """Return what a server counts."""
+    lines = [line.rpartition(" ") for line in web.get("/metrics").text.splitlines() if not line.startswith("#")]
+    return {name: float(value) for name, _, value in lines}
 
 
 def until(condition: object, seconds: float = 10) -> None:

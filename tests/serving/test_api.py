@@ -8,9 +8,11 @@ import openai
 import pytest
 
 from baicai.data.document import Message
+from baicai.inference.generate import SamplingConfig
 from baicai.leaves.join import SparseModel
+from baicai.serving.engine import Request
 from baicai.serving.pages import FILES, FOLDER
-from tests.serving.servers import ThreadWorker
+from tests.serving.servers import ThreadWorker, figures
 from tests.serving.test_chat import ASK
 from tests.serving.test_refusals import CHAT, check
 
@@ -27,18 +29,34 @@ def test_tokens_of_a_text_and_of_a_conversation(web: httpx.Client, sparse: Spars
     check(web.post("/tokenize", json={"model": "tiny"}), "prompt", "invalid_value")
 
 
-def test_the_server_says_that_it_is_there(web: httpx.Client) -> None:
-    assert web.get("/health").json() == {"status": "ok"}
+def test_the_server_says_whether_its_engines_are_up(web: httpx.Client, worker: ThreadWorker) -> None:
+    worker.dead = True
+    try:
+        told = web.get("/health")
+        assert (told.status_code, told.json()) == (503, {"status": "starting", "models": ["tiny"]})
+    finally:
+        worker.dead = False
+    told = web.get("/health")
+    assert (told.status_code, told.json()) == (200, {"status": "ok"})
+
+
+def test_figures_show_the_queue(web: httpx.Client, worker: ThreadWorker) -> None:
+    engine, request = worker.engine, Request(prompt=[5], leaves=[], max_tokens=9, sampling=SamplingConfig())
+    with worker.turn:  # it steps no more meanwhile
+        numbers = [engine.submit(request, lambda told: None) for _ in range(6)]
+        engine.step()
+        found = figures(web)
+        for number in numbers:
+            engine.cancel(number)
+    shown = [found[f'baicai_texts{{model="tiny",state="{state}"}}'] for state in ("running", "waiting")]
+    assert shown == [4, 2]
+    assert figures(web)['baicai_texts{model="tiny",state="running"}'] == 0
 
 
 def test_figures_count_what_is_answered(web: httpx.Client) -> None:
-    def figures() -> dict[str, float]:
-        lines = [line.rpartition(" ") for line in web.get("/metrics").text.splitlines() if not line.startswith("#")]
-        return {name: float(value) for name, _, value in lines}
-
-    before, usage = figures(), web.post("/v1/chat/completions", json=CHAT).json()["usage"]
+    before, usage = figures(web), web.post("/v1/chat/completions", json=CHAT).json()["usage"]
     web.post("/v1/chat/completions", json=CHAT | {"n": 0})
-    after = figures()
+    after = figures(web)
 
     def grown(name: str) -> float:
         return after.get(name, 0) - before.get(name, 0)
@@ -64,7 +82,9 @@ def resolved(document: dict[str, Any], value: object) -> None:
 
 def test_the_api_is_described(web: httpx.Client) -> None:
     document = web.get("/openapi.json").json()
-    assert {"/v1/models", "/v1/chat/completions", "/v1/completions", "/tokenize"} <= set(document["paths"])
+    assert {"/v1/models", "/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/tokenize"} <= set(
+        document["paths"]
+    )
     resolved(document, document)
     assert all(about["description"] for path in document["paths"].values() for about in path.values())
     shown = web.get("/docs")

@@ -13,7 +13,7 @@ from baicai.errors import ConfigError
 from baicai.inference.decoder import CompiledDecoder
 from baicai.inference.generate import SamplingConfig, draw, generate
 from baicai.model.transformer import Transformer
-from baicai.serving.engine import BLOCK_TOKENS, Begun, Ended, Engine, News, Request, Token
+from baicai.serving.engine import BLOCK_TOKENS, Begun, Embedded, Ended, Engine, News, Request, Token
 from tests.inference.test_decoder import TOKENS, joined
 
 GREEDY = SamplingConfig(temperature=0)
@@ -26,6 +26,7 @@ class Answer:
         self.tokens: list[Token] = []
         self.ended: Ended | None = None
         self.cached = -1
+        self.embedding: tuple[float, ...] = ()
 
     def __call__(self, told: News) -> None:
         assert self.ended is None, "nothing is told after the end"
@@ -34,6 +35,8 @@ class Answer:
         elif isinstance(told, Begun):
             assert not self.tokens
             self.cached = told.cached_tokens
+        elif isinstance(told, Embedded):
+            self.embedding = told.values
         else:
             self.tokens.append(told)
 
@@ -128,6 +131,32 @@ def test_a_prompt_is_echoed_with_its_log_probabilities(model: Transformer) -> No
         assert token.of_prompt
         assert token.log_probability == pytest.approx(float(chances[place - 1, token.id]), abs=1e-4)
         assert [one.token for one in token.alternatives] == chances[place - 1].topk(3).indices.tolist()
+
+
+def test_an_embedding_is_the_same_whatever_is_beside_it(model: Transformer) -> None:
+    prompt, engine = TOKENS[:40], Engine(model, texts=4)
+    for leaves in ([], ["leaf-1"], list(model.leaves)):
+        alone = ask(engine, prompt, leaves, embed=True, max_tokens=0)
+        run(engine)
+        others = [ask(engine, TOKENS[first : first + 20], max_tokens=30) for first in (0, 5)]
+        beside = ask(engine, prompt, leaves, embed=True, max_tokens=0)  # read in two pieces
+        run(engine)
+        with torch.no_grad():
+            mean_D = model.hidden(torch.tensor([prompt]), on_BG=model.leaf_mask(leaves))[0].mean(0)
+        assert alone.embedding == pytest.approx((mean_D / mean_D.norm()).tolist(), abs=1e-5)
+        assert beside.embedding == alone.embedding
+        assert (beside.cached, beside.tokens, beside.ended) == (0, [], Ended("length"))
+        assert all(len(one.ids) == 30 and not one.embedding for one in others)
+
+
+def test_an_embedding_of_nothing_is_nothing() -> None:
+    model = joined()
+    with torch.no_grad():
+        model.norm.weight.zero_()
+    engine = Engine(model, texts=1)
+    answer = ask(engine, TOKENS[:3], embed=True, max_tokens=0)
+    run(engine)
+    assert answer.embedding == (0.0,) * model.config.dim
 
 
 def test_one_that_is_cancelled_says_no_more(model: Transformer) -> None:

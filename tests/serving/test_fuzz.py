@@ -45,6 +45,13 @@ GOOD: dict[str, dict[str, Any]] = {
         "text": {"format": {"type": "json_schema", "name": "x", "schema": PARAMETERS}},
         "metadata": {"a": "b"},
     },
+    "/v1/embeddings": {
+        "model": "tiny",
+        "input": ["a", [1, 2]],
+        "encoding_format": "base64",
+        "dimensions": 32,
+        "leaves": {"only": []},
+    },
     "/tokenize": {"model": "tiny", "prompt": "a"},
 }
 STRANGE: list[Any] = [

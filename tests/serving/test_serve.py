@@ -75,7 +75,10 @@ def test_a_killed_engine_is_told_and_comes_back(running: Running) -> None:
             ["pgrep", "-P", str(os.getpid()), "-f", "serving.process"], capture_output=True, text=True
         )
         (engine,) = found.stdout.split()
+        assert web.get("/health").json() == {"status": "ok"}
         os.kill(int(engine), signal.SIGKILL)
+        until(lambda: web.get("/health").status_code == 503)
+        assert web.get("/health").json() == {"status": "starting", "models": ["model"]}
         told = []
 
         def again() -> bool:
@@ -85,6 +88,7 @@ def test_a_killed_engine_is_told_and_comes_back(running: Running) -> None:
         until(again, 60)
         assert {one.status_code for one in told} == {503, 200}
         assert told[0].json()["error"]["code"] == "engine_stopped"
+        assert web.get("/health").status_code == 200
 
 
 def test_what_hinders_a_start_is_one_line(running: Running, workshop: Workshop, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from baicai.errors import ArtefactError, BaicaiError, ConfigError, MachineError
 from baicai.inference.decoder import CompiledDecoder
 from baicai.inference.generate import SamplingConfig, generate
 from baicai.leaves.join import open_model
-from baicai.serving.engine import Ended, News, Token
+from baicai.serving.engine import Begun, Embedded, Ended, Engine, News, Request, Token
 from baicai.serving.worker import Ask, BusyError, EngineOptions, StoppedError, Worker
 from tests.conftest import Workshop
 
@@ -65,6 +65,21 @@ def test_many_ask_at_once_and_get_what_each_gets_alone(workshop: Workshop) -> No
     with_worker(workshop, act)
 
 
+def test_an_embedding_comes_over_as_it_was_made(workshop: Workshop) -> None:
+    engine, told = Engine(open_model(workshop.path("model")).model, texts=1), list[News]()
+    asked = ask(workshop, max_tokens=0, embed=True)
+    request = Request(prompt=asked.prompt, leaves=asked.leaves, max_tokens=0, embed=True, sampling=SamplingConfig())
+    engine.submit(request, told.append)
+    engine.step()
+
+    async def act(worker: Worker) -> None:
+        found = [one async for one in worker.answer(asked)]
+        assert list(map(type, found)) == list(map(type, told)) == [Begun, Embedded, Ended]
+        assert found[1][0] == pytest.approx(told[1][0], abs=1e-6)
+
+    with_worker(workshop, act)
+
+
 def test_who_stops_listening_stops_the_answer(workshop: Workshop) -> None:
     async def act(worker: Worker) -> None:
         answer = worker.answer(ask(workshop, max_tokens=40))
@@ -83,13 +98,17 @@ def test_an_engine_that_is_killed_comes_back_and_nobody_waits_for_ever(workshop:
         os.kill(worker._process.pid, signal.SIGSTOP)  # or it would be done before it is killed
         answers = [asyncio.create_task(collect(worker.answer(ask(workshop)))) for _ in range(3)]
         await asyncio.sleep(0)
+        worker.status = {"running": 3, "waiting": 0}
         os.kill(worker._process.pid, signal.SIGKILL)
         for answer in answers:
             with pytest.raises(StoppedError, match="the engine stopped in the middle of the answer: ask again"):
                 await answer
+        assert not worker.ready
+        assert worker.status == {"running": 0, "waiting": 0}
         with pytest.raises(StoppedError, match="being started again"):
             await collect(worker.answer(ask(workshop)))
         await worker._ready.wait()
+        assert worker.ready
         assert await collect(worker.answer(ask(workshop))) == (before, "length")
 
     with_worker(workshop, act)

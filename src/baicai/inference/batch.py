@@ -1,6 +1,6 @@
 """Several texts through a model at once, each with leaves of its own: what a server decodes with on a CPU.
 
-Shape suffixes: S tokens of a part, G leaves, V vocabulary.
+Shape suffixes: S tokens of a part, D model width, G leaves, V vocabulary.
 """
 
 from collections.abc import Collection, Sequence
@@ -34,6 +34,8 @@ class Told(NamedTuple):
     """What a model says of a part."""
 
     logits_SV: NDArray[np.float32]
+    hidden_SD: NDArray[np.float32]
+    """What the head has read."""
     leaf_weights_SG: NDArray[np.float32]
 
 
@@ -71,4 +73,4 @@ class BatchDecoder:
             first = rows.stop
         self._crew.step(first)
         weights_TG = self._crew.leaf_weights(first)
-        return [Told(stream.logits_TV[rows], weights_TG[rows]) for rows in spans]
+        return [Told(stream.logits_TV[rows], stream.hidden_TD[rows], weights_TG[rows]) for rows in spans]

@@ -29,6 +29,7 @@ def describe(model: SparseModel) -> dict[str, Any]:
         "serving": {
             "tokenizer": str(model.trunk.path.resolve()),
             "files": {name: str((leaf.path / TENSORS).resolve()) for name, leaf in model.leaves.items()},
+            "dim": network.config.dim,
             "vocab_size": network.config.vocab_size,
             "most_weight": sizes.top_k * sizes.routed_scaling_factor if sizes else 1.0,
             "costs": [dataclasses.asdict(cost) for cost in costs],

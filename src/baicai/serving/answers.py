@@ -182,6 +182,31 @@ class CompletionAnswers(Answers):
     choices: list[CompletionChoice]
 
 
+class Embedding(BaseModel):
+    """Of a text; base64 of float32 if that was asked for."""
+
+    object: Literal["embedding"]
+    index: int
+    embedding: list[float] | str
+
+
+class Read(BaseModel):
+    """What reading took."""
+
+    prompt_tokens: int
+    total_tokens: int
+    baicai: dict[str, int]
+
+
+class EmbeddingAnswer(BaseModel):
+    """The embeddings of texts, in their order."""
+
+    object: Literal["list"]
+    model: str
+    data: list[Embedding]
+    usage: Read
+
+
 class ResponseAnswer(BaseModel):
     """A response, which has more: https://www.openresponses.org tells of all."""
 

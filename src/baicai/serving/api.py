@@ -10,24 +10,34 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 
 from baicai.errors import BaicaiError
-from baicai.serving.answers import ChatAnswers, CompletionAnswers, Model, ModelList, ResponseAnswer, Tokens
+from baicai.serving.answers import (
+    ChatAnswers,
+    CompletionAnswers,
+    EmbeddingAnswer,
+    Model,
+    ModelList,
+    ResponseAnswer,
+    Tokens,
+)
 from baicai.serving.bodies import read_body
 from baicai.serving.chat import ChatForm
 from baicai.serving.completions import CompletionForm
 from baicai.serving.docs import REFUSALS, describe_api, gives, page, takes
+from baicai.serving.embeddings import embeddings, listed
 from baicai.serving.figures import Counted, Figures
 from baicai.serving.guard import CLIENT, Guard, open_ring
 from baicai.serving.pages import FILES, show_page
-from baicai.serving.planning import plan_chat, plan_completion, plan_tokens
+from baicai.serving.planning import plan_chat, plan_completion, plan_embeddings, plan_tokens
 from baicai.serving.recipe import ServeRecipe
 from baicai.serving.refusals import ApiError, error_response, refusal
 from baicai.serving.replies import chunks, respond, streamed, whole
 from baicai.serving.responding import last, response_events, written
 from baicai.serving.responses import ResponseRequest, plan_response
-from baicai.serving.schemas import ChatRequest, CompletionRequest, TokenizeRequest
+from baicai.serving.schemas import ChatRequest, CompletionRequest, EmbeddingRequest, TokenizeRequest
 from baicai.serving.served import Served, find_model
 from baicai.serving.spelling import spell
 
+BODIES = (ChatRequest, CompletionRequest, ResponseRequest, EmbeddingRequest, TokenizeRequest)
 NO_SCRIPTS = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
 
 
@@ -47,8 +57,10 @@ def make_app(config: ServeRecipe, models: Sequence[Served]) -> FastAPI:
         "/v1/completions", routes.complete, methods=["POST"], **takes(CompletionRequest, CompletionAnswers)
     )
     app.add_api_route("/v1/responses", routes.respond, methods=["POST"], **takes(ResponseRequest, ResponseAnswer))
+    app.add_api_route("/v1/embeddings", routes.embed, methods=["POST"], **takes(EmbeddingRequest, EmbeddingAnswer))
     app.add_api_route("/tokenize", routes.tokenize, methods=["POST"], **takes(TokenizeRequest, Tokens))
-    app.add_api_route("/health", routes.health, methods=["GET"])
+    starting = {"description": "An engine is being started again."}
+    app.add_api_route("/health", routes.health, methods=["GET"], responses={503: starting})
     app.add_api_route("/metrics", routes.metrics, methods=["GET"], response_class=PlainTextResponse)
     app.add_api_route("/openapi.json", routes.openapi, methods=["GET"])
     app.add_api_route("/docs", routes.docs, methods=["GET"], response_class=HTMLResponse)
@@ -101,6 +113,13 @@ class _Routes:
         events = response_events(told, body)
         return await (streamed(request, written(events), told) if body.stream else whole(request, last(events, told)))
 
+    async def embed(self, request: Request) -> Response:
+        """Embed texts: the mean over a text's tokens of the last hidden state after the final norm, at length 1."""
+        body = await read_body(request, EmbeddingRequest, self._config)
+        served, alias = find_model(self._models, body.model)
+        plan = await plan_embeddings(body, served, alias, self._config, _client(request))
+        return await whole(request, listed(self.figures.watched(served.name, embeddings(plan, body))))
+
     async def tokenize(self, request: Request) -> dict[str, Any]:
         """Tell the tokens of a text or of a conversation, as a model would read them."""
         body = await read_body(request, TokenizeRequest, self._config)
@@ -109,17 +128,21 @@ class _Routes:
         spelt = [spell(served, token) for token in tokens]
         return {"count": len(tokens), "max_model_len": served.max_tokens, "tokens": tokens, "token_strs": spelt}
 
-    async def health(self) -> dict[str, Any]:
-        """Say that the server is there."""
-        return {"status": "ok"}
+    async def health(self) -> Response:
+        """Say whether every model is answered for: 503, and which are not, while an engine is started again."""
+        starting = [served.name for served in self._models if not served.worker.ready]
+        if starting:
+            return JSONResponse({"status": "starting", "models": starting}, 503)
+        return JSONResponse({"status": "ok"})
 
     async def metrics(self) -> Response:
         """Tell what the server does, for Prometheus."""
-        return Response(self.figures.text(), media_type=CONTENT_TYPE_LATEST)
+        engines = {served.name: served.worker.status for served in self._models}
+        return Response(self.figures.text(engines), media_type=CONTENT_TYPE_LATEST)
 
     async def openapi(self) -> dict[str, Any]:
         """Describe the API for programs."""
-        return describe_api(self._app, [ChatRequest, CompletionRequest, ResponseRequest, TokenizeRequest])
+        return describe_api(self._app, BODIES)
 
     async def docs(self) -> Response:
         """Describe the API for people."""

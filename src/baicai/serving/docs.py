@@ -1,5 +1,6 @@
 """The API described: as OpenAPI, and as a page that needs nothing from elsewhere."""
 
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
@@ -37,7 +38,7 @@ def takes(body: type[BaseModel], answer: type[BaseModel]) -> dict[str, Any]:
     return {"openapi_extra": about, **gives(answer, events="stream" in body.model_fields)}
 
 
-def describe_api(app: FastAPI, bodies: list[type[BaseModel]]) -> dict[str, Any]:
+def describe_api(app: FastAPI, bodies: Sequence[type[BaseModel]]) -> dict[str, Any]:
     """Return the OpenAPI document of a server whose routes take those bodies."""
     found = get_openapi(title=app.title, version=baicai.__version__, routes=app.routes)
     kinds: list[type[BaseModel]] = [*bodies, Refusal]

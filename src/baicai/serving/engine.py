@@ -21,6 +21,8 @@ from baicai.model.transformer import Transformer
 from baicai.serving.pool import BlockPool, Name
 
 BLOCK_TOKENS = 16
+TINY = 1e-30
+"""Stands for the length of an embedding that is zero: imported rows may be."""
 
 
 class Constraint(Protocol):
@@ -56,9 +58,16 @@ class Request:
     """How many alternatives to tell for each token."""
     echo: bool = False
     """Tell the prompt's tokens, too."""
+    embed: bool = False
+    """Tell the prompt's embedding, too."""
     client: str = ""
     """Clients take turns."""
     constraint: Constraint | None = None
+
+    @property
+    def tells_prompt(self) -> bool:
+        """Whether something is told of the prompt, which is then read whole."""
+        return self.echo or self.embed
 
 
 class Alternative(NamedTuple):
@@ -87,6 +96,13 @@ class Begun(NamedTuple):
     """Its tokens that are not read anew."""
 
 
+class Embedded(NamedTuple):
+    """A prompt has been read: its embedding."""
+
+    values: tuple[float, ...]
+    """Mean over the tokens of what the head reads, scaled to length 1; each is a float32."""
+
+
 class Ended(NamedTuple):
     """An answer is over."""
 
@@ -94,7 +110,7 @@ class Ended(NamedTuple):
     """stop (an end token), length, or cancelled."""
 
 
-News = Begun | Token | Ended
+News = Begun | Token | Embedded | Ended
 Tell = Callable[[News], None]
 
 
@@ -106,6 +122,8 @@ class _Text:
     tokens: list[int]
     on_G: NDArray[np.bool_]
     generator: torch.Generator
+    sum_D: NDArray[np.float64]
+    """Of what the head reads, where the embedding is wanted."""
     row: int = -1
     blocks: list[int] = field(default_factory=list)
     names: list[Name] = field(default_factory=list)
@@ -127,8 +145,9 @@ class Engine:
         whole = -(-model.config.max_tokens // BLOCK_TOKENS)
         blocks = max(whole, memory_tokens // BLOCK_TOKENS) if memory_tokens else texts * whole
         self._decoder = BatchDecoder(model, texts=texts, blocks=blocks, block_tokens=BLOCK_TOKENS, int8=int8)
-        self._pool, self._queue = BlockPool(blocks, BLOCK_TOKENS), queue
+        self._pool, self.queue = BlockPool(blocks, BLOCK_TOKENS), queue
         self.leaves, self.vocab, self.max_tokens = list(model.leaves), model.config.vocab_size, model.config.max_tokens
+        self._dim = model.config.dim
         self._waiting: OrderedDict[str, deque[_Text]] = OrderedDict()
         self._running: list[_Text] = []
         self._rows = list(range(texts))[::-1]
@@ -155,18 +174,19 @@ class Engine:
         Raises: ConfigError if it does not fit or names a leaf there is not, OverflowError if too many wait already.
         """
         prompt, room = list(request.prompt), self.max_tokens
-        if not 1 <= len(prompt) <= room - (not request.echo):
+        if not 1 <= len(prompt) <= room - (not request.tells_prompt):
             raise ConfigError(f"a prompt of {len(prompt)} tokens does not fit: this model takes 1 to {room - 1}")
         unknown = [name for name in request.leaves if name not in self.leaves]
         if unknown:
             raise ConfigError(f"there is no leaf '{unknown[0]}': this model has {', '.join(self.leaves) or 'none'}")
         if any(not 0 <= token < self.vocab for token in (*prompt, *(token for token, _ in request.bias))):
             raise ConfigError(f"a token is not one of the model's {self.vocab}")
-        if self.waiting >= self._queue:
+        if self.waiting >= self.queue:
             raise OverflowError(f"{self.waiting} requests wait already: try again later")
         generator = torch.Generator().manual_seed(request.sampling.seed)
         self._numbers += 1
-        text = _Text(self._numbers, request, tell, prompt, self._decoder.mask(request.leaves), generator)
+        on_G, sum_D = self._decoder.mask(request.leaves), np.zeros(self._dim)
+        text = _Text(self._numbers, request, tell, prompt, on_G, generator, sum_D)
         self._waiting.setdefault(request.client, deque()).append(text)
         return text.number
 
@@ -205,7 +225,7 @@ class Engine:
     def _begin(self, text: _Text) -> bool:
         request = text.request
         most = min(len(text.tokens) + request.max_tokens, self.max_tokens)
-        names = [] if request.echo else self._pool.names(text.tokens[:-1], request.leaves)
+        names = [] if request.tells_prompt else self._pool.names(text.tokens[:-1], request.leaves)
         taken = self._pool.take(names, -(-most // BLOCK_TOKENS))
         if taken is None:
             return False
@@ -235,6 +255,8 @@ class Engine:
         text.read += len(part.tokens)
         if request.echo and part.start < len(request.prompt):
             self._echo(text, part, told)
+        if request.embed and part.start < len(request.prompt):
+            self._embed(text, told)
         self._name_blocks(text)
         if text.read < len(text.tokens):
             return
@@ -271,6 +293,14 @@ class Engine:
             if place < len(prompt):
                 made = _token(prompt[place], torch.from_numpy(logits_V.copy()), weights_G, top)
                 text.tell(made._replace(of_prompt=True))
+
+    def _embed(self, text: _Text, told: Told) -> None:
+        """Add up a prompt's tokens one by one: the sum does not depend, bit for bit, on how it was cut into steps."""
+        for hidden_D in told.hidden_SD:
+            text.sum_D += hidden_D
+        if text.read == len(text.request.prompt):
+            values_D = text.sum_D / max(float(np.linalg.norm(text.sum_D)), TINY)
+            text.tell(Embedded(tuple(values_D.astype(np.float32).tolist())))
 
     def _name_blocks(self, text: _Text) -> None:
         full = text.read // BLOCK_TOKENS

@@ -1,7 +1,7 @@
 """What a server does, in numbers, as Prometheus reads them."""
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -25,6 +25,9 @@ class Figures:
             registry=self._registry,
         )
         self._running = Gauge("baicai_requests_running", "Requests that are being answered.", registry=self._registry)
+        self._texts = Gauge(
+            "baicai_texts", "Texts in each engine, running or waiting.", ["model", "state"], registry=self._registry
+        )
         self._first = Histogram(
             "baicai_first_seconds", "Until the first piece of an answer.", buckets=SECONDS, registry=self._registry
         )
@@ -32,8 +35,12 @@ class Figures:
             "baicai_answer_seconds", "Until the last one.", buckets=SECONDS, registry=self._registry
         )
 
-    def text(self) -> bytes:
-        """Return them all."""
+    def text(self, engines: Mapping[str, Mapping[str, int]]) -> bytes:
+        """Return them all, and how many texts each model's engine has."""
+        self._texts.clear()
+        for model, texts in engines.items():
+            for state, count in texts.items():
+                self._texts.labels(model, state).set(count)
         return generate_latest(self._registry)
 
     def count(self, route: str, status: int) -> None:
@@ -57,8 +64,12 @@ class Figures:
         self._whole.observe(time.monotonic() - began)
 
     def _note(self, model: str, usage: dict[str, Any]) -> None:
-        cached = usage["prompt_tokens_details"]["cached_tokens"]
-        counts = {"prompt": usage["prompt_tokens"], "cached": cached, "answer": usage["completion_tokens"]}
+        prompt, details = usage["prompt_tokens"], usage.get("prompt_tokens_details", {})
+        counts = {
+            "prompt": prompt,
+            "cached": details.get("cached_tokens", 0),
+            "answer": usage["total_tokens"] - prompt,
+        }
         for kind, count in counts.items():
             self._tokens.labels(model, kind).inc(count)
 

@@ -63,6 +63,7 @@ async def pieces(served: Served, ask: Ask, stops: Sequence[str]) -> AsyncGenerat
                 break
             if isinstance(told, Begun):
                 cached = told.cached_tokens
+            if not isinstance(told, Token):
                 continue
             text = text_of.feed(told.id) if told.id < served.tokenizer.vocab_size else ""
             said = (Said(told, offset, text),)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from baicai.serving.recipe import ServeRecipe
 from baicai.serving.refusals import ApiError
-from baicai.serving.schemas import ChatRequest, CompletionRequest, Generation, TokenizeRequest
+from baicai.serving.schemas import ChatRequest, CompletionRequest, EmbeddingRequest, Generation, TokenizeRequest
 from baicai.serving.served import Served
 from baicai.serving.shapes import conversation, grammar_of, usable_tools
 from baicai.serving.worker import Ask
@@ -73,6 +73,26 @@ async def plan_completion(
     return _plan(request, served, alias, config, client, templates)
 
 
+async def plan_embeddings(
+    request: EmbeddingRequest, served: Served, alias: str, config: ServeRecipe, client: str
+) -> Plan:
+    """Return what texts to be embedded ask for.
+
+    Raises: ApiError
+    """
+    if len(request.input) > config.max_choices:
+        told = f"Invalid 'input': {len(request.input)} texts are more than {config.max_choices}."
+        raise ApiError(told, param="input", code="invalid_value")
+    if request.dimensions not in (None, served.dim):
+        told = f"Unsupported value: 'dimensions' must be {served.dim}, this model's width: embeddings are not cut."
+        raise ApiError(told, param="dimensions", code="unsupported_value")
+    leaves, asks = served.on(alias, request.leaves), []
+    for number, prompt in enumerate(await asyncio.to_thread(_prompts, request.input, served, "input")):
+        _check_length(len(prompt), 0, served, "", f"input[{number}]")
+        asks.append(Ask(prompt=prompt, leaves=leaves, max_tokens=0, embed=True, client=client))
+    return Plan(served, request.model, asks, 1, [], leaves)
+
+
 async def plan_tokens(request: TokenizeRequest, served: Served) -> list[int]:
     """Return the tokens of a text or a conversation.
 
@@ -118,7 +138,7 @@ def _plan(
     return Plan(served, request.model, asks, request.n, request.stop, leaves)
 
 
-def _prompts(prompts: Sequence[str | list[int]], served: Served) -> list[list[int]]:
+def _prompts(prompts: Sequence[str | list[int]], served: Served, param: str = "prompt") -> list[list[int]]:
     """Return the tokens of each prompt; a text is the beginning of a document."""
     tokenizer, begin = served.tokenizer, served.tokenizer.begin_ids or (served.tokenizer.end_id,)
     found = []
@@ -129,14 +149,15 @@ def _prompts(prompts: Sequence[str | list[int]], served: Served) -> list[list[in
         strange = next((token for token in prompt if token >= served.vocab_size), None)
         if strange is not None or not prompt:
             told = f"{strange} is not one of the model's {served.vocab_size} tokens" if prompt else "it has no token"
-            raise ApiError(f"Invalid 'prompt': number {number}: {told}.", param="prompt", code="invalid_value")
+            raise ApiError(f"Invalid '{param}': number {number}: {told}.", param=param, code="invalid_value")
         found.append(prompt)
     return found
 
 
 def _check_length(prompt: int, answer: int, served: Served, wanted: str, param: str) -> None:
     if prompt + answer > served.max_tokens:
-        of_answer = f" and {answer} for the answer" if wanted else ", and the answer needs at least 1"
+        at_least = ", and the answer needs at least 1" if answer else ""
+        of_answer = f" and {answer} for the answer" if wanted else at_least
         told = (
             f"This model's maximum context length is {served.max_tokens} tokens. However, you requested {prompt} "
             f"tokens in the {param}{of_answer}: shorten the {param}{f' or lower {wanted}' if wanted else ''}."

@@ -126,20 +126,25 @@ def usage(plan: Plan, ends: Sequence[End]) -> Values:
         min(end.cached for end in ends[first : first + plan.choices]) for first in range(0, len(ends), plan.choices)
     )
     completion = sum(end.tokens for end in ends)
-    cost = served.costs[len(plan.leaves)]
     shares_G = np.sum([end.weights_G for end in ends], 0) / (max(completion, 1) * served.most)
     return {
         "prompt_tokens": prompt,
         "completion_tokens": completion,
         "total_tokens": prompt + completion,
         "prompt_tokens_details": {"cached_tokens": cached},
-        "baicai": {
-            "active_parameters": cost.active_parameters,
-            "total_parameters": cost.total_parameters,
-            "flops": read * cost.flops_per_token,
-            "dense_flops": read * served.dense_flops,
-            "leaves": {name: round(share, 4) for name, share in zip(plan.leaves, shares_G.tolist(), strict=True)},
-        },
+        "baicai": costs(plan, read)
+        | {"leaves": {name: round(share, 4) for name, share in zip(plan.leaves, shares_G.tolist(), strict=True)}},
+    }
+
+
+def costs(plan: Plan, read: int) -> Values:
+    """Return what so many tokens cost that went through the model, beside a dense model of the same size."""
+    cost = plan.served.costs[len(plan.leaves)]
+    return {
+        "active_parameters": cost.active_parameters,
+        "total_parameters": cost.total_parameters,
+        "flops": read * cost.flops_per_token,
+        "dense_flops": read * plan.served.dense_flops,
     }
 
 

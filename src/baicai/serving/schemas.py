@@ -14,6 +14,7 @@ from pydantic import (
     Field,
     GetJsonSchemaHandler,
     Tag,
+    field_validator,
     model_validator,
 )
 from pydantic.json_schema import JsonSchemaValue
@@ -295,6 +296,29 @@ class CompletionRequest(Generation):
     logprobs: Annotated[int, Field(ge=0, le=MAX_ALTERNATIVES)] | None = None
     echo: bool = False
     best_of: Annotated[int, Field(ge=1)] | None = None
+
+
+class EmbeddingRequest(Body):
+    """`/v1/embeddings`.
+
+    A text's embedding is the mean over its tokens of the last hidden state after the final norm, which is what the head
+    reads, scaled to length 1.
+    """
+
+    model: Name
+    input: Prompts
+    encoding_format: Literal["float", "base64"] = "float"
+    """Base64 of float32, little-endian."""
+    dimensions: int | None = None
+    """The model's width: embeddings are not cut."""
+    leaves: LeafChoice | None = None
+
+    @field_validator("input")
+    @classmethod
+    def _check(cls, texts: list[Prompt]) -> list[Prompt]:
+        if "" in texts:
+            raise ValueError("an empty text has no embedding")
+        return texts
 
 
 class TokenizeRequest(Body):

@@ -22,6 +22,14 @@ TRUNK = "trunk"
 class Answering(Protocol):
     """Who continues texts."""
 
+    @property
+    def ready(self) -> bool:
+        """Whether texts are taken; an engine that has died is started again."""
+
+    @property
+    def status(self) -> Mapping[str, int]:
+        """How many texts are running, and how many waiting."""
+
     def answer(self, ask: Ask) -> AsyncGenerator[News, None]:
         """Yield an answer's tokens, and how it ended; whoever closes the generator stops it."""
 
@@ -39,6 +47,8 @@ class Served:
     """Where the weights of each leaf are."""
     leaves: list[str]
     """In the order of the model."""
+    dim: int
+    """Of an embedding."""
     vocab_size: int
     max_tokens: int
     most: float
@@ -98,6 +108,7 @@ def serve_as(name: str, worker: Answering, about: Mapping[str, Any]) -> Served:
         card={key: value for key, value in about.items() if key != "serving"},
         files={leaf: Path(file) for leaf, file in known["files"].items()},
         leaves=[leaf["name"] for leaf in about["leaves"]],
+        dim=known["dim"],
         vocab_size=known["vocab_size"],
         max_tokens=about["max_tokens"],
         most=known["most_weight"],

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from baicai.errors import BaicaiError, ConfigError, MachineError
-from baicai.serving.engine import Alternative, Begun, Ended, News, Token
+from baicai.serving.engine import Alternative, Begun, Embedded, Ended, News, Token
 
 LINE_BYTES = 2**26
 RESTART_SECONDS = 1.0
@@ -51,6 +51,7 @@ class Ask:
     end_ids: Sequence[int] = ()
     top_logprobs: int = 0
     echo: bool = False
+    embed: bool = False
     grammar: str = ""
     """What the answer must keep to, as llguidance writes it (JSON)."""
     client: str = ""
@@ -71,6 +72,7 @@ class EngineOptions:
 
 
 ERRORS: Mapping[str, type[BaicaiError]] = {"config": ConfigError, "machine": MachineError, "busy": BusyError}
+NO_TEXTS: Mapping[str, int] = {"running": 0, "waiting": 0}
 _Told = News | BaicaiError
 
 
@@ -81,13 +83,18 @@ class Worker:
         self.options = options
         self.about: dict[str, Any] = {}
         """What the engine says of itself when it is ready: running and waiting texts are in `status`."""
-        self.status: dict[str, int] = {"running": 0, "waiting": 0}
+        self.status: Mapping[str, int] = NO_TEXTS
         self._answers: dict[int, asyncio.Queue[_Told]] = {}
         self._number = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
+
+    @property
+    def ready(self) -> bool:
+        """Whether the process is there and takes texts."""
+        return self._ready.is_set()
 
     async def start(self) -> None:
         """Start the process, wait until it is ready, and keep it up from then on.
@@ -110,7 +117,7 @@ class Worker:
 
         Raises: ConfigError if it does not fit, BusyError if too many wait, StoppedError if the engine dies meanwhile.
         """
-        if not self._ready.is_set():
+        if not self.ready:
             raise StoppedError("the engine is being started again: try again in a moment")
         self._number += 1
         number, told = self._number, asyncio.Queue[_Told]()
@@ -150,9 +157,10 @@ class Worker:
             await self._listen(reader)
             self._ready.clear()
             self._stop()
+            self.status = NO_TEXTS
             for told in self._answers.values():
                 told.put_nowait(StoppedError("the engine stopped in the middle of the answer: ask again"))
-            while not self._ready.is_set():
+            while not self.ready:
                 await asyncio.sleep(RESTART_SECONDS)
                 with contextlib.suppress(BaicaiError):
                     reader = await self._spawn()
@@ -168,7 +176,7 @@ class Worker:
                         self._answers[number].put_nowait(_read(told))
 
     def _send(self, message: Mapping[str, Any]) -> None:
-        if self._writer is not None and self._ready.is_set():
+        if self._writer is not None and self.ready:
             self._writer.write(json.dumps(message).encode() + b"\n")
 
     def _stop(self) -> None:
@@ -186,6 +194,8 @@ def _read(told: Sequence[Any]) -> _Told:
     if kind == "token":
         number, chance, others, weights, of_prompt = rest
         return Token(number, chance, tuple(Alternative(*one) for one in others), tuple(weights), of_prompt)
+    if kind == "embedded":
+        return Embedded(tuple(*rest))
     if kind in ERRORS:
         return ERRORS[kind](*rest)
     return Begun(*rest) if kind == "begun" else Ended(*rest)
