@@ -104,3 +104,14 @@ def test_a_refusal_has_its_parameter(chat: Any) -> None:
     with pytest.raises(openai.BadRequestError) as told:
         chat.bind(n=0).invoke("apple")
     assert told.value.param == "n"
+
+
+def test_texts_have_the_servers_embeddings(client: openai.OpenAI) -> None:
+    made = langchain.OpenAIEmbeddings(
+        model="tiny", base_url=str(client.base_url), api_key="none", check_embedding_ctx_length=False
+    )
+    texts = ["apple pear", "iron zinc copper"]
+    found = made.embed_documents(texts)
+    expected = client.embeddings.create(model="tiny", input=texts, encoding_format="float")
+    assert found == [pytest.approx(one.embedding, abs=1e-6) for one in expected.data]
+    assert made.embed_query(texts[1]) == pytest.approx(found[1], abs=1e-6)
