@@ -1,5 +1,6 @@
 """LangChain's ChatOpenAI: chat, stream, tools, JSON schema and log-probabilities."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import openai
@@ -19,15 +20,22 @@ class Pick(BaseModel):
 
 
 @pytest.fixture
-def chat(client: openai.OpenAI) -> Any:
-    return langchain.ChatOpenAI(
-        model="tiny", base_url=str(client.base_url), api_key="none", temperature=0, max_tokens=12
-    )
+def connection() -> Iterator[openai.DefaultHttpxClient]:
+    """One that is closed: LangChain closes none."""
+    with openai.DefaultHttpxClient() as made:
+        yield made
 
 
 @pytest.fixture
-def roomy_chat(roomy: openai.OpenAI) -> Any:
-    return langchain.ChatOpenAI(model="roomy", base_url=str(roomy.base_url), api_key="none", seed=1, max_tokens=200)
+def chat(client: openai.OpenAI, connection: openai.DefaultHttpxClient) -> Any:
+    server = {"base_url": str(client.base_url), "api_key": "none", "http_client": connection}
+    return langchain.ChatOpenAI(model="tiny", temperature=0, max_tokens=12, **server)
+
+
+@pytest.fixture
+def roomy_chat(roomy: openai.OpenAI, connection: openai.DefaultHttpxClient) -> Any:
+    server = {"base_url": str(roomy.base_url), "api_key": "none", "http_client": connection}
+    return langchain.ChatOpenAI(model="roomy", seed=1, max_tokens=200, **server)
 
 
 def test_an_answer_is_the_servers(chat: Any, client: openai.OpenAI) -> None:
@@ -104,3 +112,13 @@ def test_a_refusal_has_its_parameter(chat: Any) -> None:
     with pytest.raises(openai.BadRequestError) as told:
         chat.bind(n=0).invoke("apple")
     assert told.value.param == "n"
+
+
+def test_texts_have_the_servers_embeddings(client: openai.OpenAI, connection: openai.DefaultHttpxClient) -> None:
+    server = {"base_url": str(client.base_url), "api_key": "none", "http_client": connection}
+    made = langchain.OpenAIEmbeddings(model="tiny", check_embedding_ctx_length=False, **server)
+    texts = ["apple pear", "iron zinc copper"]
+    found = made.embed_documents(texts)
+    expected = client.embeddings.create(model="tiny", input=texts, encoding_format="float")
+    assert found == [pytest.approx(one.embedding, abs=1e-6) for one in expected.data]
+    assert made.embed_query(texts[1]) == pytest.approx(found[1], abs=1e-6)

@@ -1,4 +1,5 @@
-// OpenAI's npm package: chat, stream, tools, JSON schema, log-probabilities, completions, responses, models.
+// OpenAI's npm package: chat, stream, tools, JSON schema, log-probabilities, completions, responses, embeddings,
+// models.
 // BAICAI_TINY and BAICAI_ROOMY are the servers' addresses.
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -101,6 +102,16 @@ test("a response's events add up to it", async () => {
   assert.equal(text.join(""), whole.output_text);
   const put = await tiny.responses.stream(wanted).finalResponse();
   assert.equal(put.output_text, whole.output_text);
+});
+
+test("texts have embeddings of length 1, in either form", async () => {
+  const input = ["apple pear", "iron"];
+  const { data } = await tiny.embeddings.create({ model: "tiny", input });
+  const { data: written } = await tiny.embeddings.create({ model: "tiny", input, encoding_format: "float" });
+  for (const [place, { embedding }] of data.entries()) {
+    assert.ok(Math.abs(Math.hypot(...embedding) - 1) < 1e-4);
+    assert.ok(embedding.every((value, at) => Math.abs(value - written[place].embedding[at]) < 1e-6));
+  }
 });
 
 test("models are listed and shown", async () => {
