@@ -58,6 +58,13 @@ def test_draw_keeps_to_top_k_and_top_p() -> None:
     assert (cold == 0).float().mean() > 0.9
 
 
+@pytest.mark.parametrize("changes", [{"temperature": 5e-324}, {"temperature": 1e-40}, {"top_p": 5e-324}])
+def test_what_is_almost_nothing_leaves_the_likeliest_token(changes: dict[str, float]) -> None:
+    logits = torch.tensor([[0.0, -torch.inf, 2.0, 2.0 - 1e-6]])
+    sampling = SamplingConfig(**{"temperature": 1.0, "top_p": 1.0} | changes)
+    assert all(draw(logits, sampling, torch.Generator().manual_seed(seed)).tolist() == [2] for seed in range(5))
+
+
 def test_generation_reports_which_leaf_was_used() -> None:
     model = tiny()
     model.join("a", grown(model, 1))

@@ -114,6 +114,7 @@ class Script:
             if place == self.break_after:
                 await asyncio.sleep(0.5)  # what was sent arrives; a connection that breaks drops what is under way
                 assert request.transport
+                await asyncio.sleep(0.2)  # a browser forgets what it has not read when the connection breaks
                 request.transport.abort()
                 return
             await _send(response, {"choices": [_choice(token, _on(body))]})

@@ -128,4 +128,6 @@ def test_a_failure_of_ours_is_told_in_the_same_form(web: httpx.Client, monkeypat
         raise ZeroDivisionError
 
     monkeypatch.setattr("baicai.serving.api.plan_chat", fail)
-    check(web.post("/v1/chat/completions", json=CHAT), None, "internal_error", 500)
+    told = web.post("/v1/chat/completions", json=CHAT)
+    check(told, None, "internal_error", 500)
+    assert told.headers["Connection"] == "close"

@@ -1,5 +1,7 @@
 """Conversations through OpenAI's own client."""
 
+from typing import Any
+
 import openai
 import pytest
 
@@ -123,6 +125,21 @@ def test_what_was_read_before_is_said_to_be_cached(client: openai.OpenAI) -> Non
     )
     assert stopped.choices[0].finish_reason == "stop"
     assert stopped.usage.prompt_tokens_details == usage.prompt_tokens_details
+
+
+def test_tokens_are_wanted_more_or_less(client: openai.OpenAI, sparse: SparseModel) -> None:
+    def say(**more: Any) -> str:
+        told = client.chat.completions.create(model="tiny", messages=ASK, temperature=0, max_tokens=20, **more)
+        return told.choices[0].message.content or ""
+
+    plain, token = say(), sparse.tokenizer.encode("z")[0]
+    assert say(logit_bias={str(token): 100}) == "z" * 20
+    assert say(logit_bias={str(token): 0}, frequency_penalty=0, presence_penalty=0) == plain
+    unwanted = sparse.tokenizer.encode(plain)[0]
+    assert sparse.tokenizer.encode(say(logit_bias={str(unwanted): -100}))[0] != unwanted
+    assert plain not in (say(frequency_penalty=2), say(presence_penalty=2), say(presence_penalty=-2))
+    text = client.completions.create(model="tiny", prompt="z", max_tokens=3, logit_bias={str(token): 100})
+    assert text.choices[0].text == "zzz"
 
 
 @pytest.mark.parametrize("stream", [True, False])

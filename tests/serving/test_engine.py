@@ -2,6 +2,7 @@
 
 import dataclasses
 import random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from baicai.errors import ConfigError
 from baicai.inference.decoder import CompiledDecoder
-from baicai.inference.generate import SamplingConfig, generate
+from baicai.inference.generate import SamplingConfig, draw, generate
 from baicai.model.transformer import Transformer
 from baicai.serving.engine import BLOCK_TOKENS, Begun, Embedded, Ended, Engine, News, Request, Token
 from tests.inference.test_decoder import TOKENS, joined
@@ -227,6 +228,49 @@ def test_a_constraint_is_kept_to(model: Transformer) -> None:
     assert all(token % 2 == 0 for token in bound.ids)
     assert any(token % 2 for token in free.ids)
     assert even.taken == bound.ids
+
+
+WEIGHTS: list[dict[str, Any]] = [
+    {"bias": [(5, 3.0), (9, -100.0), (11, 2.5)]},
+    {"frequency_penalty": 1.5},
+    {"presence_penalty": 2.0},
+    {"presence_penalty": -2.0, "frequency_penalty": -0.5, "bias": [(3, -4.0)]},
+]
+
+
+def weighed_alone(model: Transformer, sampling: SamplingConfig, weights: dict[str, Any]) -> list[int]:
+    tokens, generator, bias = TOKENS[:9], torch.Generator().manual_seed(sampling.seed), dict(weights.get("bias", ()))
+    for _ in range(20):
+        with torch.no_grad():
+            logits = model(torch.tensor([tokens]))[0, -1]
+        for token in range(len(logits)):
+            count = tokens[9:].count(token)
+            logits[token] += bias.get(token, 0.0) - weights.get("frequency_penalty", 0.0) * count
+            logits[token] -= weights.get("presence_penalty", 0.0) if count else 0.0
+        tokens.append(int(draw(logits[None], sampling, generator)))
+    return tokens[9:]
+
+
+@pytest.mark.parametrize("temperature", [0, 0.9])
+def test_biases_and_penalties_steer_an_answer_and_none_beside_it(model: Transformer, temperature: float) -> None:
+    engine, sampling = Engine(model, texts=8), SamplingConfig(temperature=temperature, seed=3)
+    asked = [ask(engine, TOKENS[:9], sampling=sampling, max_tokens=20, **weights) for weights in ({}, *WEIGHTS)]
+    run(engine)
+    expected = [weighed_alone(model, sampling, weights) for weights in ({}, *WEIGHTS)]
+    assert [answer.ids for answer in asked] == expected
+    assert expected[0] not in expected[1:]
+
+
+def test_the_log_probabilities_told_are_the_models_own(model: Transformer) -> None:
+    engine = Engine(model, texts=2)
+    free, steered = ask(engine, TOKENS[:9]), ask(engine, TOKENS[:9], bias=[(5, 100.0)], top_logprobs=2)
+    run(engine)
+    assert steered.ids == [5] * 12
+    assert steered.tokens[0].alternatives[0] == (free.ids[0], free.tokens[0].log_probability)
+    assert steered.tokens[0].log_probability is not None
+    assert steered.tokens[0].log_probability < free.tokens[0].log_probability < 0
+    with pytest.raises(ConfigError, match="a token is not one of the model's 97"):
+        ask(engine, TOKENS[:9], bias=[(97, 1.0)])
 
 
 @pytest.mark.parametrize(

@@ -55,9 +55,16 @@ OF_CHAT = [
     ({"logprobs": 1}, "logprobs", "invalid_type"),
     ({"top_logprobs": 2}, "top_logprobs", "invalid_value"),
     ({"logprobs": True, "top_logprobs": 21}, "top_logprobs", "integer_above_max_value"),
-    ({"logit_bias": {"5": 1}}, "logit_bias", "unsupported_parameter"),
-    ({"frequency_penalty": 0.5}, "frequency_penalty", "unsupported_parameter"),
-    ({"presence_penalty": "x"}, "presence_penalty", "unsupported_parameter"),
+    ({"logit_bias": [5]}, "logit_bias", "invalid_type"),
+    ({"logit_bias": {"apple": 1}}, "logit_bias.apple", "invalid_value"),
+    ({"logit_bias": {"5": 100.5}}, "logit_bias.5", "decimal_above_max_value"),
+    ({"logit_bias": {"5": -101}}, "logit_bias.5", "integer_below_min_value"),
+    ({"logit_bias": {"5": "1"}}, "logit_bias.5", "invalid_type"),
+    ({"logit_bias": {"320": 1}}, "logit_bias", "invalid_value"),
+    ({"logit_bias": {str(token): 1 for token in range(2000)}}, "logit_bias", "invalid_value"),
+    ({"frequency_penalty": 2.5}, "frequency_penalty", "decimal_above_max_value"),
+    ({"presence_penalty": -3}, "presence_penalty", "integer_below_min_value"),
+    ({"presence_penalty": "x"}, "presence_penalty", "invalid_type"),
     ({"modalities": ["text", "audio"]}, "modalities", "unsupported_parameter"),
     ({"leaves": ["fruit"]}, "leaves", "invalid_type"),
     ({"leaves": {"only": ["moss"]}}, "leaves.only", "leaf_not_found"),
@@ -134,6 +141,11 @@ def test_unknown_fields_and_nulls_are_ignored(web: httpx.Client) -> None:
     assert web.post("/v1/chat/completions", json=sent).status_code == 200
 
 
+def test_a_whole_number_may_be_written_with_a_point(web: httpx.Client) -> None:
+    sent = json.dumps(CHAT | {"n": 2}).replace('"n": 2', '"n": 2.0')
+    assert len(web.post("/v1/chat/completions", content=sent).json()["choices"]) == 2
+
+
 def deep(levels: int) -> bytes:
     return b'{"messages": ' + b"[" * levels + b"]" * levels + b"}"
 
@@ -190,4 +202,6 @@ def test_what_is_not_served_is_said_so(web: httpx.Client, path: str) -> None:
 
 
 def test_a_wrong_method_is_said_so(web: httpx.Client) -> None:
-    check(web.get("/v1/completions"), None, "unknown_url", 405)
+    told = web.get("/v1/completions")
+    check(told, None, "unknown_url", 405)
+    assert told.headers["Allow"] == "POST"

@@ -7,6 +7,8 @@ from baicai.inference.kernels import Floats, compiled, exponential, float_of_bit
 
 ONE_BITS = 0x3F800000
 """Of the float32 1.0; floats from 0 on are in the order of their bits."""
+LEAST = 1e-30
+"""Temperature and `top_p` count as at least this: less is nothing in float32, and nothing could be drawn."""
 STRIDE = 64
 """Places that are added up before one looks whether the token is among them."""
 
@@ -28,7 +30,7 @@ def draw_token(logits_V: Floats, temperature: float, top_k: int, top_p: float, p
     """
     if temperature == 0:
         return np.argmax(logits_V)
-    largest, inverse = np.max(logits_V), np.float32(1 / temperature)
+    largest, inverse = np.max(logits_V), np.float32(1 / max(temperature, LEAST))
     shares_V = np.empty(len(logits_V), np.float32)
     for place in range(len(logits_V)):
         shares_V[place] = exponential((logits_V[place] - largest) * inverse)
@@ -38,7 +40,7 @@ def draw_token(logits_V: Floats, temperature: float, top_k: int, top_p: float, p
     if 0 < top_k < len(shares_V):
         keep_largest(shares_V, np.float32(0), top_k)
     if top_p < 1:
-        keep_largest(shares_V, np.float32(top_p) * mass_from(shares_V, np.float32(0)), 0)
+        keep_largest(shares_V, np.float32(max(top_p, LEAST)) * mass_from(shares_V, np.float32(0)), 0)
     return find(shares_V, np.float32(point) * mass_from(shares_V, np.float32(0)))
 
 

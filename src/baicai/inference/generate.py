@@ -13,7 +13,7 @@ from torch.nn import functional as F  # noqa: N812
 from baicai.config import Count, recipe
 from baicai.errors import ConfigError
 from baicai.inference.decoder import Decoder
-from baicai.inference.drawing import draw_token
+from baicai.inference.drawing import LEAST, draw_token
 from baicai.model.transformer import Cache, Transformer
 
 
@@ -63,9 +63,9 @@ def distribution(logits_BV: Tensor, sampling: SamplingConfig) -> Tensor:
         return F.one_hot(logits_BV.argmax(-1), logits_BV.shape[-1]).float()
     ids_BK = _order(logits_BV)[:, : sampling.top_k or logits_BV.shape[-1]]
     best_BK = logits_BV.gather(-1, ids_BK)
-    chance_BK = ((best_BK - best_BK[:, :1]) / sampling.temperature).softmax(-1)
+    chance_BK = ((best_BK - best_BK[:, :1]) / max(sampling.temperature, LEAST)).softmax(-1)
     before_BK = chance_BK.cumsum(-1) - chance_BK
-    chance_BK = chance_BK.masked_fill(before_BK >= sampling.top_p, 0)
+    chance_BK = chance_BK.masked_fill(before_BK >= max(sampling.top_p, LEAST), 0)
     return torch.zeros_like(logits_BV).scatter_(-1, ids_BK, chance_BK / chance_BK.sum(-1, keepdim=True))
 
 

@@ -8,13 +8,23 @@ from fastapi.exceptions import RequestValidationError
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Match
 
 from baicai.errors import BaicaiError
+from baicai.serving.answers import (
+    ChatAnswers,
+    CompletionAnswers,
+    EmbeddingAnswer,
+    Model,
+    ModelList,
+    ResponseAnswer,
+    Tokens,
+)
 from baicai.serving.bodies import read_body
 from baicai.serving.chat import ChatForm
 from baicai.serving.completions import CompletionForm
-from baicai.serving.docs import describe_api, page, takes
+from baicai.serving.docs import REFUSALS, describe_api, gives, page, takes
 from baicai.serving.embeddings import embeddings, listed
 from baicai.serving.figures import Counted, Figures
 from baicai.serving.guard import CLIENT, Guard, open_ring
@@ -30,6 +40,7 @@ from baicai.serving.schemas import ChatRequest, CompletionRequest, EmbeddingRequ
 from baicai.serving.served import Served, find_model
 from baicai.serving.spelling import spell
 
+METHOD_NOT_ALLOWED = 405
 NO_SCRIPTS = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
 
 
@@ -38,19 +49,24 @@ def make_app(config: ServeRecipe, models: Sequence[Served], catalog: Catalog | N
 
     Raises: ConfigError if others can reach the server and nobody has a key.
     """
-    app = FastAPI(title="Baicai", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+    app = FastAPI(
+        title="Baicai", responses=REFUSALS, openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False
+    )
     routes = _Routes(config, models, app)
-    app.add_api_route("/v1/models", routes.list_models, methods=["GET"])
-    app.add_api_route("/v1/models/{name:path}", routes.show_model, methods=["GET"])
-    app.add_api_route("/v1/chat/completions", routes.chat, methods=["POST"], openapi_extra=takes(ChatRequest))
-    app.add_api_route("/v1/completions", routes.complete, methods=["POST"], openapi_extra=takes(CompletionRequest))
-    app.add_api_route("/v1/responses", routes.respond, methods=["POST"], openapi_extra=takes(ResponseRequest))
-    app.add_api_route("/v1/embeddings", routes.embed, methods=["POST"], openapi_extra=takes(EmbeddingRequest))
-    app.add_api_route("/tokenize", routes.tokenize, methods=["POST"], openapi_extra=takes(TokenizeRequest))
-    app.add_api_route("/health", routes.health, methods=["GET"])
-    app.add_api_route("/metrics", routes.metrics, methods=["GET"])
+    app.add_api_route("/v1/models", routes.list_models, methods=["GET"], **gives(ModelList))
+    app.add_api_route("/v1/models/{name:path}", routes.show_model, methods=["GET"], **gives(Model))
+    app.add_api_route("/v1/chat/completions", routes.chat, methods=["POST"], **takes(ChatRequest, ChatAnswers))
+    app.add_api_route(
+        "/v1/completions", routes.complete, methods=["POST"], **takes(CompletionRequest, CompletionAnswers)
+    )
+    app.add_api_route("/v1/responses", routes.respond, methods=["POST"], **takes(ResponseRequest, ResponseAnswer))
+    app.add_api_route("/v1/embeddings", routes.embed, methods=["POST"], **takes(EmbeddingRequest, EmbeddingAnswer))
+    app.add_api_route("/tokenize", routes.tokenize, methods=["POST"], **takes(TokenizeRequest, Tokens))
+    starting = {"description": "An engine is being started again."}
+    app.add_api_route("/health", routes.health, methods=["GET"], responses={503: starting})
+    app.add_api_route("/metrics", routes.metrics, methods=["GET"], response_class=PlainTextResponse)
     app.add_api_route("/openapi.json", routes.openapi, methods=["GET"])
-    app.add_api_route("/docs", routes.docs, methods=["GET"])
+    app.add_api_route("/docs", routes.docs, methods=["GET"], response_class=HTMLResponse)
     add_overview(app, config, catalog)
     for path in FILES:
         app.add_api_route(path, show_page, methods=["GET"], include_in_schema=False)
@@ -150,7 +166,11 @@ def _refuse(request: Request, error: Exception) -> JSONResponse:
 def _refuse_route(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     told = f"{request.method} {request.url.path} is not served here."
-    return error_response(ApiError(told, code="unknown_url", status=error.status_code))
+    response = error_response(ApiError(told, code="unknown_url", status=error.status_code))
+    if error.status_code == METHOD_NOT_ALLOWED:
+        routes = (one for one in request.app.routes if one.matches(request.scope)[0] is not Match.NONE)
+        response.headers["Allow"] = ", ".join(sorted({method for one in routes for method in one.methods}))
+    return response
 
 
 def _refuse_query(request: Request, error: Exception) -> JSONResponse:

@@ -60,7 +60,7 @@ def parse(body: bytes) -> Any:
     Raises: ApiError
     """
     try:
-        value = json.loads(body.decode("utf-8"), parse_constant=_no_number)
+        value = json.loads(body.decode("utf-8"), parse_float=_number, parse_constant=_no_number)
     except RecursionError:
         raise _too_deep() from None
     except ValueError as error:
@@ -96,6 +96,12 @@ def _check_text(text: str) -> None:
 
 def _too_deep() -> ApiError:
     return ApiError(f"The body is nested more than {MAX_DEPTH} deep.", code="invalid_json")
+
+
+def _number(text: str) -> float:
+    """Return what is written: to JSON Schema, and so to clients, 1.0 is an integer."""
+    value = float(text)
+    return int(value) if value.is_integer() else value
 
 
 def _no_number(name: str) -> None:

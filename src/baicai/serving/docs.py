@@ -8,26 +8,45 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
 import baicai
+from baicai.serving.answers import Refusal
+from baicai.serving.schemas import NULL
 
 _REFERENCE = "#/components/schemas/{model}"
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    status: {"description": told, "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Refusal"}}}}
+    for status, told in (
+        ("4XX", "What was asked is refused."),
+        ("5XX", "The server failed, or its engine has stopped: `Retry-After` says when it is worth another try."),
+    )
+}
+"""What every route may answer instead."""
 _STYLE = "body{font:16px/1.5 system-ui;max-width:60rem;margin:2rem auto;padding:0 1rem}td{padding-right:2rem}"
 
 
-def takes(kind: type[BaseModel]) -> dict[str, Any]:
-    """Return what is said of a route about its body."""
-    schema = kind.model_json_schema(ref_template=_REFERENCE)
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+def gives(answer: type[BaseModel], *, events: bool = False) -> dict[str, Any]:
+    """Return what is said of a route about its answer, which may come as events."""
+    content: dict[str, Any] = {"text/event-stream": {}} if events else {}
+    return {"responses": {200: {"model": answer, "description": answer.__doc__, "content": content}}}
+
+
+def takes(body: type[BaseModel], answer: type[BaseModel]) -> dict[str, Any]:
+    """Return what is said of a route about its body and its answer."""
+    schema = body.model_json_schema(ref_template=_REFERENCE)
+    about = {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+    return {"openapi_extra": about, **gives(answer, events="stream" in body.model_fields)}
 
 
 def describe_api(app: FastAPI) -> dict[str, Any]:
     """Return the OpenAPI document of a server."""
     found = get_openapi(title=app.title, version=baicai.__version__, routes=app.routes)
     schemas = found.setdefault("components", {}).setdefault("schemas", {})
+    parts = [Refusal.model_json_schema(ref_template=_REFERENCE)]
     for about in (about for methods in found["paths"].values() for about in methods.values() if "requestBody" in about):
         content = about["requestBody"]["content"]["application/json"]
-        schema = content["schema"]
+        parts.append(content["schema"])
+        content["schema"] = {"$ref": _REFERENCE.format(model=parts[-1]["title"])}
+    for schema in parts:
         schemas |= {schema["title"]: schema, **schema.pop("$defs", {})}
-        content["schema"] = {"$ref": _REFERENCE.format(model=schema["title"])}
     found["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
     found["security"] = [{"key": []}, {}]
     return found
@@ -60,7 +79,7 @@ def _kind(about: dict[str, Any]) -> str:
     if "$ref" in about:
         return escape(about["$ref"].rpartition("/")[2])
     if "anyOf" in about:
-        return " or ".join(_kind(one) for one in about["anyOf"])
+        return " or ".join(_kind(one) for one in about["anyOf"] if one != NULL)
     if about.get("type") == "array":
         return f"list of {_kind(about.get('items', {}))}"
     return escape(str(about.get("type", "anything")))

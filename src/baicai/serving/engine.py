@@ -47,6 +47,12 @@ class Request:
     """Of the answer; 0 only reads the prompt."""
     sampling: SamplingConfig
     """Temperature, cuts and seed."""
+    bias: Sequence[tuple[int, float]] = ()
+    """Tokens, and what is added to the logit of each."""
+    frequency_penalty: float = 0.0
+    """Taken off a token's logit for each time that the answer has it."""
+    presence_penalty: float = 0.0
+    """Taken off a token's logit if the answer has it."""
     end_ids: Sequence[int] = ()
     """Tokens that end the answer, and are not part of it."""
     top_logprobs: int = 0
@@ -174,7 +180,7 @@ class Engine:
         unknown = [name for name in request.leaves if name not in self.leaves]
         if unknown:
             raise ConfigError(f"there is no leaf '{unknown[0]}': this model has {', '.join(self.leaves) or 'none'}")
-        if any(not 0 <= token < self.vocab for token in prompt):
+        if any(not 0 <= token < self.vocab for token in (*prompt, *(token for token, _ in request.bias))):
             raise ConfigError(f"a token is not one of the model's {self.vocab}")
         if self.waiting >= self.queue:
             raise OverflowError(f"{self.waiting} requests wait already: try again later")
@@ -271,7 +277,8 @@ class Engine:
             self._end(text, "length")
 
     def _draw(self, text: _Text, logits_V: NDArray[np.float32]) -> int:
-        constraint, sampling = text.request.constraint, text.request.sampling
+        request, sampling, constraint = text.request, text.request.sampling, text.request.constraint
+        logits_V = _weighed(logits_V, request, text.tokens[len(request.prompt) :])
         if constraint is not None:
             logits_V = np.where(constraint.allowed(), logits_V, np.float32(-np.inf))
         point = torch.empty(()).uniform_(generator=text.generator).item()
@@ -312,6 +319,19 @@ class Engine:
         self._rows.append(text.row)
         self._pool.give_back(text.blocks)
         text.tell(Ended(reason))
+
+
+def _weighed(logits_V: NDArray[np.float32], request: Request, answer: Sequence[int]) -> NDArray[np.float32]:
+    """Return logits with what a request adds to some, and takes off those of tokens that its answer has."""
+    penalised = request.frequency_penalty or request.presence_penalty
+    if request.bias or penalised:
+        logits_V = logits_V.copy()
+    for token, added in request.bias:
+        logits_V[token] += added
+    if penalised:
+        tokens, counts = np.unique(np.asarray(answer, np.int64), return_counts=True)
+        logits_V[tokens] -= request.frequency_penalty * counts + request.presence_penalty
+    return logits_V
 
 
 def _token(token: int, logits_V: NDArray[np.float32], weights_G: NDArray[np.float32], top: int) -> Token:

@@ -6,8 +6,9 @@ from fastapi import FastAPI
 from pydantic import ConfigDict, Field
 from starlette.requests import Request
 
+from baicai.serving.answers import Deleted, Model
 from baicai.serving.bodies import read_body
-from baicai.serving.docs import takes
+from baicai.serving.docs import gives, takes
 from baicai.serving.recipe import ServeRecipe
 from baicai.serving.schemas import Body, Name
 from baicai.serving.shelf import Shelf
@@ -45,9 +46,9 @@ class UnloadRequest(Body):
 def add_loading(app: FastAPI, config: ServeRecipe, shelf: Shelf) -> None:
     """Add the routes to a server of the models on a shelf."""
     routes = _Routes(config, shelf)
-    app.add_api_route("/v1/models/load", routes.load, methods=["POST"], openapi_extra=takes(LoadRequest))
-    app.add_api_route("/v1/models/unload", routes.unload, methods=["POST"], openapi_extra=takes(UnloadRequest))
-    app.add_api_route("/v1/models/{name:path}", routes.delete, methods=["DELETE"])
+    app.add_api_route("/v1/models/load", routes.load, methods=["POST"], **takes(LoadRequest, Model))
+    app.add_api_route("/v1/models/unload", routes.unload, methods=["POST"], **takes(UnloadRequest, Deleted))
+    app.add_api_route("/v1/models/{name:path}", routes.delete, methods=["DELETE"], **gives(Deleted))
 
 
 class _Routes:

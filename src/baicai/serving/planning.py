@@ -111,6 +111,10 @@ def _plan(
     if request.n * len(templates) > config.max_choices:
         told = f"Invalid 'n': {request.n} answers to {len(templates)} prompts are more than {config.max_choices}."
         raise ApiError(told, param="n", code="integer_above_max_value")
+    strange = next((token for token in request.logit_bias if int(token) >= served.vocab_size), None)
+    if strange is not None:
+        told = f"Invalid 'logit_bias': {strange} is not one of the model's {served.vocab_size} tokens."
+        raise ApiError(told, param="logit_bias", code="invalid_value")
     leaves = served.on(alias, request.leaves)
     seed = secrets.randbits(62) if request.seed is None else request.seed
     asks = [
@@ -121,6 +125,9 @@ def _plan(
             top_p=request.top_p or TINY,
             top_k=request.top_k,
             seed=seed + choice,
+            bias=[(int(token), added) for token, added in request.logit_bias.items()],
+            frequency_penalty=request.frequency_penalty,
+            presence_penalty=request.presence_penalty,
             # where one token is wanted, there is one: who measures an echoed text leaves out the last
             end_ids=() if one.echo and one.max_tokens == 1 else served.ends,
             client=client,

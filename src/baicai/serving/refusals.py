@@ -58,9 +58,9 @@ def error_body(error: ApiError) -> dict[str, Any]:
 
 
 def error_response(error: ApiError) -> JSONResponse:
-    """Return what is sent; whoever should come back is told when, and whose body was not read is sent away."""
+    """Return what is sent; whoever should come back is told when, and whose connection is of no use is sent away."""
     headers = {429: {"Retry-After": str(RETRY_SECONDS)}, 503: {"Retry-After": str(RETRY_SECONDS)}}
-    away = {status: {"Connection": "close"} for status in (408, 413)}
+    away = {status: {"Connection": "close"} for status in (408, 413, 500)}
     told = {401: {"WWW-Authenticate": "Bearer"}}
     return JSONResponse(error_body(error), error.status, (headers | away | told).get(error.status))
 
@@ -98,7 +98,7 @@ def place(parts: Sequence[str | int]) -> str:
     for part in parts:
         if isinstance(part, int):
             name += f"[{part}]"
-        elif not part.startswith("<"):  # one of several forms that a value may have
+        elif not part.startswith(("<", "[")):  # one of several forms that a value may have, or a key
             name += f".{part}" if name else part
     return name
 

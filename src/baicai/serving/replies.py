@@ -21,6 +21,7 @@ from baicai.serving.planning import Plan
 from baicai.serving.refusals import ApiError, error_body, refusal
 from baicai.serving.schemas import Generation
 
+DONE = b"data: [DONE]\n\n"
 Values = dict[str, Any]
 T = TypeVar("T")
 
@@ -164,7 +165,7 @@ async def _events(told: AsyncGenerator[Values, None], include_usage: bool) -> As
             raise
         yield event(error_body(refusal(error)))
         return
-    yield b"data: [DONE]\n\n"
+    yield DONE
 
 
 async def _after(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:

@@ -7,9 +7,9 @@ from typing import Any
 from uuid import uuid4
 
 from baicai.errors import BaicaiError
-from baicai.serving.refusals import refusal
-from baicai.serving.replies import Values, event
-from baicai.serving.responses import ResponseRequest
+from baicai.serving.refusals import ApiError, error_body, refusal
+from baicai.serving.replies import DONE, Values, event
+from baicai.serving.responses import ResponseRequest, TextFormat
 
 
 async def response_events(told: AsyncGenerator[Values, None], request: ResponseRequest) -> AsyncGenerator[Values, None]:
@@ -42,19 +42,33 @@ async def response_events(told: AsyncGenerator[Values, None], request: ResponseR
 
 
 async def written(events: AsyncGenerator[Values, None]) -> AsyncGenerator[bytes, None]:
-    """Yield events as they are sent; what goes wrong after the first is one, too."""
-    number = 0
+    """Yield events as they are sent; what goes wrong after the first is told by two more."""
+    number, response = 0, dict[str, Any]()
     async with aclosing(events):
         try:
             async for one in events:
-                yield f"event: {one['type']}\n".encode() + event(one)
-                number = one["sequence_number"] + 1
+                yield _written(one)
+                number, response = one["sequence_number"] + 1, one.get("response", response)
         except BaicaiError as error:
             if not number:
                 raise
-            found = refusal(error)
-            about = {"code": found.code, "message": str(found), "param": found.param, "sequence_number": number}
-            yield b"event: error\n" + event({"type": "error", **about})
+            for one in _failed(refusal(error), number, response):
+                yield _written(one)
+    yield DONE
+
+
+def _written(one: Values) -> bytes:
+    return f"event: {one['type']}\n".encode() + event(one)
+
+
+def _failed(error: ApiError, number: int, response: Values) -> tuple[Values, Values]:
+    """Return the events that tell of an error: as OpenAI's reference writes it and as its clients read it, in one."""
+    told = error_body(error)
+    failed = {"status": "failed", "error": {"code": error.code, "message": str(error)}}
+    return (
+        {**told["error"], **told, "type": "error", "sequence_number": number},
+        {"type": "response.failed", "sequence_number": number + 1, "response": response | failed},
+    )
 
 
 async def last(events: AsyncGenerator[Values, None], source: AsyncGenerator[Values, None]) -> Values:
@@ -123,7 +137,7 @@ class _Item:
 
 
 def _blank(request: ResponseRequest, chunk: Values) -> Values:
-    asked = request.model_dump(include={"text", "tools", "tool_choice"}, by_alias=True, exclude_none=True)
+    asked = request.model_dump(include={"tools", "tool_choice"})
     return {
         "id": f"resp_{uuid4().hex}",
         "object": "response",
@@ -132,6 +146,7 @@ def _blank(request: ResponseRequest, chunk: Values) -> Values:
         "status": "in_progress",
         "background": False,
         "error": None,
+        "frequency_penalty": request.frequency_penalty,
         "incomplete_details": None,
         "instructions": request.instructions or None,
         "max_output_tokens": request.max_output_tokens,
@@ -140,11 +155,15 @@ def _blank(request: ResponseRequest, chunk: Values) -> Values:
         "model": chunk["model"],
         "output": [],
         "parallel_tool_calls": False,
+        "presence_penalty": request.presence_penalty,
         "previous_response_id": None,
+        "prompt_cache_key": None,
+        "reasoning": None,
+        "safety_identifier": None,
         "service_tier": "default",
         "store": False,
         "temperature": request.temperature,
-        "text": asked["text"],
+        "text": {"format": _format(request.text.format)},
         "tool_choice": asked["tool_choice"],
         "tools": [{**tool, "strict": True} for tool in asked["tools"]],
         "top_logprobs": 0,
@@ -152,6 +171,12 @@ def _blank(request: ResponseRequest, chunk: Values) -> Values:
         "truncation": "disabled",
         "usage": None,
     }
+
+
+def _format(form: TextFormat) -> Values:
+    if form.type != "json_schema":
+        return {"type": form.type}
+    return form.model_dump(by_alias=True) | {"strict": True}
 
 
 def _usage(usage: Values) -> Values:

@@ -16,6 +16,7 @@ from baicai.serving.schemas import (
     Function,
     LeafChoice,
     Name,
+    Penalty,
     Seed,
     refuse_what_is_not_carried_out,
 )
@@ -29,6 +30,7 @@ NEUTRAL: dict[str, tuple[object, ...]] = {
     "top_logprobs": (0,),
     "truncation": ("disabled",),
     "max_tool_calls": (),
+    "include": ([], ["reasoning.encrypted_content"]),
 }
 """Fields that are not carried out, and the values with which they ask for nothing."""
 _NAMES = (
@@ -48,15 +50,21 @@ class InputText(Body):
     text: str
 
 
+Texts = Annotated[
+    list[InputText],
+    BeforeValidator(
+        lambda value: [{"type": "text", "text": value}] if isinstance(value, str) else value,
+        json_schema_input_type=str | list[InputText],
+    ),
+]
+
+
 class InputMessage(Body):
     """What somebody has said."""
 
     type: Literal["message"] = "message"
     role: Literal["system", "developer", "user", "assistant"]
-    content: Annotated[
-        list[InputText],
-        BeforeValidator(lambda value: [{"type": "text", "text": value}] if isinstance(value, str) else value),
-    ]
+    content: Texts
 
 
 class FunctionCall(Body):
@@ -71,7 +79,7 @@ class FunctionOutput(Body):
     """What a call has given back."""
 
     type: Literal["function_call_output"]
-    output: str
+    output: Texts
 
 
 def _item(value: object) -> str:
@@ -91,6 +99,8 @@ class TextFormat(Body):
     """What the answer must look like."""
 
     type: Literal["text", "json_object", "json_schema"] = "text"
+    name: str = ""
+    description: str | None = None
     schema_: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
 
 
@@ -100,16 +110,19 @@ class TextOptions(Body):
     format: TextFormat = TextFormat()
 
 
-class ResponseTool(Function):
+class OfFunction(Body):
+    """What is said of a function."""
+
+    type: Literal["function"]
+
+
+class ResponseTool(Function, OfFunction):  # in this order its type is checked first: other tools have no name
     """A tool that the answer may use."""
 
-    type: Literal["function"]
 
-
-class ChosenTool(Body):
+class ChosenTool(OfFunction):
     """The tool that the answer must use."""
 
-    type: Literal["function"]
     name: Name
 
 
@@ -136,6 +149,8 @@ class ResponseRequest(Body):
     temperature: Annotated[float, Field(ge=0, le=2)] = 1.0
     top_p: Annotated[float, Field(ge=0, le=1)] = 1.0
     seed: Seed | None = None
+    frequency_penalty: Penalty = 0.0
+    presence_penalty: Penalty = 0.0
     stream: bool = False
     text: TextOptions = TextOptions()
     tools: list[ResponseTool] = Field(default_factory=list, max_length=MAX_TOOLS)
@@ -160,6 +175,8 @@ class ResponseRequest(Body):
             "temperature": self.temperature,
             "top_p": self.top_p,
             "seed": self.seed,
+            "frequency_penalty": self.frequency_penalty,
+            "presence_penalty": self.presence_penalty,
             "tools": [{"type": "function", "function": tool.model_dump()} for tool in self.tools],
             "tool_choice": (
                 {"type": "function", "function": {"name": chosen.name}} if isinstance(chosen, ChosenTool) else chosen
@@ -187,9 +204,7 @@ async def plan_response(request: ResponseRequest, served: Served, alias: str, co
 
 
 def _message(item: InputMessage | FunctionCall | FunctionOutput) -> dict[str, Any]:
-    match item:
-        case FunctionCall():
-            return {"role": "assistant", "tool_calls": [{"function": {"name": item.name, "arguments": item.arguments}}]}
-        case FunctionOutput():
-            return {"role": "tool", "content": item.output}
-    return {"role": item.role, "content": "".join(part.text for part in item.content)}
+    if isinstance(item, FunctionCall):
+        return {"role": "assistant", "tool_calls": [{"function": {"name": item.name, "arguments": item.arguments}}]}
+    role, parts = ("tool", item.output) if isinstance(item, FunctionOutput) else (item.role, item.content)
+    return {"role": role, "content": "".join(part.text for part in parts)}

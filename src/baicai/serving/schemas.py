@@ -6,7 +6,19 @@ Fields that would change an answer and are not carried out are refused, not igno
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    GetJsonSchemaHandler,
+    Tag,
+    field_validator,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from baicai.serving.refusals import ApiError
 
@@ -14,10 +26,8 @@ MAX_STOPS, MAX_STOP_CHARACTERS = 4, 256
 MAX_ALTERNATIVES = 20
 MAX_NAME = 256
 MAX_TOOLS = 128
+MAX_BIASES = 1024
 NEUTRAL: dict[str, tuple[object, ...]] = {
-    "logit_bias": ({},),
-    "frequency_penalty": (0,),
-    "presence_penalty": (0,),
     "suffix": ("",),
     "modalities": (["text"],),
     "audio": (),
@@ -28,8 +38,12 @@ NEUTRAL: dict[str, tuple[object, ...]] = {
 }
 """Fields that are not carried out, and the values with which they ask for nothing."""
 
+NULL = {"type": "null"}
+
 Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]
+TokenKey = Annotated[str, Field(pattern=r"^(0|[1-9][0-9]{0,9})$")]
+Penalty = Annotated[float, Field(ge=-2, le=2)]
 Name = Annotated[str, Field(max_length=MAX_NAME)]
 
 
@@ -73,6 +87,17 @@ class Body(BaseModel):
     def _leave_out_nulls(cls, values: Any) -> Any:
         return {key: one for key, one in values.items() if one is not None} if isinstance(values, dict) else values
 
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, describe: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Tell that a value which may be left out may be null."""
+        told = describe(core)
+        form = describe.resolve_ref_schema(told)
+        for name, one in form["properties"].items():
+            if name not in form.get("required", ()) and NULL not in one.get("anyOf", ()):
+                about = {key: one.pop(key) for key in ("title", "default") if key in one}
+                form["properties"][name] = {"anyOf": [one, NULL], **about}
+        return told
+
 
 class LeafChoice(Body):
     """Which leaves are on: `only` these, or what the model's name says, with some `on` and some `off`."""
@@ -104,6 +129,11 @@ class Generation(Body):
     top_p: Annotated[float, Field(ge=0, le=1)] = 1.0
     top_k: Annotated[int, Field(ge=0, lt=2**31)] = 0
     seed: Seed | None = None
+    logit_bias: Annotated[dict[TokenKey, Annotated[float, Field(ge=-100, le=100)]], Field(max_length=MAX_BIASES)] = (
+        Field(default_factory=dict)
+    )
+    frequency_penalty: Penalty = 0.0
+    presence_penalty: Penalty = 0.0
     n: Annotated[int, Field(ge=1)] = 1
     stop: Stop = []
     stream: bool = False

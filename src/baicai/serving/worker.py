@@ -44,6 +44,10 @@ class Ask:
     top_p: float = 1.0
     top_k: int = 0
     seed: int = 0
+    bias: Sequence[tuple[int, float]] = ()
+    """Tokens, and what is added to the logit of each."""
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
     end_ids: Sequence[int] = ()
     top_logprobs: int = 0
     echo: bool = False

@@ -1,0 +1,111 @@
+"""lm-evaluation-harness, `local-completions`: its log-likelihoods are those of the model in this process."""
+
+import importlib
+import json
+from typing import Any
+
+import openai
+import pytest
+import torch
+
+from baicai.exchange.vocabulary import write_tokenizer
+from baicai.inference.generate import SamplingConfig
+from baicai.leaves.answer import answer
+from baicai.leaves.join import SparseModel
+from tests.serving.test_completions import chances
+
+QUESTIONS = [
+    {"question": "apple pear plum", "choices": ["cherry quince", "iron zinc", "the"], "answer": 0},
+    {"question": "copper zinc", "choices": ["nickel", "nickel cobalt silver", "fig"], "answer": 0},
+    {"question": "the of 白菜", "choices": ["and a", "gold", "melon lemon", "白"], "answer": 1},
+]
+TEXTS = [{"text": "apple pear plum cherry quince grape " * 5}, {"text": "iron"}]
+DATA = "dataset_path: json\ndataset_kwargs: {{data_files: {data}, cache_dir: {cache}}}\ntest_split: train\n"
+TASKS = {
+    "pick": (
+        QUESTIONS,
+        "output_type: multiple_choice\ndoc_to_text: question\ndoc_to_choice: choices\ndoc_to_target: answer\n"
+        "metric_list: [{metric: acc}]\n",
+    ),
+    "likelihood": (
+        TEXTS,
+        "output_type: loglikelihood_rolling\ndoc_to_text: ''\ndoc_to_target: text\n"
+        "metric_list: [{metric: byte_perplexity}]\n",
+    ),
+    "say": (
+        QUESTIONS,
+        "output_type: generate_until\ndoc_to_text: question\ndoc_to_target: '{{choices[answer]}}'\n"
+        "generation_kwargs: {until: ['.'], max_gen_toks: 8, temperature: 0}\nmetric_list: [{metric: exact_match}]\n",
+    ),
+}
+LENGTH = 64
+"""What the model takes."""
+
+
+@pytest.fixture(scope="module")
+def samples(
+    client: openai.OpenAI, sparse: SparseModel, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, list[dict[str, Any]]]:
+    """What the harness noted of each document, by task."""
+    lm_eval = pytest.importorskip("lm_eval", reason="pip install lm-eval")
+    tasks = importlib.import_module("lm_eval.tasks")
+    folder = tmp_path_factory.mktemp("lm_eval")
+    (folder / "tokenizer").mkdir()
+    write_tokenizer(folder / "tokenizer", sparse.tokenizer, LENGTH)
+    for name, (documents, task) in TASKS.items():
+        data = folder / f"{name}.jsonl"
+        data.write_text("".join(json.dumps(document) + "\n" for document in documents))
+        head = f"task: {name}\n" + DATA.format(data=data, cache=folder / "cache")
+        (folder / f"{name}.yaml").write_text(head + task)
+    told: dict[str, Any] = lm_eval.simple_evaluate(
+        model="local-completions",
+        model_args={
+            "model": "tiny",
+            "base_url": f"{client.base_url}completions",
+            "tokenizer_backend": "huggingface",
+            "tokenizer": str(folder / "tokenizer"),
+            "max_length": LENGTH,
+            "num_concurrent": 2,
+            "max_retries": 1,
+        },
+        tasks=list(TASKS),
+        task_manager=tasks.TaskManager(include_path=str(folder), include_defaults=False),
+        batch_size=4,
+        log_samples=True,
+        bootstrap_iters=0,
+    )
+    found: dict[str, list[dict[str, Any]]] = told["samples"]
+    return found
+
+
+def test_choices_are_weighed_as_in_this_process(samples: dict[str, list[dict[str, Any]]], sparse: SparseModel) -> None:
+    greedily = []
+    for sample in samples["pick"]:
+        for (context, continuation), ((likelihood, greedy),) in zip(sample["arguments"], sample["resps"], strict=True):
+            ids = sparse.tokenizer.encode(context + continuation)
+            begin = len(sparse.tokenizer.encode(context)) - 1
+            assert likelihood == pytest.approx(sum(chances(sparse, ids)[begin:]), abs=1e-4)
+            with torch.no_grad():
+                best = sparse.model(torch.tensor([ids]))[0].argmax(-1).tolist()
+            assert greedy == (best[begin:-1] == ids[begin + 1 :])
+            greedily.append(greedy)
+    assert len(greedily) == sum(len(question["choices"]) for question in QUESTIONS)
+    assert set(greedily) == {True, False}
+
+
+def test_a_text_is_weighed_as_in_this_process(samples: dict[str, list[dict[str, Any]]], sparse: SparseModel) -> None:
+    cut = importlib.import_module("lm_eval.utils")
+    for sample in samples["likelihood"]:
+        ids, room = sparse.tokenizer.encode(sample["doc"]["text"]), LENGTH - 2  # one for what is before, one after
+        windows = cut.get_rolling_token_windows(ids, sparse.tokenizer.end_id, room, context_len=1)
+        expected = 0.0
+        for context, continuation in map(cut.make_disjoint_window, windows):
+            expected += sum(chances(sparse, [*context, *continuation])[len(context) - 1 :])
+        assert sample["resps"][0][0] == pytest.approx(expected, abs=1e-4)
+
+
+def test_answers_are_those_of_this_process(samples: dict[str, list[dict[str, Any]]], sparse: SparseModel) -> None:
+    for sample in samples["say"]:
+        sampling = SamplingConfig(temperature=0, max_tokens=8, stop=(".",))
+        ids = sparse.tokenizer.encode(sample["doc"]["question"])
+        assert sample["resps"] == [["".join(piece.text for piece in answer(sparse, ids, sampling))]]
