@@ -86,7 +86,7 @@ def test_the_api_is_described(web: httpx.Client) -> None:
         document["paths"]
     )
     resolved(document, document)
-    load = document["paths"]["/v1/models/load"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    load = document["paths"]["/v1/models"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert load == {"$ref": "#/components/schemas/LoadRequest"}
     assert set(document["components"]["schemas"]["LoadRequest"]["properties"]) == {"model", "name", "peel", "join"}
     assert all(about["description"] for path in document["paths"].values() for about in path.values())

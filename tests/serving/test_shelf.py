@@ -52,7 +52,7 @@ class Shop:
 
     def load(self, model: str = "trunk", name: str = "tiny", **leaves: list[str]) -> httpx.Response:
         body = {"model": self.workshop.path(model), "name": name, **leaves}
-        return self.web.post("/v1/models/load", json=body)
+        return self.web.post("/v1/models", json=body)
 
     def later(self, act: Any, *values: Any, **named: Any) -> Future[Any]:
         return self._threads.submit(act, *values, **named)
@@ -137,7 +137,7 @@ def test_an_unloaded_model_answers_whoever_has_found_it(shop: Shop, monkeypatch:
     assert found.wait(10)
     assert shop.client.models.delete("tiny").to_dict() == {"id": "tiny", "object": "model", "deleted": True}
     check(shop.web.post("/v1/chat/completions", json=CHAT), "model", "model_not_found", 404)
-    check(shop.web.post("/v1/models/unload", json={"model": "tiny"}), "model", "model_not_found", 404)
+    check(shop.web.delete("/v1/models/tiny"), "model", "model_not_found", 404)
     assert shop.web.get("/v1/models").json()["data"] == []
     assert len(engines()) == 1
     go_on.set()
@@ -162,7 +162,7 @@ def test_an_engine_that_dies_over_its_last_answers_is_not_started_again(shop: Sh
     (engine,) = engines()
     os.kill(engine, signal.SIGSTOP)
     answer = shop.stream()
-    assert shop.web.post("/v1/models/unload", json={"model": "tiny"}).status_code == 200
+    assert shop.web.delete("/v1/models/tiny").status_code == 200
     os.kill(engine, signal.SIGKILL)
     with pytest.raises(openai.InternalServerError, match="the engine stopped in the middle of the answer"):
         answer.result(10)
@@ -208,7 +208,7 @@ def test_what_cannot_be_loaded_leaves_everything_as_it_was(shop: Shop, workshop:
 def test_a_wrong_field_is_named(
     web: httpx.Client, workshop: Workshop, change: dict[str, Any], param: str, code: str
 ) -> None:
-    check(web.post("/v1/models/load", json={"model": workshop.path("trunk")} | change), param, code)
+    check(web.post("/v1/models", json={"model": workshop.path("trunk")} | change), param, code)
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
@@ -222,7 +222,7 @@ def test_a_server_that_ends_while_it_loads_leaves_no_engine(workshop: Workshop, 
         address = server.stdout.readline().split()[-1]
         body = {"model": workshop.path("model")}
         ready = engines(server.pid)
-        told = threads.submit(httpx.post, f"{address}/v1/models/load", json=body, timeout=60)
+        told = threads.submit(httpx.post, f"{address}/v1/models", json=body, timeout=60)
         until(lambda: engines(server.pid) > ready)
         (loading,) = engines(server.pid) - ready
         os.kill(loading, signal.SIGSTOP)

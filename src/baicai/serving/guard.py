@@ -15,8 +15,9 @@ from baicai.serving.refusals import ApiError, error_response, refusal
 
 OPEN = frozenset({"/health", *FILES})
 """Paths that need no key: the page asks for one itself."""
-OF_ADMIN = re.compile("/metrics|/v1/models/(un)?load|/v1/(runs|catalog)(/.*)?", re.DOTALL)
-"""Paths that tell of the machine or change it: they need a key whose scope is `admin`, and so does every DELETE."""
+OF_ADMIN = re.compile("/metrics|/v1/(runs|catalog)(/.*)?", re.DOTALL)
+"""Paths that tell of the machine: they need a key whose scope is `admin`, and so do changes to the models."""
+MODELS = "/v1/models"
 LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 CLIENT = "client"
 """Where a request's state says whose it is."""
@@ -85,7 +86,8 @@ class Guard:
             told = "A key is needed: send it as 'Authorization: Bearer KEY'." if not secret else "Incorrect API key."
             raise ApiError(told, code="invalid_api_key", status=401)
         name, allowed = owner
-        of_admin = OF_ADMIN.fullmatch(scope["path"]) or scope["method"] == "DELETE"
+        changes = scope["path"].startswith(MODELS) and scope["method"] not in ("GET", "HEAD")
+        of_admin = changes or OF_ADMIN.fullmatch(scope["path"])
         if of_admin and allowed != "admin":
             raise ApiError("This key's scope is 'infer'; 'admin' is needed.", code="insufficient_scope", status=403)
         return name

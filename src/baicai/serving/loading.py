@@ -1,4 +1,4 @@
-"""Routes that load and unload models while the server runs, for those who administer it."""
+"""Loading and unloading models while the server runs, for those who administer it."""
 
 from typing import Annotated, Any
 
@@ -34,21 +34,11 @@ class LoadRequest(Body):
     """Leaves that are joined to it."""
 
 
-class UnloadRequest(Body):
-    """A model that is to be served no longer."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    model: Name
-    """What it is called here."""
-
-
 def add_loading(app: FastAPI, config: ServeRecipe, shelf: Shelf) -> None:
     """Add the routes to a server of the models on a shelf."""
     routes = _Routes(config, shelf)
-    app.add_api_route("/v1/models/load", routes.load, methods=["POST"], **takes(LoadRequest, Model))
-    app.add_api_route("/v1/models/unload", routes.unload, methods=["POST"], **takes(UnloadRequest, Deleted))
-    app.add_api_route("/v1/models/{name:path}", routes.delete, methods=["DELETE"], **gives(Deleted))
+    app.add_api_route("/v1/models", routes.load, methods=["POST"], **takes(LoadRequest, Model))
+    app.add_api_route("/v1/models/{name:path}", routes.unload, methods=["DELETE"], **gives(Deleted))
 
 
 class _Routes:
@@ -64,12 +54,7 @@ class _Routes:
         served = await self._shelf.load(body.model, body.name, body.peel, body.join)
         return served.about(served.name)
 
-    async def unload(self, request: Request) -> dict[str, Any]:
-        """Unload a model; answers that run are finished."""
-        body = await read_body(request, UnloadRequest, self._config)
-        return await self.delete(body.model)
-
-    async def delete(self, name: str) -> dict[str, Any]:
+    async def unload(self, name: str) -> dict[str, Any]:
         """Unload a model; answers that run are finished."""
         self._shelf.unload(name)
         return {"id": name, "object": "model", "deleted": True}

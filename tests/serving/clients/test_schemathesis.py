@@ -15,6 +15,9 @@ EXCLUDED = {
     "positive_data_acceptance": "what a model has no room for, and what fits no tool or leaf, no schema can tell",
 }
 """Checks that are left out, and why; every route is checked."""
+UNANSWERED = {"/v1/runs/{name}", "/v1/catalog/{release}"}
+"""Routes that only refuse here, where there are neither runs nor releases."""
+CHAT = {"model": "tiny", "messages": [{"role": "user", "content": "apple"}], "max_tokens": 4}
 
 
 def count_answers(web: httpx.Client) -> Counter[str]:
@@ -28,10 +31,18 @@ def test_answers_are_as_described(web: httpx.Client, tmp_path: Path) -> None:
     for schema in document["components"]["schemas"].values():
         if "model" in schema.get("required", ()) and "id" not in schema["properties"]:
             schema["properties"]["model"] = {"const": "tiny"}
+    chat = document["paths"]["/v1/chat/completions"]["post"]["requestBody"]["content"]["application/json"]
+    chat["example"] = CHAT  # drawn conversations seldom fit so small a model
     (tmp_path / "openapi.json").write_text(json.dumps(document))
     words = [
-        *("run", "openapi.json", "--url", str(web.base_url), "--phases", "coverage,fuzzing", "--max-examples", "15"),
-        *("--generation-deterministic", "--exclude-checks", ",".join(EXCLUDED)),
+        *("run", "openapi.json", "--url", str(web.base_url), "--max-examples", "15"),
+        *(
+            "--phases",
+            "examples,coverage,fuzzing",
+            "--generation-deterministic",
+            "--exclude-checks",
+            ",".join(EXCLUDED),
+        ),
     ]
     before = count_answers(web)
     told = subprocess.run(
@@ -39,5 +50,4 @@ def test_answers_are_as_described(web: httpx.Client, tmp_path: Path) -> None:
     )
     assert told.returncode == 0, told.stdout + told.stderr
     answered = count_answers(web) - before
-    named = {re.sub(r"\{(\w+)\}", r"{\1:path}", path) for path in document["paths"]}
-    assert named <= set(answered)
+    assert {*document["paths"]} - UNANSWERED <= {route.replace(":path", "") for route in answered}
