@@ -83,7 +83,8 @@ def server(command: Sequence[str]) -> Iterator[tuple[int, subprocess.Popen[bytes
     try:
         end = time.monotonic() + START_SECONDS
         while not _healthy(port):
-            assert process.poll() is None and time.monotonic() < end, f"{command[0]} does not start"
+            assert process.poll() is None, f"{command[0]} has ended"
+            assert time.monotonic() < end, f"{command[0]} does not start"
             time.sleep(0.2)
         yield port, process
     finally:

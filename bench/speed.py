@@ -56,6 +56,7 @@ FAST_BFLOAT16 = has_fast_bfloat16(torch.device("cpu"))
 DTYPES = (torch.float32, torch.bfloat16) if FAST_BFLOAT16 else (torch.float32,)
 RESULTS = ROOT / "bench" / "results" / ("speed.json" if FAST_BFLOAT16 else "speed-no-bfloat16.json")
 FOLDER = ROOT / "out" / "speed"
+DRAWN = ("tiny", "small")
 ROUNDS, TRAIN_ROUNDS = 5, 3
 """Training warms up for as many rounds: each new size of a product costs a millisecond once, and sizes repeat."""
 THREADS = (1, 2)
@@ -83,7 +84,7 @@ def tell(what: str, found: Mapping[str, float]) -> dict[str, float]:
 def measure_decode() -> dict[str, Any]:
     """One token after another."""
     found: dict[str, Any] = {"decode": {}}
-    for name in SIZES:
+    for name in DRAWN:
         model = make_model(name, FOLDER)
         files = {kind: export(model, name, theirs, FOLDER) / "model.gguf" for kind, theirs in KINDS.items()}
         folder = export(model, name, "transformers", FOLDER)
@@ -117,7 +118,7 @@ def best(rows: Mapping[str, Mapping[str, float]], name: str, threads: int, party
 def measure_prefill() -> dict[str, Any]:
     """A prompt at once; ours in bfloat16, theirs in whatever is fastest for them."""
     found: dict[str, Any] = {"prefill": {}}
-    for name in SIZES:
+    for name in DRAWN:
         model = make_model(name, FOLDER)
         folder = export(model, name, "transformers", FOLDER)
         ratios = []
@@ -139,7 +140,7 @@ def measure_prefill() -> dict[str, Any]:
 def measure_train() -> dict[str, Any]:
     """A training step of all parameters, each party in the type that is faster for it and in a process of its own."""
     found: dict[str, Any] = {"train": {}}
-    for name in SIZES:
+    for name in DRAWN:
         export(make_model(name, FOLDER), name, "transformers", FOLDER)
         ratios, shares = [], []
         for threads in THREADS:

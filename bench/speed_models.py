@@ -51,8 +51,22 @@ SIZES = {
         LeafConfig(first_layer=6, num_experts=8, expert_dim=224, top_k=4),
         8,
     ),
+    "imported": (
+        ModelConfig(
+            vocab_size=8192,
+            dim=576,
+            num_layers=30,
+            ffn_dim=1536,
+            attention=GQAConfig(num_heads=9, num_kv_heads=3, head_dim=64),
+            max_tokens=1024,
+        ),
+        LeafConfig(first_layer=15, num_experts=4, expert_dim=192, top_k=4),
+        4,
+    ),
 }
-"""Trunk, leaf and number of leaves: 10.5 million parameters, 7.6 of them active; 155 million and 30."""
+"""Trunk, leaf and number of leaves: 10.5 million parameters, 7.6 of them active; 155 million and 30; 191 million, 131
+of them active, with a trunk of the shape of SmolLM2-135M, but for its vocabulary.
+"""
 
 
 def make_leaf(config: ModelConfig, sizes: LeafConfig, seed: int) -> Leaf:
