@@ -10,6 +10,7 @@ from baicai.inference.kernels import (
     add,
     compiled,
     dot,
+    exact,
     exponential,
     floats,
     prepare,
@@ -42,7 +43,7 @@ from baicai.inference.products import multiply, multiply_rows
 from baicai.inference.sync import meet
 
 
-@compiled
+@exact
 def turn(vector: Floats, cos: Floats, sin: Floats) -> None:
     """Turn pairs half a vector apart by their position's angle."""
     half = len(vector) // 2

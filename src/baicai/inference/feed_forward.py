@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from baicai.inference.kernels import Floats, add, compiled, floats, prepare, share, sigmoid
+from baicai.inference.kernels import Floats, add, compiled, exact, floats, prepare, share, sigmoid
 from baicai.inference.layout import (
     CHOICE_BIAS,
     DOWN,
@@ -116,7 +116,7 @@ def is_on(stream: Stream, leaf: int, count: int) -> bool:
     return found
 
 
-@compiled
+@exact
 def swish(gates: Floats, ups: Floats, weight: float) -> None:
     """Leave weight * silu(gate) * up where the gates were."""
     for place in range(len(gates)):
