@@ -29,7 +29,7 @@ from baicai.inference.loops import AHEAD, BLOCK, HAS_AVX512, LANES, TOGETHER, Pl
 Range = tuple[int, int]
 Fetch = tuple[int, int, int]
 """How many bytes further on rows are fetched, and the range of those that are."""
-BLOCK_BYTES = 2**16
+BLOCK_BYTES = 2**17
 """Of rows that are read together for all vectors of a step: they stay in a near cache."""
 
 
@@ -95,7 +95,8 @@ def multiply_floats(
 ) -> None:
     """Multiply rows of float32 or bfloat16 with vectors, into `columns` of out[to_N[i]], a row each.
 
-    Rows that come next are fetched meanwhile: a share of them while each few of the vectors are multiplied.
+    While the first few vectors are multiplied, rows are fetched that these will meet soon; later, those that come after
+    all of these, for each few a share of them.
     """
     (first, last), stride = columns, row_bytes(kind, places)
     tail, passes, rows = places // (2 * LANES) * 2 * LANES, -(-len(from_N) // TOGETHER), last - first
@@ -105,7 +106,9 @@ def multiply_floats(
         begin, step, gap = vectors.apart.ctypes.data, 8 * vectors.apart.shape[2], 4 * vectors.apart.shape[2]
     for number in range(passes if tail else 0):
         skipped, few = number * TOGETHER, min(TOGETHER, len(from_N) - number * TOGETHER)
-        (low, high), ahead = share(rows, number, passes), rows * stride if passes > 1 else AHEAD
+        ahead, low, high = AHEAD, 0, rows
+        if number > 0:
+            ahead, (low, high) = rows * stride, share(rows, number - 1, passes - 1)
         from_ = from_N.ctypes.data + 8 * skipped, begin, step
         to = to_N.ctypes.data + 8 * skipped, out.ctypes.data + 4 * first, 4 * out.shape[1]
         multiply_rows(kind, address, places, rows, gap, from_, to, few - 1, (ahead, low, high))
