@@ -28,7 +28,8 @@ from baicai.model.experts import Leaf
 from baicai.model.router import LayerTrace
 from baicai.model.transformer import Transformer
 from baicai.run import Run, carry_out
-from baicai.training.loop import TrainConfig, mixed_precision, pick_device, train
+from baicai.training.config import TrainConfig
+from baicai.training.loop import mixed_precision, pick_device, train
 from baicai.training.losses import linear_cross_entropy, recognition_loss
 
 PREFIX_TOKENS = 64

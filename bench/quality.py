@@ -38,7 +38,7 @@ from baicai.model.cost import Cost, count_cost
 from baicai.model.experts import Leaf
 from baicai.model.transformer import Transformer
 from baicai.run import carry_out
-from baicai.training.loop import TrainConfig
+from baicai.training.config import TrainConfig
 from baicai.training.parallel import Job, carry_out_all
 from baselines import (
     Scores,

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from baicai.artefact import write_json
-from baicai.serving.engine import Token
+from baicai.serving.news import Token
 from baicai.serving.worker import Ask, EngineOptions, Worker
 from serve_clients import Body, load, server
 from serve_soak import soak

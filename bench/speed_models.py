@@ -19,7 +19,7 @@ from baicai.model.config import GQAConfig, LeafConfig, ModelConfig
 from baicai.model.experts import Leaf
 from baicai.model.transformer import Transformer
 from baicai.run import carry_out
-from baicai.training.loop import TrainConfig
+from baicai.training.config import TrainConfig
 
 ABOUT: dict[str, Any] = {"metrics": {"tokens": 1, "loss": 1.0}, "data": [], "curve": []}
 TOPK_GROUP = 2

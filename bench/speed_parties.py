@@ -17,7 +17,8 @@ from baicai.leaves.grow import GrowRecipe, leaf_loss
 from baicai.leaves.join import SparseModel
 from baicai.model.transformer import Transformer
 from baicai.training.compiling import WORTH_STEPS, compiled
-from baicai.training.loop import TrainConfig, mixed_precision
+from baicai.training.config import TrainConfig
+from baicai.training.loop import mixed_precision
 from baicai.training.losses import linear_cross_entropy
 
 PROMPT_TOKENS, DECODE_TOKENS, PREFILL_TOKENS = 16, 128, 512

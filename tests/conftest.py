@@ -19,7 +19,7 @@ from baicai.leaves.train_trunk import TrunkRecipe, train_trunk
 from baicai.leaves.vocabulary import TokenizerRecipe, make_tokenizer
 from baicai.model.config import GQAConfig, LeafConfig, ModelConfig
 from baicai.run import Run, carry_out
-from baicai.training.loop import TrainConfig
+from baicai.training.config import TrainConfig
 
 WORDS = {
     "fruit": ["apple", "pear", "plum", "cherry", "quince", "grape", "melon", "fig", "peach", "lemon"],

@@ -14,7 +14,7 @@ from baicai.leaves.join import JoinRecipe
 from baicai.leaves.train_trunk import TrunkRecipe
 from baicai.leaves.vocabulary import TokenizerRecipe
 from baicai.model.config import GQAConfig, LeafConfig, MLAConfig
-from baicai.training.loop import TrainConfig
+from baicai.training.config import TrainConfig
 
 TRUNK = """
 tokenizer = "out/tokenizer"

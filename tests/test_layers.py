@@ -135,6 +135,10 @@ def test_gathering_and_publishing_text_does_without_torch() -> None:
     assert "torch" not in loaded_by(f"from baicai.wholesale import {', '.join(verbs)}")
 
 
+def test_the_web_server_leaves_weights_to_the_engines() -> None:
+    assert not {"torch", "numba"} & loaded_by("import baicai.serving.serve")
+
+
 def test_a_chat_does_not_wait_for_pictures() -> None:
     loaded = loaded_by("import baicai.cli.talk")
     assert "torch" in loaded

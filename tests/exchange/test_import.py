@@ -24,7 +24,7 @@ from baicai.leaves.grow import GrowRecipe, grow_leaf
 from baicai.leaves.trunk import open_trunk
 from baicai.model.config import LeafConfig
 from baicai.run import carry_out
-from baicai.training.loop import TrainConfig
+from baicai.training.config import TrainConfig
 from tests.conftest import Workshop
 from tests.exchange.checkpoints import CHATML, VOCAB, byte_level, checkpoint
 

@@ -13,7 +13,7 @@ from baicai.evaluation.bits_per_byte import bits_per_byte, held_out_windows, tok
 from baicai.leaves.calibrate import CalibrateRecipe, calibrate_model
 from baicai.leaves.join import JoinRecipe, PeelRecipe, SparseModel, join_leaves, open_model, peel_leaves
 from baicai.run import Run, carry_out
-from baicai.training.loop import TrainConfig
+from baicai.training.config import TrainConfig
 from baicai.training.losses import linear_cross_entropy
 from tests.conftest import TRAIN, Workshop
 

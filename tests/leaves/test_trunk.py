@@ -19,7 +19,8 @@ from baicai.leaves.trunk import Trunk, open_trunk, save_trunk
 from baicai.model.config import GQAConfig, ModelConfig
 from baicai.model.transformer import Transformer
 from baicai.run import Run, carry_out
-from baicai.training.loop import TrainConfig, curve
+from baicai.training.config import TrainConfig
+from baicai.training.loop import curve
 from tests.conftest import TRAIN as SHOP_TRAIN
 from tests.conftest import WORDS, Workshop
 

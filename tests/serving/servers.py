@@ -14,9 +14,10 @@ from baicai.inference.generate import SamplingConfig
 from baicai.leaves.join import SparseModel
 from baicai.serving.api import make_app
 from baicai.serving.constraint import Grammars
-from baicai.serving.engine import Ended, Engine, News, Request
+from baicai.serving.engine import Engine, Request
 from baicai.serving.listening import make_server
 from baicai.serving.loading import add_loading
+from baicai.serving.news import Ended, News
 from baicai.serving.overview import Catalog
 from baicai.serving.recipe import ServeRecipe
 from baicai.serving.served import Served

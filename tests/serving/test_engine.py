@@ -13,7 +13,8 @@ from baicai.errors import ConfigError
 from baicai.inference.decoder import CompiledDecoder
 from baicai.inference.generate import SamplingConfig, draw, generate
 from baicai.model.transformer import Transformer
-from baicai.serving.engine import BLOCK_TOKENS, Begun, Embedded, Ended, Engine, News, Request, Token
+from baicai.serving.engine import BLOCK_TOKENS, Engine, Request
+from baicai.serving.news import Begun, Embedded, Ended, News, Token
 from tests.inference.test_decoder import TOKENS, joined
 
 GREEDY = SamplingConfig(temperature=0)

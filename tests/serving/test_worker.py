@@ -13,7 +13,8 @@ from baicai.errors import ArtefactError, BaicaiError, ConfigError, MachineError
 from baicai.inference.decoder import CompiledDecoder
 from baicai.inference.generate import SamplingConfig, generate
 from baicai.leaves.join import open_model
-from baicai.serving.engine import Begun, Embedded, Ended, Engine, News, Request, Token
+from baicai.serving.engine import Engine, Request
+from baicai.serving.news import Begun, Embedded, Ended, News, Token
 from baicai.serving.worker import Ask, BusyError, EngineOptions, StoppedError, Worker
 from tests.conftest import Workshop
 

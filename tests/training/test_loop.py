@@ -19,7 +19,8 @@ from baicai.model.config import GQAConfig, ModelConfig
 from baicai.model.transformer import Transformer
 from baicai.run import Run
 from baicai.training import loop
-from baicai.training.loop import LossOf, TrainConfig, mixed_precision, pick_device, train
+from baicai.training.config import TrainConfig
+from baicai.training.loop import LossOf, mixed_precision, pick_device, train
 from baicai.training.losses import linear_cross_entropy
 
 VOCAB = 32

@@ -29,7 +29,7 @@ from baicai.leaves.train_trunk import TrunkRecipe, train_trunk
 from baicai.leaves.vocabulary import TokenizerRecipe, make_tokenizer
 from baicai.model.config import GQAConfig, LeafConfig, ModelConfig
 from baicai.run import carry_out
-from baicai.training.loop import TrainConfig
+from baicai.training.config import TrainConfig
 from baicai.training.parallel import Job, carry_out_all
 
 STARTER = Path(baicai.__file__).parent / "starter"

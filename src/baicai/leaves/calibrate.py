@@ -17,7 +17,8 @@ from baicai.leaves.join import assemble, open_model, write_model
 from baicai.leaves.leaf import open_leaf
 from baicai.leaves.trunk import open_trunk
 from baicai.run import Run
-from baicai.training.loop import TrainConfig, mixed_precision, pick_device, train
+from baicai.training.config import TrainConfig
+from baicai.training.loop import mixed_precision, pick_device, train
 from baicai.training.losses import linear_cross_entropy
 
 

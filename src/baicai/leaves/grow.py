@@ -25,7 +25,8 @@ from baicai.model.router import LayerTrace
 from baicai.model.transformer import Transformer
 from baicai.run import Run, say
 from baicai.training.compiling import compiled
-from baicai.training.loop import TrainConfig, curve, mixed_precision, pick_device, train
+from baicai.training.config import TrainConfig
+from baicai.training.loop import curve, mixed_precision, pick_device, train
 from baicai.training.losses import linear_cross_entropy, recognition_loss
 from baicai.training.optimizer import training_bytes
 

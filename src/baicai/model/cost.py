@@ -1,9 +1,12 @@
 """What a model costs: parameters, FLOPs and bytes per token, counted from its sizes."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from baicai.model.config import LeafConfig, ModelConfig
-from baicai.model.transformer import Transformer
+
+if TYPE_CHECKING:
+    from baicai.model.transformer import Transformer
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ def growing_share(model: ModelConfig, trunk_parameters: int, leaf: LeafConfig) -
     return (forward + layer * upper + head + 2 * (experts + router)) / (3 * forward)
 
 
-def count_cost(model: Transformer, bytes_per_parameter: int = 4, on: int | None = None) -> Cost:
+def count_cost(model: "Transformer", bytes_per_parameter: int = 4, on: int | None = None) -> Cost:
     """Return the cost of a model with so many of its leaves on, all if that is not said."""
     config = model.config
     embedding = config.vocab_size * config.dim * (1 if config.tied_head else 2)

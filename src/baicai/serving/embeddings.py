@@ -6,8 +6,8 @@ from contextlib import aclosing
 
 import numpy as np
 
-from baicai.serving.engine import Embedded
 from baicai.serving.merging import merged
+from baicai.serving.news import Embedded
 from baicai.serving.planning import Plan
 from baicai.serving.replies import Values, costs
 from baicai.serving.schemas import EmbeddingRequest

@@ -5,9 +5,9 @@ oldest first. A text waits until there are blocks for all that it may become, so
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from baicai.inference.drawing import draw_token, log_sum
 from baicai.inference.generate import SamplingConfig
 from baicai.inference.int8 import Int8
 from baicai.model.transformer import Transformer
+from baicai.serving.news import Alternative, Begun, Embedded, Ended, Tell, Token
 from baicai.serving.pool import BlockPool, Name
 
 BLOCK_TOKENS = 16
@@ -69,50 +70,6 @@ class Request:
     def tells_prompt(self) -> bool:
         """Whether something is told of the prompt, which is then read whole."""
         return self.echo or self.embed
-
-
-class Alternative(NamedTuple):
-    """A token that might have come, and the natural logarithm of its probability."""
-
-    token: int
-    log_probability: float
-
-
-class Token(NamedTuple):
-    """A token of a prompt or an answer."""
-
-    id: int
-    log_probability: float | None
-    """By the model's own distribution; None for the first token of a prompt."""
-    alternatives: tuple[Alternative, ...]
-    leaf_weights: tuple[float, ...]
-    """Of the leaves that are on, in their order: weight when this token was made."""
-    of_prompt: bool = False
-
-
-class Begun(NamedTuple):
-    """A prompt is being read."""
-
-    cached_tokens: int
-    """Its tokens that are not read anew."""
-
-
-class Embedded(NamedTuple):
-    """A prompt has been read: its embedding."""
-
-    values: tuple[float, ...]
-    """Mean over the tokens of what the head reads, scaled to length 1; each is a float32."""
-
-
-class Ended(NamedTuple):
-    """An answer is over."""
-
-    reason: str
-    """stop (an end token), length, or cancelled."""
-
-
-News = Begun | Token | Embedded | Ended
-Tell = Callable[[News], None]
 
 
 @dataclass(eq=False)

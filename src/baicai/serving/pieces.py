@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from baicai.data.tokenizer import Decoder
 from baicai.leaves.stopping import HeldBack
-from baicai.serving.engine import Begun, Ended, Token
+from baicai.serving.news import Begun, Ended, Token
 from baicai.serving.served import Served
 from baicai.serving.worker import Ask, StoppedError
 

@@ -19,7 +19,8 @@ from baicai.inference.generate import SamplingConfig
 from baicai.leaves.join import open_model
 from baicai.serving.about import describe
 from baicai.serving.constraint import GrammarConstraint, Grammars
-from baicai.serving.engine import Begun, Embedded, Ended, Engine, News, Request, Token
+from baicai.serving.engine import Engine, Request
+from baicai.serving.news import Begun, Embedded, Ended, News, Token
 
 Messages = queue.SimpleQueue[dict[str, Any] | None]
 KINDS: dict[type[News], str] = {Begun: "begun", Token: "token", Embedded: "embedded", Ended: "ended"}

@@ -15,7 +15,7 @@ from baicai.errors import ArtefactError, ConfigError
 from baicai.evaluation.tables import check_results, printable
 from baicai.run import SUFFIX, state
 from baicai.serving.refusals import ApiError
-from baicai.training.loop import TrainConfig
+from baicai.training.config import TrainConfig
 
 MAX_DEPTH, MAX_FOLDERS, MAX_RUNS = 5, 10_000, 1000
 """How deep runs are looked for, in how many folders, and how many are told."""

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from baicai.data.tokenizer import Tokenizer
 from baicai.model.cost import Cost
-from baicai.serving.engine import News
+from baicai.serving.news import News
 from baicai.serving.refusals import ApiError
 from baicai.serving.residence import is_resident
 from baicai.serving.schemas import LeafChoice

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from baicai.serving.engine import Token
+from baicai.serving.news import Token
 from baicai.serving.pieces import Said
 from baicai.serving.served import Served
 

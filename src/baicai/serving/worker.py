@@ -17,7 +17,7 @@ from typing import Any, Literal
 import orjson
 
 from baicai.errors import BaicaiError, ConfigError, MachineError
-from baicai.serving.engine import Alternative, Begun, Embedded, Ended, News, Token
+from baicai.serving.news import Alternative, Begun, Embedded, Ended, News, Token
 
 LINE_BYTES = 2**26
 RESTART_SECONDS = 1.0
