@@ -130,47 +130,73 @@ def mix(shares: Floats, rows_PC: Floats, blocks: Numbers, text: int, size: int, 
 
 @compiled
 def grouped_attention(
-    sizes: Sizes, weights: Weights, layer: int, stream: Stream, bench: Bench, count: int, thread: int
-) -> None:
-    """Attend with the heads of this thread, and leave their outputs in stream.out. Queries share keys in groups."""
-    row, size, cache = weights.layers[layer], sizes.head_dim, weights.caches[layer]
-    first, last = share(sizes.kv_heads, thread, sizes.threads)
-    group, inner, every = sizes.heads // sizes.kv_heads, stream.inner, bench.numbers[:count]
-    k_column, v_column = sizes.heads * size, (sizes.heads + sizes.kv_heads) * size
-    multiply(row[Q:], sizes.dim, first * group * size, last * group * size, bench.input, every, inner, every, 0)
-    multiply(row[K:], sizes.dim, first * size, last * size, bench.input, every, inner, every, k_column)
-    multiply(row[V:], sizes.dim, first * size, last * size, bench.input, every, inner, every, v_column)
-    for head in range(first, last):
-        place = head * sizes.pool_tokens * size * 4
-        keys = floats(cache[0] + place, sizes.pool_tokens * size).reshape((sizes.pool_tokens, size))
-        values = floats(cache[1] + place, sizes.pool_tokens * size).reshape((sizes.pool_tokens, size))
-        for t in range(count):
-            at, text, block = stream.positions[t], stream.texts[t], sizes.block_tokens
-            own = stream.blocks[text, at // block] * block + at % block
-            cos = floats(weights.ends[COS] + at * size * 2, size // 2)
-            sin = floats(weights.ends[SIN] + at * size * 2, size // 2)
-            key = inner[t, k_column + head * size : k_column + (head + 1) * size]
-            value = inner[t, v_column + head * size : v_column + (head + 1) * size]
-            add_bias(row[K_BIAS], head * size, key)
-            add_bias(row[V_BIAS], head * size, value)
-            if row[K_NORM]:
-                rms_norm(key, floats(row[K_NORM], size), sizes.eps, key)
-            turn(key, cos, sin)
-            for place in range(size):
-                keys[own, place], values[own, place] = key[place], value[place]
-            first_head, queries = head * group, inner[t, head * group * size : (head + 1) * group * size]
-            for g in range(group):
-                query = queries[g * size : (g + 1) * size]
-                add_bias(row[Q_BIAS], (first_head + g) * size, query)
-                if row[Q_NORM]:
-                    rms_norm(query, floats(row[Q_NORM], size), sizes.eps, query)
-                turn(query, cos, sin)
-            scores, scale = bench.scores[:group, : at + 1], np.float32(size**-0.5)
-            score(queries.reshape((group, size)), keys, stream, bench, text, block, scores)
-            for g in range(group):
-                softmax(scores[g], scale)
-                out = stream.out[t, (first_head + g) * size : (first_head + g + 1) * size]
-                mix(scores[g], values, stream.blocks, text, block, out)
+    sizes: Sizes, weights: Weights, layer: int, stream: Stream, bench: Bench, count: int, thread: int, meetings: int
+) -> int:
+    """Attend, and leave the heads' outputs in stream.out. Queries share keys in groups.
+
+    Threads share out the rows of the matrices, and then the groups of all tokens.
+    """
+    row, size, kv_heads = weights.layers[layer], sizes.head_dim, sizes.kv_heads
+    inner, every, k_column = stream.inner, bench.numbers[:count], sizes.heads * size
+    v_column = k_column + kv_heads * size
+    first, last = share(sizes.heads * size, thread, sizes.threads)
+    multiply(row[Q:], sizes.dim, first, last, bench.input, every, inner, every, 0)
+    first, last = share(kv_heads * size, thread, sizes.threads)
+    multiply(row[K:], sizes.dim, first, last, bench.input, every, inner, every, k_column)
+    multiply(row[V:], sizes.dim, first, last, bench.input, every, inner, every, v_column)
+    meetings = meet(stream.counters, MET, sizes.threads, meetings)
+    first, last = share(count * kv_heads, thread, sizes.threads)
+    for item in range(first, last):
+        place_group(sizes, weights, layer, stream, item // kv_heads, item % kv_heads)
+    meetings = meet(stream.counters, MET, sizes.threads, meetings)
+    for item in range(first, last):
+        attend_group(sizes, weights, layer, stream, bench, item // kv_heads, item % kv_heads)
+    return meetings
+
+
+@compiled
+def place_group(sizes: Sizes, weights: Weights, layer: int, stream: Stream, t: int, head: int) -> None:
+    """Put a token's key and value where later ones find them, and make its queries ready."""
+    row, size, inner = weights.layers[layer], sizes.head_dim, stream.inner
+    group, at, block = sizes.heads // sizes.kv_heads, stream.positions[t], sizes.block_tokens
+    own = stream.blocks[stream.texts[t], at // block] * block + at % block
+    cos = floats(weights.ends[COS] + at * size * 2, size // 2)
+    sin = floats(weights.ends[SIN] + at * size * 2, size // 2)
+    key_column = (sizes.heads + head) * size
+    value_column = key_column + sizes.kv_heads * size
+    key, value = inner[t, key_column : key_column + size], inner[t, value_column : value_column + size]
+    add_bias(row[K_BIAS], head * size, key)
+    add_bias(row[V_BIAS], head * size, value)
+    if row[K_NORM]:
+        rms_norm(key, floats(row[K_NORM], size), sizes.eps, key)
+    turn(key, cos, sin)
+    room = (head * sizes.pool_tokens + own) * size * 4
+    kept_key, kept_value = floats(weights.caches[layer, 0] + room, size), floats(weights.caches[layer, 1] + room, size)
+    for place in range(size):
+        kept_key[place], kept_value[place] = key[place], value[place]
+    for query_head in range(head * group, (head + 1) * group):
+        query = inner[t, query_head * size : (query_head + 1) * size]
+        add_bias(row[Q_BIAS], query_head * size, query)
+        if row[Q_NORM]:
+            rms_norm(query, floats(row[Q_NORM], size), sizes.eps, query)
+        turn(query, cos, sin)
+
+
+@compiled
+def attend_group(sizes: Sizes, weights: Weights, layer: int, stream: Stream, bench: Bench, t: int, head: int) -> None:
+    """Attend with the queries of a token that share a head of keys and values."""
+    size, group, cache = sizes.head_dim, sizes.heads // sizes.kv_heads, weights.caches[layer]
+    at, text, block = stream.positions[t], stream.texts[t], sizes.block_tokens
+    room = head * sizes.pool_tokens * size * 4
+    keys = floats(cache[0] + room, sizes.pool_tokens * size).reshape((sizes.pool_tokens, size))
+    values = floats(cache[1] + room, sizes.pool_tokens * size).reshape((sizes.pool_tokens, size))
+    columns = slice(head * group * size, (head + 1) * group * size)
+    queries, outs = stream.inner[t, columns].reshape((group, size)), stream.out[t, columns].reshape((group, size))
+    scores = bench.scores[:group, : at + 1]
+    score(queries, keys, stream, bench, text, block, scores)
+    for g in range(group):
+        softmax(scores[g], np.float32(size**-0.5))
+        mix(scores[g], values, stream.blocks, text, block, outs[g])
 
 
 @compiled

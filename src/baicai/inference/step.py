@@ -84,7 +84,7 @@ def run_step(
         if sizes.kv_rank:
             meetings = latent_attention(sizes, weights, layer, stream, bench, count, thread, meetings)
         else:
-            grouped_attention(sizes, weights, layer, stream, bench, count, thread)
+            meetings = grouped_attention(sizes, weights, layer, stream, bench, count, thread, meetings)
         meetings = meet(stream.counters, MET, sizes.threads, meetings)
         places = sizes.heads * sizes.value_dim
         for t in range(count):
