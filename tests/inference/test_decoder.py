@@ -19,6 +19,9 @@ from tests.model.conftest import GQA, MLA, grown, tiny
 
 PLAIN_MLA = MLAConfig(kind="mla", num_heads=3, kv_lora_rank=10, nope_head_dim=6, rope_head_dim=8, value_head_dim=4)
 PLAIN_GQA = GQAConfig(num_heads=3, num_kv_heads=1, head_dim=6)
+WIDE_MLA = MLAConfig(kind="mla", num_heads=2, kv_lora_rank=64, nope_head_dim=8, rope_head_dim=32, value_head_dim=8)
+WIDE_GQA = GQAConfig(num_heads=6, num_kv_heads=1, head_dim=64)
+"""Of sizes that run in whole vectors, with more queries to a key than are multiplied at once."""
 TOKENS = [int(t) for t in torch.randint(97, (40,), generator=torch.Generator().manual_seed(5))]
 
 
@@ -60,7 +63,15 @@ def test_logits_equal_pytorchs(
 
 
 @pytest.mark.usefixtures("threads")
-@pytest.mark.parametrize("attention", [GQA, MLA], ids=["gqa", "mla"])
+@pytest.mark.parametrize("attention", [WIDE_GQA, WIDE_MLA], ids=["gqa", "mla"])
+def test_wide_heads_equal_pytorchs(attention: GQAConfig | MLAConfig) -> None:
+    model = joined(attention)
+    decoder = CompiledDecoder(model, list(model.leaves))
+    torch.testing.assert_close(one_by_one(decoder), reference(model), atol=2e-5, rtol=1e-5)
+
+
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("attention", [GQA, MLA, WIDE_GQA, WIDE_MLA], ids=["gqa", "mla", "wide-gqa", "wide-mla"])
 def test_a_token_has_the_same_bits_alone_and_beside_others(attention: GQAConfig | MLAConfig) -> None:
     model = joined(attention)
     alone = one_by_one(CompiledDecoder(model, list(model.leaves)))
