@@ -72,8 +72,9 @@ def roomy(workshop: Workshop) -> Iterator[openai.OpenAI]:
         worker.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
+    """Return a browser; as long as it is open, its driver's event loop runs in this thread, and no other can."""
     api = pytest.importorskip("playwright.sync_api", reason="pip install playwright drives the browser")
     if not CHROMIUM:
         pytest.skip("no chromium on this machine")
