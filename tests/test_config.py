@@ -125,6 +125,11 @@ def test_what_is_wrong_is_one_line_that_names_the_key(file: Path, words: list[st
     assert "function-after" not in str(caught.value)
 
 
+def test_who_forgets_the_brackets_is_shown_how_a_list_is_written() -> None:
+    with pytest.raises(ConfigError, match=r"""key 'leaves' = 'law': .* in a shell 'leaves=\["A", "B"\]'"""):
+        read_recipe(JoinRecipe, None, ["trunk=x", "leaves=law"])
+
+
 def test_a_missing_key_is_named_with_the_file(tmp_path: Path) -> None:
     file = tmp_path / "join.toml"
     file.write_text('trunk = "x"')

@@ -154,6 +154,8 @@ def _explain(kind: type, error: ValidationError) -> str:
         return f"unknown key '{key}': the nearest is '{close[0]}'" if close else f"unknown key '{key}'"
     if first["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
         return f"key '{key}' is missing: add it to the recipe or as {key}=..."
+    if first["type"] in ("list_type", "tuple_type"):
+        return f"key '{key}' = {first['input']!r}: a list is wanted, in a shell '{key}=[\"A\", \"B\"]'"
     message = first["msg"].removeprefix("Value error, ")
     return f"key '{key}' = {first['input']!r}: {message}" if key else message
 

@@ -57,7 +57,7 @@ def test_what_a_server_prints_works_as_it_is(workshop: Workshop, tmp_path: Path)
             assert lines[0] == f"model answers at {address}\n"
             curl = subprocess.run(["bash", "-c", lines[2]], capture_output=True, text=True, check=True)
             assert json.loads(curl.stdout)["choices"][0]["message"]["role"] == "assistant"
-            program = f"import openai, os\nclient = {lines[4]}\nprint([model.id for model in client.models.list()])"
+            program = f"{lines[4]}\nprint([model.id for model in client.models.list()])"
             done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
             assert done.stdout == "['model']\n"
             shown = httpx.get(f"{address}/v1/catalog").json()

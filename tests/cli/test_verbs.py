@@ -170,6 +170,16 @@ def test_every_verb_helps(command: Command, verb: str) -> None:
         assert STAGES[verb][3] in told.out
 
 
+@pytest.mark.parametrize(
+    ("words", "some"),
+    [("serve", "host, port, hosts"), ("keys add", "name, scope"), ("grow", "train.learning_rate"), ("chat", "model")],
+)
+def test_help_names_the_keys(command: Command, words: str, some: str) -> None:
+    told = " ".join(command(*words.split(), "--help").out.split())
+    assert "Keys: " in told
+    assert some in told.partition("Keys: ")[2]
+
+
 def test_the_version_is_told(command: Command) -> None:
     assert command("--version").out == f"baicai, version {baicai.__version__}\n"
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from baicai.errors import MachineError
 from baicai.inference.batch import STEP_TOKENS, BatchDecoder, Part
 from baicai.inference.decoder import CompiledDecoder
 from baicai.inference.int8 import quantized
@@ -122,3 +123,8 @@ def test_a_step_has_room_for_many() -> None:
     parts = [Part(number, [TOKENS[0]], 0, decoder.mask(SETS[0])) for number in range(STEP_TOKENS)]
     told = [one.logits_NV for one in decoder.step(parts)]
     assert all(np.array_equal(one, told[0]) for one in told)
+
+
+def test_room_that_no_memory_has_is_told() -> None:
+    with pytest.raises(MachineError, match=r"no memory for what is kept of 40,000,000,000,000,000 tokens: lower"):
+        BatchDecoder(joined(), texts=1, blocks=10**15, block_tokens=40)

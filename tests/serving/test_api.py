@@ -95,6 +95,10 @@ def test_the_api_is_described(web: httpx.Client) -> None:
     assert "default-src 'none'" in shown.headers["content-security-policy"]
     assert "//" not in shown.text.replace("://", ""), "nothing is loaded from elsewhere"
     assert "POST /v1/chat/completions" in shown.text
+    linked, told = re.findall(r'<a href="#(\w+)">', shown.text), re.findall(r'<h2 id="(\w+)">', shown.text)
+    assert {"LeafChoice", "Tool", "Function"} <= set(linked) <= set(told), "what a field is made of is told"
+    assert len(told) == len(set(told))
+    assert all(f"<code>{name}</code><td>" in shown.text for name in ("only", "on", "off"))
 
 
 def test_the_page_is_served_as_it_is(web: httpx.Client) -> None:

@@ -136,7 +136,7 @@ def test_switches_and_settings_reach_the_request(open_page: Open, script: Script
     page.get_by_label("Temperature").fill("0.5")
     page.get_by_label("Most tokens").fill("64")
     page.get_by_label("Seed").fill("7")
-    page.get_by_label("Top p").fill("3")  # Out of range, so not sent.
+    page.get_by_label("Top p").fill("3")  # Out of range, so the page's own stays.
     page.get_by_role("button", name="Close").last.click()
     assert page.locator(":focus").get_attribute("aria-label") == "Settings"
     ask(page)
@@ -144,7 +144,7 @@ def test_switches_and_settings_reach_the_request(open_page: Open, script: Script
     assert sent["leaves"] == {"off": ["law"]}
     assert sent["messages"][0] == {"role": "system", "content": "Be brief."}
     assert (sent["temperature"], sent["max_completion_tokens"], sent["seed"]) == (0.5, 64, 7)
-    assert "top_p" not in sent
+    assert sent["top_p"] == 0.95
     assert page.locator(".tinted").count() == 0
     page.reload()
     assert page.get_by_role("switch", name="law").get_attribute("aria-checked") == "false"

@@ -93,8 +93,9 @@ def test_a_killed_engine_is_told_and_comes_back(running: Running) -> None:
 
 def test_what_hinders_a_start_is_one_line(running: Running, workshop: Workshop, tmp_path: Path) -> None:
     port = int(running.address.rpartition(":")[2])
+    taken = r"cannot be used \(Address already in use\): choose another host or port"
     wrong = [
-        (ServeRecipe(model=workshop.path("model"), port=port), "cannot be used .* choose another port"),
+        (ServeRecipe(model=workshop.path("model"), port=port), taken),
         (ServeRecipe(model=str(tmp_path / "moss"), port=0), "moss"),
         (ServeRecipe(model="moss", host="0.0.0.0", port=0), "make a key with `baicai keys add NAME`"),
     ]

@@ -50,4 +50,5 @@ def _tell(address: str, name: str) -> None:
     key = "$BAICAI_KEY"
     click.echo(f"{name} answers at {address}\n")
     click.echo(f'curl {address}/v1/chat/completions -H "Authorization: Bearer {key}" -d {shlex.quote(body)}\n')
-    click.echo(f'openai.OpenAI(base_url="{address}/v1", api_key=os.environ.get("BAICAI_KEY", "none"))')
+    client = f'openai.OpenAI(base_url="{address}/v1", api_key=os.environ.get("BAICAI_KEY", "none"))'
+    click.echo(f"import os, openai; client = {client}")

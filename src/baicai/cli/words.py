@@ -18,14 +18,21 @@ class RecipeArgument(click.Argument):
     """A recipe file and `key=value` words; completes the keys of the verb's recipe."""
 
     def __init__(self, module: str, kind: str, first: str = "[RECIPE.toml]") -> None:
-        super().__init__(["words"], nargs=-1, type=click.UNPROCESSED, metavar=f"{first} [KEY=VALUE]...")
+        metavar = f"{first} [KEY=VALUE]..."
+        super().__init__(["words"], nargs=-1, type=click.UNPROCESSED, metavar=metavar, help="The verb's keys.")
         self.module, self.kind = module, kind
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Offer keys; the shell itself offers files."""
-        known = keys(getattr(importlib.import_module(self.module), self.kind))
-        found = [CompletionItem(f"{key}=") for key in known if key.startswith(incomplete)]
+        found = [CompletionItem(f"{key}=") for key in self._keys() if key.startswith(incomplete)]
         return [*found, CompletionItem(incomplete, type="file")]
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str]:
+        """Name the keys; only now, as a recipe's module may take a second to load."""
+        return "KEY=VALUE", f"Keys: {', '.join(self._keys())}."
+
+    def _keys(self) -> list[str]:
+        return keys(getattr(importlib.import_module(self.module), self.kind))
 
 
 def read_words(kind: type[Any], words: Sequence[str]) -> Any:

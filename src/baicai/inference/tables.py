@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from baicai.errors import MachineError
 from baicai.inference import layout
 from baicai.inference.int8 import SCALES, Int8
 from baicai.inference.kernels import BFLOAT16, FLOAT32, INT8, make_vectors
@@ -109,13 +110,20 @@ class Tables:
         return ends
 
     def _caches(self, cache: Cache) -> NDArray[np.int64]:
-        """Give each layer's cache its room, in float32."""
+        """Give each layer's cache its room, in float32.
+
+        Raises: MachineError if there is no memory for it.
+        """
         sizes = self.sizes
         grouped = ((1, sizes.kv_heads, sizes.pool_tokens, sizes.head_dim),) * 2
         latent = (1, sizes.pool_tokens, sizes.kv_rank), (1, sizes.pool_tokens, sizes.rope_dim)
         layers = [*cache.layers, cache.mtp]
         for layer in layers:
-            layer.rooms = tuple(torch.zeros(shape) for shape in (latent if sizes.kv_rank else grouped))
+            try:
+                layer.rooms = tuple(torch.zeros(shape) for shape in (latent if sizes.kv_rank else grouped))
+            except RuntimeError:  # torch's word for it
+                told = f"no memory for what is kept of {sizes.pool_tokens:,} tokens: lower memory_tokens, or texts"
+                raise MachineError(told) from None
             self._kept += layer.rooms
         return np.array([[room.data_ptr() for room in layer.rooms] for layer in layers], np.int64)
 

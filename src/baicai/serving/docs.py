@@ -1,5 +1,7 @@
 """The API described: as OpenAPI, and as a page that needs nothing from elsewhere."""
 
+import json
+import re
 from html import escape
 from typing import Any
 
@@ -20,7 +22,9 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
     )
 }
 """What every route may answer instead."""
-_STYLE = "body{font:16px/1.5 system-ui;max-width:60rem;margin:2rem auto;padding:0 1rem}td{padding-right:2rem}"
+_HEAD = '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+_STYLE = """:root{color-scheme:light dark}body{font:16px/1.5 system-ui;max-width:60rem;margin:2rem auto;padding:0 1rem}
+td{padding-right:2rem}code{overflow-wrap:anywhere}"""
 
 
 def gives(answer: type[BaseModel], *, events: bool = False) -> dict[str, Any]:
@@ -54,16 +58,32 @@ def describe_api(app: FastAPI) -> dict[str, Any]:
 
 def page(document: dict[str, Any]) -> str:
     """Return the document as a page."""
-    schemas, parts = document["components"]["schemas"], []
+    schemas, parts, objects = document["components"]["schemas"], list[str](), dict[str, Any]()
     for path, methods in document["paths"].items():
         for method, about in methods.items():
             parts.append(f"<h2><code>{method.upper()} {escape(path)}</code></h2><p>{escape(about['description'])}</p>")
             if "requestBody" in about:
                 reference = about["requestBody"]["content"]["application/json"]["schema"]["$ref"]
-                parts.append(_table(schemas[reference.rpartition("/")[2]]))
+                body = schemas[reference.rpartition("/")[2]]
+                parts.append(_table(body))
+                _collect(body, schemas, objects)
+    for name, schema in objects.items():
+        if "properties" in schema:
+            parts.append(f'<h2 id="{name}"><code>{name}</code></h2><p>{escape(schema.get("description", ""))}</p>')
+            parts.append(_table(schema))
     title = f"{document['info']['title']} {document['info']['version']}"
-    head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>'
+    head = (
+        f'{_HEAD}<title>{title}</title><style>{_STYLE}</style>'
+    )
     return f'{head}<h1>{title}</h1><p>As <a href="openapi.json">OpenAPI</a>.</p>{"".join(parts)}</html>'
+
+
+def _collect(part: dict[str, Any], schemas: dict[str, Any], found: dict[str, Any]) -> None:
+    """Add the objects that a schema names, and those that they name."""
+    for name in re.findall(_REFERENCE.format(model=r"(\w+)"), json.dumps(part)):
+        if name not in found:
+            found[name] = schemas[name]
+            _collect(schemas[name], schemas, found)
 
 
 def _table(schema: dict[str, Any]) -> str:
@@ -77,7 +97,8 @@ def _table(schema: dict[str, Any]) -> str:
 
 def _kind(about: dict[str, Any]) -> str:
     if "$ref" in about:
-        return escape(about["$ref"].rpartition("/")[2])
+        name = escape(about["$ref"].rpartition("/")[2])
+        return f'<a href="#{name}">{name}</a>'
     if "anyOf" in about:
         return " or ".join(_kind(one) for one in about["anyOf"] if one != NULL)
     if about.get("type") == "array":

@@ -64,7 +64,7 @@ class Guard:
         """Refuse pages of other servers, and names that others have made to mean this machine."""
         host = headers.get("host", "").lower()
         if self._names is not None and _without_port(host) not in self._names:
-            told = "This name is not one of this server's: where it is meant to be, start it with hosts=[NAME]."
+            told = "This name is not one of this server's: where it is meant to be, start it with 'hosts=[\"NAME\"]'."
             raise ApiError(told, code="host_not_allowed", status=403)
         origin = headers.get("origin")
         if origin is not None and urlsplit(origin.lower()).netloc != host:

@@ -38,7 +38,8 @@ def _listen(config: ServeRecipe) -> socket.socket:
     try:
         return socket.create_server((config.host, config.port), family=family, backlog=BACKLOG)
     except OSError as error:
-        told = f"serve: {config.host}:{config.port} cannot be used ({error.strerror}): choose another port"
+        reason = str(error.strerror).partition(" (")[0]  # Python's own words follow
+        told = f"serve: {config.host}:{config.port} cannot be used ({reason}): choose another host or port"
         raise ConfigError(told) from None
 
 

@@ -67,7 +67,9 @@ function LeafTable({ model: { leaves } }: { model: ModelInfo["baicai"] }): VNode
               {say("parameters")}
             </th>
             <th scope="col">{say("where")}</th>
-            <th scope="col">{say("hash")}</th>
+            <th scope="col" class="spare">
+              {say("hash")}
+            </th>
           </tr>
         </thead>
         <tbody>
@@ -79,7 +81,7 @@ function LeafTable({ model: { leaves } }: { model: ModelInfo["baicai"] }): VNode
               </th>
               <td class="figure">{large(parameters)}</td>
               <td class="faint">{say(resident ? "inMemory" : "no")}</td>
-              <td>
+              <td class="spare">
                 <code title={hash}>{hash.slice(0, 8)}</code>
               </td>
             </tr>

@@ -73,7 +73,7 @@ function Row({ run: { id, stage, state, last, steps, updated } }: { run: RunInfo
         {step !== undefined && measure(step)}
         {step !== undefined && steps !== null && step < steps && <span> / {measure(steps)}</span>}
       </td>
-      <td class="figure">{loss !== undefined && measure(loss)}</td>
+      <td class="figure">{loss !== undefined && loss.toFixed(3)}</td>
       <td class="figure faint spare">{ago(updated)}</td>
     </tr>
   );

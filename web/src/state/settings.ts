@@ -24,8 +24,8 @@ const DEFAULTS: Settings = {
   model: null,
   leavesOff: [],
   system: "",
-  temperature: null,
-  topP: null,
+  temperature: 0.8, // as `baicai chat` draws; OpenAI's own default of 1 is too wild for small models
+  topP: 0.95,
   maxTokens: null,
   seed: null,
 };
