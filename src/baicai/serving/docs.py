@@ -72,9 +72,7 @@ def page(document: dict[str, Any]) -> str:
             parts.append(f'<h2 id="{name}"><code>{name}</code></h2><p>{escape(schema.get("description", ""))}</p>')
             parts.append(_table(schema))
     title = f"{document['info']['title']} {document['info']['version']}"
-    head = (
-        f'{_HEAD}<title>{title}</title><style>{_STYLE}</style>'
-    )
+    head = f"{_HEAD}<title>{title}</title><style>{_STYLE}</style>"
     return f'{head}<h1>{title}</h1><p>As <a href="openapi.json">OpenAPI</a>.</p>{"".join(parts)}</html>'
 
 
