@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 import json
+import os
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -74,11 +76,15 @@ async def load(port: int, bodies: Sequence[Body], clients: int) -> tuple[float, 
 
 @contextlib.contextmanager
 def server(command: Sequence[str]) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
-    """Yield the port of a server, which is told it as the last argument, and its process."""
+    """Yield the port of a server, which is told it as the last argument, and its process; nobody has a key there."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
+    home = tempfile.TemporaryDirectory()
     process = subprocess.Popen(
-        [*command[:-1], command[-1].format(port=port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [*command[:-1], command[-1].format(port=port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=os.environ | {"BAICAI_HOME": home.name},
     )
     try:
         end = time.monotonic() + START_SECONDS
@@ -90,6 +96,7 @@ def server(command: Sequence[str]) -> Iterator[tuple[int, subprocess.Popen[bytes
     finally:
         process.terminate()
         process.wait()
+        home.cleanup()
 
 
 def _healthy(port: int) -> bool:
