@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from baicai.wholesale.catalog import Catalog
 from tests.cli.conftest import Command
 from tests.conftest import Workshop
 
@@ -38,16 +39,24 @@ def test_a_server_off_loopback_without_keys_does_not_start(command: Command, wor
     assert told.err.startswith("error: serve: 0.0.0.0 can be reached by others: make a key with `baicai keys add NAME`")
 
 
-def test_a_catalogue_that_is_none_is_told(command: Command, workshop: Workshop) -> None:
+def test_a_catalogue_that_is_none_is_told(command: Command, workshop: Workshop, tmp_path: Path) -> None:
     told = command("serve", workshop.path("model"), "catalog=moss")
     assert (told.code, told.err) == (
         2,
         "error: catalog: 'moss' is no URL: write sqlite:///FILE or postgresql://HOST/NAME\n",
     )
+    missing = tmp_path / "moss" / "catalog.sqlite"
+    told = command("serve", workshop.path("model"), f"catalog=sqlite:///{missing}")
+    assert (told.code, told.err) == (
+        2,
+        f"error: catalog: there is no catalogue at {missing}: `baicai data catalog` begins one\n",
+    )
+    assert not missing.parent.exists()
 
 
 def test_what_a_server_prints_works_as_it_is(workshop: Workshop, tmp_path: Path) -> None:
     catalog = f"sqlite:///{tmp_path / 'catalog.sqlite'}"
+    Catalog(catalog).close()
     words = [sys.executable, "-m", "baicai", "serve", workshop.path("model"), "port=0", "texts=2", f"catalog={catalog}"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
         try:

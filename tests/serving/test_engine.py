@@ -93,6 +93,16 @@ def test_answers_are_those_that_each_gets_alone(model: Transformer) -> None:
         assert answer.ended == Ended("length")
 
 
+def test_a_first_step_leaves_nothing_behind(model: Transformer) -> None:
+    engine, warm = Engine(model), Engine(model)
+    warm.warm_up()
+    assert (warm.work, warm.running, warm.waiting) == (False, 0, 0)
+    cold, answer = (ask(one, TOKENS[:20], max_tokens=4) for one in (engine, warm))
+    run(engine)
+    run(warm)
+    assert (answer.cached, answer.ids) == (0, cold.ids)
+
+
 def test_a_beginning_that_was_read_is_not_read_again(model: Transformer) -> None:
     engine = Engine(model, texts=2)
     first = ask(engine, TOKENS[:33])

@@ -4,12 +4,15 @@ import asyncio
 import json
 import shlex
 from contextlib import closing, nullcontext
+from pathlib import Path
 from typing import Any
 
 import click
 
 from baicai.cli.words import RecipeArgument, read_words
-from baicai.errors import MachineError
+from baicai.errors import ConfigError, MachineError
+
+SQLITE = "sqlite:///"
 
 
 def serve_command() -> click.Command:
@@ -42,6 +45,9 @@ def _open_catalog(url: str) -> Any:
         from baicai.wholesale.catalog import Catalog
     except ModuleNotFoundError as error:
         raise MachineError(f"{error.name} is not installed: pip install 'baicai[data]'") from None
+    file = Path(url.removeprefix(SQLITE))
+    if url.startswith(SQLITE) and not file.exists():  # a database that is named by mistake would be made
+        raise ConfigError(f"catalog: there is no catalogue at {file}: `baicai data catalog` begins one")
     return Catalog(url)
 
 

@@ -148,6 +148,12 @@ class Engine:
         self._waiting.setdefault(request.client, deque()).append(text)
         return text.number
 
+    def warm_up(self) -> None:
+        """Take a first step: where none was ever taken it has to be compiled, and no text should wait for that."""
+        self.submit(Request(prompt=[0], leaves=(), max_tokens=1, sampling=SamplingConfig()), lambda _: None)
+        while self.work:
+            self.step()
+
     def cancel(self, number: int) -> None:
         """Stop a text, if it is still there."""
         for client, texts in list(self._waiting.items()):

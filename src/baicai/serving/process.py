@@ -41,6 +41,7 @@ def main(descriptor: str) -> None:
             model = open_model(told["model"], told["weights"], peel=told["peel"], join=told["join"])
             room = {name: told[name] for name in ("texts", "memory_tokens", "queue")}
             engine = Engine(model.model, **room, int8=model.int8)
+            engine.warm_up()
         except BaicaiError as error:
             write({"error": "config" if isinstance(error, ConfigError) else "machine", "message": str(error)})
             return
