@@ -239,16 +239,13 @@ def ask_without_listening(stream: socket.socket, seconds: float) -> None:
 
 
 def test_more_connections_than_there_is_room_for_are_cut(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resource, "getrlimit", lambda which: (4, 4))
-    with (
-        serving(ServeRecipe(model="tiny"), [served]) as address,
-        connect(address),
-        connect(address) as second,
-        connect(address) as third,
-    ):
-        assert closed(third)
-        second.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        assert second.recv(1 << 16).startswith(b"HTTP/1.1 200")
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (8, 8))
+    with serving(ServeRecipe(model="tiny"), [served]) as address, contextlib.ExitStack() as opened:
+        streams = [opened.enter_context(connect(address)) for _ in range(5)]
+        assert closed(streams.pop())
+        for stream in streams:
+            stream.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert stream.recv(1 << 16).startswith(b"HTTP/1.1 200")
 
 
 def test_who_takes_nothing_of_what_is_sent_is_cut(hasty: str) -> None:
