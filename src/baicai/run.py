@@ -228,12 +228,17 @@ def state(folder: Path) -> Literal["running", "done", "stopped"]:
     """Return how it stands with the run in a folder; whoever works on it is not disturbed."""
     if (folder / "done").exists() and (folder.parent / folder.name.removesuffix(SUFFIX)).exists():
         return "done"
-    with contextlib.suppress(OSError), (folder / "lock").open() as lock:
+    with contextlib.suppress(OSError), open(folder / "lock", opener=_at_once) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return "running"
     return "stopped"
+
+
+def _at_once(path: str, flags: int) -> int:
+    """Open a file; a pipe of that name would else be waited for."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _changed(before: Any, now: Any, key: str = "") -> str | None:

@@ -232,6 +232,23 @@ class Even:
         self.taken.append(token)
 
 
+class Lost(Even):
+    """What may come after two tokens it does not know."""
+
+    def allowed(self) -> NDArray[np.bool_]:
+        if len(self.taken) == 2:
+            raise ConfigError("lost")
+        return super().allowed()
+
+
+def test_an_answer_ends_where_its_constraint_is_lost_and_others_go_on(model: Transformer) -> None:
+    engine = Engine(model, texts=2)
+    free, lost = ask(engine, TOKENS[:7]), ask(engine, TOKENS[:7], constraint=Lost())
+    run(engine)
+    assert (len(lost.ids), lost.ended) == (2, Ended("lost"))
+    assert free.ended == Ended("length")
+
+
 def test_a_constraint_is_kept_to(model: Transformer) -> None:
     engine, even = Engine(model, texts=2), Even()
     free, bound = ask(engine, TOKENS[:7]), ask(engine, TOKENS[:7], constraint=even)

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import resource
 import socket
 import stat
 import time
@@ -163,6 +164,7 @@ def test_a_server_that_others_can_reach_needs_keys(
         ({"Host": "::1"}, "host_not_allowed"),
         ({"Origin": "http://evil.example"}, "origin_not_allowed"),
         ({"Origin": "null"}, "origin_not_allowed"),
+        ({"Origin": "http://["}, "origin_not_allowed"),
         ({"Host": "localhost", "Origin": "http://localhost:3000"}, "origin_not_allowed"),
         ({"Host": "localhost"}, None),
         ({"Host": "LOCALHOST:99"}, None),
@@ -234,6 +236,16 @@ def ask_without_listening(stream: socket.socket, seconds: float) -> None:
     while time.monotonic() < end:
         with contextlib.suppress(TimeoutError):
             stream.sendall(ask)
+
+
+def test_more_connections_than_there_is_room_for_are_cut(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (8, 8))
+    with serving(ServeRecipe(model="tiny"), [served]) as address, contextlib.ExitStack() as opened:
+        streams = [opened.enter_context(connect(address)) for _ in range(5)]
+        assert closed(streams.pop())
+        for stream in streams:
+            stream.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert stream.recv(1 << 16).startswith(b"HTTP/1.1 200")
 
 
 def test_who_takes_nothing_of_what_is_sent_is_cut(hasty: str) -> None:

@@ -173,7 +173,8 @@ def test_nothing_is_read_elsewhere(shelf: tuple[Path, httpx.Client], workshop: W
     (root / "a").symlink_to(workshop.folder / "fruit")
     Path(os.fsdecode(bytes(root) + b"/\xff.run")).mkdir()
     (root / "b.run").mkdir()
-    os.mkfifo(root / "b.run" / "metrics.jsonl")
+    for name in ("metrics.jsonl", "lock"):
+        os.mkfifo(root / "b.run" / name)
     assert listed(web)["b"]["last"] == {}
     told = web.get("/v1/runs/a").json()
     assert (told["stage"], told["recipe"], told["bits_per_byte"]) == ("", None, {})

@@ -1,19 +1,25 @@
 """What the engine's process makes of the server's messages."""
 
 import queue
+import select
+import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
 
+import orjson
 import pytest
 
 from baicai.leaves.join import SparseModel
 from baicai.serving.constraint import GrammarConstraint, Grammars
 from baicai.serving.engine import Engine
 from baicai.serving.process import Messages, Service
-from baicai.serving.worker import Ask
+from baicai.serving.worker import Ask, EngineOptions
+from tests.conftest import Workshop
 from tests.serving.servers import until
 
 DIGITS, LETTER = "start: /[0-9]{3}/", "start: /[a-z]/"
@@ -70,6 +76,17 @@ def asker(sparse: SparseModel) -> Iterator[Asker]:
     made = Asker(sparse)
     yield made
     made.close()
+
+
+def test_an_engine_ends_when_its_server_is_killed_before_it_has_read_all(workshop: Workshop) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        command = [sys.executable, "-m", "baicai.serving.process", str(theirs.fileno())]
+        engine = subprocess.Popen(command, pass_fds=[theirs.fileno()], stderr=subprocess.PIPE)
+        ours.sendall(orjson.dumps(asdict(EngineOptions(model=workshop.path("trunk")))) + b"\n")
+        select.select([ours], [], [], 60)
+    assert engine.communicate(timeout=60)[1] == b""
+    assert engine.returncode == 0
 
 
 def test_others_go_on_while_a_grammar_is_opened(asker: Asker) -> None:

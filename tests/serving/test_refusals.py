@@ -7,8 +7,11 @@ from typing import Any
 import httpx
 import openai
 import pytest
+from pydantic import ValidationError
 
-from baicai.serving.bodies import MAX_DEPTH
+from baicai.serving.bodies import MAX_DEPTH, MAX_MEMBERS
+from baicai.serving.responses import ResponseRequest
+from baicai.serving.schemas import ChatRequest, CompletionRequest
 
 CHAT: dict[str, Any] = {"model": "tiny", "messages": [{"role": "user", "content": "apple"}], "max_tokens": 1}
 TEXT: dict[str, Any] = {"model": "tiny", "prompt": "apple", "max_tokens": 1}
@@ -168,6 +171,7 @@ HOSTILE: dict[str, tuple[bytes, int]] = {
     "no number": (json.dumps(CHAT).replace("}]", '}], "temperature": NaN').encode(), 400),
     "infinity": (json.dumps(CHAT).replace("}]", '}], "top_p": -Infinity').encode(), 400),
     "a zero byte": (json.dumps(CHAT | {"model": "tiny\0"}).encode(), 404),
+    "many members": (b'{"model": "tiny", "messages": [{}' + b", {}" * MAX_MEMBERS + b"]}", 413),
     "large": (b'{"model": "' + b"a" * (5 << 20) + b'"}', 413),
 }
 
@@ -180,6 +184,29 @@ def test_hostile_bodies_are_refused_and_the_server_lives(web: httpx.Client, path
     assert told.status_code == status, told.text
     assert "error" in told.json()
     assert web.post("/v1/chat/completions", json=CHAT).status_code == 200
+
+
+def test_of_many_values_that_are_wrong_one_is_noted() -> None:
+    part = {"role": "user", "content": [{}] * 9}
+    for kind, change in (
+        (CompletionRequest, {"prompt": [-1] * 9}),
+        (CompletionRequest, {"prompt": [[]] * 9 + [[-1]] * 9}),
+        (CompletionRequest, {"leaves": {"on": [1] * 9}}),
+        (ChatRequest, {"messages": [{}] * 9}),
+        (ChatRequest, {"messages": [part]}),
+        (ChatRequest, {"messages": [{"role": "assistant", "tool_calls": [{}] * 9}]}),
+        (ResponseRequest, {"input": [{}] * 9}),
+        (ResponseRequest, {"input": [part]}),
+    ):
+        with pytest.raises(ValidationError) as found:
+            kind.model_validate({"model": "tiny"} | change)
+        assert len({error["loc"][:1] for error in found.value.errors() if error["loc"][0] in change}) == 1
+        assert found.value.error_count() <= 2, change  # a message may lack two fields
+
+
+def test_prompts_are_counted_before_they_are_read(web: httpx.Client) -> None:
+    told = web.post("/v1/completions", json=TEXT | {"prompt": ["apple " * 100] * 17})
+    check(told, "n", "integer_above_max_value")
 
 
 def test_a_body_without_a_length_is_cut_where_it_is_too_large(web: httpx.Client) -> None:

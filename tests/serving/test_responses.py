@@ -91,6 +91,16 @@ def test_a_response_calls_a_tool_and_hears_of_it(roomy: openai.OpenAI) -> None:
     assert again.output[0].type == "message"
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_numbers_that_are_told_again_can_be_written(web: httpx.Client, stream: bool) -> None:
+    tool = PICK | {"parameters": {"type": "object", "maxProperties": 10**30}}
+    asked = {"model": "tiny", "input": "apple", "tools": [tool], "tool_choice": "none", "stream": stream}
+    check(web.post("/v1/responses", json=asked), "tools[0].parameters", "invalid_value")
+    written = json.dumps(asked | {"max_output_tokens": 1})
+    assert web.post("/v1/responses", content=written.replace(str(10**30), "1e30")).status_code == 200
+    check(web.post("/v1/responses", content=written.replace(str(10**30), "1e999")), None, "invalid_json")
+
+
 WRONG = [
     ({"input": None}, "input", "missing_required_parameter"),
     ({"input": []}, "input", "invalid_value"),

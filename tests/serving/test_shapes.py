@@ -1,6 +1,7 @@
 """Answers in JSON, and calls of tools."""
 
 import json
+from itertools import count
 from typing import Any
 
 import httpx
@@ -9,7 +10,9 @@ import pytest
 from pydantic import BaseModel, Field
 
 from baicai.data.document import Message
+from baicai.errors import ConfigError
 from baicai.serving.calls import CallReader, joined
+from baicai.serving.constraint import GrammarConstraint
 from baicai.serving.schemas import ChatRequest
 from baicai.serving.shapes import MAX_SCHEMA_BYTES, conversation
 from tests.serving.test_chat import ASK
@@ -186,6 +189,21 @@ WRONG = [
     ),
     ({"tool_choice": {"type": "function"}}, "tool_choice.function", "missing_required_parameter"),
 ]
+
+
+def test_an_answer_that_loses_its_grammar_is_not_told_as_a_whole_one(
+    client: openai.OpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allowed, calls = GrammarConstraint.allowed, count()
+
+    def fail(self: GrammarConstraint) -> Any:
+        if next(calls) == 3:
+            raise ConfigError("fuel exhausted")
+        return allowed(self)
+
+    monkeypatch.setattr(GrammarConstraint, "allowed", fail)
+    with pytest.raises(openai.BadRequestError, match="has become too large to go on with"):
+        client.chat.completions.create(model="tiny", messages=ASK, response_format={"type": "json_object"})
 
 
 @pytest.mark.parametrize(("change", "param", "code"), WRONG, ids=lambda value: str(value)[:50])

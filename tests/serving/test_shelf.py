@@ -211,6 +211,15 @@ def test_a_wrong_field_is_named(
     check(web.post("/v1/models", json={"model": workshop.path("trunk")} | change), param, code)
 
 
+def test_who_hangs_up_gives_up_what_is_being_loaded(shop: Shop, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "model.toml")  # which an engine would read for ever
+    before = engines()
+    with pytest.raises(httpx.ReadTimeout):
+        shop.web.post("/v1/models", json={"model": str(tmp_path), "name": "tiny"}, timeout=1)
+    until(lambda: engines() == before)
+    assert shop.load().status_code == 200
+
+
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
 def test_a_server_that_ends_while_it_loads_leaves_no_engine(workshop: Workshop, end: signal.Signals) -> None:
     words = [sys.executable, "-m", "baicai", "serve", workshop.path("trunk"), "port=0"]

@@ -1,9 +1,11 @@
 """The engine in a process of its own."""
 
 import asyncio
+import errno
 import json
 import os
 import signal
+import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import llguidance
@@ -19,6 +21,9 @@ from baicai.serving.worker import Ask, BusyError, EngineOptions, StoppedError, W
 from tests.conftest import Workshop
 
 PROMPT = "apple pear plum"
+MULTIPLE = {"type": "integer", "minimum": 1, "maximum": 10**18, "multipleOf": 999_999_937}
+HEAVY = json.dumps({"grammars": [{"json_schema": MULTIPLE}]})
+"""What validation lets through, and no matcher can follow."""
 
 
 def with_worker(workshop: Workshop, act: Callable[[Worker], Awaitable[None]], **options: int) -> None:
@@ -122,6 +127,7 @@ def test_what_is_wrong_is_told(workshop: Workshop) -> None:
             ({"prompt": [0] * 64}, "a prompt of 64 tokens does not fit: this model takes 1 to 63"),
             ({"leaves": ["law"]}, "there is no leaf 'law'"),
             ({"grammar": "{"}, "the grammar of the answer cannot be used"),
+            ({"grammar": HEAVY}, "the grammar of the answer cannot be used: fuel exhausted"),
             ({"temperature": -1.0}, "temperature"),
         ):
             with pytest.raises(ConfigError, match=message):
@@ -130,6 +136,31 @@ def test_what_is_wrong_is_told(workshop: Workshop) -> None:
             await asyncio.gather(*(collect(worker.answer(ask(workshop, max_tokens=30))) for _ in range(8)))
 
     with_worker(workshop, act, texts=1, queue=1)
+
+
+def test_an_engine_that_cannot_be_started_again_is_tried_again(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    popen, tries = subprocess.Popen, list[object]()
+
+    def start(*command: object, **options: object) -> object:
+        tries.append(command)
+        if len(tries) < 3:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return popen(*command, **options)  # type: ignore[call-overload]
+
+    async def act(worker: Worker) -> None:
+        assert worker._process is not None
+        monkeypatch.setattr(subprocess, "Popen", start)
+        os.kill(worker._process.pid, signal.SIGKILL)
+        while not tries:
+            await asyncio.sleep(0.01)
+        with pytest.raises(MachineError, match=r"no engine can be started \(Too many open files\)"):
+            await Worker(worker.options).start()
+        await worker._ready.wait()
+        assert (await collect(worker.answer(ask(workshop))))[1] == "length"
+
+    with_worker(workshop, act)
 
 
 def test_a_model_that_is_not_there_is_told(workshop: Workshop) -> None:

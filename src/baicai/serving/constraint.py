@@ -21,7 +21,7 @@ class Grammars:
     def open(self, grammar: str) -> "GrammarConstraint":
         """Return what an answer must keep to, at its beginning.
 
-        Raises: ConfigError if the grammar is none, MachineError if llguidance is not installed.
+        Raises: ConfigError if the grammar is none or too large, MachineError if llguidance is not installed.
         """
         try:
             import llguidance
@@ -33,7 +33,9 @@ class Grammars:
         problem = llguidance.LLMatcher.validate_grammar(grammar, self._tokens)
         if problem:
             raise ConfigError(f"the grammar of the answer cannot be used: {problem.splitlines()[0][:200]}")
-        return GrammarConstraint(llguidance.LLMatcher(self._tokens, grammar), self._vocab)
+        opened = GrammarConstraint(llguidance.LLMatcher(self._tokens, grammar), self._vocab)
+        opened.allowed()  # shows what validation does not, and others need not wait while it is first computed
+        return opened
 
 
 class GrammarConstraint:
@@ -43,8 +45,14 @@ class GrammarConstraint:
         self._matcher, self._vocab = matcher, vocab
 
     def allowed(self) -> NDArray[np.bool_]:
-        """Return which tokens may come next, [V]."""
+        """Return which tokens may come next, [V].
+
+        Raises: ConfigError if that takes too long to find out.
+        """
         bits = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
+        if self._matcher.is_error():
+            told = self._matcher.get_error().splitlines()[0][:200]
+            raise ConfigError(f"the grammar of the answer cannot be used: {told}")
         return np.unpackbits(bits, bitorder="little")[: self._vocab].astype(np.bool_)
 
     def accept(self, token: int) -> None:

@@ -31,7 +31,10 @@ class Constraint(Protocol):
     """What an answer must keep to, token by token."""
 
     def allowed(self) -> NDArray[np.bool_]:
-        """Return which tokens may come next, [V]."""
+        """Return which tokens may come next, [V].
+
+        Raises: ConfigError if that cannot be told.
+        """
 
     def accept(self, token: int) -> None:
         """Note the token that came."""
@@ -230,7 +233,11 @@ class Engine:
             self._end(text, "length")
             return
         logits_V = told.logits_NV[-1]
-        token = self._draw(text, logits_V)
+        try:
+            token = self._draw(text, logits_V)
+        except ConfigError:
+            self._end(text, "lost")
+            return
         if token in request.end_ids:
             self._end(text, "stop")
             return

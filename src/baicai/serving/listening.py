@@ -1,6 +1,7 @@
 """The web server: uvicorn, which cuts those who dawdle."""
 
 import asyncio
+import resource
 import socket
 
 import uvicorn
@@ -9,17 +10,22 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from baicai.serving.recipe import ServeRecipe
 
+BACKLOG = 2048
 MAX_HEADER_BYTES = 2**15
 SHUTDOWN_SECONDS = 2
 
 
 class _Connection(H11Protocol):
-    """Closed if a request does not begin in time, or what is sent is not taken."""
+    """Closed if a request does not begin in time, what is sent is not taken, or there are too many."""
 
     patience_seconds: float
+    most: int
+    """Connections at once."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        if len(self.connections) > self.most:
+            transport.abort()
         self._stalled = self.loop.call_later(0, lambda: None)
         # asyncio does so only where a socket says it is TCP; without it each piece of a stream waits for the last one
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -48,7 +54,8 @@ class _Connection(H11Protocol):
 
 def make_server(app: ASGIApp, config: ServeRecipe) -> uvicorn.Server:
     """Return a server that has yet to be run."""
-    connection = type("Connection", (_Connection,), {"patience_seconds": config.patience_seconds})
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2  # the rest is for engines, files, and whoever is refused
+    connection = type("Connection", (_Connection,), {"patience_seconds": config.patience_seconds, "most": most})
     return uvicorn.Server(
         uvicorn.Config(
             app,
@@ -61,6 +68,7 @@ def make_server(app: ASGIApp, config: ServeRecipe) -> uvicorn.Server:
             server_header=False,
             proxy_headers=False,
             timeout_keep_alive=int(config.patience_seconds),
+            backlog=min(BACKLOG, most // 4),  # so many are accepted before any is looked at
             timeout_graceful_shutdown=SHUTDOWN_SECONDS,
             h11_max_incomplete_event_size=MAX_HEADER_BYTES,
         )

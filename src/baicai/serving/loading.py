@@ -10,6 +10,7 @@ from baicai.serving.answers import Deleted, Model
 from baicai.serving.bodies import read_body
 from baicai.serving.docs import gives, takes
 from baicai.serving.recipe import ServeRecipe
+from baicai.serving.replies import unless_gone
 from baicai.serving.schemas import Body, Name
 from baicai.serving.shelf import Shelf
 
@@ -48,10 +49,10 @@ class _Routes:
     async def load(self, request: Request) -> dict[str, Any]:
         """Load a model, with other leaves if so asked; answers that run under its name are finished as they began.
 
-        A leaf is checked as by `baicai join`, but for its harm to public text.
+        A leaf is checked as by `baicai join`, but for its harm to public text. Who hangs up meanwhile gives it up.
         """
         body = await read_body(request, LoadRequest, self._config)
-        served = await self._shelf.load(body.model, body.name, body.peel, body.join)
+        served = await unless_gone(request, self._shelf.load(body.model, body.name, body.peel, body.join))
         return served.about(served.name)
 
     async def unload(self, name: str) -> dict[str, Any]:

@@ -41,7 +41,7 @@ class Ended(NamedTuple):
     """An answer is over."""
 
     reason: str
-    """stop (an end token), length, or cancelled."""
+    """stop (an end token), length, cancelled, or lost: what may come next cannot be told."""
 
 
 News = Begun | Token | Embedded | Ended

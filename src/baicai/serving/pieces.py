@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from baicai.data.tokenizer import Decoder
+from baicai.errors import ConfigError
 from baicai.leaves.stopping import HeldBack
 from baicai.serving.news import Begun, Ended, Token
 from baicai.serving.served import Served
@@ -52,7 +53,7 @@ class End:
 async def pieces(served: Served, ask: Ask, stops: Sequence[str]) -> AsyncGenerator[Piece | End, None]:
     """Yield an answer; text that may begin a stop text is held back until that is known.
 
-    Raises: what the engine does, and StoppedError if it drops the answer.
+    Raises: what the engine does, StoppedError if it drops the answer, ConfigError if it loses the grammar.
     """
     text_of, held = Decoder(served.tokenizer), HeldBack[tuple[Said, ...]](stops)
     offset, count, cached, weights_G, ended = 0, 0, 0, np.zeros(len(ask.leaves)), Ended("cancelled")
@@ -82,6 +83,8 @@ async def pieces(served: Served, ask: Ask, stops: Sequence[str]) -> AsyncGenerat
     if not held.stopped:
         if ended.reason == "cancelled":
             raise StoppedError("the engine dropped this answer: ask again")
+        if ended.reason == "lost":
+            raise ConfigError("the grammar of the answer has become too large to go on with: ask for a simpler one")
         yield _together([*held.rest(), (text_of.flush(), ())])
     drawn = count + (ended.reason == "stop")
     reason: Reason = "length" if ended.reason == "length" else "stop"

@@ -39,6 +39,7 @@ async def plan_chat(request: ChatRequest, served: Served, alias: str, config: Se
     if request.top_logprobs is not None and not request.logprobs:
         told = "Invalid 'top_logprobs': it needs 'logprobs' to be true."
         raise ApiError(told, param="top_logprobs", code="invalid_value")
+    _check_choices(request.n, 1, config)
     grammar = await grammar_of(request)
     messages = conversation(request.messages, usable_tools(request))
     prompt = await asyncio.to_thread(served.tokenizer.encode_chat, messages)
@@ -47,7 +48,7 @@ async def plan_chat(request: ChatRequest, served: Served, alias: str, config: Se
     most = served.max_tokens - len(prompt) if wanted is None else wanted
     _check_length(len(prompt), max(most, 1), served, param if wanted else "", "messages")
     template = Ask(prompt=prompt, leaves=(), max_tokens=most, top_logprobs=request.top_logprobs or 0, grammar=grammar)
-    return _plan(request, served, alias, config, client, [template])
+    return _plan(request, served, alias, client, [template])
 
 
 async def plan_completion(
@@ -64,13 +65,14 @@ async def plan_completion(
         told = "Invalid 'max_tokens': 0 asks for nothing without 'echo'."
         raise ApiError(told, param="max_tokens", code="invalid_value")
     templates = []
+    _check_choices(request.n, len(request.prompt), config)
     for prompt in await asyncio.to_thread(_prompts, request.prompt, served):
         _check_length(len(prompt), request.max_tokens, served, "max_tokens", "prompt")
         top = request.logprobs or 0
         templates.append(
             Ask(prompt=prompt, leaves=(), max_tokens=request.max_tokens, top_logprobs=top, echo=request.echo)
         )
-    return _plan(request, served, alias, config, client, templates)
+    return _plan(request, served, alias, client, templates)
 
 
 async def plan_embeddings(
@@ -105,12 +107,7 @@ async def plan_tokens(request: TokenizeRequest, served: Served) -> list[int]:
     return (await asyncio.to_thread(_prompts, [request.prompt or ""], served))[0]
 
 
-def _plan(
-    request: Generation, served: Served, alias: str, config: ServeRecipe, client: str, templates: Sequence[Ask]
-) -> Plan:
-    if request.n * len(templates) > config.max_choices:
-        told = f"Invalid 'n': {request.n} answers to {len(templates)} prompts are more than {config.max_choices}."
-        raise ApiError(told, param="n", code="integer_above_max_value")
+def _plan(request: Generation, served: Served, alias: str, client: str, templates: Sequence[Ask]) -> Plan:
     strange = next((token for token in request.logit_bias if int(token) >= served.vocab_size), None)
     if strange is not None:
         told = f"Invalid 'logit_bias': {strange} is not one of the model's {served.vocab_size} tokens."
@@ -152,6 +149,12 @@ def _prompts(prompts: Sequence[str | list[int]], served: Served, param: str = "p
             raise ApiError(f"Invalid '{param}': number {number}: {told}.", param=param, code="invalid_value")
         found.append(prompt)
     return found
+
+
+def _check_choices(answers: int, prompts: int, config: ServeRecipe) -> None:
+    if answers * prompts > config.max_choices:
+        told = f"Invalid 'n': {answers} answers to {prompts} prompts are more than {config.max_choices}."
+        raise ApiError(told, param="n", code="integer_above_max_value")
 
 
 def _check_length(prompt: int, answer: int, served: Served, wanted: str, param: str) -> None:

@@ -4,6 +4,7 @@ Lines of JSON come in: the options, then {"number", "ask"} and {"cancel"}. A lin
 then one for each step: what it told, and how many texts there are.
 """
 
+import contextlib
 import queue
 import socket
 import sys
@@ -28,11 +29,10 @@ KINDS: dict[type[News], str] = {Begun: "begun", Token: "token", Embedded: "embed
 
 def main(descriptor: str) -> None:
     """Serve one model until the other side hangs up."""
-    with socket.socket(fileno=int(descriptor)) as line, line.makefile("rb") as reads, line.makefile("wb") as writes:
+    with socket.socket(fileno=int(descriptor)) as line, line.makefile("rb") as reads:
 
         def write(value: dict[str, Any]) -> None:
-            writes.write(orjson.dumps(value, default=tuple, option=orjson.OPT_APPEND_NEWLINE))
-            writes.flush()
+            line.sendall(orjson.dumps(value, default=tuple, option=orjson.OPT_APPEND_NEWLINE))
 
         told = orjson.loads(reads.readline())
         try:
@@ -51,15 +51,16 @@ def main(descriptor: str) -> None:
         try:
             write(describe(model))
             Service(engine, Grammars(model.tokenizer, engine.vocab), opener, messages).serve(write)
-        except BrokenPipeError:  # the server is gone
+        except ConnectionError:  # the server is gone
             return
         finally:
             opener.shutdown(cancel_futures=True)
 
 
 def _listen(reads: Any, messages: Messages) -> None:
-    for line in reads:
-        messages.put(orjson.loads(line))
+    with contextlib.suppress(ConnectionError):  # so it ends if the server was killed before it had read all
+        for line in reads:
+            messages.put(orjson.loads(line))
     messages.put(None)
 
 

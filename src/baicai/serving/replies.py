@@ -100,7 +100,7 @@ async def whole(request: Request, answer: Awaitable[Values]) -> Response:
 
     Raises: BaicaiError if there will be none
     """
-    return JSONResponse(await _unless_gone(request, answer))
+    return JSONResponse(await unless_gone(request, answer))
 
 
 async def streamed(
@@ -111,7 +111,7 @@ async def streamed(
     Raises: BaicaiError if there will be none: what is wrong shows before the first, and before a status is sent
     """
     try:
-        first = await _unless_gone(request, anext(events))
+        first = await unless_gone(request, anext(events))
     except BaseException:
         await source.aclose()
         raise
@@ -185,7 +185,7 @@ class _EventStream(StreamingResponse):
             await super().__call__(scope, receive, send)
 
 
-async def _unless_gone(request: Request, work: Awaitable[T]) -> T:
+async def unless_gone(request: Request, work: Awaitable[T]) -> T:
     """Return what comes of some work, which is cancelled if the client goes.
 
     Raises: ApiError if it has gone

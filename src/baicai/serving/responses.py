@@ -15,8 +15,10 @@ from baicai.serving.schemas import (
     ChatRequest,
     Function,
     LeafChoice,
+    Many,
     Name,
     Penalty,
+    Schema,
     Seed,
     refuse_what_is_not_carried_out,
 )
@@ -51,7 +53,7 @@ class InputText(Body):
 
 
 Texts = Annotated[
-    list[InputText],
+    Many[InputText],
     BeforeValidator(
         lambda value: [{"type": "text", "text": value}] if isinstance(value, str) else value,
         json_schema_input_type=str | list[InputText],
@@ -101,7 +103,7 @@ class TextFormat(Body):
     type: Literal["text", "json_object", "json_schema"] = "text"
     name: str = ""
     description: str | None = None
-    schema_: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
+    schema_: Annotated[Schema | None, Field(alias="schema")] = None
 
 
 class TextOptions(Body):
@@ -137,7 +139,7 @@ class ResponseRequest(Body):
 
     model: Name
     input: Annotated[
-        list[Item],
+        Many[Item],
         Field(min_length=1),
         BeforeValidator(
             lambda value: [{"role": "user", "content": value}] if isinstance(value, str) else value,

@@ -4,9 +4,11 @@ Fields that would change an answer and are not carried out are refused, not igno
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
+import orjson
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -40,6 +42,22 @@ NEUTRAL: dict[str, tuple[object, ...]] = {
 
 NULL = {"type": "null"}
 
+T = TypeVar("T")
+Many = Annotated[list[T], Field(fail_fast=True)]
+"""As many as a body holds: of a million that are wrong only the first is noted."""
+
+
+def _writable(schema: dict[str, Any]) -> dict[str, Any]:
+    try:
+        orjson.dumps(schema)
+    except TypeError:
+        raise ValueError("an integer in it has more than 64 bits: write it with an exponent") from None
+    return schema
+
+
+Schema = Annotated[dict[str, Any], AfterValidator(_writable)]
+"""Of JSON; what is said in answers to be asked for can be written in them."""
+
 Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]
 TokenKey = Annotated[str, Field(pattern=r"^(0|[1-9][0-9]{0,9})$")]
@@ -69,9 +87,9 @@ Stop = Annotated[
     Field(max_length=MAX_STOPS),
     BeforeValidator(_listed, json_schema_input_type=str | list[str]),
 ]
-Prompt = Annotated[Annotated[str, Tag("<text>")] | Annotated[list[TokenId], Tag("<ids>")], Discriminator(_form)]
+Prompt = Annotated[Annotated[str, Tag("<text>")] | Annotated[Many[TokenId], Tag("<ids>")], Discriminator(_form)]
 Prompts = Annotated[
-    list[Prompt],
+    Many[Prompt],
     Field(min_length=1),
     BeforeValidator(_prompts, json_schema_input_type=str | list[str] | list[int] | list[list[int]]),
 ]
@@ -104,9 +122,9 @@ class LeafChoice(Body):
 
     model_config = ConfigDict(extra="forbid")
 
-    only: list[Name] | None = None
-    on: list[Name] = []
-    off: list[Name] = []
+    only: Many[Name] | None = None
+    on: Many[Name] = []
+    off: Many[Name] = []
 
     @model_validator(mode="after")
     def _check(self) -> "LeafChoice":
@@ -167,7 +185,7 @@ class TextPart(Body):
     text: str
 
 
-Parts = Annotated[list[TextPart], BeforeValidator(_parts, json_schema_input_type=str | list[TextPart])]
+Parts = Annotated[Many[TextPart], BeforeValidator(_parts, json_schema_input_type=str | list[TextPart])]
 
 
 class CalledFunction(Body):
@@ -196,7 +214,7 @@ class Answered(Body):
 
     role: Literal["assistant"]
     content: Parts = []
-    tool_calls: list[ToolCall] = []
+    tool_calls: Many[ToolCall] = []
 
 
 class Returned(Body):
@@ -221,7 +239,7 @@ ChatMessage = Annotated[
 class JsonSchema(Body):
     """What an answer in JSON must be."""
 
-    schema_: Annotated[dict[str, Any], Field(alias="schema")]
+    schema_: Annotated[Schema, Field(alias="schema")]
 
 
 class ResponseFormat(Body):
@@ -242,7 +260,7 @@ class Function(Body):
 
     name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
     description: str = ""
-    parameters: dict[str, Any] = {"type": "object", "properties": {}}
+    parameters: Schema = {"type": "object", "properties": {}}
 
 
 class Tool(Body):
@@ -278,7 +296,7 @@ ToolChoice = Annotated[
 class ChatRequest(Generation):
     """`/v1/chat/completions`."""
 
-    messages: Annotated[list[ChatMessage], Field(min_length=1)]
+    messages: Annotated[Many[ChatMessage], Field(min_length=1)]
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
     logprobs: bool = False
@@ -326,4 +344,4 @@ class TokenizeRequest(Body):
 
     model: Name
     prompt: str | None = None
-    messages: list[ChatMessage] | None = None
+    messages: Many[ChatMessage] | None = None

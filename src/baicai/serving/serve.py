@@ -7,13 +7,11 @@ from collections.abc import Callable
 
 from baicai.errors import ConfigError
 from baicai.serving.api import make_app
-from baicai.serving.listening import make_server
+from baicai.serving.listening import BACKLOG, make_server
 from baicai.serving.loading import add_loading
 from baicai.serving.overview import Catalog
 from baicai.serving.recipe import ServeRecipe
 from baicai.serving.shelf import Shelf
-
-BACKLOG = 2048
 
 
 async def serve(config: ServeRecipe, ready: Callable[[str, str], None], catalog: Catalog | None = None) -> None:

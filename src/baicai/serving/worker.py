@@ -150,10 +150,12 @@ class Worker:
                 self._send({"cancel": number})
 
     async def _spawn(self) -> asyncio.StreamReader:
-        ours, theirs = socket.socketpair()
-        command = [sys.executable, "-m", "baicai.serving.process", str(theirs.fileno())]
-        with theirs:
-            self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=dict(os.environ))
+        try:
+            self._process, ours = _start_process()
+        except OSError as error:
+            raise MachineError(
+                f"no engine can be started ({error.strerror}): free what the machine is short of"
+            ) from None
         reader, self._writer = await asyncio.open_connection(sock=ours, limit=LINE_BYTES)
         self._writer.write(_line(self.options))
         found = {"error": "stopped", "message": "the engine's process died at its start"}
@@ -202,6 +204,17 @@ class Worker:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+
+def _start_process() -> tuple[subprocess.Popen[bytes], socket.socket]:
+    ours, theirs = socket.socketpair()
+    command = [sys.executable, "-m", "baicai.serving.process", str(theirs.fileno())]
+    with theirs:
+        try:
+            return subprocess.Popen(command, pass_fds=[theirs.fileno()], env=dict(os.environ)), ours
+        except OSError:
+            ours.close()
+            raise
 
 
 def _line(value: Any) -> bytes:
