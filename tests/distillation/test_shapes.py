@@ -26,7 +26,9 @@ TRUNK = ModelConfig(
 LATENT = dataclasses.replace(
     TRUNK,
     tied_head=False,
-    attention=MLAConfig(kind="mla", num_heads=8, kv_lora_rank=64, nope_head_dim=32, rope_head_dim=16, value_head_dim=32),
+    attention=MLAConfig(
+        kind="mla", num_heads=8, kv_lora_rank=64, nope_head_dim=32, rope_head_dim=16, value_head_dim=32
+    ),
 )
 LEAF = LeafConfig(first_layer=4, num_experts=16, expert_dim=96, top_k=4)
 TEACHER = Shape(TRUNK, LEAF, 3)

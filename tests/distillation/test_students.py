@@ -7,12 +7,11 @@ import pytest
 import torch
 from torch.nn import functional as F  # noqa: N812
 
-from baicai.distillation.importance import measure_experts, measure_trunk
+from baicai.distillation.importance import measure_trunk
 from baicai.distillation.students import leaf_to_dense, slice_trunk
 from baicai.errors import ConfigError, DataError
 from baicai.leaves.join import SparseModel
 from baicai.model.config import GQAConfig, MLAConfig, ModelConfig
-from baicai.model.experts import Leaf
 from baicai.model.transformer import Transformer
 from tests.distillation.conftest import Sample
 from tests.model.conftest import GQA, LEAF, MLA, grown, tiny
@@ -32,7 +31,9 @@ def fewer(config: ModelConfig, **attention: Any) -> ModelConfig:
     )
 
 
-@pytest.mark.parametrize("attention", [GQA, MLA, dataclasses.replace(MLA, q_lora_rank=None)], ids=["gqa", "mla", "mla-q"])
+@pytest.mark.parametrize(
+    "attention", [GQA, MLA, dataclasses.replace(MLA, q_lora_rank=None)], ids=["gqa", "mla", "mla-q"]
+)
 @pytest.mark.parametrize("tied_head", [True, False])
 @torch.no_grad()
 def test_a_slice_of_full_size_is_the_teacher_bit_for_bit(attention: GQAConfig | MLAConfig, tied_head: bool) -> None:
@@ -171,20 +172,6 @@ def test_a_dense_student_starts_near_its_teacher(teacher: SparseModel, sample: S
     begun = loss(student, windows)
     assert begun - taught < 0.2 * (loss(fresh, windows) - taught)
     assert begun < trunk, "some of the leaf is left"
-
-
-@torch.no_grad()
-def test_use_counts_weights_and_lengths_as_a_loop_does(teacher: SparseModel, sample: Sample) -> None:
-    windows = sample("fruit")[:1]
-    use = measure_experts(teacher.model, ["fruit", "metal"], windows)
-    from baicai.model.router import LayerTrace
-
-    trace: list[LayerTrace] = []
-    teacher.model.hidden(windows[0][:, :-1], trace=trace)
-    assert use.names == trace[0].leaf_names
-    for layer, weights_GE in zip(trace, use.weights_LGE, strict=True):
-        torch.testing.assert_close(layer.leaf_weights().double().mean(0), weights_GE.sum(1), atol=1e-6, rtol=1e-5)
-    assert (use.added_LGE > 0).sum() > 8
 
 
 def test_what_is_not_finite_is_one_clear_line() -> None:

@@ -20,8 +20,9 @@ def prune_leaves(
 ) -> dict[str, Leaf]:
     """Return the wanted leaves with those experts that add most on windows [B, S + 1] of the abilities to keep.
 
-    Weights keep their types and experts their order: where only experts go that never fire, no bit of the output
-    changes. A calibration's scales are in the router rows from here on.
+    Weights keep their types and experts their order: where only experts go that never fire, what the others say keeps
+    its bits, but for how a machine rounds a router's product over fewer rows. Scales of a calibration are in the router
+    rows from here on.
 
     Raises: ConfigError for a leaf there is not, DataError if a leaf never fires on the text or says what is not finite.
     """
