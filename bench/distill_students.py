@@ -4,10 +4,10 @@
     python bench/distill_students.py --trunk out/trunk --tokens 4000000
 
 Grows a leaf on the trunk, makes it dense, and trains that, a fresh network of the same shape, and the trunk with as
-many new neurons instead of the leaf's, on the same batches with the same schedule. `leaf_to_dense_token_ratio` is the
-fresh start's tokens over those after which the dense start is as good on held-out text as the fresh one is in the end;
-where it is so from the beginning, it counts as having taken the tokens between two evaluations: the true ratio is
-larger. What is done is kept in `--work`; the last line is JSON.
+many new neurons instead of the leaf's, on the same batches, without a teacher. `leaf_to_dense_token_ratio` is the fresh
+start's tokens over those after which the dense start is as good on held-out text as the fresh one is in the end; where
+it is so at once, it counts as having taken the tokens between two evaluations, and the true ratio is larger. What is
+done is kept in `--work`; the last line is JSON.
 """
 
 import argparse
@@ -36,7 +36,8 @@ from baicai.training.losses import linear_cross_entropy
 CORPUS = Path(__file__).parents[2] / "shared" / "corpus"
 STARTER = Path(__file__).parents[1] / "src" / "baicai" / "starter"
 LEAF = LeafConfig(first_layer=-1, num_experts=8, expert_dim=64, top_k=4)
-STARTS = ("dense", "fresh", "trunk")
+RATES = {"dense": 5e-4, "trunk": 5e-4, "fresh": 2e-3}
+"""Learning rate of each start: what has learnt before forgets at the rate that suits what has not."""
 SAMPLE_TOKENS, HELD_OUT_TOKENS, EVALUATE_STEPS = 8192, 4096, 4
 
 
@@ -69,9 +70,9 @@ def main() -> None:
     growing = TrainConfig(tokens=given.leaf_tokens, batch_sequences=8, learning_rate=4e-3, seed=given.seed)
     grow = GrowRecipe(name=given.domain, trunk=str(given.trunk), data=[own], leaf=LEAF, train=growing)
     leaf = made(grow_leaf, grow, given.work / "leaf")
-    train = TrainConfig(tokens=given.tokens, batch_sequences=8, seed=given.seed)
     curves = {}
-    for start in STARTS:
+    for start, rate in RATES.items():
+        train = TrainConfig(tokens=given.tokens, batch_sequences=8, learning_rate=rate, seed=given.seed)
         config = StartRecipe(
             start=start, trunk=str(given.trunk), leaf=str(leaf), own=own, held_out=held_out, train=train
         )
@@ -143,6 +144,7 @@ def summary(curves: dict[str, list[dict[str, float]]], least_tokens: int) -> dic
 
     return {
         "leaf_to_dense_token_ratio": ratio("dense", "fresh"),
+        "leaf_to_dense_is_ahead_at_once": curves["dense"][0]["bits_per_byte"] <= curves["fresh"][-1]["bits_per_byte"],
         "trunk_token_ratio": ratio("trunk", "fresh"),
         "leaf_to_dense_over_trunk_token_ratio": ratio("dense", "trunk"),
     }

@@ -4,9 +4,10 @@ Shape suffixes: B sequences, S positions, T tokens, D model width, H query heads
 L layers, G leaves, E experts of one leaf, K experts a token uses; U parts, of C features each, that a projection reads.
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -53,21 +54,21 @@ def measure_trunk(model: Transformer, windows: Iterable[Tensor]) -> TrunkUse:
     Raises: DataError if there is no text, or what a part adds is not finite.
     """
     blocks, sizes = blocks_of(model), model.config
-    parts = [(block.attention, _out(block), block.shared, block.shared.down) for block in blocks]
-    width_LD, heads_LH, neurons_LF = (
-        torch.zeros(len(blocks), count, dtype=torch.float64)
-        for count in (sizes.dim, sizes.attention.num_heads, sizes.ffn_dim)
-    )
-    with _inputs([module for modules in parts for module in modules]) as heard:
+    width_D = torch.zeros(sizes.dim, dtype=torch.float64)
+    heads_LH = torch.zeros(len(blocks), sizes.attention.num_heads, dtype=torch.float64)
+    neurons_LF = torch.zeros(len(blocks), sizes.ffn_dim, dtype=torch.float64)
+    hears: dict[nn.Module, Callable[[Tensor], object]] = {}
+    for block, heads_H, neurons_F in zip(blocks, heads_LH, neurons_LF, strict=True):
+        out = block.attention.get_submodule("out")
+        hears[block.attention] = hears[block.shared] = partial(_add_sizes, width_D)
+        hears[out] = partial(_add_lengths, heads_H, out.get_parameter("weight"))
+        hears[block.shared.down] = partial(_add_lengths, neurons_F, block.shared.down.weight)
+    with _listening(hears):
         for tokens_BS in windows:
             model.hidden(tokens_BS[:, :-1].to(model.embedding.weight.device))
-            for layer, (attention, out, shared, down) in enumerate(parts):
-                width_LD[layer] += (heard[attention].abs() + heard[shared].abs()).double().sum(0).cpu()
-                heads_LH[layer] += _lengths(heard[out], out.weight, sizes.attention.num_heads)
-                neurons_LF[layer] += _lengths(heard[down], down.weight, sizes.ffn_dim)
-    for what, added in (("stream", width_LD), ("attention", heads_LH), ("feed-forward", neurons_LF)):
+    for what, added in (("stream", width_D), ("attention", heads_LH), ("feed-forward", neurons_LF)):
         _check(what, added)
-    return TrunkUse(width_LD.sum(0), heads_LH, neurons_LF)
+    return TrunkUse(width_D, heads_LH, neurons_LF)
 
 
 @torch.inference_mode()
@@ -81,16 +82,19 @@ def measure_experts(model: Transformer, names: Collection[str], windows: Iterabl
     """
     on_1G, first = model.leaf_mask(names), model.first_leaf_layer
     kept = [name for name in model.leaves if name in names]
+    assert kept, "an ability is wanted"
     layers = [layers_of(model, kept, number) for number in range(first, model.config.num_layers)]
     shape, tokens = (len(layers), len(kept), len(layers[0][0].bias_E)), 0
     weights_LGE, added_LGE = (torch.zeros(shape, dtype=torch.float64) for _ in range(2))
-    with _inputs([block.shared for block in blocks_of(model)[first:]]) as heard:
+    read: list[Tensor] = []
+    with _listening({block.shared: read.append for block in blocks_of(model)[first:]}):
         for tokens_BS in windows:
+            read.clear()
             trace: list[LayerTrace] = []
             read_BS = tokens_BS[:, :-1].to(on_1G.device)
             model.hidden(read_BS, on_BG=on_1G.expand(len(read_BS), -1), trace=trace)
             tokens += read_BS.numel()
-            for number, (h_TD, layer) in enumerate(zip(heard.values(), trace, strict=True)):
+            for number, (h_TD, layer) in enumerate(zip(read, trace, strict=True)):
                 weights_GE, lengths_GE = _expert_sums(h_TD, layer.choice, layers[number])
                 weights_LGE[number] += weights_GE
                 added_LGE[number] += lengths_GE
@@ -129,28 +133,28 @@ def _expert_sums(h_TD: Tensor, choice: Choice, layers: list[LeafLayer]) -> tuple
     return weights_GE, added_GE
 
 
-def _lengths(x_TI: Tensor, weight_DI: Tensor, parts: int) -> Tensor:
-    """Return the lengths of what each part of a projection's input becomes behind it, summed over tokens, [U]."""
-    x_TUC, weight_DUC = (matrix.double().view(len(matrix), parts, -1) for matrix in (x_TI, weight_DI))
-    if x_TUC.shape[-1] == 1:
-        lengths_U1: Tensor = x_TUC.abs().sum(0) * weight_DUC.norm(dim=0)
-        return lengths_U1.squeeze(-1).cpu()
+def _add_sizes(total_D: Tensor, x_TD: Tensor) -> None:
+    total_D += x_TD.abs().double().sum(0).cpu()
+
+
+def _add_lengths(total_U: Tensor, weight_DI: Tensor, x_TI: Tensor) -> None:
+    """Add how long each part of a projection's input is behind it, summed over tokens."""
+    x_TUC, weight_DUC = (matrix.double().view(len(matrix), len(total_U), -1) for matrix in (x_TI, weight_DI))
     gram_UCC = torch.einsum("duc,due->uce", weight_DUC, weight_DUC)
-    lengths_TU: Tensor = torch.einsum("tuc,uce,tue->tu", x_TUC, gram_UCC, x_TUC).clamp(min=0).sqrt()
-    return lengths_TU.sum(0).cpu()
+    squares_TU = torch.einsum("tuc,uce,tue->tu", x_TUC, gram_UCC, x_TUC)
+    total_U += squares_TU.clamp(min=0).sqrt().sum(0).cpu()
 
 
 @contextmanager
-def _inputs(modules: Iterable[nn.Module]) -> Iterator[dict[nn.Module, Tensor]]:
-    """Yield what each module has read last, [T, features], in the order in which they ran first."""
-    heard: dict[nn.Module, Tensor] = {}
+def _listening(hears: Mapping[nn.Module, Callable[[Tensor], object]]) -> Iterator[None]:
+    """Call each module's function with what the module reads, [T, features], float32."""
 
     def hear(module: nn.Module, given: tuple[Tensor, ...]) -> None:
-        heard[module] = given[0].flatten(0, 1).float()
+        hears[module](given[0].flatten(0, 1).float())
 
-    hooks = [module.register_forward_pre_hook(hear) for module in modules]
+    hooks = [module.register_forward_pre_hook(hear) for module in hears]
     try:
-        yield heard
+        yield
     finally:
         for hook in hooks:
             hook.remove()
@@ -160,13 +164,7 @@ def _check(what: str, added: Tensor) -> None:
     """Refuse sums from which nothing can be chosen."""
     if not added.isfinite().all():
         raise DataError(
-            f"the teacher's {what} says NaN or infinite values on the sample text: it cannot be taught from"
+            f"the teacher's {what} says NaN or infinite values on the sample text: nothing can be learnt from it"
         )
     if not added.any():
         raise DataError(f"the teacher's {what} adds nothing on the sample text: give text of what is to be kept")
-
-
-def _out(block: Block) -> nn.Linear:
-    out = block.attention.get_submodule("out")
-    assert isinstance(out, nn.Linear)
-    return out

@@ -1,4 +1,4 @@
-"""A student that is its teacher with fewer experts in each leaf. Shape suffixes: D model width, E experts of a leaf."""
+"""A student that is its teacher with fewer experts in each leaf. Shape suffixes: G leaves, E experts of a leaf."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -21,7 +21,8 @@ def prune_leaves(
     """Return the wanted leaves with those experts that add most on windows [B, S + 1] of the abilities to keep.
 
     Weights keep their types and experts their order: where only experts go that never fire, what the others say keeps
-    its bits, but for how a machine rounds a router's product over fewer rows. Scales of a calibration are in the router
+    its bits. A token may still move where a machine rounds a router's product over fewer rows otherwise, or where the
+    second best expert of a leaf counts in the leaf's score without being used. A calibration's scales are in the router
     rows from here on.
 
     Raises: ConfigError for a leaf there is not, DataError if a leaf never fires on the text or says what is not finite.

@@ -14,6 +14,7 @@ from baicai.inference.loops import BLOCK
 from baicai.model.config import GQAConfig, LeafConfig, MLAConfig, ModelConfig
 from baicai.model.experts import LeafLayer
 from baicai.model.layers import Block
+from baicai.model.multi_token import MultiTokenModule
 
 STEP = 32
 """Widths are a multiple of this: what the matrix products of CPUs and GPUs take whole."""
@@ -46,6 +47,8 @@ class Shape:
             kinds: list[tuple[torch.nn.Module, int]] = [(Block(model), model.num_layers)]
             if leaf is not None:
                 kinds.append((LeafLayer(model.dim, leaf), self.num_leaves * (model.num_layers - leaf.first_layer)))
+            if model.mtp:
+                kinds.append((MultiTokenModule(model), 1))
         for module, count in kinds:
             yield from ((name, tensor.shape, count) for name, tensor in module.state_dict().items())
 
@@ -148,6 +151,7 @@ def _with_feed_forward(shape: Shape, ffn_dim: int) -> Shape:
 
 def _scaled(teacher: Shape, dim: int, num_layers: int) -> Shape:
     model, leaf, share = teacher.model, teacher.leaf, dim / teacher.model.dim
+    ffn_dim = int(model.ffn_dim * share) // STEP * STEP if share < 1 else model.ffn_dim
     if leaf is not None:
         first = min(num_layers - 1, round(leaf.first_layer * num_layers / model.num_layers))
         leaf = dataclasses.replace(leaf, first_layer=first)
@@ -155,9 +159,7 @@ def _scaled(teacher: Shape, dim: int, num_layers: int) -> Shape:
         model,
         dim=dim,
         num_layers=num_layers,
-        ffn_dim=model.ffn_dim
-        if share == 1
-        else max(min(STEP, model.ffn_dim), int(model.ffn_dim * share) // STEP * STEP),
+        ffn_dim=max(ffn_dim, min(STEP, model.ffn_dim)),
         attention=_fewer_heads(model.attention, share),
         mtp=False,
     )
