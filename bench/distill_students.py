@@ -1,0 +1,154 @@
+"""Does a student that starts as its teacher's leaf, made dense, need less text than a fresh one?
+
+    python bench/distill_students.py                      # on the trunk that is shipped, about ten minutes of one core
+    python bench/distill_students.py --trunk out/trunk --tokens 4000000
+
+Grows a leaf on the trunk, makes it dense, and trains that, a fresh network of the same shape, and the trunk with as
+many new neurons instead of the leaf's, on the same batches, without a teacher. `leaf_to_dense_token_ratio` is the fresh
+start's tokens over those after which the dense start is as good on held-out text as the fresh one is in the end; where
+it is so at once, it counts as having taken the tokens between two evaluations, and the true ratio is larger. What is
+done is kept in `--work`; the last line is JSON.
+"""
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from baicai.artefact import atomic_folder, read_json, value_hash, write_json
+from baicai.config import recipe, to_table
+from baicai.data.batches import Batch, Batches
+from baicai.data.sources import SourceConfig, open_source
+from baicai.distillation.students import leaf_to_dense
+from baicai.evaluation.bits_per_byte import bits_per_byte, held_out_windows, token_nats
+from baicai.leaves.grow import GrowRecipe, grow_leaf
+from baicai.leaves.join import SparseModel, open_model
+from baicai.model.config import LeafConfig
+from baicai.model.transformer import Transformer
+from baicai.run import Run, carry_out
+from baicai.training.config import TrainConfig
+from baicai.training.loop import mixed_precision, pick_device, train
+from baicai.training.losses import linear_cross_entropy
+
+CORPUS = Path(__file__).parents[2] / "shared" / "corpus"
+STARTER = Path(__file__).parents[1] / "src" / "baicai" / "starter"
+LEAF = LeafConfig(first_layer=-1, num_experts=8, expert_dim=64, top_k=4)
+RATES = {"dense": 5e-4, "trunk": 5e-4, "fresh": 2e-3}
+"""Learning rate of each start: what has learnt before forgets at the rate that suits what has not."""
+SAMPLE_TOKENS, HELD_OUT_TOKENS, EVALUATE_STEPS = 8192, 4096, 4
+
+
+@recipe
+class StartRecipe:
+    """One student's training, from one of the starts."""
+
+    start: Literal["dense", "fresh", "trunk"]
+    trunk: str
+    leaf: str
+    own: SourceConfig
+    held_out: SourceConfig
+    train: TrainConfig
+
+
+def main() -> None:
+    """Train the three and print how they compare."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trunk", type=Path, default=STARTER)
+    parser.add_argument("--domain", default="law-de", help="folder of the corpus that is the wanted ability")
+    parser.add_argument("--leaf-tokens", type=int, default=300_000)
+    parser.add_argument("--tokens", type=int, default=300_000, help="of each student's training")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--work", type=Path, default=Path("out/distill-students"))
+    given = parser.parse_args()
+    own, held_out = (
+        SourceConfig(path=str(CORPUS / given.domain / f"{split}.jsonl.zst"), domain=given.domain)
+        for split in ("train", "valid")
+    )
+    growing = TrainConfig(tokens=given.leaf_tokens, batch_sequences=8, learning_rate=4e-3, seed=given.seed)
+    grow = GrowRecipe(name=given.domain, trunk=str(given.trunk), data=[own], leaf=LEAF, train=growing)
+    leaf = made(grow_leaf, grow, given.work / "leaf")
+    curves = {}
+    for start, rate in RATES.items():
+        train = TrainConfig(tokens=given.tokens, batch_sequences=8, learning_rate=rate, seed=given.seed)
+        config = StartRecipe(
+            start=start, trunk=str(given.trunk), leaf=str(leaf), own=own, held_out=held_out, train=train
+        )
+        curves[start] = read_json(made(train_student, config, given.work / start) / "curve.json")["held_out"]
+    print(json.dumps(summary(curves, EVALUATE_STEPS * train.step_tokens) | {"domain": given.domain, "curves": curves}))
+
+
+def made(stage: Callable[[Any, Run], None], config: object, out: Path) -> Path:
+    """Return where the artefact of this recipe is, made if it is not there yet."""
+    out = out.with_name(f"{out.name}-{value_hash(to_table(config))[:12]}")
+    carry_out(stage, config, out)
+    return out
+
+
+def train_student(config: StartRecipe, run: Run) -> None:
+    """Train a student on real text alone and write how good it was on held-out text on the way."""
+    teacher = open_model(config.trunk, join=[config.leaf])
+    own, held_out = (open_source(source, teacher.tokenizer) for source in (config.own, config.held_out))
+    settings, device = config.train, pick_device(config.train.device)
+    model = begin(config.start, teacher, list(held_out_windows(own, 256, SAMPLE_TOKENS)), settings.seed).to(device)
+    sizes = {"batch_sequences": settings.batch_sequences, "sequence_tokens": settings.sequence_tokens}
+    batches = Batches([own], [1.0], **sizes, seed=settings.seed)
+
+    def score(step: int) -> None:
+        windows = held_out_windows(held_out, settings.sequence_tokens, HELD_OUT_TOKENS)
+        bits = bits_per_byte(token_nats(model), windows, teacher.tokenizer).bits_per_byte
+        run.log({"step": step, "tokens": step * settings.step_tokens, "held_out": bits})
+
+    def loss_of(batch: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        step = batches.state()["drawn"][0] // settings.batch_sequences - 1
+        if step % EVALUATE_STEPS == 0:
+            score(step)
+        tokens_BS = batch.tokens_BS1.to(device)
+        with mixed_precision(settings, device):
+            hidden_TD = model.hidden(tokens_BS[:, :-1]).flatten(0, 1)
+            return linear_cross_entropy(hidden_TD, model.head_weight(), tokens_BS[:, 1:].flatten()), {}
+
+    train(f"{config.start} start", dict(model.named_parameters()), batches, loss_of, settings, run)
+    score(settings.steps)
+    curve = [
+        {"tokens": line["tokens"], "bits_per_byte": line["held_out"]} for line in run.metrics() if "held_out" in line
+    ]
+    with atomic_folder(run.out) as part:
+        write_json(part / "curve.json", {"parameters": sum(p.numel() for p in model.parameters()), "held_out": curve})
+
+
+def begin(start: str, teacher: SparseModel, sample: list[torch.Tensor], seed: int) -> Transformer:
+    """Return a network of the trunk's sizes whose feed-forward has room for the leaf."""
+    width = teacher.model.config.ffn_dim
+    dense = leaf_to_dense(teacher.model, list(teacher.leaves), sample, width + LEAF.num_experts * LEAF.expert_dim)
+    fresh = Transformer(dense.config)
+    fresh.start(seed)
+    if start == "trunk":
+        with torch.no_grad():
+            for block, drawn in zip(dense.layers, fresh.layers, strict=True):
+                block.shared.gate.weight[width:] = drawn.shared.gate.weight[width:]
+                block.shared.up.weight[width:] = drawn.shared.up.weight[width:]
+                block.shared.down.weight[:, width:] = 0
+    return fresh if start == "fresh" else dense
+
+
+def summary(curves: dict[str, list[dict[str, float]]], least_tokens: int) -> dict[str, float | None]:
+    """Return how many times less text one start takes to be as good as another is in the end; None if it never is."""
+
+    def ratio(start: str, other: str) -> float | None:
+        goal = curves[other][-1]
+        reached = [point["tokens"] for point in curves[start] if point["bits_per_byte"] <= goal["bits_per_byte"]]
+        return goal["tokens"] / max(least_tokens, reached[0]) if reached else None
+
+    return {
+        "leaf_to_dense_token_ratio": ratio("dense", "fresh"),
+        "leaf_to_dense_is_ahead_at_once": curves["dense"][0]["bits_per_byte"] <= curves["fresh"][-1]["bits_per_byte"],
+        "trunk_token_ratio": ratio("trunk", "fresh"),
+        "leaf_to_dense_over_trunk_token_ratio": ratio("dense", "trunk"),
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Distillation: a small student keeps what is wanted of a teacher."""
