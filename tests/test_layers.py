@@ -19,7 +19,7 @@ LAYERS = (
     {"model", "data"},
     {"training", "evaluation", "inference"},
     {"leaves"},
-    {"exchange", "wholesale", "serving"},
+    {"exchange", "wholesale", "serving", "distillation"},
     {"cli"},
     {"__main__"},
 )
