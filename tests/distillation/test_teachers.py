@@ -127,7 +127,9 @@ def test_too_few_rows_are_refused(tmp_path: Path, tokenizer: Tokenizer) -> None:
         open_teacher(tmp_path / "teacher", tokenizer, CPU)
 
 
-def test_logits_that_are_not_finite_are_refused(exported: Path, tokenizer: Tokenizer, tmp_path: Path) -> None:
+def test_tensors_that_are_missing_or_not_finite_are_refused(
+    exported: Path, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
     broken = tmp_path / "broken"
     shutil.copytree(exported, broken)
     file = next(broken.glob("*.safetensors"))
@@ -137,3 +139,10 @@ def test_logits_that_are_not_finite_are_refused(exported: Path, tokenizer: Token
     teacher = open_teacher(broken, tokenizer, CPU)
     with pytest.raises(ArtefactError, match="gives logits that are not finite"):
         said(teacher)
+    del tensors["model.norm.weight"]
+    write_tensors(file, tensors)
+    with pytest.raises(ArtefactError, match=r"lacks tensor 'model\.norm\.weight': copy it again"):
+        open_teacher(broken, tokenizer, CPU)
+    file.write_bytes(file.read_bytes()[:-9])
+    with pytest.raises(ArtefactError, match="cannot be opened by transformers"):
+        open_teacher(broken, tokenizer, CPU)

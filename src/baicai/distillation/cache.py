@@ -13,7 +13,7 @@ import hashlib
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import torch
@@ -158,18 +158,14 @@ def _begin(folder: Path, wanted: _Manifest) -> _Manifest:
         found = from_table(_Manifest, read_json(file), str(file))
     except ConfigError as error:
         raise ArtefactError(f"{error}: remove {folder} and make it again") from None
-    told, asked = to_table(found), to_table(wanted)
-    for key in ("format", "teacher", "corpus", "vocab_size", "windows", "settings"):
+    told, asked = ({**table, **table["settings"]} for table in map(to_table, (found, wanted)))
+    for key in ("format", "teacher", "corpus", "vocab_size", *to_table(wanted.settings)):
         if told[key] != asked[key]:
             raise ArtefactError(
-                f"{folder} was made with {key} {_short(told[key])}, wanted is {_short(asked[key])}: choose another "
+                f"{folder} was made with {key} {str(told[key])[:8]}, wanted is {str(asked[key])[:8]}: choose another "
                 "folder, or remove that one"
             )
     return found
-
-
-def _short(value: Any) -> Any:
-    return value[:8] if isinstance(value, str) else value
 
 
 def _windows_of(manifest: _Manifest, number: int) -> range:

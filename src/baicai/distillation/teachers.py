@@ -11,6 +11,7 @@ from typing import Any, final
 
 import tokenizers
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from baicai.artefact import file_hash, find, read_json, value_hash
@@ -137,12 +138,14 @@ def _load(transformers: Any, folder: Path, device: torch.device) -> Any:
     transformers.utils.logging.disable_progress_bar()
     dtype = "auto" if has_fast_bfloat16(device) else torch.float32
     try:
-        network = transformers.AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, use_safetensors=True, local_files_only=True
+        network, told = transformers.AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         why = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ArtefactError(f"teacher {folder} cannot be opened by transformers: {why}") from None
+    if told["missing_keys"]:  # it would draw them
+        raise ArtefactError(f"teacher {folder} lacks tensor '{min(told['missing_keys'])}': copy it again")
     return network.requires_grad_(False).eval().to(device)
 
 
