@@ -175,8 +175,8 @@ def test_bad_input_is_one_line_and_nothing_is_written(
     shards, folder = make_shards("a", 0, 8), tmp_path / "cache"
     with pytest.raises(ConfigError, match="takes at most 64 tokens, a sequence has 65"):
         write_cache(folder, teacher, shards, CacheSettings(sequence_tokens=65))
-    with pytest.raises(DataError, match="a window has 65: add text"):
-        write_cache(folder, teacher, make_shards("short", 0, 1, max_tokens=64), CacheSettings(sequence_tokens=64))
+    with pytest.raises(DataError, match="a window has 10001: add text"):
+        write_cache(folder, teacher, shards, CacheSettings(sequence_tokens=10_000))
     disk = shutil.disk_usage(tmp_path)._replace(free=1000)
     with monkeypatch.context() as full:
         full.setattr(shutil, "disk_usage", lambda _: disk)
