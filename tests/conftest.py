@@ -80,10 +80,15 @@ def grow_recipe(workshop: Workshop, domain: str, **changes: object) -> GrowRecip
 
 def start_stage(stage: Callable[[Any, Run], None], recipe: object, out: Path) -> BaseProcess:
     """Carry out a stage in a process that can be killed."""
+    return start_process(_carry_out, stage, recipe, out)
+
+
+def start_process(target: Callable[..., None], *args: object) -> BaseProcess:
+    """Start a process that can be killed, with the stages already imported."""
     context = multiprocessing.get_context("forkserver")
     stages = ("leaves.train_trunk", "leaves.grow", "leaves.quality", "leaves.calibrate", "exchange.importing")
     context.set_forkserver_preload([f"baicai.{name}" for name in stages])
-    process = context.Process(target=_carry_out, args=(stage, recipe, out))
+    process = context.Process(target=target, args=args)
     process.start()
     return process
 

@@ -1,27 +1,56 @@
+"""A random model with leaves, the same as a folder for transformers, and a trained one with text of its domains."""
+
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 
 from baicai.data.sources import open_source
+from baicai.data.tokenizer import Tokenizer
+from baicai.distillation.teachers import Teacher, open_teacher
 from baicai.evaluation.bits_per_byte import held_out_windows
+from baicai.exchange.exporting import ExportRecipe, export_model
 from baicai.leaves.join import SparseModel, open_model
+from baicai.run import carry_out
 from tests.conftest import Workshop
+from tests.data.conftest import make_shards, tokenizer
+from tests.exchange.models import make_model
 
+__all__ = ["CPU", "exported", "make_shards", "model", "teacher", "tokenizer"]
+CPU = torch.device("cpu")
 Sample = Callable[..., list[torch.Tensor]]
 
 
+@pytest.fixture(scope="session")
+def model(tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> SparseModel:
+    return make_model(tmp_path_factory.mktemp("teacher"), tokenizer, num_leaves=2)
+
+
+@pytest.fixture(scope="session")
+def exported(model: SparseModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("transformers", reason="reads the exported teacher")
+    out = tmp_path_factory.mktemp("exported") / "teacher"
+    carry_out(export_model, ExportRecipe(model=str(model.trunk.path.parent / "model")), out)
+    return out
+
+
 @pytest.fixture
-def teacher(workshop: Workshop) -> SparseModel:
+def teacher(model: SparseModel, tokenizer: Tokenizer) -> Teacher:
+    return open_teacher(model.trunk.path.parent / "model", tokenizer, CPU)
+
+
+@pytest.fixture
+def sparse(workshop: Workshop) -> SparseModel:
     return open_model(workshop.path("model"))
 
 
 @pytest.fixture
-def sample(workshop: Workshop, teacher: SparseModel) -> Sample:
+def sample(workshop: Workshop, sparse: SparseModel) -> Sample:
     """Windows of some domains' text."""
 
     def windows(*domains: str) -> list[torch.Tensor]:
-        shards = (open_source(workshop.text(domain), teacher.tokenizer) for domain in domains)
+        shards = (open_source(workshop.text(domain), sparse.tokenizer) for domain in domains)
         return [tokens_BS for one in shards for tokens_BS in held_out_windows(one, 32, 1024)]
 
     return windows

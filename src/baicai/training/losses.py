@@ -14,23 +14,28 @@ CHUNK_TOKENS = {"cpu": 256, "cuda": 8192}
 """Tokens whose logits exist at once: few enough to stay in a processor's cache, or to fill a GPU."""
 
 
-class _LinearCrossEntropy(torch.autograd.Function):
+ChunkLoss = Callable[..., tuple[Tensor, Tensor]]
+"""From the logits [T, V] of some tokens, the number of all tokens, and what goes with these, to these tokens' part of
+the mean loss and its gradient by their logits, in these' type. The logits may be overwritten."""
+
+
+class _LinearLoss(torch.autograd.Function):
     """Gradients are made with the loss, chunk by chunk, so the logits of all tokens never exist at once.
 
     Source: Hsu et al., Liger Kernel, 2024, section 3.2.
     """
 
     @staticmethod
-    def forward(ctx: Any, hidden_TD: Tensor, weight_VD: Tensor, targets_T: Tensor) -> Tensor:
+    def forward(ctx: Any, hidden_TD: Tensor, weight_VD: Tensor, chunk_loss: ChunkLoss, *beside: Tensor) -> Tensor:
         need_hidden, need_weight = ctx.needs_input_grad[:2]
-        tokens, chunk = len(targets_T), CHUNK_TOKENS[hidden_TD.device.type]
+        tokens, chunk = len(hidden_TD), CHUNK_TOKENS[hidden_TD.device.type]
         grad_hidden_TD = torch.empty_like(hidden_TD) if need_hidden else None
         grad_weight_VD = torch.zeros_like(weight_VD, dtype=torch.float32) if need_weight else None
         loss = torch.zeros((), dtype=torch.float32, device=hidden_TD.device)
-        chunk_loss = _chunk_loss_on(hidden_TD.device)
         for start in range(0, tokens, chunk):
             rows = slice(start, start + chunk)
-            part, grad_TV = chunk_loss(F.linear(hidden_TD[rows], weight_VD), targets_T[rows], tokens)
+            logits_TV = F.linear(hidden_TD[rows], weight_VD)
+            part, grad_TV = chunk_loss(logits_TV, tokens, *(one[rows] for one in beside))
             loss += part
             if grad_hidden_TD is not None:
                 grad_hidden_TD[rows] = grad_TV @ weight_VD
@@ -40,41 +45,58 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return loss
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
         (scale,) = grad_outputs
-        hidden_TD, weight_VD = (grad if grad is None else grad * scale for grad in ctx.saved_tensors)
-        return hidden_TD, weight_VD, None
+        given = (grad if grad is None else grad * scale for grad in ctx.saved_tensors)
+        return *given, *(None for _ in ctx.needs_input_grad[2:])
 
 
-@functools.cache
-def _chunk_loss_on(device: torch.device) -> Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]]:
-    return compiled(_chunk_loss, device, WORTH_STEPS)  # it takes seconds
-
-
-def _chunk_loss(logits_TV: Tensor, targets_T: Tensor, tokens: int) -> tuple[Tensor, Tensor]:
-    """Return some tokens' part of the mean over all, and its gradient by their logits, in these' type."""
-    dtype, logits_TV = logits_TV.dtype, logits_TV.float()
-    picked = (torch.arange(len(logits_TV), device=logits_TV.device), targets_T)
-    logits_TV -= logits_TV.amax(-1, keepdim=True)
-    loss = -logits_TV[picked].sum()
-    power_TV = logits_TV.exp_()
-    sum_T1 = power_TV.sum(-1, keepdim=True)
-    loss += sum_T1.log().sum()
-    grad_TV = power_TV.div_(sum_T1 * tokens)
-    grad_TV[picked] -= 1 / tokens
-    return loss / tokens, grad_TV.to(dtype)
-
-
-def linear_cross_entropy(hidden_TD: Tensor, weight_VD: Tensor, targets_T: Tensor) -> Tensor:
-    """Return the mean cross-entropy, in nats, of `hidden @ weight.T` against the targets, float32."""
+def linear_loss(hidden_TD: Tensor, weight_VD: Tensor, chunk_loss: ChunkLoss, *beside: Tensor) -> Tensor:
+    """Return the mean over the tokens of a loss on `hidden @ weight.T`, float32; each `beside` has a row a token."""
     kind = hidden_TD.device.type
     if torch.is_autocast_enabled(kind):
         dtype = torch.get_autocast_dtype(kind)
         hidden_TD = hidden_TD.to(dtype)
     weight_VD = weight_VD.to(hidden_TD.dtype)
     with torch.autocast(kind, enabled=False):
-        loss: Tensor = _LinearCrossEntropy.apply(hidden_TD, weight_VD, targets_T)  # type: ignore[no-untyped-call]
+        loss: Tensor = _LinearLoss.apply(hidden_TD, weight_VD, chunk_loss, *beside)  # type: ignore[no-untyped-call]
         return loss
+
+
+def linear_cross_entropy(hidden_TD: Tensor, weight_VD: Tensor, targets_T: Tensor) -> Tensor:
+    """Return the mean cross-entropy, in nats, of `hidden @ weight.T` against the targets, float32."""
+    certain_T1 = torch.ones(len(targets_T), 1, device=targets_T.device)
+    return linear_soft_cross_entropy(hidden_TD, weight_VD, (targets_T[:, None], certain_T1))
+
+
+def linear_soft_cross_entropy(hidden_TD: Tensor, weight_VD: Tensor, *targets: tuple[Tensor, Tensor]) -> Tensor:
+    """Return the mean cross-entropy, in nats, of `hidden @ weight.T` against sparse distributions, float32.
+
+    Each of the targets is ids [T, K], which may repeat, and the probability [T, 1] that every one of them adds to its
+    token's distribution; over all targets these sum to 1.
+    """
+    chunk_loss = _cross_entropy_on(hidden_TD.device)
+    return linear_loss(hidden_TD, weight_VD, chunk_loss, *(one for pair in targets for one in pair))
+
+
+@functools.cache
+def _cross_entropy_on(device: torch.device) -> ChunkLoss:
+    return compiled(_cross_entropy, device, WORTH_STEPS)  # it takes seconds
+
+
+def _cross_entropy(logits_TV: Tensor, tokens: int, *targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Return a ChunkLoss's results for targets that alternate between ids [T, K] and shares [T, 1]."""
+    dtype, logits_TV = logits_TV.dtype, logits_TV.float()
+    pairs = list(zip(targets[::2], targets[1::2], strict=True))
+    logits_TV -= logits_TV.amax(-1, keepdim=True)
+    loss = -torch.stack([(share_T1 * logits_TV.gather(1, ids_TK)).sum() for ids_TK, share_T1 in pairs]).sum()
+    power_TV = logits_TV.exp_()
+    sum_T1 = power_TV.sum(-1, keepdim=True)
+    loss += sum_T1.log().sum()
+    grad_TV = power_TV.div_(sum_T1 * tokens)
+    for ids_TK, share_T1 in pairs:  # apart: ids that repeat add equal numbers, so a GPU's order does not matter
+        grad_TV.scatter_add_(1, ids_TK, (-share_T1 / tokens).expand(ids_TK.shape))
+    return loss / tokens, grad_TV.to(dtype)
 
 
 def recognition_loss(logits_TGE: Tensor, own_T: Tensor) -> Tensor:
