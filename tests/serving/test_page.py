@@ -45,7 +45,8 @@ def test_words_are_tinted_by_their_leaf_and_explained(open_page: Open, script: S
     sent = script.asked[0]
     assert sent["messages"] == [{"role": "user", "content": QUESTION}]
     assert (sent["stream"], sent["routing"], sent["top_logprobs"]) == (True, True, 5)
-    assert not {"leaves", "temperature", "seed"} & sent.keys()
+    assert (sent["temperature"], sent["top_p"]) == (0.8, 0.95), "as `baicai chat` draws"
+    assert not {"leaves", "seed"} & sent.keys()
 
 
 def test_words_are_reached_by_keyboard(open_page: Open) -> None:
