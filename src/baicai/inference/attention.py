@@ -1,4 +1,4 @@
-"""Attention of the compiled step: every thread has some of the heads."""
+"""Attention of the compiled step: threads share out its heads, grouped ones together with the tokens."""
 
 import numpy as np
 
@@ -38,8 +38,8 @@ from baicai.inference.layout import (
     V,
     Weights,
 )
-from baicai.inference.loops import HAS_AVX512, LANES, TOGETHER, WIDTH, add_rows, fetch_line
-from baicai.inference.products import multiply, multiply_rows
+from baicai.inference.loops import HAS_AVX512, LANES, TOGETHER, WIDTH, add_rows
+from baicai.inference.products import fetch, multiply, multiply_rows
 from baicai.inference.sync import meet
 
 
@@ -82,9 +82,7 @@ def softmax(scores: Floats, scale: float) -> None:
 @compiled
 def fetch_rows(rows_PC: Floats, first: int, rows: int) -> None:
     """Have rows brought near that are read soon: processors foresee no jump to another block."""
-    begin = rows_PC[first:].ctypes.data
-    for place in range(begin, begin + rows * rows_PC.strides[0], 64):
-        fetch_line(place)
+    fetch(rows_PC[first:].ctypes.data, rows * rows_PC.strides[0])
 
 
 @compiled

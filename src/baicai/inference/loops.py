@@ -177,8 +177,10 @@ def _parts_float32(code: Code, row: Any, at: Any) -> tuple[Any, Any]:
 TOGETHER = 4
 """Vectors that two rows are multiplied with at once; four rows are with one or two."""
 _SHAPES = ((1, TOGETHER), (4, 1), (4, 2), (2, TOGETHER))
-one_bfloat16, four_bfloat16, two_bfloat16, pair_bfloat16 = (_dots(*shape, _parts_bfloat16, 6) for shape in _SHAPES)
-one_float32, four_float32, two_float32, pair_float32 = (_dots(*shape, _parts_float32, 7) for shape in _SHAPES)
+FLOAT32, BFLOAT16 = (
+    tuple(_dots(*shape, parts_of, size) for shape in _SHAPES)
+    for parts_of, size in ((_parts_float32, 7), (_parts_bfloat16, 6))
+)
 """(row, stride, blocks, gap, vectors, outs, last): one row, four with one vector, four with two, two with four."""
 
 

@@ -3,6 +3,8 @@
 A product has the same bits whatever other rows and vectors are multiplied beside it.
 """
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 
@@ -33,28 +35,33 @@ BLOCK_BYTES = 2**17
 """Of rows that are read together for all vectors of a step: they stay in a near cache."""
 
 
-@njit(inline="always")
-def _multiply(
-    kind: int, rows: int, at: int, stride: int, blocks: int, gap: int, vectors: Place, outs: Place, last: int
-) -> None:
-    """Multiply one row with up to four vectors, four rows with one or two, or two rows with up to four."""
-    if kind == FLOAT32:
+def _by_shape(one: Any, four: Any, two: Any, pair: Any) -> Any:
+    """Return what multiplies one row with up to four vectors, four rows with one or two, two rows with up to four."""
+
+    @njit(inline="always")
+    def multiply(
+        rows: int, at: int, stride: int, blocks: int, gap: int, vectors: Place, outs: Place, last: int
+    ) -> None:
         if rows == 1:
-            loops.one_float32(at, stride, blocks, gap, vectors, outs, last)
+            one(at, stride, blocks, gap, vectors, outs, last)
         elif last == 0:
-            loops.four_float32(at, stride, blocks, gap, vectors, outs, last)
+            four(at, stride, blocks, gap, vectors, outs, last)
         elif last == 1:
-            loops.two_float32(at, stride, blocks, gap, vectors, outs, last)
+            two(at, stride, blocks, gap, vectors, outs, last)
         else:
-            loops.pair_float32(at, stride, blocks, gap, vectors, outs, last)
-    elif rows == 1:
-        loops.one_bfloat16(at, stride, blocks, gap, vectors, outs, last)
-    elif last == 0:
-        loops.four_bfloat16(at, stride, blocks, gap, vectors, outs, last)
-    elif last == 1:
-        loops.two_bfloat16(at, stride, blocks, gap, vectors, outs, last)
-    else:
-        loops.pair_bfloat16(at, stride, blocks, gap, vectors, outs, last)
+            pair(at, stride, blocks, gap, vectors, outs, last)
+
+    return multiply
+
+
+_multiply_float32, _multiply_bfloat16 = _by_shape(*loops.FLOAT32), _by_shape(*loops.BFLOAT16)
+
+
+@compiled
+def fetch(address: int, size: int) -> None:
+    """Have memory brought near that is read soon."""
+    for line in range(address, address + size, 64):
+        loops.fetch_line(line)
 
 
 @compiled
@@ -73,9 +80,12 @@ def multiply_rows(
             together = 1
         at = address + row * stride
         if low <= row < high:
-            for line in range(at + ahead, at + ahead + together * stride, 64):
-                loops.fetch_line(line)
-        _multiply(kind, together, at, stride, blocks, gap, vectors, (outs[0], outs[1] + 4 * row, outs[2]), last)
+            fetch(at + ahead, together * stride)
+        to = outs[0], outs[1] + 4 * row, outs[2]
+        if kind == FLOAT32:
+            _multiply_float32(together, at, stride, blocks, gap, vectors, to, last)
+        else:
+            _multiply_bfloat16(together, at, stride, blocks, gap, vectors, to, last)
         row += together
 
 

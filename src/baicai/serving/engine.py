@@ -247,8 +247,8 @@ class Engine:
             self._end(text, "length")
 
     def _draw(self, text: _Text, logits_V: NDArray[np.float32]) -> int:
-        request, sampling, constraint = text.request, text.request.sampling, text.request.constraint
-        logits_V = _weighed(logits_V, request, text.tokens[len(request.prompt) :])
+        sampling, constraint = text.request.sampling, text.request.constraint
+        logits_V = _weighed(logits_V, text)
         if constraint is not None:
             logits_V = np.where(constraint.allowed(), logits_V, np.float32(-np.inf))
         point = torch.empty(()).uniform_(generator=text.generator).item()
@@ -291,15 +291,17 @@ class Engine:
         text.tell(Ended(reason))
 
 
-def _weighed(logits_V: NDArray[np.float32], request: Request, answer: Sequence[int]) -> NDArray[np.float32]:
+def _weighed(logits_V: NDArray[np.float32], text: _Text) -> NDArray[np.float32]:
     """Return logits with what a request adds to some, and takes off those of tokens that its answer has."""
+    request = text.request
     penalised = request.frequency_penalty or request.presence_penalty
     if request.bias or penalised:
         logits_V = logits_V.copy()
     for token, added in request.bias:
         logits_V[token] += added
     if penalised:
-        tokens, counts = np.unique(np.asarray(answer, np.int64), return_counts=True)
+        answer = np.asarray(text.tokens[len(request.prompt) :], np.int64)
+        tokens, counts = np.unique(answer, return_counts=True)
         logits_V[tokens] -= request.frequency_penalty * counts + request.presence_penalty
     return logits_V
 
