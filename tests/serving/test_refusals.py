@@ -122,6 +122,28 @@ def test_a_wrong_field_of_a_completion_is_named(
 
 
 def test_a_prompt_that_is_too_long_is_told_with_both_numbers(client: openai.OpenAI) -> None:
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/chat/completions", CHAT),
+        ("/v1/completions", TEXT),
+        ("/v1/responses", {"model": "tiny", "input": "apple", "max_output_tokens": 16}),
+        ("/v1/embeddings", {"model": "tiny", "input": "apple"}),
+    ],
+)
+def test_a_field_that_is_nearly_ours_is_named_and_others_are_ignored(
+    web: httpx.Client, path: str, body: dict[str, Any]
+) -> None:
+    for name in ("leave", "leafs", "leaf", "Leaves", "leaves\n"):
+        told = web.post(path, json=body | {name: {"only": []}})
+        check(told, name, "unknown_parameter")
+        assert told.json()["error"]["message"] == f"Unknown parameter: {name!r}. Did you mean 'leaves'?"
+    told = web.post(path, json=body | {"routeing": True})
+    assert told.status_code == (400 if "completions" in path else 200), "only where there is routing"
+    others = {"reasoning": {}, "store": False, "route": "fallback", "save": 1, "top_a": 0.1, "verbosity": "low", "": 0}
+    assert web.post(path, json=body | others).status_code == 200
+
+
     with pytest.raises(openai.BadRequestError, match=r"maximum context length is 64 .* requested 65 tokens"):
         client.completions.create(model="tiny", prompt=[5] * 65)
     with pytest.raises(openai.BadRequestError, match=r"64 tokens.* 60 tokens in the prompt and 5 for the answer"):

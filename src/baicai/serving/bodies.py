@@ -3,6 +3,8 @@
 import asyncio
 import json
 import math
+from difflib import get_close_matches
+from itertools import islice
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -10,12 +12,17 @@ from starlette.requests import ClientDisconnect, Request
 
 from baicai.serving.recipe import ServeRecipe
 from baicai.serving.refusals import ApiError, explain
+from baicai.serving.schemas import OWN
 
 MAX_DEPTH = 32
 MAX_MEMBERS = 2**15
 """Of all objects together: checking one takes a hundred times as long as reading it."""
 READ_ON = 8
 """A body that is too large is read on, up to so many times what is allowed: who still sends does not hear an answer."""
+MAX_COMPARED = 100
+"""Unknown fields of a body whose names are looked at: that takes longer than reading them."""
+NEARLY = 0.7
+"""Of difflib's ratio: by its own 0.6, OpenAI's `reasoning` would be our `routing`."""
 B = TypeVar("B", bound=BaseModel)
 
 
@@ -27,10 +34,20 @@ async def read_body(request: Request, kind: type[B], config: ServeRecipe) -> B:
     value = parse(await _read(request, config))
     if not isinstance(value, dict):
         raise ApiError("The body must be a JSON object.", code="invalid_type")
+    _check_spelling(value, kind)
     try:
         return kind.model_validate(value)
     except ValidationError as error:
         raise explain(error) from None
+
+
+def _check_spelling(value: dict[str, Any], kind: type[BaseModel]) -> None:
+    """Refuse a field that is nearly one of ours; others that are unknown are ignored, as OpenAI's clients expect."""
+    unknown = list(islice((name for name in value if name not in kind.model_fields), MAX_COMPARED))
+    for word, field in OWN.items():
+        for near in get_close_matches(word, unknown, n=1, cutoff=NEARLY) if field in kind.model_fields else ():
+            told = f"Unknown parameter: {near!r}. Did you mean '{field}'?"
+            raise ApiError(told, param=near, code="unknown_parameter")
 
 
 async def _read(request: Request, config: ServeRecipe) -> bytes:

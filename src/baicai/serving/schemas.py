@@ -39,6 +39,8 @@ NEUTRAL: dict[str, tuple[object, ...]] = {
     "web_search_options": (),
 }
 """Fields that are not carried out, and the values with which they ask for nothing."""
+OWN = {"leaves": "leaves", "leaf": "leaves", "routing": "routing"}
+"""Words by which fields are meant that only this server has: what is nearly one is misspelt."""
 
 NULL = {"type": "null"}
 
