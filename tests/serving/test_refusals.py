@@ -40,7 +40,8 @@ OF_CHAT = [
     ({"max_tokens": 64}, "messages", "context_length_exceeded"),
     ({"max_completion_tokens": 10**30}, "messages", "context_length_exceeded"),
     ({"temperature": 2.1}, "temperature", "decimal_above_max_value"),
-    ({"temperature": -1}, "temperature", "integer_below_min_value"),
+    ({"temperature": 9}, "temperature", "decimal_above_max_value"),
+    ({"temperature": -1}, "temperature", "decimal_below_min_value"),
     ({"temperature": "hot"}, "temperature", "invalid_type"),
     ({"temperature": 10**400}, "temperature", None),
     ({"top_p": 1.5}, "top_p", "decimal_above_max_value"),
@@ -61,12 +62,12 @@ OF_CHAT = [
     ({"logit_bias": [5]}, "logit_bias", "invalid_type"),
     ({"logit_bias": {"apple": 1}}, "logit_bias.apple", "invalid_value"),
     ({"logit_bias": {"5": 100.5}}, "logit_bias.5", "decimal_above_max_value"),
-    ({"logit_bias": {"5": -101}}, "logit_bias.5", "integer_below_min_value"),
+    ({"logit_bias": {"5": -101}}, "logit_bias.5", "decimal_below_min_value"),
     ({"logit_bias": {"5": "1"}}, "logit_bias.5", "invalid_type"),
     ({"logit_bias": {"320": 1}}, "logit_bias", "invalid_value"),
     ({"logit_bias": {str(token): 1 for token in range(2000)}}, "logit_bias", "invalid_value"),
     ({"frequency_penalty": 2.5}, "frequency_penalty", "decimal_above_max_value"),
-    ({"presence_penalty": -3}, "presence_penalty", "integer_below_min_value"),
+    ({"presence_penalty": -3}, "presence_penalty", "decimal_below_min_value"),
     ({"presence_penalty": "x"}, "presence_penalty", "invalid_type"),
     ({"modalities": ["text", "audio"]}, "modalities", "unsupported_parameter"),
     ({"leaves": ["fruit"]}, "leaves", "invalid_type"),
@@ -121,7 +122,6 @@ def test_a_wrong_field_of_a_completion_is_named(
     check(web.post("/v1/completions", json=TEXT | change), param, code)
 
 
-def test_a_prompt_that_is_too_long_is_told_with_both_numbers(client: openai.OpenAI) -> None:
 @pytest.mark.parametrize(
     ("path", "body"),
     [
@@ -144,6 +144,7 @@ def test_a_field_that_is_nearly_ours_is_named_and_others_are_ignored(
     assert web.post(path, json=body | others).status_code == 200
 
 
+def test_a_prompt_that_is_too_long_is_told_with_both_numbers(client: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError, match=r"maximum context length is 64 .* requested 65 tokens"):
         client.completions.create(model="tiny", prompt=[5] * 65)
     with pytest.raises(openai.BadRequestError, match=r"64 tokens.* 60 tokens in the prompt and 5 for the answer"):

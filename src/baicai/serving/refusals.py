@@ -80,7 +80,7 @@ def explain(error: ValidationError | RequestValidationError) -> ApiError:
         )
     if kind in _LIMITS:
         key, code, sign = _LIMITS[kind]
-        number = "decimal" if isinstance(given, float) else "integer"
+        number = "decimal" if isinstance(about[key], float) else "integer"
         told = f"Invalid '{param}': expected a value {sign} {about[key]}, but got {_shown(given)}."
         return ApiError(told, param=param, code=f"{number}_{code}")
     expected = next((name for key, name in _KINDS.items() if kind in (f"{key}_type", f"{key}_from_float")), None)
