@@ -13,7 +13,15 @@ import torch
 from baicai.artefact import file_hash, read_json, read_tensors, register, tensors_hash, value_hash, write_tensors
 from baicai.config import to_table
 from baicai.errors import ArtefactError, BaicaiError, ConfigError
-from baicai.leaves.join import JoinRecipe, PeelRecipe, SparseModel, join_leaves, open_model, peel_leaves
+from baicai.leaves.join import (
+    MAX_LOCK_BYTES,
+    JoinRecipe,
+    PeelRecipe,
+    SparseModel,
+    join_leaves,
+    open_model,
+    peel_leaves,
+)
 from baicai.leaves.leaf import check_name, open_leaf, save_leaf
 from baicai.leaves.trunk import open_trunk, save_trunk
 from baicai.model.config import LeafConfig
@@ -276,6 +284,8 @@ def test_a_changed_card_is_one_line(
         ("topk_group = 1", "topk_group = 'one'", "is not a model's lock file .*'topk_group' = 'one'"),
         ("topk_group = 1", "topk_group = ", "is not a model's lock file"),
         ("topk_group = 1", "topk_group = 1\n[calibration]\nab = [nan]\n[more]", "is not a model's lock file"),
+        ("topk_group = 1", f"topk_group = {'[' * 10_000}", "is not a model's lock file"),
+        ("topk_group = 1", f"topk_group = 1 #{' ' * MAX_LOCK_BYTES}", r"lock file \(it is larger than 1048576 bytes\)"),
     ],
 )
 def test_a_changed_lock_file_is_one_line(

@@ -26,6 +26,8 @@ from baicai.run import Meter, Run
 
 FORMAT = 1
 PROBE_WINDOWS = 32
+MAX_LOCK_BYTES = 2**20
+"""Room for hundreds of leaves, each calibrated in a hundred layers."""
 
 
 @recipe
@@ -236,8 +238,12 @@ def read_lock(file: Path) -> Lock:
     Raises: ArtefactError if it is no lock file.
     """
     try:
-        return from_table(Lock, tomllib.loads(file.read_text("utf-8")), str(file))
-    except (OSError, ValueError, ConfigError) as error:
+        with file.open("rb") as opened:
+            content = opened.read(MAX_LOCK_BYTES + 1)
+        if len(content) > MAX_LOCK_BYTES:
+            raise ValueError(f"it is larger than {MAX_LOCK_BYTES} bytes")
+        return from_table(Lock, tomllib.loads(content.decode()), str(file))
+    except (OSError, ValueError, RecursionError, ConfigError) as error:
         raise ArtefactError(f"{file} is not a model's lock file ({error}): join the model again") from None
 
 
