@@ -278,7 +278,7 @@ def test_what_is_wrong_with_a_stage_is_one_line(
         (["generate", "model={shop}/model", "prompt=a", "sampling.temperature=-1"], "key 'sampling.temperature' = -1"),
         (["generate", "model={shop}/model", "prompt=a", "leaves=['law']"], "there is no leaf 'law'"),
         (["generate", "model={shop}/model", "prompt=" + "apple " * 99], "tokens does not fit"),
-        (["generate", "model={shop}/tokenizer", "prompt=a"], "config.json is missing"),
+        (["generate", "model={shop}/tokenizer", "prompt=a"], "/tokenizer is neither a model, nor its lock file, nor a"),
         (["chat", "model={shop}/model", "leaves=['law']"], "there is no leaf 'law'"),
         (["chat", "modle={shop}/model"], "unknown key 'modle': the nearest is 'model'"),
         (["join", "trunk={shop}/trunk", "leaves=[]", "--out", "{shop}/fruit"], "made|begun|exists"),

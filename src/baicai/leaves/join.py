@@ -19,7 +19,7 @@ from baicai.inference.int8 import Int8, quantized
 from baicai.leaves.card import model_card
 from baicai.leaves.leaf import GrownLeaf, open_leaf
 from baicai.leaves.signing import check_signature
-from baicai.leaves.trunk import Trunk, open_trunk
+from baicai.leaves.trunk import CARD, Trunk, open_trunk
 from baicai.model.router import LayerTrace
 from baicai.model.transformer import Transformer
 from baicai.run import Meter, Run
@@ -192,8 +192,11 @@ def open_model(
     if file.exists():
         trunk, leaves, lock = _open_locked(file, reference)
         topk_group, calibration = lock.topk_group, lock.calibration
-    else:
+    elif (path / CARD).exists():
         trunk, leaves, topk_group, calibration = open_trunk(reference), [], 1, {}
+    else:
+        told = f"{path} is neither a model, nor its lock file, nor a trunk"
+        raise ArtefactError(f"{told}: give what `baicai join`, `trunk` or `import` has made, by path or hash")
     if peel or join:
         leaves = _without(leaves, peel) + [open_leaf(one, trunk) for one in join]
         calibration = {}

@@ -111,7 +111,8 @@ def open_trunk(reference: str | Path, expected_hash: str | None = None) -> Trunk
     path = find(reference)
     card = read_json(path / CARD)
     if card.get("kind") != "trunk" or card.get("format") != FORMAT:
-        raise ArtefactError(f"{path} is not a trunk of format {FORMAT}: it says kind={card.get('kind')}")
+        told = f"{path} is not a trunk of format {FORMAT}: it says kind={card.get('kind')}"
+        raise ArtefactError(f"{told}; `baicai import` makes one of a checkpoint")
     tokenizer = Tokenizer.open(path)
     tensors = read_tensors(path / TENSORS)
     parts = {"tensors": tensors_hash(tensors), "model": card.get("model"), "tokenizer": tokenizer.hash}
