@@ -16,6 +16,9 @@ from tests.conftest import Workshop
 
 def test_keys_are_made_listed_and_revoked(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BAICAI_HOME", str(tmp_path))
+    nobody = command("keys", "list")
+    assert (nobody.code, nobody.out, nobody.err) == (0, "", "Nobody has a key: make one with `baicai keys add NAME`.\n")
+    assert command("keys", "list", "--json").out == "[]\n"
     made = command("keys", "add", "reader")
     assert made.code == 0
     assert made.out.startswith("bk-")

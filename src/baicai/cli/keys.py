@@ -42,6 +42,8 @@ def _list_command() -> click.Command:
         if as_json:
             click.echo(json.dumps(listed))
             return
+        if not listed:
+            click.echo("Nobody has a key: make one with `baicai keys add NAME`.", err=True)
         for one in listed:
             click.echo(f"{one['name']}  {one['scope']}  since {one['created']}")
 
