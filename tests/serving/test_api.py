@@ -29,6 +29,16 @@ def test_tokens_of_a_text_and_of_a_conversation(web: httpx.Client, sparse: Spars
     check(web.post("/tokenize", json={"model": "tiny"}), "prompt", "invalid_value")
 
 
+def test_tokens_are_told_of_what_fits_into_the_context(web: httpx.Client) -> None:
+    fitting = web.post("/tokenize", json={"model": "tiny", "prompt": " apple" * 63}).json()
+    assert fitting["count"] == fitting["max_model_len"] == 64
+    told = web.post("/tokenize", json={"model": "tiny", "prompt": " apple" * 64})
+    check(told, "prompt", "context_length_exceeded")
+    assert "is 64 tokens. However, you requested 65 tokens in the prompt: shorten" in told.json()["error"]["message"]
+    long = [{"role": "user", "content": " apple" * 64}]
+    check(web.post("/tokenize", json={"model": "tiny", "messages": long}), "messages", "context_length_exceeded")
+
+
 def test_the_server_says_whether_its_engines_are_up(web: httpx.Client, worker: ThreadWorker) -> None:
     worker.dead = True
     try:

@@ -126,7 +126,7 @@ class _Routes:
         return await whole(request, listed(self.figures.watched(served.name, embeddings(plan, body))))
 
     async def tokenize(self, request: Request) -> dict[str, Any]:
-        """Tell the tokens of a text or of a conversation, as a model would read them."""
+        """Tell the tokens of a text or of a conversation, as a model would read them; it must fit into the context."""
         body = await read_body(request, TokenizeRequest, self._config)
         served, _ = find_model(self._models, body.model)
         tokens = await plan_tokens(body, served)

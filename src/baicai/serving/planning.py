@@ -96,15 +96,18 @@ async def plan_embeddings(
 
 
 async def plan_tokens(request: TokenizeRequest, served: Served) -> list[int]:
-    """Return the tokens of a text or a conversation.
+    """Return the tokens of a text or a conversation, no more than the model takes.
 
     Raises: ApiError
     """
     if (request.prompt is None) == (request.messages is None):
         raise ApiError("Give either 'prompt' or 'messages'.", param="prompt", code="invalid_value")
-    if request.messages is not None:
-        return await asyncio.to_thread(served.tokenizer.encode_chat, conversation(request.messages, ()))
-    return (await asyncio.to_thread(_prompts, [request.prompt or ""], served))[0]
+    if request.messages is None:
+        [tokens] = await asyncio.to_thread(_prompts, [request.prompt or ""], served)
+    else:
+        tokens = await asyncio.to_thread(served.tokenizer.encode_chat, conversation(request.messages, ()))
+    _check_length(len(tokens), 0, served, "", "prompt" if request.messages is None else "messages")
+    return tokens
 
 
 def _plan(request: Generation, served: Served, alias: str, client: str, templates: Sequence[Ask]) -> Plan:
