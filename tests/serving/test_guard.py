@@ -18,7 +18,9 @@ from starlette.routing import BaseRoute
 from baicai.artefact import home
 from baicai.errors import BaicaiError, ConfigError
 from baicai.leaves.join import SparseModel
+from baicai.serving import api
 from baicai.serving.api import make_app
+from baicai.serving.docs import describe_api
 from baicai.serving.guard import OPEN
 from baicai.serving.keys import KeyRecipe, KeyRing, add_key, keys_file, read_keys, revoke_key
 from baicai.serving.recipe import ServeRecipe
@@ -76,6 +78,18 @@ def test_every_route_needs_a_key_but_those_that_are_named(guarded: str, served: 
                     assert told.status_code == 401, path
                     assert "WWW-Authenticate" in told.headers
     client.close()
+
+
+@pytest.mark.parametrize("path", ["/docs", "/openapi.json"])
+def test_what_is_told_without_a_key_of_the_api_is_the_same_of_every_server_and_made_once(
+    guarded: str, served: Served, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+    monkeypatch.setattr(api, "describe_api", lambda app: made.append(app) or describe_api(app))
+    with serving(replace(LOCAL, model="moss", catalog="sqlite:///moss"), []) as other:
+        told = [httpx.get(address + path).raise_for_status().text for address in (guarded, other, guarded, other)]
+    assert len(set(told)) == 1
+    assert len(made) == 2
 
 
 def test_a_key_lets_its_owner_in(guarded: str, keys: dict[str, str], worker: ThreadWorker) -> None:

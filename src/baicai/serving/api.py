@@ -1,6 +1,7 @@
 """OpenAI's API over HTTP."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 from fastapi import FastAPI
@@ -145,13 +146,18 @@ class _Routes:
         engines = {served.name: served.worker.status for served in self._models}
         return Response(self.figures.text(engines), media_type=CONTENT_TYPE_LATEST)
 
-    async def openapi(self) -> dict[str, Any]:
+    async def openapi(self) -> Response:
         """Describe the API for programs."""
-        return describe_api(self._app)
+        return JSONResponse(self._document)
 
     async def docs(self) -> Response:
         """Describe the API for people."""
-        return HTMLResponse(page(await self.openapi()), headers=NO_SCRIPTS)
+        return HTMLResponse(page(self._document), headers=NO_SCRIPTS)
+
+    @cached_property
+    def _document(self) -> dict[str, Any]:
+        """Made once: anyone may ask for it."""
+        return describe_api(self._app)
 
 
 def _client(request: Request) -> str:

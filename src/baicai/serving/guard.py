@@ -12,8 +12,8 @@ from baicai.serving.pages import FILES
 from baicai.serving.recipe import ServeRecipe
 from baicai.serving.refusals import ApiError, error_response, refusal
 
-OPEN = frozenset({"/health", *FILES})
-"""Paths that need no key: the page asks for one itself."""
+OPEN = frozenset({"/health", "/docs", "/openapi.json", *FILES})
+"""Paths that need no key: the page asks for one itself, and the API is described the same by every server."""
 OF_ADMIN = re.compile("/metrics|/v1/(runs|catalog)(/.*)?", re.DOTALL)
 """Paths that tell of the machine: they need a key whose scope is `admin`, and so do changes to the models."""
 MODELS = "/v1/models"
