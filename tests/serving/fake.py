@@ -32,6 +32,8 @@ class Script:
     key: str | None = None
     scope: str = "admin"
     """Of that key."""
+    unloaded: bool = False
+    """Whether no model is left."""
     asked: list[dict[str, Any]] = field(default_factory=list)
     runs: dict[str, dict[str, Any]] = field(default_factory=shown.runs)
     """By name, as the API tells them whole."""
@@ -70,7 +72,7 @@ class Script:
             "trunk": {"kind": "trunk", "leaves": [], **sizes, "total_parameters": 2_350_000},
         }
         listed = [{"id": name, "object": "model", "baicai": common | about} for name, about in kinds.items()]
-        return web.json_response({"object": "list", "data": listed})
+        return web.json_response({"object": "list", "data": [] if self.unloaded else listed})
 
     async def _list(self, request: web.Request) -> web.StreamResponse:
         self.looked.append(request.path_qs)

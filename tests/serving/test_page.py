@@ -243,6 +243,21 @@ def test_unreachable_server_is_told(open_page: Open) -> None:
     page.locator(".leaf").first.wait_for()
 
 
+def test_that_no_model_is_left_is_told(open_page: Open, script: Script) -> None:
+    script.unloaded = True
+    page = open_page()
+    told = page.get_by_text("No model is loaded. Whoever runs this server can load one: curl http://")
+    told.wait_for()
+    page.get_by_role("link", name="Models").click()
+    page.get_by_role("heading", name="Models", exact=True).wait_for()
+    told.wait_for()
+    assert violations(page) == []
+    script.unloaded = False
+    page.get_by_role("button", name="Try again").click()
+    page.locator(".lineage").first.wait_for()
+    assert told.count() == 0
+
+
 def test_keys_send_and_break_lines(open_page: Open, script: Script) -> None:
     page = open_page()
     page.locator(".leaf").first.wait_for()

@@ -1,11 +1,11 @@
 import type { VNode } from "preact";
+import { NoModels } from "../models/no_models";
 import { ask } from "../state/answering";
 import { createTalk } from "../state/history";
-import { leaves, loadModels, model, modelsLoading, modelsProblem } from "../state/models";
+import { leaves, model } from "../state/models";
 import { current, enter, view } from "../state/navigation";
 import { say } from "../words/words";
 import { Composer } from "./composer";
-import { ProblemLine } from "./problem_line";
 import { Thread } from "./thread";
 
 export function Chat(): VNode {
@@ -32,9 +32,8 @@ function Welcome(): VNode {
   return (
     <div class="welcome">
       <h1>{say("emptyTitle")}</h1>
-      {modelsProblem.value && <ProblemLine problem={modelsProblem.value} onRetry={() => void loadModels()} />}
+      <NoModels />
       {model.value && <p>{about(leaves.value.length)}</p>}
-      {!model.value && modelsLoading.value && <p>{say("loading")}</p>}
     </div>
   );
 }

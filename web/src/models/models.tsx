@@ -1,18 +1,17 @@
 import type { VNode } from "preact";
 import type { ModelInfo } from "../api/types";
-import { ProblemLine } from "../chat/problem_line";
-import { loadModels, models, modelsLoading, modelsProblem, paint } from "../state/models";
+import { models, paint } from "../state/models";
 import { large, percent, say } from "../words/words";
 import { Cards } from "./cards";
 import { Lineage } from "./lineage";
+import { NoModels } from "./no_models";
 
 export function Models(): VNode {
   return (
     <div class="view">
       <h1>{say("models")}</h1>
       <p class="lead">{say("modelsAbout")}</p>
-      {modelsProblem.value && <ProblemLine problem={modelsProblem.value} onRetry={() => void loadModels()} />}
-      {modelsLoading.value && !models.value.length && <p>{say("loading")}</p>}
+      <NoModels />
       {models.value.map((model) => (
         <Model key={model.id} model={model} />
       ))}

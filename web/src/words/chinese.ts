@@ -85,6 +85,7 @@ export const chinese: Record<Word, string> = {
   modelTitle: "模型",
   models: "模型",
   modelsAbout: "此服务器可用的模型，以及每个词元用到其中多少。",
+  modelsNone: "没有已加载的模型。服务器的管理者可以加载一个：",
   modelDefault: "默认",
   mtp: "向前两个词元",
   nats: "奈特／词元",

@@ -83,6 +83,7 @@ export const english = {
   modelTitle: "model",
   models: "Models",
   modelsAbout: "What this server can answer with, and what of it a token uses.",
+  modelsNone: "No model is loaded. Whoever runs this server can load one:",
   modelDefault: "default",
   mtp: "Two tokens ahead",
   nats: "nats a token",
