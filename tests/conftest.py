@@ -86,7 +86,14 @@ def start_stage(stage: Callable[[Any, Run], None], recipe: object, out: Path) ->
 def start_process(target: Callable[..., None], *args: object) -> BaseProcess:
     """Start a process that can be killed, with the stages already imported."""
     context = multiprocessing.get_context("forkserver")
-    stages = ("leaves.train_trunk", "leaves.grow", "leaves.quality", "leaves.calibrate", "exchange.importing")
+    stages = (
+        "leaves.train_trunk",
+        "leaves.grow",
+        "leaves.quality",
+        "leaves.calibrate",
+        "distillation.distill",
+        "exchange.importing",
+    )
     context.set_forkserver_preload([f"baicai.{name}" for name in stages])
     process = context.Process(target=target, args=args)
     process.start()

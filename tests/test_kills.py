@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 
 from baicai.artefact import file_hash
+from baicai.distillation.distill import distill_model
+from baicai.distillation.recipe import DistillRecipe
+from baicai.distillation.shapes import Target
 from baicai.exchange.exporting import ExportRecipe, export_model
 from baicai.exchange.importing import ImportRecipe, import_checkpoint
 from baicai.leaves.calibrate import CalibrateRecipe, calibrate_model
@@ -58,6 +61,22 @@ def export(shop: Workshop) -> tuple[Callable[..., None], Any]:
     return export_model, ExportRecipe(model=shop.path("model"), max_shard_bytes=100_000)
 
 
+def distill(shop: Workshop) -> tuple[Callable[..., None], Any]:
+    text = [shop.text("fruit")]
+    return distill_model, DistillRecipe(
+        teacher=shop.path("model"),
+        data=text,
+        held_out=[*text, shop.text("metal")],
+        start="pruned",
+        target=Target(parameters=55_000),
+        reinforce=["fruit"],
+        reinforce_train=QUICK,
+        untaught=False,
+        max_tokens=700,
+        train=QUICK,
+    )
+
+
 def bring_back(shop: Workshop) -> tuple[Callable[..., None], Any]:
     stage, recipe = export(shop)
     carry_out(stage, recipe, shop.folder / "exported")
@@ -68,7 +87,7 @@ def contents(folder: Path) -> dict[str, str]:
     return {str(file.relative_to(folder)): file_hash(file) for file in sorted(folder.rglob("*")) if file.is_file()}
 
 
-@pytest.mark.parametrize("make", [tokenizer, trunk, join, peel, calibrate, evaluate, export, bring_back])
+@pytest.mark.parametrize("make", [tokenizer, trunk, join, peel, calibrate, evaluate, distill, export, bring_back])
 def test_killed_and_run_again_is_as_if_never_killed(
     workshop: Workshop, tmp_path: Path, make: Callable[[Workshop], tuple[Callable[..., None], Any]]
 ) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from baicai.cli.main import cli
 from baicai.config import read_recipe
-from baicai.leaves.grow import GrowRecipe
+from baicai.distillation.recipe import DistillRecipe
 from baicai.leaves.train_trunk import TrunkRecipe
 from baicai.leaves.vocabulary import TokenizerRecipe
 
@@ -62,7 +62,11 @@ def test_the_files_named_are_there(readme: str) -> None:
 
 @pytest.mark.parametrize(
     ("path", "kind"),
-    [("recipes/starter/tokenizer.toml", TokenizerRecipe), ("recipes/starter/trunk.toml", TrunkRecipe)],
+    [
+        ("recipes/starter/tokenizer.toml", TokenizerRecipe),
+        ("recipes/starter/trunk.toml", TrunkRecipe),
+        ("recipes/distill/phone.toml", DistillRecipe),
+    ],
 )
-def test_shipped_recipes_are_valid(path: str, kind: type[TokenizerRecipe | TrunkRecipe | GrowRecipe]) -> None:
+def test_shipped_recipes_are_valid(path: str, kind: type[TokenizerRecipe | TrunkRecipe | DistillRecipe]) -> None:
     assert read_recipe(kind, ROOT / path).data

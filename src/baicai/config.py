@@ -147,7 +147,7 @@ def _explain(kind: type, error: ValidationError) -> str:
     unknown = ("unexpected_keyword_argument", "extra_forbidden")
     first = min(errors, key=lambda one: one["type"] not in unknown)  # a misspelt key makes another one missing
     classes = _class_names(kind)  # which pydantic puts into the place where there is a union
-    key = ".".join(str(part) for part in first["loc"] if not _names_class(str(part), classes))
+    key = ".".join(str(part) for part in first["loc"] if not _names_kind(str(part), classes))
     if first["type"] in unknown:
         plain = ".".join(part for part in key.split(".") if not part.isdigit())
         close = difflib.get_close_matches(plain, [one for one in keys(kind) if one != plain], n=1, cutoff=0.0)
@@ -160,5 +160,5 @@ def _explain(kind: type, error: ValidationError) -> str:
     return f"key '{key}' = {first['input']!r}: {message}" if key else message
 
 
-def _names_class(part: str, classes: set[str]) -> bool:
-    return part.rstrip("]").rpartition(" ")[2] in classes
+def _names_kind(part: str, classes: set[str]) -> bool:
+    return part.startswith(("literal[", "list[")) or part.rstrip("]").rpartition(" ")[2] in classes

@@ -132,7 +132,9 @@ class Run:
         return (self.folder / "done").exists() and self.out.exists()
 
     def _begun(self) -> bool:
-        return self.out.exists() or bool(self._checkpoints() or self.metrics())
+        """Return whether it, or a run inside it, has made something already."""
+        logged = (file.stat().st_size > 0 for file in self.folder.rglob("metrics.jsonl"))
+        return self.out.exists() or any(logged) or any(self.folder.rglob("checkpoint-*"))
 
     def hold(self, inputs: Mapping[str, str]) -> None:
         """Note the hashes of what the recipe names by path.

@@ -11,16 +11,18 @@ from typing import Any
 import pytest
 
 import baicai
-from baicai.artefact import read_json
+from baicai.artefact import read_json, write_json
 from baicai.cli import main as module
 from baicai.cli.main import STAGES, cli
 from baicai.data.document import Message
+from baicai.distillation.report import headline, write_report
 from baicai.inference.generate import SamplingConfig
 from baicai.leaves.answer import answer, chat_prompt
 from baicai.leaves.join import SparseModel, open_model
 from tests.cli.conftest import Command, Outcome
 from tests.conftest import TRAIN as SHOP_TRAIN
 from tests.conftest import Workshop
+from tests.distillation.test_report import bare, example
 
 TRAIN = ("train.tokens=512", "train.batch_sequences=4", "train.sequence_tokens=32")
 TRUNK = """
@@ -103,6 +105,31 @@ def test_inspect_shows_an_evaluation_by_folder_or_file(workshop: Workshop, tmp_p
         told = command("inspect", tmp_path / place)
         assert (told.code, told.out) == (0, made.out)
     assert "bits_per_byte" in json.loads(command("inspect", tmp_path / "report", "--json").out)
+
+
+def test_inspect_shows_a_distillation_by_folder_or_file(tmp_path: Path, command: Command) -> None:
+    write_report(example(), tmp_path / "report")
+    for place in ("report", "report/results.json", "report/report.html"):
+        lines = dict(line.split(None, 1) for line in command("inspect", tmp_path / place).out.splitlines())
+        assert lines["kind"] == "distillation"
+        assert lines["result"] == headline(example())
+        assert lines["report"] == f"{tmp_path}/report/report.html"
+        assert lines["dropped"] == "poetry-en"
+        assert lines["quality"].startswith("law-de (teacher 1.2, baseline 1.8, start 3, student 1.5, ")
+    found = json.loads(command("inspect", tmp_path / "report", "--json").out)
+    assert found["quality"] == example()["quality"]
+    write_report(bare(), tmp_path / "report")
+    lines = dict(line.split(None, 1) for line in command("inspect", tmp_path / "report").out.splitlines())
+    assert (lines["dropped"], lines["quality"]) == ("none", "law-de (teacher 1.2, start 3, student 1.5)")
+    (tmp_path / "report" / "results.json").write_text('{"teacher": 1}')
+    assert "is missing: measure the model again" in command("inspect", tmp_path / "report").err
+
+
+def test_inspect_says_where_the_report_of_a_run_is(tmp_path: Path, command: Command) -> None:
+    write_json(tmp_path / "a.run" / "recipe.json", {"stage": "distill", "recipe": {}})
+    assert "report" not in command("inspect", tmp_path / "a.run").out
+    write_report(example(), tmp_path / "a.run" / "report")
+    assert f"{'report':20} {tmp_path}/a.run/report/report.html" in command("inspect", tmp_path / "a.run").out
 
 
 def test_inspect_believes_no_card(

@@ -92,6 +92,59 @@ def test_sources_are_drawn_by_weight_in_every_batch(sources: list[TokenShards], 
             assert share or not total[source]
 
 
+WEIGHTS = [(1, 0, 0), (1, 8, 1), (0, 1, 1), (5, 3, 2)]
+
+
+def test_other_weights_hold_from_then_on(sources: list[TokenShards]) -> None:
+    stream = batches(sources, batch_sequences=7)
+    for weights in WEIGHTS:
+        stream.reweigh(weights)
+        total: Counter[int] = Counter()
+        for number in range(1, 20):
+            total += Counter(stream.next().source_B.tolist())
+            for source, weight in enumerate(weights):
+                assert abs(total[source] - weight / sum(weights) * 7 * number) <= 1
+
+
+def test_other_weights_leave_each_source_where_it_was(sources: list[TokenShards]) -> None:
+    stream, seen = batches(sources), {0: list[int](), 1: list[int](), 2: list[int]()}
+    for weights in itertools.islice(itertools.cycle(WEIGHTS), 60):
+        stream.reweigh(weights)
+        for source, window in picks(stream.next()):
+            seen[source].append(window)
+    for source, windows in seen.items():
+        count = sources[source].num_windows(16)
+        epochs = [sorted(windows[start : start + count]) for start in range(0, len(windows) - count + 1, count)]
+        assert epochs
+        assert all(epoch == list(range(count)) for epoch in epochs)
+
+
+def test_a_restart_after_other_weights_equals_no_restart(sources: list[TokenShards]) -> None:
+    stream = batches(sources)
+    states, expected = [], []
+    for step in range(24):
+        if step % 5 == 3:
+            stream.reweigh(WEIGHTS[step // 5 % len(WEIGHTS)])
+        states.append(json.dumps(stream.state()))
+        expected.append(stream.next())
+    for position, state in enumerate(states):
+        resumed = batches(sources)
+        resumed.reweigh([1, 1, 7])
+        resumed.next()
+        resumed.restore(json.loads(state))
+        assert json.dumps(resumed.state()) == state
+        assert same(resumed.next(), expected[position])
+
+
+def test_weights_that_cannot_be_change_nothing(sources: list[TokenShards]) -> None:
+    stream = batches(sources)
+    before = stream.state()
+    for weights in ([1, 1], [0, 0, 0], [1, float("inf"), 1]):
+        with pytest.raises(ConfigError, match="weights"):
+            stream.reweigh(weights)
+    assert stream.state() == before
+
+
 @pytest.mark.parametrize("size", [*range(1, 70), 255, 256, 257, 1000, 4097])
 def test_permute_is_a_permutation(size: int) -> None:
     for key in (0, 1, 2**63 + 11):
@@ -146,6 +199,13 @@ def test_a_position_of_another_run_is_refused(sources: list[TokenShards]) -> Non
         "drawn = None": (batches(sources), {key: value for key, value in state.items() if key != "drawn"}),
         r"drawn = \[1, -1, 0\]": (batches(sources), {**state, "drawn": [1, -1, 0]}),
         r"drawn = \[1\]": (batches(sources), {**state, "drawn": [1]}),
+        "since = None": (batches(sources), {key: value for key, value in state.items() if key != "since"}),
+        r"since = \[0, 0, True\]": (batches(sources), {**state, "since": [0, 0, True]}),
+        "shares_since = None": (batches(sources), {**state, "shares_since": None}),
+        r"shares_since = \[1.0\]": (batches(sources), {**state, "shares_since": [1.0]}),
+        r"shares_since = \['a', 0, 0\]": (batches(sources), {**state, "shares_since": ["a", 0, 0]}),
+        r"shares_since = \[nan, 1, 0\]": (batches(sources), {**state, "shares_since": [float("nan"), 1, 0]}),
+        r"shares_since = \[2, 0, -1\]": (batches(sources), {**state, "shares_since": [2, 0, -1]}),
     }
     for message, (stream, saved) in table.items():
         with pytest.raises(ArtefactError, match=message):

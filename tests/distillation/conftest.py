@@ -13,11 +13,13 @@ from baicai.evaluation.bits_per_byte import held_out_windows
 from baicai.exchange.exporting import ExportRecipe, export_model
 from baicai.leaves.join import SparseModel, open_model
 from baicai.run import carry_out
+from tests.cli.conftest import command
 from tests.conftest import Workshop
 from tests.data.conftest import make_shards, tokenizer
+from tests.distillation.distilling import Distillery, distillery
 from tests.exchange.models import make_model
 
-__all__ = ["CPU", "exported", "make_shards", "model", "teacher", "tokenizer"]
+__all__ = ["CPU", "command", "exported", "make_shards", "model", "teacher", "tokenizer"]
 CPU = torch.device("cpu")
 Sample = Callable[..., list[torch.Tensor]]
 
@@ -38,6 +40,11 @@ def exported(model: SparseModel, tmp_path_factory: pytest.TempPathFactory) -> Pa
 @pytest.fixture
 def teacher(model: SparseModel, tokenizer: Tokenizer) -> Teacher:
     return open_teacher(model.trunk.path.parent / "model", tokenizer, CPU)
+
+
+@pytest.fixture(scope="session")
+def distilled(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Distillery:
+    return distillery(workshop, tmp_path_factory.mktemp("distillery"))
 
 
 @pytest.fixture

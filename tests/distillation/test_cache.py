@@ -19,6 +19,7 @@ from baicai.data.shards import TokenShards
 from baicai.data.tokenizer import Tokenizer
 from baicai.distillation import cache, sampling
 from baicai.distillation.cache import CacheSettings, TeacherCache, read_rows, write_cache
+from baicai.distillation.shapes import Shape
 from baicai.distillation.teachers import Teacher, open_teacher
 from baicai.errors import ArtefactError, ConfigError, DataError, MachineError
 from baicai.leaves.join import SparseModel
@@ -91,14 +92,25 @@ class Failing(Teacher):
     """A teacher that fails after some calls."""
 
     def __init__(self, inner: Teacher, calls: int) -> None:
-        super().__init__(inner.name, inner.hash, inner.device, inner.vocab_size, inner.max_tokens)
+        super().__init__(inner.name, inner.hash, inner.device, inner.tokenizer, inner.max_tokens)
         self.inner, self.calls = inner, calls
+
+    @property
+    def shape(self) -> Shape:
+        return self.inner.shape
+
+    @property
+    def flops_per_token(self) -> int:
+        return self.inner.flops_per_token
 
     def hidden(self, tokens_BS: torch.Tensor) -> torch.Tensor:
         self.calls -= 1
         if self.calls < 0:
             raise KeyboardInterrupt
         return self.inner.hidden(tokens_BS)
+
+    def _reader(self, room: int) -> Callable[[torch.Tensor], torch.Tensor]:
+        return self.inner._reader(room)
 
     def _head(self, hidden_E: torch.Tensor) -> torch.Tensor:
         return self.inner._head(hidden_E)

@@ -76,6 +76,46 @@ def test_more_tokens_than_it_takes_are_refused(teacher: Teacher, exported: Path,
     for one in (teacher, open_teacher(exported, tokenizer, CPU)):
         with pytest.raises(ConfigError, match="65 tokens do not fit: this model takes at most 64"):
             one.hidden(torch.zeros(1, 65, dtype=torch.int64))
+        assert one.continued(TOKENS, 49, seed=0).shape == (2, 49)
+        with pytest.raises(ConfigError, match="65 tokens do not fit: this model takes at most 64"):
+            one.continued(TOKENS, 50, seed=0)
+
+
+def goes_on_as_it_says(teacher: Teacher) -> None:
+    text = TOKENS
+    for _ in range(12):
+        text = torch.cat((text, teacher.logits(teacher.hidden(text)[:, -1:]).argmax(-1)), 1)
+    assert torch.equal(teacher.continued(TOKENS, 12, seed=0, temperature=0), text[:, 16:])
+    before = torch.get_rng_state()
+    drawn = teacher.continued(TOKENS, 12, seed=1)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(5)
+    assert torch.equal(teacher.continued(TOKENS, 12, seed=1), drawn)
+    assert not torch.equal(teacher.continued(TOKENS, 12, seed=2), drawn)
+    assert drawn.max() < teacher.vocab_size
+
+
+def test_a_model_goes_on_with_a_text(teacher: Teacher, model: SparseModel) -> None:
+    goes_on_as_it_says(teacher)
+    trunk = open_teacher(model.trunk.path, None, CPU)
+    assert not torch.equal(trunk.continued(TOKENS, 12, seed=1), teacher.continued(TOKENS, 12, seed=1)), "leaves are on"
+
+
+@pytest.mark.parametrize("family", ["Llama", "Gemma2", "Rwkv"])
+def test_networks_of_transformers_go_on_with_a_text(family: str, tmp_path: Path, tokenizer: Tokenizer) -> None:
+    """Whether a network keeps all of the tokens, a window of them, or nothing that has that name."""
+    sizes = {"Gemma2": {"head_dim": 8, "sliding_window": 8}, "Rwkv": {"attention_hidden_size": 32}}
+    foreign(tmp_path / "teacher", family, tokenizer, **sizes.get(family, {}))
+    write_json(tmp_path / "teacher" / "generation_config.json", {"top_k": 1, "max_length": 3, "do_sample": True})
+    goes_on_as_it_says(open_teacher(tmp_path / "teacher", tokenizer, CPU))
+
+
+def test_a_teacher_opens_with_its_own_tokens(model: SparseModel, exported: Path, tokenizer: Tokenizer) -> None:
+    for path in (model.trunk.path, exported):
+        teacher = open_teacher(path, None, CPU)
+        assert teacher.tokenizer.definition == tokenizer.definition
+        assert teacher.tokenizer.end_id == tokenizer.end_id
+        assert torch.equal(said(teacher), said(open_teacher(path, tokenizer, CPU)))
 
 
 def test_other_vocabularies_are_refused_by_their_first_token(
@@ -84,7 +124,7 @@ def test_other_vocabularies_are_refused_by_their_first_token(
     other = train_tokenizer({"made": [document(n) for n in range(200, 250)]}, vocab_size=290, sample_bytes=10_000)
     for path in (model.trunk.path, exported):
         with pytest.raises(
-            ArtefactError, match=r"have different vocabularies: token \d+ is '.+' there, '.+' here; take"
+            ArtefactError, match=r"have different vocabularies: token \d+ is '.+' there, '.+' here; .+signal=seq"
         ):
             open_teacher(path, other, CPU)
 
@@ -137,8 +177,9 @@ def test_tensors_that_are_missing_or_not_finite_are_refused(
     tensors["model.norm.weight"][0] = float("nan")
     write_tensors(file, tensors)
     teacher = open_teacher(broken, tokenizer, CPU)
-    with pytest.raises(ArtefactError, match="gives logits that are not finite"):
-        said(teacher)
+    for ask in (said, lambda teacher: teacher.continued(TOKENS, 2, seed=0)):
+        with pytest.raises(ArtefactError, match="gives logits that are not finite"):
+            ask(teacher)
     del tensors["model.norm.weight"]
     write_tensors(file, tensors)
     with pytest.raises(ArtefactError, match=r"lacks tensor 'model\.norm\.weight': copy it again"):

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from baicai.errors import ArtefactError
-from baicai.evaluation import plots
+from baicai.evaluation import canvas, plots
 from baicai.evaluation.report import headline, write_report
 from tests.evaluation.test_tables import example
 
@@ -44,7 +44,7 @@ class Page(HTMLParser):
 @pytest.fixture(autouse=True)
 def quick_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures have tests of their own; drawing them for each page would take most of the time."""
-    png = plots._message("a picture", plots.LIGHT)
+    png = canvas.message("a picture", canvas.LIGHT)
     for name in ("routing_heatmap", "quality_bars", "curves"):
         monkeypatch.setattr(plots, name, lambda results, dark=False: png)
 
@@ -87,7 +87,10 @@ def test_real_pictures_are_inside_for_light_and_dark(tmp_path: Path, monkeypatch
 
 
 def test_page_loads_and_runs_nothing(tmp_path: Path) -> None:
-    text = written(example(), tmp_path)
+    assert_inert(written(example(), tmp_path))
+
+
+def assert_inert(text: str) -> None:
     page = Page(text)
     policy = next(attrs["content"] for tag, attrs in page.tags if attrs.get("http-equiv") == "Content-Security-Policy")
     rules = dict(rule.split(" ", 1) for rule in str(policy).split("; "))
@@ -140,7 +143,7 @@ def test_the_word_has_the_tint_of_its_leaf(tmp_path: Path) -> None:
         }
     ]
     text = written(results, tmp_path)
-    colour = plots.leaf_colours(results["leaves"])[leaf]
+    colour = canvas.leaf_colours(results["leaves"])[leaf]
     found = re.findall(rf'<span style="background:{colour}(..);[^"]*" title="([^"]*)">([^<]*)</span>', text)
     assert [(title, word) for _, title, word in found] == [(f"{leaf} 0.25", "heals"), (f"{leaf} 7.00", "\n well")]
     assert int(found[0][0], 16) < int(found[1][0], 16) == 128
@@ -198,7 +201,7 @@ def test_headline(leaves: int, joined: float | None, sentence: str) -> None:
 
 
 def test_names_no_font_can_draw_are_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plots, "_fonts", lambda: (["DejaVu Sans"], frozenset(range(32, 127))))
+    monkeypatch.setattr(canvas, "_fonts", lambda: (["DejaVu Sans"], frozenset(range(32, 127))))
     assert "□-zh #1 is 法律-zh" in unescape(written(example(("法律-zh",)), tmp_path))
 
 
@@ -206,6 +209,6 @@ def test_malformed_results_leave_the_old_page(tmp_path: Path) -> None:
     before = written(example(), tmp_path)
     results = example()
     del results["cost"]["active_share"]
-    with pytest.raises(ArtefactError, match=r"results: key 'cost\.active_share' is missing: evaluate the model again"):
+    with pytest.raises(ArtefactError, match=r"results: key 'cost\.active_share' is missing: measure the model again"):
         write_report(results, tmp_path / "report.html")
     assert (tmp_path / "report.html").read_text("utf-8") == before

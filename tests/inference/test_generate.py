@@ -3,7 +3,7 @@ import torch
 
 from baicai.errors import ConfigError
 from baicai.inference.decoder import open_decoder
-from baicai.inference.generate import SamplingConfig, draw, generate, sample_texts
+from baicai.inference.generate import SamplingConfig, continued, draw, generate
 from baicai.model.transformer import Transformer
 from tests.model.conftest import GQA, MLA, grown, tiny
 
@@ -74,12 +74,58 @@ def test_generation_reports_which_leaf_was_used() -> None:
     assert all(t.log_probability <= 0 for t in tokens)
 
 
-def test_sampled_texts_have_the_asked_shape_and_seed() -> None:
+PROMPTS = torch.arange(12).view(3, 4)
+
+
+on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=on_a_gpu)])
+def test_what_continues_prompts_depends_on_the_seed_alone(device: str) -> None:
+    model = tiny().to(device)
+    texts = continued(model, PROMPTS, 30, seed=3)
+    assert texts.shape == (3, 30)
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    assert torch.equal(texts, continued(model, PROMPTS, 30, seed=3))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not torch.equal(texts, continued(model, PROMPTS, 30, seed=4))
+
+
+@torch.no_grad()
+def test_prompts_are_continued_as_the_whole_text_says() -> None:
     model = tiny()
-    texts = sample_texts(model, 0, 5, 30, seed=3)
-    assert texts.shape == (5, 30)
-    assert torch.equal(texts, sample_texts(model, 0, 5, 30, seed=3))
-    assert not torch.equal(texts, sample_texts(model, 0, 5, 30, seed=4))
+    model.join("a", grown(model, 1))
+    text = PROMPTS
+    for _ in range(20):
+        text = torch.cat((text, model(text)[:, -1:, :40].argmax(-1)), 1)
+    assert torch.equal(continued(model, PROMPTS, 20, seed=0, temperature=0, vocab_size=40), text[:, 4:])
+
+
+def test_tokens_are_drawn_as_often_as_they_are_likely() -> None:
+    model = tiny()
+    model.embedding.weight.data *= 10
+    drawn = continued(model, PROMPTS[:1].expand(5000, -1), 1, seed=0).flatten()
+    chance = model(PROMPTS[:1])[0, -1].softmax(-1).detach()
+    assert chance.max() > 0.2, "a flat distribution would show nothing"
+    torch.testing.assert_close(drawn.bincount(minlength=len(chance)) / 5000, chance, atol=0.02, rtol=0)
+
+
+def test_a_model_in_training_continues_and_learns_from_it() -> None:
+    model = tiny().train()
+    with torch.autocast("cpu", torch.bfloat16):
+        first = continued(model, PROMPTS, 8, seed=0)
+        assert model.training
+        model(first).square().mean().backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+    torch.optim.SGD(model.parameters(), lr=10).step()
+    assert not torch.equal(continued(model, PROMPTS, 8, seed=0), first), "the weights are read anew"
+
+
+def test_more_than_a_model_takes_is_refused_before_it_begins() -> None:
+    assert continued(tiny(), PROMPTS, 61, seed=0).shape == (3, 61)
+    with pytest.raises(ConfigError, match="65 tokens do not fit: this model takes at most 64"):
+        continued(tiny(), PROMPTS, 62, seed=0)
 
 
 @pytest.mark.parametrize(

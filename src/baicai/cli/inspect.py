@@ -7,6 +7,7 @@ from typing import Any
 from baicai.artefact import find, named_hash, read_json
 from baicai.data.shards import TokenShards
 from baicai.data.tokenizer import Tokenizer
+from baicai.distillation.report import headline
 from baicai.errors import ArtefactError
 from baicai.evaluation.tables import check_results
 from baicai.leaves.card import check_card
@@ -43,12 +44,18 @@ def describe(path: Path) -> dict[str, Any]:
         return {"kind": "shards", "path": str(folder), "verified": True, **shards.manifest}
     if (folder / "results.json").exists():
         results = read_json(folder / "results.json")
+        about = {"path": str(folder), "report": str(folder / "report.html")}
+        if "teacher" in results:
+            told = {key: results.get(key) for key in ("teacher", "student", "kept", "wanted", "dropped", "quality")}
+            return {"kind": "distillation", **about, "result": headline(results), **told}
         check_results(results)
         found = {key: results[key] for key in ("model", "bits_per_byte", "summary", "cost")}
-        return {"kind": "evaluation", "path": str(folder), "report": str(folder / "report.html"), **found}
+        return {"kind": "evaluation", **about, **found}
     if (folder / "recipe.json").exists():
+        report = folder / "report" / "report.html"
+        told = {"report": str(report)} if report.exists() else {}
         done = (folder / "done").exists()
-        return {"kind": "run", "path": str(folder), "done": done, **read_json(folder / "recipe.json")}
+        return {"kind": "run", "path": str(folder), "done": done, **told, **read_json(folder / "recipe.json")}
     if (folder / "tokenizer.json").exists():
         tokenizer = Tokenizer.open(folder)
         return {"kind": "tokenizer", "path": str(folder), "hash": tokenizer.hash, "vocab_size": tokenizer.vocab_size}

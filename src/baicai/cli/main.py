@@ -37,6 +37,12 @@ STAGES = {
         "Tune a model's router scales.",
     ),
     "evaluate": ("baicai.leaves.quality", "EvaluateRecipe", "evaluate_model", "Measure a model, domain by domain."),
+    "distill": (
+        "baicai.distillation.distill",
+        "DistillRecipe",
+        "distill_model",
+        "Make a small student that keeps what you want of a model.",
+    ),
 }
 """Verb: module, recipe class, stage function, help. Modules are loaded when their verb is used."""
 TOGETHER = {"trunk"}

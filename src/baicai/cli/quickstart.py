@@ -17,7 +17,7 @@ from baicai.data.document import Message
 from baicai.data.generators import household, market_zh
 from baicai.data.sources import SourceConfig
 from baicai.errors import MachineError
-from baicai.evaluation.plots import leaf_colours
+from baicai.evaluation.canvas import leaf_colours
 from baicai.evaluation.report import write_report
 from baicai.evaluation.tables import bits_per_byte_table
 from baicai.inference.generate import SamplingConfig

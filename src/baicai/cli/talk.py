@@ -13,7 +13,7 @@ from rich.text import Text
 from baicai.config import from_table, recipe, to_table
 from baicai.data.document import Message
 from baicai.errors import BaicaiError, ConfigError
-from baicai.evaluation.plots import leaf_colours
+from baicai.evaluation.canvas import leaf_colours
 from baicai.inference.generate import SamplingConfig
 from baicai.leaves.answer import Piece, answer, chat_prompt, text_prompt
 from baicai.leaves.join import SparseModel, open_model

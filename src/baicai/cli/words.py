@@ -54,7 +54,7 @@ def show(found: dict[str, Any]) -> None:
         if key in ("recipe", "curve"):
             continue
         if isinstance(value, dict):
-            value = ", ".join(f"{name} {_text(one)}" for name, one in value.items()) or "none"
+            value = _pairs(value) or "none"
         if key == "data":
             for one in value:
                 licences = ", ".join(one["licences"])
@@ -63,7 +63,15 @@ def show(found: dict[str, Any]) -> None:
         click.echo(f"{key:20} {_text(value)}")
 
 
+def _pairs(table: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {_text(value)}" for name, value in table.items() if value is not None)
+
+
 def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"({_pairs(value)})"
+    if isinstance(value, list):
+        return ", ".join(map(_text, value)) or "none"
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     return f"{value:.4g}" if isinstance(value, float) else str(value)

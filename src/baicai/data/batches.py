@@ -1,7 +1,7 @@
 """Batches: windows of token shards in a reproducible order that can be left and taken up again anywhere.
 
 Nothing is shuffled in memory: the order of an epoch is a keyed permutation that is computed window by window, so the
-whole state is how many windows were drawn from each source.
+whole state is how many windows were drawn from each source, and since when by the present weights.
 """
 
 import math
@@ -57,7 +57,7 @@ class Batches:
         """
         _check(sources, weights)
         self._sources = list(sources)
-        self._shares = [weight / math.fsum(weights) for weight in weights]
+        self._shares = self._first_shares = [weight / math.fsum(weights) for weight in weights]
         for source, share in zip(sources, self._shares, strict=True):
             windows = max(1, math.floor(share * batch_sequences))
             if source.num_windows(sequence_tokens) < windows:
@@ -69,6 +69,16 @@ class Batches:
         self._sequence_tokens = sequence_tokens
         self._seed = seed
         self._drawn = [0] * len(sources)
+        self._since = [0] * len(sources)
+
+    def reweigh(self, weights: Sequence[float]) -> None:
+        """Draw in proportion to other weights from here on.
+
+        Raises: ConfigError for bad weights.
+        """
+        _check(self._sources, weights)
+        self._shares = [weight / math.fsum(weights) for weight in weights]
+        self._since = list(self._drawn)
 
     def next(self) -> Batch:
         """Return the next batch.
@@ -82,7 +92,7 @@ class Batches:
 
     def state(self) -> dict[str, Any]:
         """Return the position as plain JSON values, with what it is a position in."""
-        return {**self._identity(), "drawn": list(self._drawn)}
+        return {**self._identity(), "drawn": self._drawn[:], "since": self._since[:], "shares_since": self._shares[:]}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go to a position that `state` returned.
@@ -95,15 +105,20 @@ class Batches:
                     f"the data position was saved with {key} = {state.get(key)}, now it is {value}: "
                     "resume with the same data and recipe, or start anew"
                 )
-        drawn = state.get("drawn")
-        if not isinstance(drawn, list) or len(drawn) != len(self._sources) or not all(_is_count(n) for n in drawn):
-            raise ArtefactError(f"the data position is damaged (drawn = {drawn!r}): resume from another checkpoint")
-        self._drawn = list(drawn)
+        for key, fits in (("drawn", _is_count), ("since", _is_count), ("shares_since", _is_share)):
+            values = state.get(key)
+            if not (isinstance(values, list) and len(values) == len(self._sources) and all(map(fits, values))):
+                raise ArtefactError(
+                    f"the data position is damaged ({key} = {values!r}): resume from another checkpoint"
+                )
+        self._drawn, self._since = list(state["drawn"]), list(state["since"])
+        self._shares = list(state["shares_since"])
 
     def _draw(self) -> tuple[int, int]:
         """Return the source that is most behind its share, and its next window."""
-        total = sum(self._drawn) + 1
-        behind = [share * total - drawn for share, drawn in zip(self._shares, self._drawn, strict=True)]
+        drawn = [now - then for now, then in zip(self._drawn, self._since, strict=True)]
+        total = sum(drawn) + 1
+        behind = [share * total - count for share, count in zip(self._shares, drawn, strict=True)]
         source = behind.index(max(behind))
         num_windows = self._sources[source].num_windows(self._sequence_tokens)
         epoch, position = divmod(self._drawn[source], num_windows)
@@ -113,7 +128,7 @@ class Batches:
     def _identity(self) -> dict[str, Any]:
         return {
             "sources": [source.hash for source in self._sources],
-            "shares": self._shares,
+            "shares": self._first_shares,
             "batch_sequences": self._batch_sequences,
             "sequence_tokens": self._sequence_tokens,
             "seed": self._seed,
@@ -170,6 +185,10 @@ def _mix(value: int) -> int:
 
 def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, int | float) and 0 <= value <= 1
 
 
 def _check(sources: Sequence[TokenShards], weights: Sequence[float]) -> None:

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from baicai.artefact import home
-from baicai.config import Count, Positive, recipe
+from baicai.config import Count, recipe
 from baicai.data.shards import TokenShards, cached_shards
 from baicai.data.tokenizer import Tokenizer
 from baicai.errors import ConfigError
@@ -32,7 +32,7 @@ class SourceConfig:
     path: str
     """A file or folder, `hf:NAME`, or `generator:NAME?key=value`."""
     domain: str = "text"
-    weight: Positive = 1.0
+    weight: Annotated[float, Field(gt=0, le=1e9)] = 1.0
     """Share of the training mix, relative to the other sources."""
     licence: str = "unknown"
     """SPDX id for documents that do not say their own."""

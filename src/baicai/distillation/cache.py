@@ -21,17 +21,17 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from baicai.artefact import disk_errors, file_hash, locked, read_json, write_atomic, write_json
-from baicai.config import Count, from_table, recipe, to_table
+from baicai.artefact import disk_errors, file_hash, locked, write_atomic, write_json
+from baicai.config import Count, recipe, to_table
 from baicai.data.batches import Batch
 from baicai.data.shards import TokenShards
+from baicai.distillation.provenance import FILE, resumed
 from baicai.distillation.sampling import ask, record_type
 from baicai.distillation.teachers import Teacher
-from baicai.errors import ArtefactError, ConfigError, DataError, MachineError
+from baicai.errors import ArtefactError, MachineError
 from baicai.run import Meter, say
 
 FORMAT = 1
-FILE = "manifest.json"
 PART_TOKENS = 2**17
 BATCH_TOKENS = 4096
 
@@ -77,6 +77,16 @@ class TeacherCache:
         self.record = record_type(manifest.vocab_size, manifest.settings.samples)
         self._manifest = manifest
 
+    @property
+    def num_tokens(self) -> int:
+        """Of which it says something."""
+        return self._manifest.windows * self.settings.sequence_tokens
+
+    @property
+    def num_bytes(self) -> int:
+        """On the disk."""
+        return self.num_tokens * self.record.itemsize
+
     def window(self, index: int) -> NDArray[np.void]:
         """Return the records [S] of a window of the corpus, with the fields `nats` and `samples`.
 
@@ -114,13 +124,9 @@ def write_cache(folder: Path, teacher: Teacher, shards: TokenShards, settings: C
     MachineError if the disk cannot hold it.
     """
     length, record = settings.sequence_tokens, record_type(teacher.vocab_size, settings.samples)
-    windows, part_windows = shards.num_windows(length), max(1, PART_TOKENS // length)
-    if not windows:
-        raise DataError(f"{shards.folder} has {shards.num_tokens} tokens, a window has {length + 1}: add text")
-    if length > teacher.max_tokens:
-        raise ConfigError(f"teacher {teacher.name} takes at most {teacher.max_tokens} tokens, a sequence has {length}")
+    windows, part_windows = teacher.num_windows(shards, length), max(1, PART_TOKENS // length)
     with locked(folder):
-        manifest = _begin(
+        manifest = resumed(
             folder,
             _Manifest(
                 format=FORMAT,
@@ -132,6 +138,8 @@ def write_cache(folder: Path, teacher: Teacher, shards: TokenShards, settings: C
                 settings=settings,
                 files=[],
             ),
+            "teacher's cache",
+            free=("windows", "part_windows", "files"),
         )
         _check_files(folder, manifest, record.itemsize)
         _check_room(folder, manifest, record.itemsize)
@@ -145,27 +153,6 @@ def _part_name(number: int) -> str:
 
 def _damaged(file: Path, why: str) -> ArtefactError:
     return ArtefactError(f"{file} is damaged ({why}): remove {file.parent} and make it again")
-
-
-def _begin(folder: Path, wanted: _Manifest) -> _Manifest:
-    """Return the manifest that is there, or the one that is wanted."""
-    file = folder / FILE
-    if not file.exists():
-        if folder.is_dir() and any(folder.iterdir()):
-            raise ArtefactError(f"{folder} exists already and is no teacher's cache: choose another folder")
-        return wanted
-    try:
-        found = from_table(_Manifest, read_json(file), str(file))
-    except ConfigError as error:
-        raise ArtefactError(f"{error}: remove {folder} and make it again") from None
-    told, asked = ({**table, **table["settings"]} for table in map(to_table, (found, wanted)))
-    for key in ("format", "teacher", "corpus", "vocab_size", *to_table(wanted.settings)):
-        if told[key] != asked[key]:
-            raise ArtefactError(
-                f"{folder} was made with {key} {str(told[key])[:8]}, wanted is {str(asked[key])[:8]}: choose another "
-                "folder, or remove that one"
-            )
-    return found
 
 
 def _windows_of(manifest: _Manifest, number: int) -> range:

@@ -1,7 +1,7 @@
 """Quality: bits per byte of held-out text. Shape suffixes: B sequences, S positions, T tokens, G leaves."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -44,7 +44,7 @@ def held_out_windows(
 
 
 @torch.inference_mode()
-def bits_per_byte(nats_of: NatsOf, windows: Iterator[Tensor], tokenizer: Tokenizer) -> Quality:
+def bits_per_byte(nats_of: NatsOf, windows: Iterable[Tensor], tokenizer: Tokenizer) -> Quality:
     """Return the bits per byte of the windows' text.
 
     Each token counts with the bytes it stands for; tokens that stand for none (ends, roles) are not scored.

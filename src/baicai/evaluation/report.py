@@ -1,15 +1,14 @@
 """Results as a page: one HTML file that needs nothing else, for people who have never seen a leaf."""
 
-import base64
-import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from baicai.artefact import write_atomic
 from baicai.evaluation import plots, tables
-from baicai.evaluation.page import page
+from baicai.evaluation.canvas import leaf_colours
+from baicai.evaluation.page import facts, figure, name, page, prose, table, tiles, undrawn
 
 _COUNTS = (
     ("total_parameters", "parameters, all"),
@@ -26,7 +25,7 @@ def write_report(results: Mapping[str, Any], path: Path) -> None:
     Raises: ArtefactError if the results are malformed, MachineError if the disk is full.
     """
     tables.check_results(results)
-    model = _name(results["model"][:12])
+    model = name(results["model"][:12])
     parts = [
         f'<p class="kicker">白菜 Baicai · model <code>{model}</code></p>',
         f"<h1>{escape(headline(results)).replace(' %', '&nbsp;%')}</h1>",
@@ -61,14 +60,13 @@ def headline(results: Mapping[str, Any]) -> str:
 def _tiles(results: Mapping[str, Any]) -> str:
     summary, off_domain = results["summary"], results["summary"]["off_domain_ratio"]
     harm = None if off_domain is None else tables.percent(100 * (off_domain - 1))
-    tiles = (
-        (_share(summary["retention_mean"]), "of what a leaf gains alone is kept when all are joined"),
-        (_share(summary["retention_worst"]), "is kept on the domain that keeps least"),
-        (harm, "bits per byte on text that no leaf was grown for; 0 is no harm"),
-        (_share(results["cost"]["active_share"]), "of the parameters work on a token, embeddings aside"),
-    )
-    shown = "".join(f"<div><dt>{text}</dt><dd>{value}</dd></div>" for value, text in tiles if value)
-    return f'<dl class="tiles">{shown}</dl>'
+    values = {
+        "of what a leaf gains alone is kept when all are joined": _share(summary["retention_mean"]),
+        "is kept on the domain that keeps least": _share(summary["retention_worst"]),
+        "bits per byte on text that no leaf was grown for; 0 is no harm": harm,
+        "of the parameters work on a token, embeddings aside": _share(results["cost"]["active_share"]),
+    }
+    return tiles({says: value for says, value in values.items() if value})
 
 
 def _quality(results: Mapping[str, Any]) -> str:
@@ -82,7 +80,7 @@ def _quality(results: Mapping[str, Any]) -> str:
         "<em>oracle</em> is told which leaf to use. <em>Change</em> compares joined with the trunk. A domain is "
         "<em>covered</em> if a leaf was grown for it. The best of each row is <b>bold</b>, the oracle left out.</p>"
         f"{_table(results, tables.MAX_LEAF_COLUMNS)}{every}"
-        + _figure(
+        + figure(
             plots.quality_bars,
             results,
             "Each row runs from the trunk (ring) to the joined model (dot): further left is better.",
@@ -95,22 +93,20 @@ def _routing(results: Mapping[str, Any]) -> str:
     routing = results["routing"]
     if not (routing["leaves"] and routing["layers"] and routing["share"]):
         return ""
-    labels = plots.plot_labels(results)
-    strange = [f"{_name(label)} is {_name(name)}" for name, label in labels.items() if plots.NO_GLYPH in label]
-    return "<h2>Which leaf reads what</h2>" + _figure(
+    return "<h2>Which leaf reads what</h2>" + figure(
         plots.routing_heatmap,
         results,
         "A row is a kind of text, a column a leaf; the darker the cell (brighter on a dark page), the more weight the "
         "leaf got from a token of that text.",
         "Good routing is strong where a text meets its own leaf (framed) and near 0 elsewhere. Below: layer by layer.",
-        *([f"No font here can draw some names: {'; '.join(strange)}."] if strange else []),
+        *undrawn(plots.plot_labels(results)),
     )
 
 
 def _training(results: Mapping[str, Any]) -> str:
     if not any(results["curves"].values()):
         return ""
-    return "<h2>How it was trained</h2>" + _figure(
+    return "<h2>How it was trained</h2>" + figure(
         plots.curves, results, "How surprised each stage was by the text it was learning from. Lower is better."
     )
 
@@ -118,15 +114,13 @@ def _training(results: Mapping[str, Any]) -> str:
 def _samples(results: Mapping[str, Any]) -> str:
     if not results["samples"]:
         return ""
-    colours = plots.leaf_colours(results["leaves"])
+    colours = leaf_colours(results["leaves"])
     used = {piece["leaf"] for sample in results["samples"] for piece in sample["pieces"]}
-    keys = "".join(
-        f'<li><i style="background:{colours[n]}"></i>{_name(n)}</li>' for n in results["leaves"] if n in used
-    )
+    keys = "".join(f'<li><i style="background:{colours[n]}"></i>{name(n)}</li>' for n in results["leaves"] if n in used)
     boxes = ""
     for sample in results["samples"]:
         pieces = "".join(_piece(piece, colours) for piece in sample["pieces"])
-        boxes += f'<div class="sample"><p class="prompt">{_prose(sample["prompt"])}</p><p>{pieces}</p></div>'
+        boxes += f'<div class="sample"><p class="prompt">{prose(sample["prompt"])}</p><p>{pieces}</p></div>'
     return (
         '<h2>What it says</h2><p class="note">Each word is tinted by the leaf that had most weight in it, the stronger '
         f'the more weight; words without a tint come from the trunk.</p><ul class="legend">{keys}</ul>{boxes}'
@@ -135,63 +129,31 @@ def _samples(results: Mapping[str, Any]) -> str:
 
 def _origin(results: Mapping[str, Any]) -> str:
     made = {"model": results["model"], "trunk": results["trunk"]}
-    made |= {f"leaf {name}": digest for name, digest in results["leaves"].items()}
-    facts = {
-        "What it is made of": {name: f"<code>{_name(digest)}</code>" for name, digest in made.items()},
-        "What it costs": {text: f"{results['cost'][key]:,}" for key, text in _COUNTS},
-        "What it was measured on: bytes of held-out text": {name: f"{n:,}" for name, n in results["bytes"].items()},
-    }
-    page = ""
-    for title, values in facts.items():
-        rows = "".join(f"<tr><th>{_short(name)}</th><td>{value}</td></tr>" for name, value in values.items())
-        page += f'<h2>{title}</h2><div class="wide"><table class="facts">{rows}</table></div>'
-    return page
+    made |= {f"leaf {leaf}": digest for leaf, digest in results["leaves"].items()}
+    return (
+        facts("What it is made of", {part: f"<code>{name(digest)}</code>" for part, digest in made.items()})
+        + facts("What it costs", {text: f"{results['cost'][key]:,}" for key, text in _COUNTS})
+        + facts(
+            "What it was measured on: bytes of held-out text",
+            {n: f"{count:,}" for n, count in results["bytes"].items()},
+        )
+    )
 
 
 def _table(results: Mapping[str, Any], max_leaf_columns: int) -> str:
     heads, rows = tables.grid(results, max_leaf_columns)
-    sides, body = [" class=name" if head in tables.NAME_HEADS else "" for head in heads], ""
-    for line, (label, *cells) in rows:
-        values = ""
-        for side, cell in zip(sides[1:], cells, strict=True):
-            values += f"<td{side}>{f'<b>{cell.text}</b>' if cell.best else _short(cell.text)}</td>"
-        body += f"<tr{' class=mean' if line.mean else ''}><th>{_short(label.text)}</th>{values}</tr>"
-    head = "".join(f"<th{side}>{_short(head)}</th>" for side, head in zip(sides, heads, strict=True))
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def _figure(draw: Callable[[Mapping[str, Any], bool], bytes], results: Mapping[str, Any], *captions: str) -> str:
-    light, dark = (draw(results, night) for night in (False, True))
-    width, height = (round(pixels * 120 / plots.DPI) for pixels in struct.unpack(">II", light[16:24]))
-    urls = [f"data:image/png;base64,{base64.b64encode(png).decode()}" for png in (light, dark)]
-    source = f'<source media="(prefers-color-scheme: dark)" srcset="{urls[1]}">'
-    size = f'width="{width}" height="{height}" style="--narrow:{0.55 * width:.0f}px"'
-    picture = f'<picture>{source}<img src="{urls[0]}" {size} alt="{captions[0]}"></picture>'
-    return f'<figure><div class="wide">{picture}</div><figcaption>{"<br>".join(captions)}</figcaption></figure>'
+    return table(heads, [(cells, line.mean) for line, cells in rows])
 
 
 def _piece(piece: Mapping[str, Any], colours: Mapping[str, str]) -> str:
-    text, leaf = _prose(piece["text"]), piece["leaf"]
+    text, leaf = prose(piece["text"]), piece["leaf"]
     if leaf is None:
         return text
     weight = piece["weight"] or 0.0
     alpha = round(255 * (0.12 + 0.38 * min(1.0, max(0.0, weight))))
     style = f"background:{colours[leaf]}{alpha:02x};box-shadow:inset 0 -2px {colours[leaf]}"
-    return f'<span style="{style}" title="{_name(leaf)} {weight:.2f}">{text}</span>'
+    return f'<span style="{style}" title="{name(leaf)} {weight:.2f}">{text}</span>'
 
 
 def _share(value: float | None) -> str | None:
     return None if value is None else f"{100 * value:.0f} %"
-
-
-def _name(text: str) -> str:
-    return escape(tables.printable(text))
-
-
-def _short(text: str) -> str:
-    short = tables.shortened(text, 26)
-    return _name(text) if short == text else f'<span title="{_name(text)}">{_name(short)}</span>'
-
-
-def _prose(text: str) -> str:
-    return escape("".join(c if c in "\n\t" or (c >= " " and c != "\x7f") else "\ufffd" for c in text))

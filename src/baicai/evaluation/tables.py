@@ -20,7 +20,7 @@ NAME_HEADS = ("domain", "which")
 FIRM_HEADS = ("domain", "trunk", "joined", "change", "oracle")
 """Columns that keep their width where the terminal is narrow; those of the leaves give way."""
 _HEADS = (*NAME_HEADS, "change", "best leaf")
-_SPEC: dict[Any, Any] = {  # a tuple may be null, a list holds any number, {str: x} maps any name to x
+_SPEC = {
     "format": int,
     **{"model": str, "trunk": str},
     "leaves": {str: str},
@@ -70,23 +70,59 @@ def check_results(results: Mapping[str, Any]) -> None:
 
     Raises: ArtefactError that names the first key that is wrong.
     """
-    _check(results, _SPEC, "")
+    check_shape(results, _SPEC)
     if results["format"] != 1:
-        _wrong("format", f"is {results['format']}, this version reads 1")
+        wrong("format", f"is {results['format']}, this version reads 1")
     columns = results["columns"]
     if "trunk" not in columns or len(set(columns)) < len(columns) or set(_HEADS) & set(columns):
-        _wrong("columns", f"must name the trunk, each column once and none of {', '.join(_HEADS)}")
+        wrong("columns", f"must name the trunk, each column once and none of {', '.join(_HEADS)}")
     for name in {"trunk", "joined", "oracle"} & set(results["leaves"]):
-        _wrong(f"leaves.{name}", "takes a name that a column has already")
+        wrong(f"leaves.{name}", "takes a name that a column has already")
     if not results["bits_per_byte"]:
-        _wrong("bits_per_byte", "is empty")
+        wrong("bits_per_byte", "is empty")
     for domain, row in results["bits_per_byte"].items():
         if (row.get("trunk") or 0) <= 0:
-            _wrong(f"bits_per_byte.{domain}.trunk", "must be a number above 0")
+            wrong(f"bits_per_byte.{domain}.trunk", "must be a number above 0")
         for column in row:
             if column not in columns:
-                _wrong(f"bits_per_byte.{domain}.{column}", "is not among the columns")
+                wrong(f"bits_per_byte.{domain}.{column}", "is not among the columns")
     _check_leaves(results)
+
+
+def check_shape(value: object, spec: Any, where: str = "") -> None:
+    """Check results against a spec: a tuple may be null, a list holds any number, {str: x} maps any name to x.
+
+    Raises: ArtefactError that names the first key that is wrong.
+    """
+    if isinstance(spec, tuple):
+        if value is not None:
+            check_shape(value, spec[0], where)
+    elif isinstance(spec, list):
+        if not isinstance(value, list):
+            wrong(where, "must be a list")
+        for index, one in enumerate(value):
+            check_shape(one, spec[0], f"{where}[{index}]")
+    elif isinstance(spec, dict):
+        if not isinstance(value, Mapping):
+            wrong(where, "must be an object")
+        for key in value if str in spec else spec:
+            inside = f"{where}.{key}" if where else str(key)
+            if key not in value:
+                wrong(inside, "is missing")
+            check_shape(value[key], spec[str if str in spec else key], inside)
+    elif isinstance(value, bool) or not isinstance(value, (int, float) if spec is float else spec):
+        wrong(where, f"must be {_KINDS[spec]}")
+    elif spec is float and not abs(cast(float, value)) < 1e30:
+        wrong(where, f"is {value}, not {_KINDS[spec]}")
+
+
+def wrong(key: str, problem: str) -> NoReturn:
+    """Refuse results for what stands at a key.
+
+    Raises: ArtefactError
+    """
+    where = f"results: key '{key}'" if key else "results"
+    raise ArtefactError(printable(f"{where} {problem}: measure the model again"))
 
 
 def lines(results: Mapping[str, Any]) -> list[Line]:
@@ -96,8 +132,8 @@ def lines(results: Mapping[str, Any]) -> list[Line]:
     for covered, label in ((True, "mean, covered"), (False, "mean, others")):
         group = [line for line in every if line.covered == covered]
         if group:
-            means = {column: _mean([line.values[column] for line in group]) for column in results["columns"]}
-            found += [*group, Line(label, means, _mean([line.change for line in group]), covered, True)]
+            means = {column: mean([line.values[column] for line in group]) for column in results["columns"]}
+            found += [*group, Line(label, means, mean([line.change for line in group]), covered, True)]
     return found
 
 
@@ -180,7 +216,8 @@ def _line(domain: str, row: Mapping[str, float | None], results: Mapping[str, An
     return Line(domain, values, None if joined is None else 100 * (joined / trunk - 1), covered, False)
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
+def mean(values: Sequence[float | None]) -> float | None:
+    """Return the mean of values, or nothing where one of them is missing."""
     there = [value for value in values if value is not None]
     return sum(there) / len(there) if len(there) == len(values) else None
 
@@ -210,42 +247,14 @@ def _check_leaves(results: Mapping[str, Any]) -> None:
     routing, leaves = results["routing"], results["leaves"]
     for index, name in enumerate(routing["leaves"]):
         if name not in leaves:
-            _wrong(f"routing.leaves[{index}]", f"is '{name}', which is not among the leaves")
+            wrong(f"routing.leaves[{index}]", f"is '{name}', which is not among the leaves")
     for domain, share in routing["share"].items():
         if len(share) != len(routing["layers"]):
-            _wrong(f"routing.share.{domain}", f"has {len(share)} layers, routing.layers {len(routing['layers'])}")
+            wrong(f"routing.share.{domain}", f"has {len(share)} layers, routing.layers {len(routing['layers'])}")
         for index, row in enumerate(share):
             if len(row) != len(routing["leaves"]):
-                _wrong(f"routing.share.{domain}[{index}]", f"has {len(row)} leaves, not {len(routing['leaves'])}")
+                wrong(f"routing.share.{domain}[{index}]", f"has {len(row)} leaves, not {len(routing['leaves'])}")
     for number, sample in enumerate(results["samples"]):
         for index, piece in enumerate(sample["pieces"]):
             if piece["leaf"] is not None and piece["leaf"] not in leaves:
-                _wrong(f"samples[{number}].pieces[{index}].leaf", f"is '{piece['leaf']}', which is not a leaf")
-
-
-def _check(value: object, spec: Any, where: str) -> None:
-    if isinstance(spec, tuple):
-        if value is not None:
-            _check(value, spec[0], where)
-    elif isinstance(spec, list):
-        if not isinstance(value, list):
-            _wrong(where, "must be a list")
-        for index, one in enumerate(value):
-            _check(one, spec[0], f"{where}[{index}]")
-    elif isinstance(spec, dict):
-        if not isinstance(value, Mapping):
-            _wrong(where, "must be an object")
-        for key in value if str in spec else spec:
-            inside = f"{where}.{key}" if where else str(key)
-            if key not in value:
-                _wrong(inside, "is missing")
-            _check(value[key], spec[str if str in spec else key], inside)
-    elif isinstance(value, bool) or not isinstance(value, (int, float) if spec is float else spec):
-        _wrong(where, f"must be {_KINDS[spec]}")
-    elif spec is float and not abs(cast(float, value)) < 1e30:
-        _wrong(where, f"is {value}, not {_KINDS[spec]}")
-
-
-def _wrong(key: str, problem: str) -> NoReturn:
-    where = f"results: key '{key}'" if key else "results"
-    raise ArtefactError(printable(f"{where} {problem}: evaluate the model again"))
+                wrong(f"samples[{number}].pieces[{index}].leaf", f"is '{piece['leaf']}', which is not a leaf")

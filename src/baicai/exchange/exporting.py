@@ -7,13 +7,13 @@ from typing import Any, Literal
 
 from baicai.artefact import atomic_folder, write_atomic, write_json
 from baicai.config import Count, recipe
+from baicai.data.vocabulary import write_tokenizer
 from baicai.exchange.converter import pre_tokenizer_name
 from baicai.exchange.gguf_file import GGUF_FILE, Outtype, check_limits, convert
 from baicai.exchange.mapping import SHIFT, to_theirs
 from baicai.exchange.origin import Origin, write_origin
 from baicai.exchange.sizes import Sizes, write_sizes
 from baicai.exchange.tensors import open_file, write_checkpoint
-from baicai.exchange.vocabulary import write_tokenizer
 from baicai.leaves import leaf, trunk
 from baicai.leaves.join import SparseModel, open_model
 from baicai.run import Run, say

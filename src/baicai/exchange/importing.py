@@ -16,13 +16,13 @@ from baicai.config import recipe
 from baicai.data.shards import TokenShards
 from baicai.data.sources import Sources, open_sources
 from baicai.data.tokenizer import Tokenizer
+from baicai.data.vocabulary import read_tokenizer
 from baicai.errors import ArtefactError, ConfigError
 from baicai.exchange.hub import fetch
 from baicai.exchange.mapping import leaves_from_theirs, trunk_from_theirs
 from baicai.exchange.origin import Origin, read_origin, told
 from baicai.exchange.sizes import Sizes, read_sizes
 from baicai.exchange.tensors import Reading, StoredTensor, open_checkpoint, open_file, write_file
-from baicai.exchange.vocabulary import read_tokenizer
 from baicai.leaves import join, leaf, trunk
 from baicai.leaves.replay import sample_shards, write_own_sample
 from baicai.model.transformer import Transformer

@@ -17,11 +17,10 @@ from torch import Tensor
 from baicai.errors import ArtefactError
 from baicai.exchange.engines import Engine, open_engine
 from baicai.exchange.origin import read_origin
-from baicai.inference.generate import sample_texts
+from baicai.inference.generate import continued
 from baicai.leaves.join import SparseModel
 from baicai.model.experts import Leaf
 from baicai.model.router import LayerTrace
-from baicai.model.transformer import Cache
 from baicai.run import Meter
 
 PROMPTS, PROMPT_TOKENS, NEW_TOKENS = 200, 24, 16
@@ -99,12 +98,8 @@ def _paths(model: SparseModel, prompts: int) -> Iterator[tuple[Tensor, int]]:
             rows = [sample.window((start + n) * windows // prompts, asked)[:-1] for n in range(size)]
             prompt_BS = torch.stack([torch.from_numpy(row) for row in rows])
         else:
-            prompt_BS = sample_texts(model.model, first_id, size, asked, seed=start)
-        cache, columns, last_BS = Cache(model.model.config, asked + new), [prompt_BS], prompt_BS
-        for _ in range(new):
-            last_BS = model.model(last_BS, cache=cache)[:, -1:].argmax(-1)
-            columns.append(last_BS)
-        yield torch.cat(columns, 1)[:, : asked + new], asked
+            prompt_BS = continued(model.model, torch.full((size, 1), first_id), asked, seed=start)
+        yield torch.cat((prompt_BS, continued(model.model, prompt_BS, new, seed=0, temperature=0)), 1), asked
 
 
 class _Counts:

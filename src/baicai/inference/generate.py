@@ -1,6 +1,6 @@
-"""Sampling: one token after another. Shape suffixes: B sequences, S positions, V vocabulary, G leaves."""
+"""Sampling: one token after another. Shape suffixes: B sequences, P prompt, S positions, V vocabulary, G leaves."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, NamedTuple
 
@@ -14,7 +14,7 @@ from baicai.config import Count, recipe
 from baicai.errors import ConfigError
 from baicai.inference.decoder import Decoder
 from baicai.inference.drawing import LEAST, draw_token
-from baicai.model.transformer import Cache, Transformer
+from baicai.model.transformer import Cache, Transformer, check_room
 
 
 @recipe
@@ -201,16 +201,42 @@ def _verify(
     return [*drafts, int(draw(logits_NV[-1:], sampling, generator))]
 
 
-@torch.inference_mode()
-def sample_texts(model: Transformer, first_id: int, num_texts: int, num_tokens: int, seed: int) -> Tensor:
-    """Return texts drawn from the model's own distribution after `first_id`, [num_texts, num_tokens]."""
-    sampling = SamplingConfig(temperature=1.0, top_p=1.0)
-    device = model.embedding.weight.device
-    generator = torch.Generator(device).manual_seed(seed)
-    cache = Cache(model.config, num_tokens + 1)
-    last_BS = torch.full((num_texts, 1), first_id, device=device)
-    columns = []
+def continued(
+    model: Transformer,
+    prompts_BP: Tensor,
+    num_tokens: int,
+    seed: int,
+    temperature: float = 1.0,
+    vocab_size: int | None = None,
+) -> Tensor:
+    """Return how a model, all its leaves on, goes on after prompts of one length, [B, num_tokens].
+
+    It reads past the ends of documents, as in training. `vocab_size` leaves out rows that stand for no token.
+
+    Raises: ConfigError if that is more than the model takes.
+    """
+    room = prompts_BP.shape[1] + num_tokens - 1
+    check_room(room, model.config.max_tokens)
+    cache = Cache(model.config, room)
+
+    def read(tokens_BS: Tensor) -> Tensor:
+        return model.logits(model.hidden(tokens_BS, cache=cache)[:, -1])[:, :vocab_size]
+
+    return draw_texts(read, prompts_BP.to(model.embedding.weight.device), num_tokens, seed, temperature)
+
+
+@torch.no_grad()  # not inference mode: what is drawn may be trained on
+def draw_texts(
+    read: Callable[[Tensor], Tensor], prompts_BP: Tensor, num_tokens: int, seed: int, temperature: float
+) -> Tensor:
+    """Return tokens drawn after prompts, [B, num_tokens]; nothing but the seed decides which.
+
+    `read` reads on in all texts and returns the logits [B, V] of what comes next.
+    """
+    sampling = SamplingConfig(temperature=temperature, top_p=1.0)
+    generator = torch.Generator(prompts_BP.device).manual_seed(seed)
+    columns, last_BS = list[Tensor](), prompts_BP
     for _ in range(num_tokens):
-        last_BS = draw(model(last_BS, cache=cache)[:, -1], sampling, generator)[:, None]
+        last_BS = draw(read(last_BS), sampling, generator)[:, None]
         columns.append(last_BS)
     return torch.cat(columns, 1)

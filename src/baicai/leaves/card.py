@@ -7,6 +7,9 @@ from typing import Any
 from baicai.config import from_table, recipe
 from baicai.data.manifest import Receipt
 
+HEADS = {"leaf": "with this leaf"}
+"""What a column of a card's quality is called, where that is not its key."""
+
 
 @recipe
 class _Text:
@@ -47,6 +50,7 @@ def trunk_card(card: Mapping[str, Any]) -> str:
         "",
         *_data(card["data"]),
         "",
+        *_quality(card),
         *_curve(card["curve"]),
     ]
     return "\n".join(lines) + "\n"
@@ -56,6 +60,9 @@ def _origin(card: Mapping[str, Any]) -> str:
     imported = card.get("imported")
     if imported:
         return f"- imported from {imported['name']} ({imported['architecture']}), licence {imported['licence']}"
+    distilled = card.get("distilled")
+    if distilled:
+        return f"- distilled from `{distilled['teacher']}` on {card['metrics']['tokens']:,} tokens"
     return f"- trained on {card['metrics']['tokens']:,} tokens, last loss {card['metrics']['loss']:.3f} nats a token"
 
 
@@ -73,17 +80,24 @@ def leaf_card(card: Mapping[str, Any]) -> str:
         "",
         *_data(card["data"]),
         "",
-        "| bits per byte on | trunk | with this leaf |",
-        "| --- | --- | --- |",
-        *(f"| {text} | {row['trunk']:.3f} | {row['leaf']:.3f} |" for text, row in _quality(card).items()),
-        "",
+        *_quality(card),
         *_curve(card["curve"]),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _quality(card: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    return {text: row for text, row in card["metrics"].items() if isinstance(row, dict)}
+def _quality(card: Mapping[str, Any]) -> list[str]:
+    """Return the bits per byte that a card tells, a column for each of whom it tells them."""
+    texts = {text: row for text, row in card["metrics"].items() if isinstance(row, dict)}
+    columns = list(dict.fromkeys(column for row in texts.values() for column in row))
+    if not columns:
+        return []
+    return [
+        f"| bits per byte on | {' | '.join(HEADS.get(column, column) for column in columns)} |",
+        f"| --- |{' --- |' * len(columns)}",
+        *(f"| {text} | {' | '.join(f'{row[column]:.3f}' for column in columns)} |" for text, row in texts.items()),
+        "",
+    ]
 
 
 def model_card(lock: Mapping[str, Any], trunk: Mapping[str, Any], leaves: Mapping[str, Mapping[str, Any]]) -> str:

@@ -146,21 +146,24 @@ def model_hash(trunk: str, leaves: Sequence[str], topk_group: int, calibration: 
 
 def write_model(out: Path, model: SparseModel) -> str:
     """Write the lock file and its card; paths in it are relative, hashes decide."""
-    lock: dict[str, Any] = {
-        "format": FORMAT,
-        "hash": model.hash,
-        "topk_group": model.topk_group,
-        "trunk": {"hash": model.trunk.hash, "path": _relative(model.trunk.path, out)},
-        "leaf": [
-            {"name": name, "hash": leaf.hash, "path": _relative(leaf.path, out)} for name, leaf in model.leaves.items()
-        ],
-    }
-    if model.calibration:
-        lock["calibration"] = model.calibration
+    places = {name: _relative(leaf.path, out) for name, leaf in model.leaves.items()}
+    lock = lock_table(model, _relative(model.trunk.path, out), places)
     with atomic_folder(out) as part:
         write_lock(part, lock, model.trunk.card, {name: leaf.card for name, leaf in model.leaves.items()})
     register(model.hash, out)
     return model.hash
+
+
+def lock_table(model: SparseModel, trunk: str, leaves: Mapping[str, str]) -> dict[str, Any]:
+    """Return the lock file of a model whose parts are at these paths, from its folder."""
+    lock: dict[str, Any] = {
+        "format": FORMAT,
+        "hash": model.hash,
+        "topk_group": model.topk_group,
+        "trunk": {"hash": model.trunk.hash, "path": trunk},
+        "leaf": [{"name": name, "hash": leaf.hash, "path": leaves[name]} for name, leaf in model.leaves.items()],
+    }
+    return lock | ({"calibration": model.calibration} if model.calibration else {})
 
 
 def write_lock(

@@ -59,12 +59,19 @@ def save_trunk(
     out: Path, model: Transformer, tokenizer: Tokenizer, *, replay: TokenShards, about: dict[str, Any]
 ) -> str:
     """Write a trunk, weights in bfloat16, and return its hash."""
-    tensors = {name: tensor.to(torch.bfloat16) for name, tensor in model.trunk_tensors().items()}
     with atomic_folder(out) as part:
-        write_tensors(part / TENSORS, tensors)
-        digest = complete_trunk(part, tensors_hash(tensors), model.config, tokenizer, replay=replay, about=about)
+        digest = write_trunk(part, model, tokenizer, replay=replay, about=about)
     register(digest, out)
     return digest
+
+
+def write_trunk(
+    part: Path, model: Transformer, tokenizer: Tokenizer, *, replay: TokenShards, about: dict[str, Any]
+) -> str:
+    """Write what a trunk's folder has, weights in bfloat16, and return the trunk's hash."""
+    tensors = {name: tensor.to(torch.bfloat16) for name, tensor in model.trunk_tensors().items()}
+    write_tensors(part / TENSORS, tensors)
+    return complete_trunk(part, tensors_hash(tensors), model.config, tokenizer, replay=replay, about=about)
 
 
 def trunk_hash(tensors: str, config: ModelConfig, tokenizer: Tokenizer) -> str:

@@ -39,3 +39,8 @@ class TrainConfig:
     def steps(self) -> int:
         """Number of optimizer steps."""
         return max(1, self.tokens // self.step_tokens)
+
+    @property
+    def trained_tokens(self) -> int:
+        """Tokens that the steps take: the last is taken whole or not at all."""
+        return self.steps * self.step_tokens

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from baicai.artefact import write_atomic, write_json
-from baicai.evaluation.page import page
+from baicai.evaluation.page import facts, page, tiles
 from baicai.wholesale import personal, statistics
 from baicai.wholesale.frames import SUFFIX
 from baicai.wholesale.manifest import SHARDS, Manifest
@@ -117,14 +117,14 @@ def card(manifest: Manifest, counts: Counts, key: str, description: str, url: st
     title = f"{escape(manifest.name)}, version {manifest.version}"
     size = sum(shard.size_bytes for shard in manifest.shards)
     taken = len({one for takedown in manifest.takedowns for one in takedown.documents})
-    tiles = {
+    numbers = {
         "documents": f"{sum(counts['domain'].values()):,}",
         "megabytes to pull it all": f"{size / 1e6:,.1f}",
         "languages": f"{len(counts['language']):,}",
         "documents taken back so far": f"{taken:,}",
     }
     link = f'<p><a href="{escape(url)}">{escape(url)}</a></p>' if re.match("https?://", url) else ""
-    facts = {
+    origin = {
         "release": manifest.hash,
         "signed by": key,
         "published": manifest.created,
@@ -132,17 +132,16 @@ def card(manifest: Manifest, counts: Counts, key: str, description: str, url: st
         "follows": manifest.previous or "none: it is the first",
         "shards": f"{len(manifest.shards):,}",
     }
-    rows = "".join(f"<tr><th>{name}</th><td><code>{value}</code></td></tr>" for name, value in facts.items())
     parts = [
         _STYLE,
         f'<p class="kicker">白菜 Baicai · release</p><h1>{title}</h1><p>{escape(description)}</p>{link}',
-        f'<dl class="tiles">{"".join(f"<div><dt>{a}</dt><dd>{b}</dd></div>" for a, b in tiles.items())}</dl>',
+        tiles(numbers),
         *(f"<h2>{heading}</h2>{_bars(counts[name])}" for name, heading in TITLES.items()),
         '<h2>Quality</h2><p class="note">The share of the published quality rules (Gopher, C4, FineWeb) that a '
         f"document keeps, from 0 to 1. Who pulls it chooses where to cut.</p>{_columns(counts['quality'])}",
         "<h2>To pull it</h2><p>For instance, of the address that this page has, without its last part:</p><pre><code>"
         f'baicai data pull ADDRESS key={key} --slice "quality&gt;0.6" --out DIR</code></pre>',
-        f'<h2>What it is</h2><div class="wide"><table class="facts">{rows}</table></div>',
+        facts("What it is", {name: f"<code>{value}</code>" for name, value in origin.items()}),
     ]
     return page(title, "".join(parts))
 

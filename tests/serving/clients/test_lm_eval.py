@@ -8,7 +8,7 @@ import openai
 import pytest
 import torch
 
-from baicai.exchange.vocabulary import write_tokenizer
+from baicai.data.vocabulary import write_tokenizer
 from baicai.inference.generate import SamplingConfig
 from baicai.leaves.answer import answer
 from baicai.leaves.join import SparseModel

@@ -4,16 +4,26 @@ import { paint } from "../state/models";
 import type { Word } from "../words/english";
 import { change, say } from "../words/words";
 
-const PARTIES = { trunk: "trunk", joined: "joined", oracle: "oracle", leaf: "withLeaf" } as const;
+const PARTIES = {
+  trunk: "trunk",
+  joined: "joined",
+  oracle: "oracle",
+  leaf: "withLeaf",
+  teacher: "teacher",
+  student: "student",
+} as const;
 const NAMES = new Map<string, Word>(Object.entries(PARTIES));
 
-/** Bits per byte: a row for each domain, a column for each party, and how far the last went from the trunk. */
+/** Bits per byte: a row for each domain, a column for each party, and how far the last went from the first. */
 export function QualityTable({ quality }: { quality: Quality }): VNode {
   const rows = Object.entries(quality);
   const columns = [...new Set(rows.flatMap(([, row]) => Object.keys(row)))];
   const colours = paint(columns.filter((column) => !NAMES.has(column)));
-  const after = ["joined", "leaf"].find((column) => columns.includes(column));
-  const changed = (row: Quality[string]) => (after && row["trunk"] && row[after] ? row[after] / row["trunk"] - 1 : null);
+  const after = ["joined", "leaf", "student"].find((column) => columns.includes(column));
+  const changed = (row: Quality[string]) => {
+    const before = row["trunk"] ?? row["teacher"];
+    return after && before && row[after] ? row[after] / before - 1 : null;
+  };
   const changes = rows.map(([, row]) => changed(row)).filter((share) => share !== null);
   return (
     <section class="part">

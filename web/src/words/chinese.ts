@@ -175,6 +175,8 @@ export const chinese: Record<Word, string> = {
   version: "第 {version} 版",
   where: "位置",
   withLeaf: "加上叶子",
+  teacher: "教师",
+  student: "学生",
   you: "你",
   wordsLabel: "回答。用方向键查看每个词。",
 };

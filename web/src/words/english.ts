@@ -173,6 +173,8 @@ export const english = {
   version: "version {version}",
   where: "Where",
   withLeaf: "with the leaf",
+  teacher: "teacher",
+  student: "student",
   you: "You",
   wordsLabel: "Answer. Arrow keys look at each word.",
 };

@@ -11,9 +11,9 @@ import tokenizers
 from baicai.artefact import read_json, write_json
 from baicai.config import canonical
 from baicai.data.chat import SEPARATOR, ChatFormat, Turn
+from baicai.data.markers import chat_format
 from baicai.data.tokenizer import FILE, Tokenizer
 from baicai.errors import ArtefactError, DataError
-from baicai.exchange.markers import chat_format
 
 PLAIN_NOTE = (
     "Its chat template, if it has one, is not a marker before and after each message: it is asked in plain text."

@@ -24,7 +24,7 @@ def chat_format(template: str, names: Mapping[str, str], begin: str, ends: list[
     """Return the markers of a chat template; None if it is not made of markers alone, or takes too much."""
     if not template:
         return None
-    command, told = [sys.executable, "-P", "-m", "baicai.exchange.markers"], json.dumps([template, names, begin, ends])
+    command, told = [sys.executable, "-P", "-m", "baicai.data.markers"], json.dumps([template, names, begin, ends])
     try:
         done = subprocess.run(command, input=told, capture_output=True, encoding="utf-8", timeout=SECONDS)
     except subprocess.TimeoutExpired:

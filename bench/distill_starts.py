@@ -1,18 +1,10 @@
-"""Does a student that starts as its teacher's leaf, made dense, need less text than a fresh one?
+"""Does a student that starts as its teacher's leaf, made dense, need less text than a fresh one? Used by `distill.py`.
 
-    python bench/distill_students.py                      # on the trunk that is shipped, about ten minutes of one core
-    python bench/distill_students.py --trunk out/trunk --tokens 4000000
-
-Grows a leaf on the trunk, makes it dense, and trains that, a fresh network of the same shape, and the trunk with as
-many new neurons instead of the leaf's, on the same batches, without a teacher. `leaf_to_dense_token_ratio` is the fresh
-start's tokens over those after which the dense start is as good on held-out text as the fresh one is in the end; where
-it is so at once, it counts as having taken the tokens between two evaluations, and the true ratio is larger. What is
-done is kept in `--work`; the last line is JSON.
+A leaf is grown on the trunk that is shipped. It made dense, a fresh network of the same shape, and the trunk with as
+many new neurons instead of the leaf's are trained on the same batches, without a teacher.
 """
 
-import argparse
-import json
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,12 +24,14 @@ from baicai.run import Run, carry_out
 from baicai.training.config import TrainConfig
 from baicai.training.loop import mixed_precision, pick_device, train
 from baicai.training.losses import linear_cross_entropy
+from baicai.training.parallel import Job, carry_out_all
 
 CORPUS = Path(__file__).parents[2] / "shared" / "corpus"
 STARTER = Path(__file__).parents[1] / "src" / "baicai" / "starter"
 LEAF = LeafConfig(first_layer=-1, num_experts=8, expert_dim=64, top_k=4)
 RATES = {"dense": 5e-4, "trunk": 5e-4, "fresh": 2e-3}
 """Learning rate of each start: what has learnt before forgets at the rate that suits what has not."""
+DOMAIN, LEAF_TOKENS, TOKENS = "law-de", 300_000, 100_000
 SAMPLE_TOKENS, HELD_OUT_TOKENS, EVALUATE_STEPS = 8192, 4096, 4
 
 
@@ -53,38 +47,38 @@ class StartRecipe:
     train: TrainConfig
 
 
-def main() -> None:
-    """Train the three and print how they compare."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trunk", type=Path, default=STARTER)
-    parser.add_argument("--domain", default="law-de", help="folder of the corpus that is the wanted ability")
-    parser.add_argument("--leaf-tokens", type=int, default=300_000)
-    parser.add_argument("--tokens", type=int, default=300_000, help="of each student's training")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--work", type=Path, default=Path("out/distill-students"))
-    given = parser.parse_args()
+def compare_starts(work: Path, seeds: Sequence[int], scale: float) -> dict[str, Any]:
+    """Return how many times less text one start takes than another, the least of the seeds, and all curves.
+
+    `leaf_to_dense_token_ratio` is the fresh start's tokens over those after which the dense start is as good on
+    held-out text as the fresh one is in the end. Where it is so at once, it counts as having taken the tokens between
+    two evaluations, and the true ratio is larger.
+    """
     own, held_out = (
-        SourceConfig(path=str(CORPUS / given.domain / f"{split}.jsonl.zst"), domain=given.domain)
-        for split in ("train", "valid")
+        SourceConfig(path=str(CORPUS / DOMAIN / f"{split}.jsonl.zst"), domain=DOMAIN) for split in ("train", "valid")
     )
-    growing = TrainConfig(tokens=given.leaf_tokens, batch_sequences=8, learning_rate=4e-3, seed=given.seed)
-    grow = GrowRecipe(name=given.domain, trunk=str(given.trunk), data=[own], leaf=LEAF, train=growing)
-    leaf = made(grow_leaf, grow, given.work / "leaf")
-    curves = {}
+    growing = TrainConfig(tokens=round(LEAF_TOKENS * scale), batch_sequences=8, learning_rate=4e-3)
+    grow = GrowRecipe(name=DOMAIN, trunk=str(STARTER), data=[own], leaf=LEAF, train=growing)
+    leaf = place(work, "leaf", grow)
+    carry_out(grow_leaf, grow, leaf)
+    jobs = {}
     for start, rate in RATES.items():
-        train = TrainConfig(tokens=given.tokens, batch_sequences=8, learning_rate=rate, seed=given.seed)
-        config = StartRecipe(
-            start=start, trunk=str(given.trunk), leaf=str(leaf), own=own, held_out=held_out, train=train
-        )
-        curves[start] = read_json(made(train_student, config, given.work / start) / "curve.json")["held_out"]
-    print(json.dumps(summary(curves, EVALUATE_STEPS * train.step_tokens) | {"domain": given.domain, "curves": curves}))
+        for seed in seeds:
+            train = TrainConfig(tokens=round(TOKENS * scale), batch_sequences=8, learning_rate=rate, seed=seed)
+            config = StartRecipe(
+                start=start, trunk=str(STARTER), leaf=str(leaf), own=own, held_out=held_out, train=train
+            )
+            jobs[start, seed] = Job(train_student, config, place(work, start, config), train.steps)
+    carry_out_all("starts", list(jobs.values()), workers=2)
+    curves = {key: read_json(job.out / "curve.json")["held_out"] for key, job in jobs.items()}
+    found = [summary({start: curves[start, seed] for start in RATES}) for seed in seeds]
+    least = {key: min((one[key] for one in found if one[key] is not None), default=None) for key in found[0]}
+    return {**least, "starts": {f"{start} {seed}": curve for (start, seed), curve in curves.items()}}
 
 
-def made(stage: Callable[[Any, Run], None], config: object, out: Path) -> Path:
-    """Return where the artefact of this recipe is, made if it is not there yet."""
-    out = out.with_name(f"{out.name}-{value_hash(to_table(config))[:12]}")
-    carry_out(stage, config, out)
-    return out
+def place(work: Path, name: str, config: object) -> Path:
+    """Return where the artefact of a recipe is or will be."""
+    return work / f"{name}-{value_hash(to_table(config))[:12]}"
 
 
 def train_student(config: StartRecipe, run: Run) -> None:
@@ -134,21 +128,16 @@ def begin(start: str, teacher: SparseModel, sample: list[torch.Tensor], seed: in
     return fresh if start == "fresh" else dense
 
 
-def summary(curves: dict[str, list[dict[str, float]]], least_tokens: int) -> dict[str, float | None]:
+def summary(curves: dict[str, list[dict[str, float]]]) -> dict[str, float | None]:
     """Return how many times less text one start takes to be as good as another is in the end; None if it never is."""
 
     def ratio(start: str, other: str) -> float | None:
         goal = curves[other][-1]
         reached = [point["tokens"] for point in curves[start] if point["bits_per_byte"] <= goal["bits_per_byte"]]
-        return goal["tokens"] / max(least_tokens, reached[0]) if reached else None
+        return goal["tokens"] / max(curves[start][1]["tokens"], reached[0]) if reached else None
 
     return {
         "leaf_to_dense_token_ratio": ratio("dense", "fresh"),
-        "leaf_to_dense_is_ahead_at_once": curves["dense"][0]["bits_per_byte"] <= curves["fresh"][-1]["bits_per_byte"],
         "trunk_token_ratio": ratio("trunk", "fresh"),
         "leaf_to_dense_over_trunk_token_ratio": ratio("dense", "trunk"),
     }
-
-
-if __name__ == "__main__":
-    main()

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from baicai.artefact import read_json
+from baicai.data import markers
 from baicai.data import tokenizer as tokenizer_module
 from baicai.data.chat import OWN, ChatFormat, Turn
 from baicai.data.document import Document, Message
+from baicai.data.markers import chat_format
 from baicai.data.tokenizer import Tokenizer
+from baicai.data.vocabulary import PLAIN_NOTE, chat_template, read_tokenizer, write_tokenizer
 from baicai.errors import ArtefactError
-from baicai.exchange import markers
-from baicai.exchange.markers import chat_format
-from baicai.exchange.vocabulary import PLAIN_NOTE, chat_template, read_tokenizer, write_tokenizer
 from tests.conftest import Workshop
 from tests.data.texts import text
 from tests.exchange.checkpoints import CHATML, HEADERS, INST, byte_level, sentence_piece

@@ -1,0 +1,113 @@
+"""Distillations in a workshop, small enough to be carried out in a second or two, each of them once."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from baicai.artefact import file_hash, read_json
+from baicai.data.sources import SourceConfig
+from baicai.distillation.distill import distill_model
+from baicai.distillation.recipe import DistillRecipe, TeachConfig
+from baicai.distillation.shapes import Target
+from baicai.leaves.vocabulary import TokenizerRecipe, make_tokenizer
+from baicai.run import carry_out
+from tests.conftest import LEAF, TRAIN, WORDS, Workshop, write_domain
+
+MARK = "xylograph"
+"""A word of the user's text and of no other."""
+QUICK = dataclasses.replace(TRAIN, tokens=20 * TRAIN.step_tokens, learning_rate=5e-3, device="cpu")
+
+
+@dataclass
+class Distillery:
+    """Own and held-out text beside a workshop, and the students that were made."""
+
+    shop: Workshop
+    folder: Path
+    made: dict[str, Path] = field(default_factory=dict)
+
+    def source(self, kind: str, domain: str, weight: float = 1.0) -> SourceConfig:
+        path = self.folder / kind / f"{domain}.txt"
+        return SourceConfig(path=str(path), domain=domain, licence="CC0-1.0", weight=weight)
+
+    def recipe(self, **changes: Any) -> DistillRecipe:
+        plain = DistillRecipe(
+            teacher=self.shop.path("model"),
+            data=[self.source("own", "fruit", 2.0), self.source("own", "metal")],
+            held_out=[self.source("held", domain) for domain in WORDS],
+            start="dense",
+            target=Target(parameters=52_000),
+            reinforce_leaf=LEAF,
+            reinforce_train=QUICK,
+            max_tokens=700,
+            train=QUICK,
+        )
+        return dataclasses.replace(plain, **changes)
+
+    def distil(self, name: str) -> Path:
+        """The student of a recipe in `STUDENTS`; whoever asks first has it made."""
+        if name not in self.made:
+            out = self.folder / "out" / name
+            carry_out(distill_model, self.recipe(**STUDENTS[name](self)), out)
+            self.made[name] = out
+        return self.made[name]
+
+
+def distillery(shop: Workshop, folder: Path) -> Distillery:
+    """Write what the recipes name."""
+    for domain in ("fruit", "metal"):
+        (folder / "own").mkdir(exist_ok=True)
+        path = write_domain(folder / "own", domain, 200, seed=2)
+        path.write_text(path.read_text().replace(".\n", f" {MARK}.\n", 5))
+    (folder / "held").mkdir()
+    for domain in WORDS:
+        write_domain(folder / "held", domain, 40, seed=1)
+    texts = [shop.text(domain) for domain in ("fruit", "public")]
+    more = TokenizerRecipe(data=texts, vocab_size=330)  # tokens that the teacher has not
+    carry_out(make_tokenizer, more, folder / "tokenizer")
+    return Distillery(shop, folder)
+
+
+SLICES = Target(parameters=38_200)
+"""Holds one of the trunk's three layers: no width is below 32."""
+FOREIGN = Target(parameters=38_520)
+"""The same with ten tokens more."""
+STUDENTS: dict[str, Any] = {
+    "dense": lambda _: {},
+    "slices": lambda _: {
+        "start": "slices",
+        "target": SLICES,
+        "teach": TeachConfig(signal="online", divergence="jensen_shannon", gate="document", on_policy=0.3),
+    },
+    "pruned": lambda _: {"start": "pruned", "target": Target(parameters=58_000), "data": [_.source("own", "fruit")]},
+    "foreign": lambda _: {
+        "start": "fresh",
+        "target": FOREIGN,
+        "tokenizer": str(_.folder / "tokenizer"),
+        "teach": TeachConfig(signal="sequences"),
+    },
+    "untold": lambda _: {
+        "start": "fresh",
+        "target": FOREIGN,
+        "tokenizer": str(_.folder / "tokenizer"),
+        "teach": TeachConfig(signal="none"),
+    },
+    "reinforced": lambda _: {"start": "pruned", "reinforce": ["fruit"], "untaught": False},
+    "weak": lambda _: {
+        "teacher": _.shop.path("trunk"),
+        "baseline": _.shop.path("model"),
+        "start": "slices",
+        "target": SLICES,
+        "reinforce": "weak",
+        "untaught": False,
+    },
+}
+
+
+def results_of(out: Path) -> dict[str, Any]:
+    return read_json(out.with_name(f"{out.name}.run") / "report" / "results.json")
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {str(file.relative_to(folder)): file_hash(file) for file in sorted(folder.rglob("*")) if file.is_file()}

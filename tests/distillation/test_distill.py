@@ -1,0 +1,198 @@
+"""`baicai distill` from recipe to student, for each start and each signal: what it makes, tells and keeps to itself."""
+
+import dataclasses
+import json
+from html import unescape
+from pathlib import Path
+
+import pytest
+
+from baicai.artefact import read_tensors
+from baicai.distillation import teaching
+from baicai.distillation.distill import distill_model
+from baicai.distillation.recipe import TeachConfig
+from baicai.distillation.report import headline
+from baicai.distillation.results import check_results
+from baicai.leaves.join import open_model
+from baicai.model.cost import count_cost
+from baicai.run import carry_out
+from tests.cli.conftest import Command
+from tests.distillation.distilling import MARK, QUICK, STUDENTS, Distillery, results_of
+
+ALL = pytest.mark.parametrize("name", STUDENTS)
+
+
+@ALL
+def test_a_student_is_an_artefact_like_any_other(distilled: Distillery, command: Command, name: str) -> None:
+    out = distilled.distil(name)
+    told = command("inspect", out, "--json")
+    assert (told.code, told.err) == (0, "")
+    found, results = json.loads(told.out), results_of(out)
+    pruned = results["student"]["start"] == "pruned"
+    assert (found["kind"], found["verified"]) == ("model" if pruned else "trunk", True)
+    student = open_model(out)
+    assert results["student"]["hash"] == found["hash"] == (student.hash if pruned else student.trunk.hash)
+    files = [student.trunk.path / "trunk.safetensors"]
+    files += [leaf.path / "leaf.safetensors" for leaf in student.leaves.values()]
+    stored = sum(tensor.nbytes for file in files for tensor in read_tensors(file).values())
+    assert results["size"]["student"] == {
+        "parameters": found["total_parameters"],
+        "bytes": stored,
+        "q8_bytes": results["size"]["student"]["q8_bytes"],
+    }
+    assert json.loads(command("inspect", found["hash"], "--json").out) == found, "its hash stands for it"
+    said = command("generate", f"model={out}", "prompt=apple", "chat=false", "sampling.max_tokens=4")
+    assert (said.code, said.err) == (0, "")
+
+
+@ALL
+def test_the_report_is_whole(distilled: Distillery, name: str) -> None:
+    out = distilled.distil(name)
+    report, results = out.with_name(f"{name}.run") / "report", results_of(out)
+    check_results(results)
+    files = {file.name for file in report.iterdir()}
+    assert {"results.json", "report.html", "quality.png", "calibration.png"} <= files
+    assert headline(results) in unescape((report / "report.html").read_text()).replace("\xa0", " ")
+    assert set(results["wanted"]) | set(results["dropped"]) == {"fruit", "metal", "public"}
+    assert {sample["domain"] for sample in results["samples"]} == {"fruit", "metal", "public"}
+    assert all(sample[who] for sample in results["samples"] for who in ("prompt", "teacher", "student"))
+    assert results["curves"]["student"][-1]["tokens"] == QUICK.tokens
+    for row in results["quality"].values():
+        assert row["q8"] == pytest.approx(row["student"], rel=0.03)
+    for domain in results["wanted"]:
+        assert results["quality"][domain]["student"] < results["quality"][domain]["start"], "it has learnt"
+
+
+def test_a_report_is_inspected(distilled: Distillery, command: Command) -> None:
+    report = distilled.distil("pruned").with_name("pruned.run") / "report"
+    found = json.loads(command("inspect", report, "--json").out)
+    assert (found["kind"], found["report"]) == ("distillation", str(report / "report.html"))
+    assert found["kept"] == results_of(distilled.distil("pruned"))["kept"]
+    assert "kept" in command("inspect", report).out
+    broken = distilled.folder / "broken"
+    broken.mkdir()
+    (broken / "results.json").write_text('{"student": 1}')
+    told = command("inspect", broken)
+    assert (told.code, told.out) == (2, "")
+    assert told.err.startswith("error: results: key 'format' is missing")
+
+
+@ALL
+def test_a_student_carries_nothing_of_the_user(distilled: Distillery, home: Path, name: str) -> None:
+    out = distilled.distil(name)
+    assert MARK in (Path(distilled.source("own", "fruit").path)).read_text()
+    for file in out.rglob("*"):
+        content = file.read_bytes() if file.is_file() else b""
+        for private in (MARK, str(distilled.folder), str(distilled.shop.folder), str(home)):
+            assert private.encode() not in content, file
+
+
+@ALL
+def test_what_it_was_made_with_can_be_read_on_its_card(distilled: Distillery, name: str) -> None:
+    out, results = distilled.distil(name), results_of(distilled.distil(name))
+    student = open_model(out)
+    for place, card in [(leaf.path, leaf.card) for leaf in student.leaves.values()] or [(out, student.trunk.card)]:
+        assert set(card["metrics"]) == {"tokens", "loss", *results["quality"]}
+        assert "| bits per byte on | teacher | student |" in (place / "README.md").read_text()
+    if student.leaves:
+        return
+    card = student.trunk.card
+    assert (card["distilled"]["teacher"], card["distilled"]["kept"]) == (results["teacher"]["hash"], results["kept"])
+    assert {text["domain"] for text in card["data"]} == set(results["wanted"])
+    assert card["recipe"]["teach"]["signal"] == results["student"]["signal"]
+    assert card["curve"] == results["curves"]["student"]
+    assert student.trunk.replay().num_tokens > 1000
+
+
+@pytest.mark.parametrize("name", ["dense", "slices", "pruned", "foreign"])
+def test_the_untaught_twin_gets_the_same_operations(distilled: Distillery, name: str) -> None:
+    results = results_of(distilled.distil(name))
+    spent = results["flops"]
+    assert spent["teacher"] > 0.1 * spent["student"]
+    step = spent["student"] / QUICK.steps
+    assert spent["untaught"] == pytest.approx(spent["teacher"] + spent["student"], abs=step / 2)
+    for row in results["quality"].values():
+        assert row["untaught"] not in (None, row["student"], row["start"])
+    read = results["curves"]["untaught"][-1]["tokens"] / QUICK.tokens
+    assert read == pytest.approx(spent["untaught"] / spent["student"])
+
+
+def test_operations_are_of_the_steps_that_are_taken(distilled: Distillery, tmp_path: Path) -> None:
+    """A recipe may ask for less than a step, which is taken all the same."""
+    taught = TeachConfig(signal="online")
+    changes = {"train": dataclasses.replace(QUICK, tokens=1), "teach": taught}
+    carry_out(distill_model, distilled.recipe(**changes), tmp_path / "student")
+    spent, student = results_of(tmp_path / "student")["flops"], open_model(tmp_path / "student").model
+    step = 3 * count_cost(student).flops_per_token * QUICK.step_tokens
+    teacher = count_cost(open_model(distilled.shop.path("model")).model).flops_per_token
+    assert (spent["student"], spent["teacher"]) == (step, teacher * QUICK.step_tokens)
+    assert spent["untaught"] == round((spent["student"] + spent["teacher"]) / step) * step
+
+
+def test_without_a_teacher_there_is_no_twin(distilled: Distillery) -> None:
+    results = results_of(distilled.distil("untold"))
+    assert (results["flops"]["teacher"], results["flops"]["untaught"]) == (0, None)
+    assert results["curves"]["untaught"] == results["mix"] == []
+    assert all(row["untaught"] is None for row in results["quality"].values())
+
+
+def test_what_a_student_still_lacks_it_reads(distilled: Distillery) -> None:
+    mix = results_of(distilled.distil("dense"))["mix"]
+    assert [line["tokens"] for line in mix] == list(range(0, QUICK.tokens, 2 * QUICK.step_tokens))
+    for line in mix:
+        assert sum(line["shares"].values()) == pytest.approx(1)
+        assert set(line["gaps"]) == {"fruit", "metal"}
+    wide = [max(mix, key=lambda line: line["gaps"][name] / sum(line["gaps"].values())) for name in ("fruit", "metal")]
+    assert wide[0]["shares"]["fruit"] > wide[1]["shares"]["fruit"]
+
+
+def test_a_cache_is_told_of_where_there_is_one(distilled: Distillery) -> None:
+    results, teacher = results_of(distilled.distil("dense")), open_model(distilled.shop.path("model"))
+    asked_tokens = results["flops"]["teacher"] // count_cost(teacher.model).flops_per_token
+    assert results["size"]["teacher"]["parameters"] == count_cost(teacher.model).total_parameters
+    assert results["cache"] == {"samples": 12, "bytes_per_token": 4 + 12 * 2, "bytes": 28 * asked_tokens}
+    assert results_of(distilled.distil("slices"))["cache"] is None
+
+
+def test_a_teacher_that_writes_is_not_asked_as_well(
+    distilled: Distillery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(teaching, "taught_loss", lambda *_: pytest.fail("it reads other tokens than its student"))
+    changes = STUDENTS["foreign"](distilled) | {"train": dataclasses.replace(QUICK, tokens=1), "untaught": False}
+    carry_out(distill_model, distilled.recipe(**changes), tmp_path / "student")
+
+
+def test_a_leaf_is_grown_where_it_is_asked_for(distilled: Distillery) -> None:
+    out = distilled.distil("reinforced")
+    results, student = results_of(out), open_model(out)
+    assert set(student.leaves) == {"fruit", "metal", "fruit-more"}, "the teacher has one of that name"
+    assert list(results["reinforced"]) == ["fruit"]
+    teacher = open_model(out.with_name("reinforced.run") / "teacher")
+    assert results["reinforced"]["fruit"] == teacher.leaves["fruit-more"].hash
+    assert results["teacher"]["hash"] == teacher.hash
+    assert results["quality"]["fruit"]["untaught"] is None
+
+
+def test_a_leaf_is_grown_where_the_teacher_turns_out_weak(distilled: Distillery) -> None:
+    out = distilled.distil("weak")
+    results = results_of(out)
+    assert list(results["reinforced"]) == ["fruit", "metal"]
+    for name in ("fruit", "metal"):
+        weak = results["weak"][name]
+        assert (weak["documents"], weak["worse"]) == (1, 1)
+        assert {one["who"] for one in weak["examples"]} == {"baseline"}
+        assert MARK in weak["examples"][0]["text"], "the user may see what it is about"
+    assert all(row["baseline"] is not None for row in results["quality"].values())
+    assert not open_model(out).leaves, "slices of a trunk are a trunk"
+
+
+def test_the_wanted_leaves_are_trained_and_the_trunk_is_not(distilled: Distillery) -> None:
+    out = distilled.distil("pruned")
+    teacher, student = open_model(distilled.shop.path("model")), open_model(out)
+    assert student.trunk.hash == teacher.trunk.hash
+    assert list(student.leaves) == ["fruit"], "metal is dropped"
+    assert results_of(out)["dropped"] == ["metal", "public"]
+    for key, tensor in read_tensors(out / "fruit" / "leaf.safetensors").items():
+        assert not tensor.isnan().any(), key
+    card = student.leaves["fruit"].card
+    assert card["pruned"] == teacher.leaves["fruit"].hash

@@ -1,0 +1,188 @@
+"""Killed anywhere and run again, a distillation makes what it would have made; what it has cost is not thrown away."""
+
+import dataclasses
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from baicai.artefact import read_json, read_tensors, tensors_hash
+from baicai.data.batches import Batch, Batches
+from baicai.distillation import cache, distill
+from baicai.distillation.distill import distill_model
+from baicai.distillation.recipe import DistillRecipe, TeachConfig
+from baicai.distillation.shapes import Target
+from baicai.errors import ArtefactError, ConfigError
+from baicai.leaves.join import open_model
+from baicai.run import carry_out
+from tests.distillation.distilling import QUICK, SLICES, Distillery, contents, results_of
+
+EVERY_STEP = dataclasses.replace(QUICK, checkpoint_seconds=0)
+
+
+class KilledError(Exception):
+    """No code of ours knows it."""
+
+
+def run_until(monkeypatch: pytest.MonkeyPatch, batch: int, recipe: DistillRecipe, out: Path) -> None:
+    """Carry out a recipe, and kill it when it asks for so many batches."""
+    asked, draw = 0, Batches.next
+
+    def count(self: Batches) -> Batch:
+        nonlocal asked
+        asked += 1
+        if asked == batch:
+            raise KilledError
+        return draw(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Batches, "next", count)
+        with pytest.raises(KilledError):
+            carry_out(distill_model, recipe, out)
+
+
+def told(out: Path) -> dict[str, Any]:
+    """The results but for what a clock says."""
+    return {key: value for key, value in results_of(out).items() if key != "speed"}
+
+
+def run_folder(out: Path) -> Path:
+    return out.with_name(f"{out.name}.run")
+
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "dense, from a cache": {},
+    "leaves, of own words": {
+        "start": "pruned",
+        "target": Target(parameters=58_000),
+        "teach": TeachConfig(signal="online", on_policy=0.3, gate="token"),
+    },
+}
+
+
+@pytest.mark.parametrize("changes", RECIPES.values(), ids=RECIPES)
+def test_law_8_kills_change_no_bit(
+    distilled: Distillery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
+) -> None:
+    recipe = distilled.recipe(train=EVERY_STEP, **changes)
+    carry_out(distill_model, recipe, tmp_path / "whole" / "student")
+    broken = tmp_path / "broken" / "student"
+    run_until(monkeypatch, 1, recipe, broken)
+    run_until(monkeypatch, 13, recipe, broken)
+    run_until(monkeypatch, 5, recipe, broken)
+    run_until(monkeypatch, (QUICK.steps - 12 - 4) + 9, recipe, broken)  # nine steps into the twin
+    scratch = run_folder(broken) / "scratch"
+    assert (scratch / "student").exists(), "the student's training is over"
+    assert (scratch / "untaught.run" / "checkpoint-000000008").exists()
+    assert not broken.exists()
+    assert carry_out(distill_model, recipe, broken)
+    assert told(broken) == told(tmp_path / "whole" / "student")
+    files = sorted(file.relative_to(broken) for file in broken.rglob("*.safetensors"))
+    assert files
+    for file in files:
+        one, other = (read_tensors(tmp_path / place / "student" / file) for place in ("whole", "broken"))
+        assert tensors_hash(one) == tensors_hash(other)
+    assert not scratch.exists()
+    assert not carry_out(distill_model, recipe, broken), "it is there"
+
+
+def test_the_report_is_there_when_the_student_is(
+    distilled: Distillery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise KilledError
+
+    recipe = distilled.recipe(untaught=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(distill, "write_report", fail)
+        with pytest.raises(KilledError):
+            carry_out(distill_model, recipe, tmp_path / "student")
+    assert not (tmp_path / "student").exists()
+    assert not list(tmp_path.glob(".*.part"))
+    with monkeypatch.context() as patch:
+        patch.setattr(Batches, "next", fail)  # nothing is trained again
+        carry_out(distill_model, recipe, tmp_path / "student")
+    assert results_of(tmp_path / "student")["student"]["hash"] == open_model(tmp_path / "student").trunk.hash
+
+
+def test_a_second_student_hears_what_the_first_one_asked(
+    distilled: Distillery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "kept"
+    teach, train = TeachConfig(cache=str(folder)), dataclasses.replace(QUICK, tokens=2 * QUICK.step_tokens)
+    carry_out(distill_model, distilled.recipe(teach=teach, train=train, untaught=False), tmp_path / "first")
+    assert sorted(one.name for one in folder.iterdir() if one.is_dir()) == ["fruit", "metal"]
+    before = contents(folder)
+    monkeypatch.setattr(cache, "ask", lambda *_: pytest.fail("it was asked again"))
+    other = dataclasses.replace(train, seed=1, learning_rate=1e-3)
+    second = distilled.recipe(teach=teach, train=other, untaught=False, start="slices", target=SLICES)
+    carry_out(distill_model, second, tmp_path / "second")
+    assert contents(folder) == before
+    assert results_of(tmp_path / "first")["cache"] == results_of(tmp_path / "second")["cache"]
+
+
+def test_a_cache_is_found_in_the_home_folder(
+    distilled: Distillery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    distilled.distil("dense")
+    monkeypatch.setattr(cache, "ask", lambda *_: pytest.fail("it was asked again"))
+    train = dataclasses.replace(QUICK, tokens=QUICK.step_tokens)
+    carry_out(distill_model, distilled.recipe(train=train, untaught=False), tmp_path / "student")
+
+
+@pytest.mark.parametrize(
+    ("changes", "batch", "kept"),
+    [
+        ({}, 9, "scratch/student.run/checkpoint-000000008"),
+        (
+            {"start": "slices", "target": SLICES, "reinforce": ["fruit"]},
+            9,
+            "leaves/fruit-more.run/checkpoint-000000008",
+        ),
+    ],
+    ids=["while it trains", "while a leaf grows"],
+)
+def test_another_recipe_is_refused_and_nothing_is_lost(
+    distilled: Distillery,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, Any],
+    batch: int,
+    kept: str,
+) -> None:
+    recipe = distilled.recipe(train=EVERY_STEP, reinforce_train=EVERY_STEP, untaught=False, **changes)
+    out = tmp_path / "student"
+    run_until(monkeypatch, batch, recipe, out)
+    before = contents(run_folder(out))
+    assert f"{kept}/state.safetensors" in before
+    for key, value in {"max_tokens": 400, "train": dataclasses.replace(EVERY_STEP, seed=1)}.items():
+        with pytest.raises(
+            ArtefactError, match=rf"student\.run was begun with another '{key}.*': choose another --out"
+        ):
+            carry_out(distill_model, dataclasses.replace(recipe, **{key: value}), out)
+    assert contents(run_folder(out)) == before
+    carry_out(distill_model, recipe, out)
+    assert results_of(out)["student"]["start"] == recipe.start
+
+
+def test_other_text_at_the_same_place_is_refused(
+    distilled: Distillery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = tmp_path / "fruit.txt"
+    shutil.copy(distilled.source("own", "fruit").path, text)
+    data = [dataclasses.replace(distilled.source("own", "fruit"), path=str(text))]
+    recipe = distilled.recipe(data=data, train=EVERY_STEP, untaught=False)
+    run_until(monkeypatch, 3, recipe, tmp_path / "student")
+    text.write_text(text.read_text() + "\napple.")
+    with pytest.raises(ArtefactError, match="was begun with another 'data fruit' at the same path"):
+        carry_out(distill_model, recipe, tmp_path / "student")
+
+
+def test_a_recipe_that_cannot_be_may_be_mended(distilled: Distillery, tmp_path: Path) -> None:
+    train = dataclasses.replace(QUICK, tokens=QUICK.step_tokens)
+    recipe = distilled.recipe(train=train, untaught=False)
+    with pytest.raises(ConfigError, match="there is no leaf 'law'"):
+        carry_out(distill_model, dataclasses.replace(recipe, leaves=["law"]), tmp_path / "student")
+    carry_out(distill_model, recipe, tmp_path / "student")
+    assert read_json(run_folder(tmp_path / "student") / "recipe.json")["recipe"]["leaves"] == []
