@@ -30,6 +30,8 @@ def act(config: Recipe, run: Run) -> None:
         raise ArtefactError("leaf 'law' was grown on another trunk: grow it again")
     if config.act == "die":
         os.kill(os.getpid(), signal.SIGKILL)
+    if config.act == "measure":
+        run.log({"step": 1, "held_out": 2.0})
     time.sleep(config.seconds)
     run.log({"step": 2, "loss": 1.5, "tokens_per_second": 10})
     with atomic_folder(run.out) as part:
@@ -50,6 +52,12 @@ def test_all_jobs_are_done_and_share_the_cores(
     assert [(job.out / "threads").read_text() for job in two] == [f"{share} 1"] * 2
     assert all((tmp_path / f"{job.out.name}.run" / "done").exists() for job in two)
     assert capsys.readouterr().err.endswith("leaves ready=2/2\n")
+
+
+def test_a_run_whose_newest_line_is_no_step_is_waited_for(tmp_path: Path) -> None:
+    (job,) = jobs(tmp_path, Recipe(act="measure", seconds=1.2))
+    carry_out_all("jobs", [job], workers=1)
+    assert job.out.exists()
 
 
 def test_an_error_in_one_is_raised_as_it_is_and_ends_the_queue(tmp_path: Path) -> None:
