@@ -106,6 +106,24 @@ def test_the_report_is_there_when_the_student_is(
     assert results_of(tmp_path / "student")["student"]["hash"] == open_model(tmp_path / "student").trunk.hash
 
 
+def test_a_twin_that_diverges_holds_up_no_student(
+    distilled: Distillery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_one = distill._train
+
+    def train(name: str, *rest: Any) -> Any:
+        if name == "untaught":
+            raise ConfigError("untaught: the loss is nan at step 3: lower learning_rate")
+        return train_one(name, *rest)
+
+    monkeypatch.setattr(distill, "_train", train)
+    settings = dataclasses.replace(QUICK, tokens=QUICK.step_tokens)
+    carry_out(distill_model, distilled.recipe(train=settings), tmp_path / "student")
+    results = results_of(tmp_path / "student")
+    assert results["flops"]["untaught"] is None
+    assert {row["untaught"] for row in results["quality"].values()} == {None}
+
+
 def test_a_second_student_hears_what_the_first_one_asked(
     distilled: Distillery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

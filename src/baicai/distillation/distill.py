@@ -24,6 +24,7 @@ from baicai.distillation.start import Student, begin, student_shape, write_stude
 from baicai.distillation.teachers import Teacher, open_teacher
 from baicai.distillation.teaching import Lessons, Teaching, train_student
 from baicai.distillation.weakness import Weakness
+from baicai.errors import ConfigError
 from baicai.leaves.join import open_model
 from baicai.run import Run, carry_out, say
 
@@ -59,9 +60,13 @@ def distill_model(config: DistillRecipe, run: Run) -> None:
     }
     if config.untaught and teaching is not None:
         twin, like = _begin(setting), _untaught(setting.config, sum(operations.values()) / operations["student"])
-        trained["untaught"] = _train("untaught", twin, _own_text(setting), None, like, run)
-        scores["untaught"] = setting.exam.take(twin.model, setting.device)
-        operations["untaught"] = twin.training_flops(like.train.trained_tokens)
+        try:
+            trained["untaught"] = _train("untaught", twin, _own_text(setting), None, like, run)
+        except ConfigError as error:  # it diverges: that holds up no student that did not
+            say(f"The report does without a twin: {error}")
+        else:
+            scores["untaught"] = setting.exam.take(twin.model, setting.device)
+            operations["untaught"] = twin.training_flops(like.train.trained_tokens)
     results = findings(setting, student, scores, weak, leaves, trained, operations, caches)
     data, about = lineage(setting.own), _about(setting, results, trained["student"])
     with atomic_folder(run.out) as part:  # the report first: a run is over when its artefact is there
