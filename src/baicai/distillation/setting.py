@@ -85,6 +85,11 @@ def open_setting(config: DistillRecipe, run: Run) -> Setting:
     for name, shards in own.items():
         if not shards.num_windows(length):
             raise DataError(f"text of '{name}' has {shards.num_tokens} tokens, a window {length + 1}: add text")
+        if config.teach.signal in ("cache", "sequences") and shards.num_tokens > 2 * config.train.trained_tokens:
+            say(
+                f"{name} has {shards.num_tokens:,} tokens, all of which the teacher reads, and the student "
+                f"{config.train.trained_tokens:,} at most: max_tokens spares it the rest."
+            )
     hashes = {f"data {name}": one.hash for name, one in own.items()}
     hashes |= {f"held_out {name}": one.hash for name, one in held_out.items()}
     run.hold({"teacher": teacher.hash, "tokenizer": student_tokenizer.hash, **hashes})
