@@ -58,11 +58,12 @@ def carry_out_all(title: str, jobs: Sequence[Job], workers: int) -> None:
 
 def _progress(jobs: Sequence[Job]) -> tuple[int, dict[str, Any]]:
     lines = [last_metrics(job.out) for job in jobs]
-    step = sum(int(line.get("step", 0)) for line in lines)
+    ready = sum(job.out.exists() for job in jobs)
+    step = max(0, sum(int(line.get("step", 0)) for line in lines) - (ready < len(jobs)))  # the last step is an artefact
     at_work = [
         line for job, line in zip(jobs, lines, strict=True) if 0 < line.get("step", 0) < job.steps and "loss" in line
     ]
-    news: dict[str, Any] = {"ready": f"{sum(job.out.exists() for job in jobs)}/{len(jobs)}"}
+    news: dict[str, Any] = {"ready": f"{ready}/{len(jobs)}"}
     if at_work:
         news["loss"] = sum(line["loss"] for line in at_work) / len(at_work)
         news["tokens_per_second"] = sum(line["tokens_per_second"] for line in at_work)
