@@ -62,7 +62,7 @@ def export(shop: Workshop) -> tuple[Callable[..., None], Any]:
 
 
 def distill(shop: Workshop) -> tuple[Callable[..., None], Any]:
-    text = [shop.text("fruit")]
+    text, short = [shop.text("fruit")], dataclasses.replace(QUICK, tokens=10 * TRAIN.step_tokens)
     return distill_model, DistillRecipe(
         teacher=shop.path("model"),
         data=text,
@@ -70,10 +70,10 @@ def distill(shop: Workshop) -> tuple[Callable[..., None], Any]:
         start="pruned",
         target=Target(parameters=55_000),
         reinforce=["fruit"],
-        reinforce_train=QUICK,
+        reinforce_train=short,
         untaught=False,
         max_tokens=700,
-        train=QUICK,
+        train=short,
     )
 
 
