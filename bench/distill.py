@@ -21,8 +21,7 @@ from typing import Any
 
 import torch
 
-from baicai.artefact import read_json, value_hash, write_json
-from baicai.config import to_table
+from baicai.artefact import read_json, write_json
 from baicai.data.sources import SourceConfig
 from baicai.distillation.distill import distill_model
 from baicai.distillation.recipe import DistillRecipe, TeachConfig
@@ -32,11 +31,10 @@ from baicai.model.config import LeafConfig
 from baicai.run import carry_out
 from baicai.training.config import TrainConfig
 from baicai.training.parallel import Job, carry_out_all
-from distill_starts import compare_starts
+from distill_starts import CORPUS, STARTER, compare_starts, place
 from distill_teacher import measure_cache, measure_memory
 
 ROOT = Path(__file__).parents[1]
-CORPUS, STARTER = ROOT.parent / "shared" / "corpus", ROOT / "src" / "baicai" / "starter"
 RESULTS = ROOT / "bench" / "results" / "distill.json"
 WANTED = ("law-de", "medicine-en", "python-code")
 LEAVES = (*WANTED, "poetry-zh", "math-en", "c-code")
@@ -73,16 +71,16 @@ class Bench:
             recipes.append(
                 GrowRecipe(name=name, trunk=str(STARTER), data=[text(name, "train")], leaf=LEAF, train=train)
             )
-        jobs = [Job(grow_leaf, one, self._place(one.name, one), one.train.steps) for one in recipes]
+        jobs = [Job(grow_leaf, one, place(self.work, one.name, one), one.train.steps) for one in recipes]
         carry_out_all("leaves", jobs, workers=2)
         join = JoinRecipe(trunk=str(STARTER), leaves=[str(job.out) for job in jobs])
-        carry_out(join_leaves, join, self._place("teacher", join))
-        return self._place("teacher", join)
+        carry_out(join_leaves, join, place(self.work, "teacher", join))
+        return place(self.work, "teacher", join)
 
     def students(self, groups: Mapping[str, Sequence[DistillRecipe]]) -> dict[str, list[dict[str, Any]]]:
         """Return what the report says of each student of each group, made if it is not there yet."""
         jobs = {
-            name: [Job(distill_model, one, self._place("student", one), one.train.steps) for one in recipes]
+            name: [Job(distill_model, one, place(self.work, "student", one), one.train.steps) for one in recipes]
             for name, recipes in groups.items()
         }
         carry_out_all(", ".join(groups), [job for some in jobs.values() for job in some], workers=2)
@@ -90,9 +88,6 @@ class Bench:
             name: [read_json(job.out.with_name(f"{job.out.name}.run") / "report" / "results.json") for job in some]
             for name, some in jobs.items()
         }
-
-    def _place(self, name: str, recipe: object) -> Path:
-        return self.work / f"{name}-{value_hash(to_table(recipe))[:12]}"
 
 
 def main() -> None:
