@@ -23,6 +23,7 @@ from baicai.distillation.shapes import Shape
 from baicai.distillation.teachers import Teacher, open_teacher
 from baicai.errors import ArtefactError, ConfigError, DataError, MachineError
 from baicai.leaves.join import SparseModel
+from baicai.training import losses
 from tests.conftest import start_process
 from tests.distillation.conftest import CPU
 
@@ -34,7 +35,7 @@ MakeShards = Callable[..., TokenShards]
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache, "PART_TOKENS", 128)
     monkeypatch.setattr(cache, "BATCH_TOKENS", 48)
-    monkeypatch.setitem(sampling.CHUNK_TOKENS, "cpu", 20)
+    monkeypatch.setitem(losses.CHUNK_TOKENS, "cpu", 20)
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -134,7 +135,7 @@ def test_resumed_equals_uninterrupted_and_asks_only_for_the_rest(
 
 def _write(model: Path, corpus: Path, folder: Path) -> None:
     torch.set_num_threads(1)
-    cache.PART_TOKENS, cache.BATCH_TOKENS, sampling.CHUNK_TOKENS["cpu"] = 128, 48, 20
+    cache.PART_TOKENS, cache.BATCH_TOKENS, losses.CHUNK_TOKENS["cpu"] = 128, 48, 20
     teacher = open_teacher(model, Tokenizer.open(model), CPU)
     write_cache(folder, teacher, TokenShards.open(corpus), SETTINGS)
 

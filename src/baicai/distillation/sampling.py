@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from baicai.distillation.measure import chunked
 from baicai.distillation.teachers import Teacher
-from baicai.training.losses import CHUNK_TOKENS
 
 
 def record_type(vocab_size: int, samples: int) -> np.dtype[np.void]:
@@ -39,10 +39,10 @@ def ask(teacher: Teacher, tokens_BS1: Tensor, chance_BS: Tensor, samples: int) -
     hidden_TE, targets_T = teacher.hidden(tokens_BS1[:, :-1]).flatten(0, 1), tokens_BS1[:, 1:].flatten()
     chance_T = chance_BS.flatten().to(teacher.device)
     records_T = np.empty(len(targets_T), record_type(teacher.vocab_size, samples))
-    for start in range(0, len(targets_T), CHUNK_TOKENS[teacher.device.type]):
-        rows = slice(start, start + CHUNK_TOKENS[teacher.device.type])
-        logits_TV = teacher.logits(hidden_TE[rows])
-        picked_T = logits_TV.gather(1, targets_T[rows, None]).squeeze(1)
+    start = 0
+    for logits_TV, some_T in chunked(teacher, hidden_TE, targets_T):
+        rows = slice(start, start := start + len(some_T))
+        picked_T = logits_TV.gather(1, some_T[:, None]).squeeze(1)
         records_T["nats"][rows] = (logits_TV.logsumexp(1) - picked_T).cpu()
         records_T["samples"][rows] = draw(logits_TV, chance_T[rows], samples).cpu()
     return records_T.reshape(chance_BS.shape)
