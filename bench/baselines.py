@@ -20,8 +20,8 @@ from baicai.data.shards import TokenShards
 from baicai.data.sources import lineage
 from baicai.data.tokenizer import Tokenizer
 from baicai.evaluation.bits_per_byte import held_out_windows, token_nats
-from baicai.leaves.join import SparseModel, assemble
 from baicai.leaves.leaf import GrownLeaf, open_leaf, save_leaf
+from baicai.leaves.model import SparseModel, assemble
 from baicai.leaves.trunk import Trunk, open_trunk, save_trunk
 from baicai.model.config import LeafConfig
 from baicai.model.experts import Leaf

@@ -23,14 +23,14 @@ import torch
 
 from baicai.artefact import read_json, write_json
 from baicai.data.sources import SourceConfig
+from baicai.distillation.config import DistillRecipe, TeachConfig
 from baicai.distillation.distill import distill_model
-from baicai.distillation.recipe import DistillRecipe, TeachConfig
 from baicai.leaves.grow import GrowRecipe, grow_leaf
 from baicai.leaves.join import JoinRecipe, join_leaves
 from baicai.model.config import LeafConfig
 from baicai.run import carry_out
 from baicai.training.config import TrainConfig
-from baicai.training.parallel import Job, carry_out_all
+from baicai.training.job_pool import Job, carry_out_all
 from distill_starts import CORPUS, STARTER, compare_starts, place
 from distill_teacher import measure_cache, measure_memory
 

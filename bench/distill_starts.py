@@ -14,17 +14,17 @@ from baicai.artefact import atomic_folder, read_json, value_hash, write_json
 from baicai.config import recipe, to_table
 from baicai.data.batches import Batch, Batches
 from baicai.data.sources import SourceConfig, open_source
-from baicai.distillation.students import leaf_to_dense
+from baicai.distillation.student.slicing import leaf_to_dense
 from baicai.evaluation.bits_per_byte import bits_per_byte, held_out_windows, token_nats
 from baicai.leaves.grow import GrowRecipe, grow_leaf
-from baicai.leaves.join import SparseModel, open_model
+from baicai.leaves.model import SparseModel, open_model
 from baicai.model.config import LeafConfig
 from baicai.model.transformer import Transformer
 from baicai.run import Run, carry_out
 from baicai.training.config import TrainConfig
+from baicai.training.job_pool import Job, carry_out_all
 from baicai.training.loop import mixed_precision, pick_device, train
 from baicai.training.losses import linear_cross_entropy
-from baicai.training.parallel import Job, carry_out_all
 
 CORPUS = Path(__file__).parents[2] / "shared" / "corpus"
 STARTER = Path(__file__).parents[1] / "src" / "baicai" / "starter"

@@ -23,9 +23,9 @@ from torch.nn import functional as F  # noqa: N812
 from baicai.cli.quickstart import STARTER
 from baicai.data.batches import Batches
 from baicai.data.shards import TokenShards, write_tokens
-from baicai.distillation.cache import CacheSettings, TeacherCache, read_rows, write_cache
-from baicai.distillation.losses import forward_kl, linear_divergence, linear_sampled_loss
-from baicai.distillation.teachers import open_teacher
+from baicai.distillation.teacher.cache import CacheSettings, TeacherCache, read_rows, write_cache
+from baicai.distillation.teacher.models import open_teacher
+from baicai.distillation.training.losses import forward_kl, linear_divergence, linear_sampled_loss
 from baicai.leaves.trunk import open_trunk
 from baicai.model.config import GQAConfig, ModelConfig
 from baicai.model.transformer import Transformer

@@ -18,7 +18,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from baicai.artefact import write_json
 from baicai.inference.decoder import Decoder, RecordedDecoder
-from baicai.model.grouped import mix_grouped
+from baicai.model.grouped_experts import mix_grouped
 from baicai.model.router import choose_experts
 from speed import rates, tell
 from speed_models import export, make_model, training_operations

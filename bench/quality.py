@@ -29,17 +29,17 @@ from baicai.data.shards import TokenShards
 from baicai.data.sources import SourceConfig, open_source
 from baicai.evaluation.routing import routing_share
 from baicai.leaves.grow import GrowRecipe, grow_leaf
-from baicai.leaves.join import SparseModel
+from baicai.leaves.model import SparseModel
+from baicai.leaves.train_tokenizer import TokenizerRecipe, make_tokenizer
 from baicai.leaves.train_trunk import TrunkRecipe, train_trunk
 from baicai.leaves.trunk import open_trunk
-from baicai.leaves.vocabulary import TokenizerRecipe, make_tokenizer
 from baicai.model.config import GQAConfig, LeafConfig, ModelConfig
 from baicai.model.cost import Cost, count_cost
 from baicai.model.experts import Leaf
 from baicai.model.transformer import Transformer
 from baicai.run import carry_out
 from baicai.training.config import TrainConfig
-from baicai.training.parallel import Job, carry_out_all
+from baicai.training.job_pool import Job, carry_out_all
 from baselines import (
     Scores,
     average_leaves,

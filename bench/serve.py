@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from baicai.artefact import write_json
-from baicai.serving.news import Token
-from baicai.serving.worker import Ask, EngineOptions, Worker
+from baicai.serving.engine.client import Ask, EngineOptions, Worker
+from baicai.serving.engine.events import Token
 from serve_clients import Body, load, server
 from serve_soak import soak
 from speed_models import SIZES, export, make_model

@@ -28,8 +28,8 @@ from baicai.cli.quickstart import STARTER
 from baicai.data.sources import open_source
 from baicai.evaluation.bits_per_byte import bits_per_byte, held_out_windows
 from baicai.inference.decoder import CompiledDecoder
-from baicai.inference.int8 import quantized
-from baicai.leaves.join import open_model
+from baicai.inference.quantize import quantized
+from baicai.leaves.model import open_model
 from baicai.model.layers import has_fast_bfloat16
 from baicai.model.transformer import Transformer
 from speed_models import HELD_OUT, SIZES, drafting_trunk, export, make_leaf, make_model, training_operations

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 
 from baicai.cli.quickstart import STARTER
+from baicai.convert.exporter import ExportRecipe, export_model
 from baicai.data.shards import write_tokens
 from baicai.data.sources import SourceConfig
-from baicai.exchange.exporting import ExportRecipe, export_model
-from baicai.leaves.join import SparseModel, assemble, open_model, write_model
 from baicai.leaves.leaf import open_leaf, save_leaf
+from baicai.leaves.model import SparseModel, assemble, open_model, write_model
 from baicai.leaves.train_trunk import TrunkRecipe, train_trunk
 from baicai.leaves.trunk import Trunk, open_trunk, save_trunk
 from baicai.model.config import GQAConfig, LeafConfig, ModelConfig

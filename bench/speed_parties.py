@@ -12,11 +12,11 @@ from baicai.data.batches import Batch
 from baicai.data.sources import SourceConfig
 from baicai.inference.decoder import CompiledDecoder, Decoder
 from baicai.inference.generate import DraftCount, SamplingConfig, generate
-from baicai.inference.int8 import Int8, quantized
+from baicai.inference.quantize import Int8, quantized
 from baicai.leaves.grow import GrowRecipe, leaf_loss
-from baicai.leaves.join import SparseModel
+from baicai.leaves.model import SparseModel
 from baicai.model.transformer import Transformer
-from baicai.training.compiling import WORTH_STEPS, compiled
+from baicai.training.compile import WORTH_STEPS, compiled
 from baicai.training.config import TrainConfig
 from baicai.training.loop import mixed_precision
 from baicai.training.losses import linear_cross_entropy

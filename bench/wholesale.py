@@ -28,13 +28,13 @@ import numpy as np
 
 from baicai.artefact import read_json, write_json
 from baicai.data.readers import read_documents
-from baicai.wholesale.cleaning import CleanConfig, clean, document_id
-from baicai.wholesale.duplicates import DuplicateIndex, sign
-from baicai.wholesale.manifest import Takedown
-from baicai.wholesale.publish import PublishRecipe, publish
+from baicai.wholesale.processing.clean import CleanConfig, clean, document_id
+from baicai.wholesale.processing.minhash import DuplicateIndex, sign
+from baicai.wholesale.processing.quality_signals import statistics
 from baicai.wholesale.pull import PullRecipe, pull
-from baicai.wholesale.statistics import statistics
-from baicai.wholesale.warehouse import Warehouse
+from baicai.wholesale.release.manifest import Takedown
+from baicai.wholesale.release.publish import PublishRecipe, publish
+from baicai.wholesale.release.warehouse import Warehouse
 from wholesale_pages import VOCABULARY, add, address, documentation, response
 from wholesale_scale import measure_memory, measure_takedown
 

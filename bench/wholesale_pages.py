@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from fastwarc.warc import WarcRecord, WarcRecordType
 
-from baicai.wholesale.cleaning import CleanConfig
 from baicai.wholesale.gather import GatherRecipe, SourceConfig, gather
+from baicai.wholesale.processing.clean import CleanConfig
 
 PAGES = ("/usr/share/doc", "/usr/lib/python3", "/root/.rustup", "/root/.pyenv")
 PAGE_BYTES = range(2_000, 300_000)

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from baicai.artefact import read_json, write_json
 from baicai.data.manifest import RECEIPT
-from baicai.wholesale.warehouse import Warehouse
+from baicai.wholesale.release.warehouse import Warehouse
 from wholesale_pages import add, large_corpus
 
 FOLDER = Path(tempfile.gettempdir()) / "wholesale"

@@ -15,8 +15,8 @@ import torch
 from baicai.data.sources import SourceConfig
 from baicai.leaves.grow import GrowRecipe, grow_leaf
 from baicai.leaves.join import JoinRecipe, join_leaves
+from baicai.leaves.train_tokenizer import TokenizerRecipe, make_tokenizer
 from baicai.leaves.train_trunk import TrunkRecipe, train_trunk
-from baicai.leaves.vocabulary import TokenizerRecipe, make_tokenizer
 from baicai.model.config import GQAConfig, LeafConfig, ModelConfig
 from baicai.run import Run, carry_out
 from baicai.training.config import TrainConfig
@@ -89,10 +89,10 @@ def start_process(target: Callable[..., None], *args: object) -> BaseProcess:
     stages = (
         "leaves.train_trunk",
         "leaves.grow",
-        "leaves.quality",
+        "leaves.evaluate",
         "leaves.calibrate",
         "distillation.distill",
-        "exchange.importing",
+        "convert.importer",
     )
     context.set_forkserver_preload([f"baicai.{name}" for name in stages])
     process = context.Process(target=target, args=args)

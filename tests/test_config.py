@@ -11,8 +11,8 @@ from baicai.data.sources import SourceConfig
 from baicai.errors import ConfigError
 from baicai.leaves.grow import GrowRecipe
 from baicai.leaves.join import JoinRecipe
+from baicai.leaves.train_tokenizer import TokenizerRecipe
 from baicai.leaves.train_trunk import TrunkRecipe
-from baicai.leaves.vocabulary import TokenizerRecipe
 from baicai.model.config import GQAConfig, LeafConfig, MLAConfig
 from baicai.training.config import TrainConfig
 

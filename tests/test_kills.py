@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 
 from baicai.artefact import file_hash
+from baicai.convert.exporter import ExportRecipe, export_model
+from baicai.convert.importer import ImportRecipe, import_checkpoint
+from baicai.distillation.config import DistillRecipe
 from baicai.distillation.distill import distill_model
-from baicai.distillation.recipe import DistillRecipe
-from baicai.distillation.shapes import Target
-from baicai.exchange.exporting import ExportRecipe, export_model
-from baicai.exchange.importing import ImportRecipe, import_checkpoint
+from baicai.distillation.sizing import Target
 from baicai.leaves.calibrate import CalibrateRecipe, calibrate_model
+from baicai.leaves.evaluate import EvaluateRecipe, evaluate_model
 from baicai.leaves.join import JoinRecipe, PeelRecipe, join_leaves, peel_leaves
-from baicai.leaves.quality import EvaluateRecipe, evaluate_model
+from baicai.leaves.train_tokenizer import TokenizerRecipe, make_tokenizer
 from baicai.leaves.train_trunk import TrunkRecipe, train_trunk
-from baicai.leaves.vocabulary import TokenizerRecipe, make_tokenizer
 from baicai.run import carry_out
 from tests.conftest import SIZES, TRAIN, Workshop, start_stage
 

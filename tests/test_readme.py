@@ -8,9 +8,9 @@ import pytest
 
 from baicai.cli.main import cli
 from baicai.config import read_recipe
-from baicai.distillation.recipe import DistillRecipe
+from baicai.distillation.config import DistillRecipe
+from baicai.leaves.train_tokenizer import TokenizerRecipe
 from baicai.leaves.train_trunk import TrunkRecipe
-from baicai.leaves.vocabulary import TokenizerRecipe
 
 ROOT = Path(__file__).parents[1]
 READMES = ("README.md", "README.zh-CN.md")

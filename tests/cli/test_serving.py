@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from baicai.wholesale.catalog import Catalog
+from baicai.wholesale.release.catalog import Catalog
 from tests.cli.conftest import Command
 from tests.conftest import Workshop
 

@@ -15,10 +15,10 @@ from baicai.artefact import read_json, write_json
 from baicai.cli import main as module
 from baicai.cli.main import STAGES, cli
 from baicai.data.document import Message
-from baicai.distillation.report import headline, write_report
+from baicai.distillation.report.page import headline, write_report
 from baicai.inference.generate import SamplingConfig
-from baicai.leaves.answer import answer, chat_prompt
-from baicai.leaves.join import SparseModel, open_model
+from baicai.leaves.generation import answer, chat_prompt
+from baicai.leaves.model import SparseModel, open_model
 from tests.cli.conftest import Command, Outcome
 from tests.conftest import TRAIN as SHOP_TRAIN
 from tests.conftest import Workshop
@@ -448,7 +448,7 @@ class TestChat:
             asked.append(list(messages))
             return chat_prompt(model, messages)
 
-        monkeypatch.setattr("baicai.cli.talk.chat_prompt", spy)
+        monkeypatch.setattr("baicai.cli.chat.chat_prompt", spy)
         told = talk(
             "apple", "plum", "/reset", "iron", words=("system=the", "sampling.temperature=0", "sampling.max_tokens=1")
         )

@@ -16,6 +16,7 @@ from baicai.data import readers as readers_module
 from baicai.data.document import Document, Message
 from baicai.data.readers import fingerprint, read_documents, read_table
 from baicai.errors import DataError
+from baicai.synthesis import SyntheticText
 
 LINES = [
     {"text": "one", "id": "first", "source": "wiki", "license": "MIT"},
@@ -141,10 +142,10 @@ def test_a_source_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_a_generator_is_called_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    def generate(name: str, parameters: dict[str, str]) -> Iterator[Document]:
-        yield Document(name, repr(parameters), "made", "CC0-1.0")
+    def generate(name: str, parameters: dict[str, str]) -> Iterator[SyntheticText]:
+        yield SyntheticText(name, repr(parameters), "made", "CC0-1.0")
 
-    monkeypatch.setitem(sys.modules, "baicai.data.generators", types.SimpleNamespace(generate=generate))
+    monkeypatch.setitem(sys.modules, "baicai.synthesis", types.SimpleNamespace(generate=generate))
     assert [one.text for one in read_documents("generator:world?seed=3&kind=a%20b&x=")] == [
         "{'seed': '3', 'kind': 'a b', 'x': ''}"
     ]

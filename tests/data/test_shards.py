@@ -13,7 +13,7 @@ import pytest
 
 from baicai.artefact import locked
 from baicai.data import shards as shards_module
-from baicai.data.chat import SPECIALS
+from baicai.data.chat_template import SPECIALS
 from baicai.data.document import Document
 from baicai.data.shards import TokenShards, cached_shards, write_shards, write_tokens
 from baicai.data.tokenizer import Tokenizer

@@ -10,7 +10,7 @@ import tokenizers
 
 from baicai.data import tokenizer as tokenizer_module
 from baicai.data.byte_level import split_text
-from baicai.data.chat import SPECIALS
+from baicai.data.chat_template import SPECIALS
 from baicai.data.document import Document, Message
 from baicai.data.tokenizer import Decoder, Tokenizer, train_tokenizer
 from baicai.errors import ArtefactError, BaicaiError, DataError

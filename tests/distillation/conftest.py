@@ -6,18 +6,18 @@ from pathlib import Path
 import pytest
 import torch
 
+from baicai.convert.exporter import ExportRecipe, export_model
 from baicai.data.sources import open_source
 from baicai.data.tokenizer import Tokenizer
-from baicai.distillation.teachers import Teacher, open_teacher
+from baicai.distillation.teacher.models import Teacher, open_teacher
 from baicai.evaluation.bits_per_byte import held_out_windows
-from baicai.exchange.exporting import ExportRecipe, export_model
-from baicai.leaves.join import SparseModel, open_model
+from baicai.leaves.model import SparseModel, open_model
 from baicai.run import carry_out
 from tests.cli.conftest import command
 from tests.conftest import Workshop
+from tests.convert.models import make_model
 from tests.data.conftest import make_shards, tokenizer
 from tests.distillation.distilling import Distillery, distillery
-from tests.exchange.models import make_model
 
 __all__ = ["CPU", "command", "exported", "make_shards", "model", "teacher", "tokenizer"]
 CPU = torch.device("cpu")

@@ -7,10 +7,10 @@ from typing import Any
 
 from baicai.artefact import file_hash, read_json
 from baicai.data.sources import SourceConfig
+from baicai.distillation.config import DistillRecipe, TeachConfig
 from baicai.distillation.distill import distill_model
-from baicai.distillation.recipe import DistillRecipe, TeachConfig
-from baicai.distillation.shapes import Target
-from baicai.leaves.vocabulary import TokenizerRecipe, make_tokenizer
+from baicai.distillation.sizing import Target
+from baicai.leaves.train_tokenizer import TokenizerRecipe, make_tokenizer
 from baicai.run import carry_out
 from tests.conftest import LEAF, TRAIN, WORDS, Workshop, write_domain
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from baicai.artefact import read_tensors
-from baicai.distillation import teaching
+from baicai.distillation.config import TeachConfig
 from baicai.distillation.distill import distill_model
-from baicai.distillation.recipe import TeachConfig
-from baicai.distillation.report import headline
-from baicai.distillation.results import check_results
-from baicai.leaves.join import open_model
+from baicai.distillation.report.page import headline
+from baicai.distillation.report.results import check_results
+from baicai.distillation.training import train_student
+from baicai.leaves.model import open_model
 from baicai.model.cost import count_cost
 from baicai.run import carry_out
 from tests.cli.conftest import Command
@@ -157,7 +157,7 @@ def test_a_cache_is_told_of_where_there_is_one(distilled: Distillery) -> None:
 def test_a_teacher_that_writes_is_not_asked_as_well(
     distilled: Distillery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(teaching, "taught_loss", lambda *_: pytest.fail("it reads other tokens than its student"))
+    monkeypatch.setattr(train_student, "taught_loss", lambda *_: pytest.fail("it reads other tokens than its student"))
     changes = STUDENTS["foreign"](distilled) | {"train": dataclasses.replace(QUICK, tokens=1), "untaught": False}
     carry_out(distill_model, distilled.recipe(**changes), tmp_path / "student")
 

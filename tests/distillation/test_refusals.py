@@ -10,8 +10,8 @@ import torch
 
 from baicai.artefact import write_json
 from baicai.config import to_table
+from baicai.distillation.config import TeachConfig
 from baicai.distillation.distill import distill_model
-from baicai.distillation.recipe import TeachConfig
 from baicai.leaves.trunk import open_trunk, save_trunk
 from baicai.run import carry_out
 from tests.cli.conftest import Command

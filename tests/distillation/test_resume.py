@@ -9,12 +9,13 @@ import pytest
 
 from baicai.artefact import read_json, read_tensors, tensors_hash
 from baicai.data.batches import Batch, Batches
-from baicai.distillation import cache, distill
+from baicai.distillation import distill
+from baicai.distillation.config import DistillRecipe, TeachConfig
 from baicai.distillation.distill import distill_model
-from baicai.distillation.recipe import DistillRecipe, TeachConfig
-from baicai.distillation.shapes import Target
+from baicai.distillation.sizing import Target
+from baicai.distillation.teacher import cache
 from baicai.errors import ArtefactError, ConfigError
-from baicai.leaves.join import open_model
+from baicai.leaves.model import open_model
 from baicai.run import carry_out
 from tests.distillation.distilling import QUICK, SLICES, Distillery, contents, results_of
 

@@ -14,7 +14,7 @@ from matplotlib.image import imread
 from matplotlib.text import Text
 
 from baicai.errors import ArtefactError
-from baicai.evaluation import canvas, plots
+from baicai.evaluation import figure_style, plots
 from tests.evaluation.test_tables import example
 
 DRAW: list[Callable[..., Any]] = [plots.routing_heatmap, plots.quality_bars, plots.curves]
@@ -35,16 +35,16 @@ def figures(monkeypatch: pytest.MonkeyPatch) -> None:
         figure.draw_without_rendering()
         return figure
 
-    monkeypatch.setattr(canvas, "png", laid_out)
+    monkeypatch.setattr(figure_style, "png", laid_out)
 
 
 @pytest.fixture
 def no_cjk(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A machine without Chinese fonts."""
-    monkeypatch.setattr(canvas, "_CJK", ())
-    canvas._fonts.cache_clear()
+    monkeypatch.setattr(figure_style, "_CJK", ())
+    figure_style._fonts.cache_clear()
     yield
-    canvas._fonts.cache_clear()
+    figure_style._fonts.cache_clear()
 
 
 def pixels(png: bytes) -> np.ndarray:
@@ -66,7 +66,7 @@ def test_picture_is_drawn_whole_on_its_paper(draw: Callable[..., bytes], dark: b
     height, width, _ = image.shape
     assert 300 < height < 3000
     assert 500 < width < 2000
-    paper = canvas.DARK.paper if dark else canvas.LIGHT.paper
+    paper = figure_style.DARK.paper if dark else figure_style.LIGHT.paper
     edge = np.concatenate([image[:4].reshape(-1, 3), image[-4:].reshape(-1, 3), image[:, :4].reshape(-1, 3)])
     assert (edge == rgb(paper)).all()
     assert (image[:, -4:] == rgb(paper)).all()
@@ -75,11 +75,11 @@ def test_picture_is_drawn_whole_on_its_paper(draw: Callable[..., bytes], dark: b
 
 def test_pictures_show_leaves_in_their_colours() -> None:
     results = example()
-    colours = canvas.leaf_colours(results["leaves"])
+    colours = figure_style.leaf_colours(results["leaves"])
     for draw in (plots.routing_heatmap, plots.curves):
         image = pixels(draw(results))
         assert all(share_of(image, colour) > 1e-4 for colour in colours.values())
-        assert share_of(image, canvas.leaf_colours("abc")["c"]) == 0
+        assert share_of(image, figure_style.leaf_colours("abc")["c"]) == 0
 
 
 def test_same_results_same_bytes() -> None:
@@ -98,7 +98,7 @@ def test_heatmap_has_the_mean_and_every_layer() -> None:
     assert layers[1].collections[0].get_array()[0].tolist() == [0.5, 0.4]
     assert {axes.collections[0].get_clim() for axes in (main, *layers)} == {(0, 1.5)}
     frames = [(line.get_xdata()[0], line.get_ydata()[0], line.get_color()) for line in main.lines]
-    colours = canvas.leaf_colours(results["leaves"])
+    colours = figure_style.leaf_colours(results["leaves"])
     assert frames == [(0, 0, colours["law-de"]), (1, 1, colours["medicine-en"])]
 
 
@@ -171,7 +171,7 @@ def test_nothing_to_show_is_said() -> None:
     results["curves"] = {"trunk": []}
     for draw in (plots.routing_heatmap, plots.curves):
         image = pixels(draw(results))
-        assert share_of(image, canvas.LIGHT.paper) < 1
+        assert share_of(image, figure_style.LIGHT.paper) < 1
 
 
 @pytest.mark.parametrize("draw", DRAW)
@@ -203,7 +203,7 @@ def oklab(light: np.ndarray) -> np.ndarray:
 
 
 def test_colours_stand_out_on_black_and_on_white() -> None:
-    colours = canvas.leaf_colours(map(str, range(16))).values()
+    colours = figure_style.leaf_colours(map(str, range(16))).values()
     assert len(set(colours)) == 16
     for colour in colours:
         assert 1.05 / (luminance(colour) + 0.05) >= 3
@@ -212,15 +212,15 @@ def test_colours_stand_out_on_black_and_on_white() -> None:
 
 @pytest.mark.parametrize("eyes", [np.eye(3), PROTAN, DEUTAN], ids=["normal", "protan", "deutan"])
 def test_first_colours_are_far_apart(eyes: np.ndarray) -> None:
-    seen = [oklab(eyes @ linear(colour)) for colour in canvas.leaf_colours("abcdefgh").values()]
+    seen = [oklab(eyes @ linear(colour)) for colour in figure_style.leaf_colours("abcdefgh").values()]
     assert min(float(np.linalg.norm(a - b)) for a, b in itertools.combinations(seen, 2)) > 0.085
 
 
 def test_a_leaf_keeps_its_colour_in_any_order() -> None:
-    assert canvas.leaf_colours(["b", "a", "c", "a"]) == canvas.leaf_colours(["a", "b", "c"])
-    assert len(canvas.leaf_colours(map(str, range(40)))) == 40
+    assert figure_style.leaf_colours(["b", "a", "c", "a"]) == figure_style.leaf_colours(["a", "b", "c"])
+    assert len(figure_style.leaf_colours(map(str, range(40)))) == 40
 
 
 def test_colours_alone_do_not_load_matplotlib() -> None:
-    code = "import sys; from baicai.evaluation.canvas import leaf_colours; sys.exit('matplotlib' in sys.modules)"
+    code = "import sys; from baicai.evaluation.figure_style import leaf_colours; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from baicai.errors import ArtefactError
-from baicai.evaluation import canvas, plots
+from baicai.evaluation import figure_style, plots
 from baicai.evaluation.report import headline, write_report
 from tests.evaluation.test_tables import example
 
@@ -44,7 +44,7 @@ class Page(HTMLParser):
 @pytest.fixture(autouse=True)
 def quick_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures have tests of their own; drawing them for each page would take most of the time."""
-    png = canvas.message("a picture", canvas.LIGHT)
+    png = figure_style.message("a picture", figure_style.LIGHT)
     for name in ("routing_heatmap", "quality_bars", "curves"):
         monkeypatch.setattr(plots, name, lambda results, dark=False: png)
 
@@ -143,7 +143,7 @@ def test_the_word_has_the_tint_of_its_leaf(tmp_path: Path) -> None:
         }
     ]
     text = written(results, tmp_path)
-    colour = canvas.leaf_colours(results["leaves"])[leaf]
+    colour = figure_style.leaf_colours(results["leaves"])[leaf]
     found = re.findall(rf'<span style="background:{colour}(..);[^"]*" title="([^"]*)">([^<]*)</span>', text)
     assert [(title, word) for _, title, word in found] == [(f"{leaf} 0.25", "heals"), (f"{leaf} 7.00", "\n well")]
     assert int(found[0][0], 16) < int(found[1][0], 16) == 128
@@ -201,7 +201,7 @@ def test_headline(leaves: int, joined: float | None, sentence: str) -> None:
 
 
 def test_names_no_font_can_draw_are_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(canvas, "_fonts", lambda: (["DejaVu Sans"], frozenset(range(32, 127))))
+    monkeypatch.setattr(figure_style, "_fonts", lambda: (["DejaVu Sans"], frozenset(range(32, 127))))
     assert "□-zh #1 is 法律-zh" in unescape(written(example(("法律-zh",)), tmp_path))
 
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from baicai.errors import ConfigError
-from baicai.inference import crew
+from baicai.inference.cpu import thread_pool
 from baicai.inference.decoder import CompiledDecoder, Decoder
-from baicai.inference.int8 import quantize, quantized
+from baicai.inference.quantize import quantize, quantized
 from baicai.model.config import GQAConfig, MLAConfig
 from baicai.model.transformer import Transformer
 from tests.model.conftest import GQA, MLA, grown, tiny
@@ -242,7 +242,7 @@ def test_the_first_time_it_says_that_it_compiles(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("BAICAI_QUIET", "0")
-    monkeypatch.setattr(crew, "COMPILED", tmp_path)
+    monkeypatch.setattr(thread_pool, "COMPILED", tmp_path)
     for told in (True, False):
         CompiledDecoder(tiny(), [])
         assert ("Compiling" in "".join(capsys.readouterr())) == told

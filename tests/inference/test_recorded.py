@@ -10,7 +10,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from baicai.errors import ConfigError
 from baicai.inference.decoder import Decoder, RecordedDecoder, Step
 from baicai.inference.generate import DraftCount, SamplingConfig, generate
-from baicai.model import grouped
+from baicai.model import grouped_experts
 from baicai.model.experts import Leaf
 from baicai.model.transformer import Transformer
 from tests.model.conftest import GQA, LEAF, MLA, grown, tiny
@@ -70,7 +70,7 @@ def test_fixed_shapes_say_what_the_plain_way_says(attention: str, on: list[str],
 @pytest.mark.parametrize("attention", ["gqa", "mla"])
 def test_it_never_waits_for_a_value(attention: str, monkeypatch: pytest.MonkeyPatch) -> None:
     config = tiny(ATTENTION[attention]).config
-    monkeypatch.setattr(grouped, "can_group", lambda *_: True)
+    monkeypatch.setattr(grouped_experts, "can_group", lambda *_: True)
     with FakeTensorMode():  # tensors without values: whoever asks for one fails
         model = Transformer(config)
         for name in "ab":

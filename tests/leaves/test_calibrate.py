@@ -11,7 +11,8 @@ from baicai.data.sources import open_source
 from baicai.errors import ArtefactError, ConfigError
 from baicai.evaluation.bits_per_byte import bits_per_byte, held_out_windows, token_nats
 from baicai.leaves.calibrate import CalibrateRecipe, calibrate_model
-from baicai.leaves.join import JoinRecipe, PeelRecipe, SparseModel, join_leaves, open_model, peel_leaves
+from baicai.leaves.join import JoinRecipe, PeelRecipe, join_leaves, peel_leaves
+from baicai.leaves.model import SparseModel, open_model
 from baicai.run import Run, carry_out
 from baicai.training.config import TrainConfig
 from baicai.training.losses import linear_cross_entropy

@@ -15,9 +15,10 @@ from baicai.data.batches import Batch, splice
 from baicai.errors import ConfigError
 from baicai.inference.decoder import open_decoder
 from baicai.inference.generate import DraftCount, SamplingConfig, generate
-from baicai.leaves.answer import text_prompt
+from baicai.leaves.generation import text_prompt
 from baicai.leaves.grow import grow_leaf
-from baicai.leaves.join import JoinRecipe, SparseModel, join_leaves, open_model
+from baicai.leaves.join import JoinRecipe, join_leaves
+from baicai.leaves.model import SparseModel, open_model
 from baicai.leaves.train_trunk import TrunkRecipe, train_trunk, trunk_loss
 from baicai.leaves.trunk import open_trunk, save_trunk
 from baicai.model.transformer import Transformer

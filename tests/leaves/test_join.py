@@ -13,16 +13,9 @@ import torch
 from baicai.artefact import file_hash, read_json, read_tensors, register, tensors_hash, value_hash, write_tensors
 from baicai.config import to_table
 from baicai.errors import ArtefactError, BaicaiError, ConfigError
-from baicai.leaves.join import (
-    MAX_LOCK_BYTES,
-    JoinRecipe,
-    PeelRecipe,
-    SparseModel,
-    join_leaves,
-    open_model,
-    peel_leaves,
-)
+from baicai.leaves.join import JoinRecipe, PeelRecipe, join_leaves, peel_leaves
 from baicai.leaves.leaf import check_name, open_leaf, save_leaf
+from baicai.leaves.model import MAX_LOCK_BYTES, SparseModel, open_model
 from baicai.leaves.trunk import open_trunk, save_trunk
 from baicai.model.config import LeafConfig
 from baicai.model.experts import Leaf

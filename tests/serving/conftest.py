@@ -8,11 +8,11 @@ import httpx
 import openai
 import pytest
 
-from baicai.leaves.join import SparseModel, open_model
+from baicai.leaves.model import SparseModel, open_model
 from baicai.model.layers import Rotary
-from baicai.serving.about import describe
-from baicai.serving.recipe import ServeRecipe
-from baicai.serving.served import Served, serve_as
+from baicai.serving.config import ServeRecipe
+from baicai.serving.engine.model_info import describe
+from baicai.serving.served_model import Served, serve_as
 from tests import loopback
 from tests.conftest import SIZES, Workshop
 from tests.serving.browsing import CHROMIUM, PATIENCE_MILLISECONDS, Open

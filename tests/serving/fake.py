@@ -11,7 +11,7 @@ from typing import Any
 
 from aiohttp import web
 
-from baicai.serving.pages import FOLDER, HEADERS
+from baicai.serving.routes.web_page import FOLDER, HEADERS
 from tests.serving import shown
 
 LEAVES = ("law", "medicine", "poetry")

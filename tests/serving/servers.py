@@ -11,18 +11,18 @@ import httpx
 
 from baicai.errors import ConfigError
 from baicai.inference.generate import SamplingConfig
-from baicai.leaves.join import SparseModel
-from baicai.serving.api import make_app
-from baicai.serving.constraint import Grammars
-from baicai.serving.engine import Engine, Request
-from baicai.serving.listening import make_server
-from baicai.serving.loading import add_loading
-from baicai.serving.news import Ended, News
-from baicai.serving.overview import Catalog
-from baicai.serving.recipe import ServeRecipe
-from baicai.serving.served import Served
-from baicai.serving.shelf import Shelf
-from baicai.serving.worker import Ask, BusyError, StoppedError
+from baicai.leaves.model import SparseModel
+from baicai.serving.app import make_app
+from baicai.serving.config import ServeRecipe
+from baicai.serving.engine.client import Ask, BusyError, StoppedError
+from baicai.serving.engine.events import Ended, News
+from baicai.serving.engine.grammar import Grammars
+from baicai.serving.engine.scheduler import Engine, Request
+from baicai.serving.registry import Shelf
+from baicai.serving.routes.dashboard import Catalog
+from baicai.serving.routes.models import add_loading
+from baicai.serving.served_model import Served
+from baicai.serving.server import make_server
 
 
 class ThreadWorker:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from baicai.serving.pages import FOLDER
+from baicai.serving.routes.web_page import FOLDER
 from tests.serving.browsing import QUESTION, WEB, Open, ask, say, violations
 from tests.serving.fake import Script
 

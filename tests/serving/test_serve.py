@@ -14,7 +14,7 @@ import openai
 import pytest
 
 from baicai.errors import BaicaiError
-from baicai.serving.recipe import ServeRecipe
+from baicai.serving.config import ServeRecipe
 from baicai.serving.serve import serve
 from tests.conftest import Workshop
 from tests.serving.servers import until

@@ -20,8 +20,8 @@ from ray.cluster_utils import Cluster
 
 from baicai.config import read_recipe
 from baicai.wholesale import gather as gathering
-from baicai.wholesale.cleaning import CleanConfig, clean
 from baicai.wholesale.gather import GatherRecipe, gather
+from baicai.wholesale.processing.clean import CleanConfig, clean
 
 
 def slow_clean(captures: Path, config: CleanConfig, out: Path) -> None:

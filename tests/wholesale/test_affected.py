@@ -9,14 +9,15 @@ import pytest
 from baicai.artefact import home, read_json
 from baicai.errors import ArtefactError, DataError
 from baicai.leaves.grow import grow_leaf
-from baicai.leaves.join import JoinRecipe, PeelRecipe, join_leaves, open_model, peel_leaves
+from baicai.leaves.join import JoinRecipe, PeelRecipe, join_leaves, peel_leaves
+from baicai.leaves.model import open_model
 from baicai.run import carry_out
 from baicai.wholesale.affected import AffectedRecipe, affected
-from baicai.wholesale.cleaning import CleanConfig
 from baicai.wholesale.gather import GatherRecipe, SourceConfig, gather
-from baicai.wholesale.publish import PublishRecipe, publish
+from baicai.wholesale.processing.clean import CleanConfig
 from baicai.wholesale.pull import PullRecipe, pull
-from baicai.wholesale.takedown import TakedownRecipe, take_down
+from baicai.wholesale.release.publish import PublishRecipe, publish
+from baicai.wholesale.release.takedown import TakedownRecipe, take_down
 from tests.conftest import Workshop, grow_recipe, write_domain
 
 

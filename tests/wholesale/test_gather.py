@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from baicai.artefact import read_json
-from baicai.wholesale.captures import CaptureWriter
-from baicai.wholesale.cleaning import CleanConfig
 from baicai.wholesale.gather import GatherRecipe, SourceConfig, gather
-from baicai.wholesale.warehouse import Warehouse
+from baicai.wholesale.processing.clean import CleanConfig
+from baicai.wholesale.release.warehouse import Warehouse
+from baicai.wholesale.sources.captures import CaptureWriter
 from tests.wholesale.test_archives import tarred, zipped
 from tests.wholesale.test_captures import capture
 from tests.wholesale.test_wiki import FOOT, HEAD, page
@@ -130,7 +130,7 @@ def test_a_table_that_is_cut_off_keeps_its_lines(tmp_path: Path) -> None:
 
 
 def test_a_packed_table_that_is_a_bomb_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("baicai.wholesale.unpacking.FREE_BYTES", 2**20)
+    monkeypatch.setattr("baicai.wholesale.sources.decompression_limits.FREE_BYTES", 2**20)
     (tmp_path / "a.tar").write_bytes(tarred({"a.jsonl.gz": gzip.compress(b" " * 2**24), "b.txt": b"x"}))
     rows, counts = gathered(tmp_path, tmp_path / "a.tar")
     assert (len(rows), counts) == (1, {"documents": 1, "skipped: unpacks to far too much": 1})

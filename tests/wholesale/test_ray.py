@@ -11,8 +11,8 @@ import pytest
 from baicai.config import read_recipe
 from baicai.errors import MachineError
 from baicai.wholesale.gather import GatherRecipe, gather
-from baicai.wholesale.publish import PublishRecipe, publish
-from baicai.wholesale.tasks import Task, carry_out_all
+from baicai.wholesale.jobs import Task, carry_out_all
+from baicai.wholesale.release.publish import PublishRecipe, publish
 from tests.wholesale.test_release import NOW, write_pages
 from tests.wholesale.test_tasks import work
 

@@ -10,18 +10,18 @@ from typing import Any
 
 import pytest
 
-import baicai.wholesale.frames as frames
-import baicai.wholesale.publish as publishing
 import baicai.wholesale.pull as pulling
+import baicai.wholesale.release.publish as publishing
+import baicai.wholesale.release.shards as frames
 from baicai.artefact import read_json
 from baicai.data.readers import read_documents
 from baicai.errors import ArtefactError, BaicaiError, ConfigError
-from baicai.wholesale.cleaning import CleanConfig, document_id
 from baicai.wholesale.gather import GatherRecipe, SourceConfig, gather
-from baicai.wholesale.manifest import MANIFEST, Takedown, open_key, sealed
-from baicai.wholesale.publish import PublishRecipe, publish, read_release
+from baicai.wholesale.processing.clean import CleanConfig, document_id
 from baicai.wholesale.pull import PullRecipe, pull
-from baicai.wholesale.warehouse import Warehouse
+from baicai.wholesale.release.manifest import MANIFEST, Takedown, open_key, sealed
+from baicai.wholesale.release.publish import PublishRecipe, publish, read_release
+from baicai.wholesale.release.warehouse import Warehouse
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 WORDS = (

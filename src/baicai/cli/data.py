@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from baicai.cli.words import JSON, OUT, RecipeArgument, read_words, show
+from baicai.cli.arguments import JSON, OUT, RecipeArgument, read_words, show
 from baicai.errors import MachineError
 
 
@@ -19,13 +19,13 @@ def _gather(config: Any, out: Path) -> dict[str, Any]:
 
 
 def _domains(config: Any, out: Path | None) -> dict[str, Any]:
-    from baicai.wholesale.domains import give_domains
+    from baicai.wholesale.domains.assign import give_domains
 
     return give_domains(config)
 
 
 def _publish(config: Any, out: Path) -> dict[str, Any]:
-    from baicai.wholesale.publish import publish
+    from baicai.wholesale.release.publish import publish
 
     manifest = publish(config, out)
     return {
@@ -46,14 +46,14 @@ def _pull(config: Any, out: Path) -> dict[str, Any]:
 
 
 def _takedown(config: Any, out: Path | None) -> dict[str, Any]:
-    from baicai.wholesale.takedown import take_down
+    from baicai.wholesale.release.takedown import take_down
 
     request = take_down(config)
     return dataclasses.asdict(request) | {"documents": len(request.documents)}
 
 
 def _serve(config: Any, out: Path | None) -> dict[str, Any]:
-    from baicai.wholesale.serve import serve
+    from baicai.wholesale.server import serve
 
     serve(config)
     return {}
@@ -66,7 +66,7 @@ def _affected(config: Any, out: Path | None) -> dict[str, Any]:
 
 
 def _catalog(config: Any, out: Path | None) -> dict[str, Any]:
-    from baicai.wholesale.catalog import list_releases
+    from baicai.wholesale.release.catalog import list_releases
 
     address, entries = list_releases(config)
     return {"catalog": address, "releases": [entry._asdict() for entry in entries]}
@@ -74,11 +74,23 @@ def _catalog(config: Any, out: Path | None) -> dict[str, Any]:
 
 VERBS: dict[str, tuple[str, str, Callable[..., dict[str, Any]], str, str]] = {
     "gather": ("gather", "GatherRecipe", _gather, "[RECIPE.toml]", "Gather public text into the warehouse OUT."),
-    "domains": ("domains", "DomainsRecipe", _domains, "WAREHOUSE", "Give documents without one a domain."),
-    "publish": ("publish", "PublishRecipe", _publish, "WAREHOUSE", "Publish the warehouse's next release into OUT."),
+    "domains": ("domains.assign", "DomainsRecipe", _domains, "WAREHOUSE", "Give documents without one a domain."),
+    "publish": (
+        "release.publish",
+        "PublishRecipe",
+        _publish,
+        "WAREHOUSE",
+        "Publish the warehouse's next release into OUT.",
+    ),
     "pull": ("pull", "PullRecipe", _pull, "SOURCE", "Pull a slice of a release, or what changed of it, into OUT."),
-    "serve": ("serve", "ServeRecipe", _serve, "RELEASE", "Serve a release over HTTP, with keys and a ledger of bytes."),
-    "catalog": ("catalog", "CatalogRecipe", _catalog, "", "List releases: where they are and what they hold."),
+    "serve": (
+        "server",
+        "ServeRecipe",
+        _serve,
+        "RELEASE",
+        "Serve a release over HTTP, with keys and byte accounting.",
+    ),
+    "catalog": ("release.catalog", "CatalogRecipe", _catalog, "", "List releases: where they are and what they hold."),
     "affected": (
         "affected",
         "AffectedRecipe",
@@ -87,7 +99,7 @@ VERBS: dict[str, tuple[str, str, Callable[..., dict[str, Any]], str, str]] = {
         "Say what saw text that was taken back.",
     ),
     "takedown": (
-        "takedown",
+        "release.takedown",
         "TakedownRecipe",
         _takedown,
         "WAREHOUSE",

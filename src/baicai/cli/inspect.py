@@ -7,12 +7,12 @@ from typing import Any
 from baicai.artefact import find, named_hash, read_json
 from baicai.data.shards import TokenShards
 from baicai.data.tokenizer import Tokenizer
-from baicai.distillation.report import headline
+from baicai.distillation.report.page import headline
 from baicai.errors import ArtefactError
 from baicai.evaluation.tables import check_results
 from baicai.leaves.card import check_card
-from baicai.leaves.join import SparseModel, assemble, open_model
 from baicai.leaves.leaf import open_leaf
+from baicai.leaves.model import SparseModel, assemble, open_model
 from baicai.leaves.signing import is_signed
 from baicai.leaves.trunk import open_trunk
 from baicai.model.cost import count_cost

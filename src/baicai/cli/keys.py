@@ -4,7 +4,7 @@ import json
 
 import click
 
-from baicai.cli.words import JSON, RecipeArgument, read_words
+from baicai.cli.arguments import JSON, RecipeArgument, read_words
 
 
 def keys_group() -> click.Group:
@@ -18,7 +18,7 @@ def keys_group() -> click.Group:
 
 def _add_command() -> click.Command:
     def add(words: tuple[str, ...], as_json: bool) -> None:
-        from baicai.serving.keys import KeyRecipe, add_key
+        from baicai.serving.api_keys import KeyRecipe, add_key
 
         named = [f"name={words[0]}", *words[1:]] if words and "=" not in words[0] else words
         config = read_words(KeyRecipe, named)
@@ -29,13 +29,13 @@ def _add_command() -> click.Command:
             click.echo(secret)
             click.echo("Keep it: it is not shown again.", err=True)
 
-    params = [RecipeArgument("baicai.serving.keys", "KeyRecipe", "NAME"), JSON]
+    params = [RecipeArgument("baicai.serving.api_keys", "KeyRecipe", "NAME"), JSON]
     return click.Command("add", callback=add, params=params, help="Make a key and show it, once.")
 
 
 def _list_command() -> click.Command:
     def list_keys(as_json: bool) -> None:
-        from baicai.serving.keys import read_keys
+        from baicai.serving.api_keys import read_keys
 
         keys = read_keys()
         listed = [{"name": name, "scope": keys[name].scope, "created": keys[name].created} for name in sorted(keys)]
@@ -52,7 +52,7 @@ def _list_command() -> click.Command:
 
 def _revoke_command() -> click.Command:
     def revoke(name: str) -> None:
-        from baicai.serving.keys import revoke_key
+        from baicai.serving.api_keys import revoke_key
 
         revoke_key(name)
 

@@ -13,14 +13,14 @@ import click
 from click.shell_completion import get_completion_class
 
 import baicai
+from baicai.cli.arguments import JSON, OUT, RecipeArgument, read_words, show
 from baicai.cli.data import data_group
 from baicai.cli.keys import keys_group
 from baicai.cli.serve import serve_command
-from baicai.cli.words import JSON, OUT, RecipeArgument, read_words, show
 from baicai.errors import BaicaiError, ConfigError
 
 STAGES = {
-    "tokenizer": ("baicai.leaves.vocabulary", "TokenizerRecipe", "make_tokenizer", "Make a tokenizer from text."),
+    "tokenizer": ("baicai.leaves.train_tokenizer", "TokenizerRecipe", "make_tokenizer", "Make a tokenizer from text."),
     "trunk": ("baicai.leaves.train_trunk", "TrunkRecipe", "train_trunk", "Train a trunk on public text."),
     "grow": ("baicai.leaves.grow", "GrowRecipe", "grow_leaf", "Grow a leaf on your own text, the trunk frozen."),
     "join": (
@@ -36,7 +36,7 @@ STAGES = {
         "calibrate_model",
         "Tune a model's router scales.",
     ),
-    "evaluate": ("baicai.leaves.quality", "EvaluateRecipe", "evaluate_model", "Measure a model, domain by domain."),
+    "evaluate": ("baicai.leaves.evaluate", "EvaluateRecipe", "evaluate_model", "Measure a model, domain by domain."),
     "distill": (
         "baicai.distillation.distill",
         "DistillRecipe",
@@ -86,11 +86,11 @@ def cli() -> None:
 
 def _generate_command() -> click.Command:
     def run_generate(words: tuple[str, ...], as_json: bool) -> None:
-        from baicai.cli.talk import GenerateRecipe, generate_text
+        from baicai.cli.chat import GenerateRecipe, generate_text
 
         generate_text(read_words(GenerateRecipe, words), as_json)
 
-    params = [RecipeArgument("baicai.cli.talk", "GenerateRecipe"), JSON]
+    params = [RecipeArgument("baicai.cli.chat", "GenerateRecipe"), JSON]
     return click.Command(
         "generate", callback=run_generate, params=params, help="Continue a text, or answer one question."
     )
@@ -98,33 +98,33 @@ def _generate_command() -> click.Command:
 
 def _chat_command() -> click.Command:
     def run_chat(words: tuple[str, ...]) -> None:
-        from baicai.cli.talk import ChatRecipe, chat
+        from baicai.cli.chat import ChatRecipe, chat
 
         chat(read_words(ChatRecipe, words))
 
     text = "Talk to a model; words are coloured by the leaf that gave them."
-    return click.Command("chat", callback=run_chat, params=[RecipeArgument("baicai.cli.talk", "ChatRecipe")], help=text)
+    return click.Command("chat", callback=run_chat, params=[RecipeArgument("baicai.cli.chat", "ChatRecipe")], help=text)
 
 
 def _import_command() -> click.Command:
     def run_import(words: tuple[str, ...], out: Path, as_json: bool) -> None:
-        from baicai.cli.exchange import import_
+        from baicai.cli.convert import import_
 
         import_(words, out, as_json)
 
     text = "Make a trunk of a Llama, Mistral, Qwen or SmolLM checkpoint: a folder, or ORG/NAME on the hub."
-    params = [RecipeArgument("baicai.exchange.importing", "ImportRecipe", "PATH"), OUT, JSON]
+    params = [RecipeArgument("baicai.convert.importer", "ImportRecipe", "PATH"), OUT, JSON]
     return click.Command("import", callback=run_import, params=params, help=text)
 
 
 def _export_command() -> click.Command:
     def run_export(words: tuple[str, ...], out: Path, form: str | None, check: bool, as_json: bool) -> None:
-        from baicai.cli.exchange import export
+        from baicai.cli.convert import export
 
         export([*words, *([f"format={form}"] if form else [])], out, check, as_json)
 
     params = [
-        RecipeArgument("baicai.exchange.exporting", "ExportRecipe", "MODEL"),
+        RecipeArgument("baicai.convert.exporter", "ExportRecipe", "MODEL"),
         click.Option(["--format", "form"], type=click.Choice(["transformers", "gguf"]), help="Default: transformers."),
         OUT,
         click.Option(["--check"], is_flag=True, help="Compare it with the model, in the engine that it is for."),

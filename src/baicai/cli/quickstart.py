@@ -12,25 +12,26 @@ from rich.text import Text
 
 import baicai
 from baicai.artefact import read_json, write_json
-from baicai.cli.talk import stream
+from baicai.cli.chat import stream
 from baicai.data.document import Message
-from baicai.data.generators import household, market_zh
 from baicai.data.sources import SourceConfig
 from baicai.errors import MachineError
-from baicai.evaluation.canvas import leaf_colours
+from baicai.evaluation.figure_style import leaf_colours
 from baicai.evaluation.report import write_report
 from baicai.evaluation.tables import bits_per_byte_table
 from baicai.inference.generate import SamplingConfig
-from baicai.leaves.answer import Piece, answer, chat_prompt, text_prompt
+from baicai.leaves.evaluate import EvaluateRecipe, evaluate_model
+from baicai.leaves.generation import Piece, answer, chat_prompt, text_prompt
 from baicai.leaves.grow import GrowRecipe, grow_leaf
-from baicai.leaves.join import JoinRecipe, SparseModel, join_leaves, open_model
-from baicai.leaves.quality import EvaluateRecipe, evaluate_model
+from baicai.leaves.join import JoinRecipe, join_leaves
+from baicai.leaves.model import SparseModel, open_model
+from baicai.leaves.train_tokenizer import TokenizerRecipe, make_tokenizer
 from baicai.leaves.train_trunk import TrunkRecipe, train_trunk
-from baicai.leaves.vocabulary import TokenizerRecipe, make_tokenizer
 from baicai.model.config import GQAConfig, LeafConfig, ModelConfig
 from baicai.run import carry_out
+from baicai.synthesis import household, market_zh
 from baicai.training.config import TrainConfig
-from baicai.training.parallel import Job, carry_out_all
+from baicai.training.job_pool import Job, carry_out_all
 
 STARTER = Path(baicai.__file__).parent / "starter"
 WORLD = 7

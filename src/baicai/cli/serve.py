@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from baicai.cli.words import RecipeArgument, read_words
+from baicai.cli.arguments import RecipeArgument, read_words
 from baicai.errors import ConfigError, MachineError
 
 SQLITE = "sqlite:///"
@@ -28,13 +28,13 @@ def serve_command() -> click.Command:
             asyncio.run(serve(config, _tell, catalog))
 
     text = "Serve a model: OpenAI's API, and a page where one sees the leaves answer."
-    recipe = RecipeArgument("baicai.serving.recipe", "ServeRecipe", "MODEL")
+    recipe = RecipeArgument("baicai.serving.config", "ServeRecipe", "MODEL")
     return click.Command("serve", callback=run_serve, params=[recipe], help=text)
 
 
 def _read(words: tuple[str, ...]) -> Any:
     """Return the recipe; a first word that is neither KEY=VALUE nor a recipe file is the model."""
-    from baicai.serving.recipe import ServeRecipe
+    from baicai.serving.config import ServeRecipe
 
     model = words and "=" not in words[0] and not words[0].endswith(".toml")
     return read_words(ServeRecipe, [f"model={json.dumps(words[0])}", *words[1:]] if model else words)
@@ -42,7 +42,7 @@ def _read(words: tuple[str, ...]) -> Any:
 
 def _open_catalog(url: str) -> Any:
     try:
-        from baicai.wholesale.catalog import Catalog
+        from baicai.wholesale.release.catalog import Catalog
     except ModuleNotFoundError as error:
         raise MachineError(f"{error.name} is not installed: pip install 'baicai[data]'") from None
     file = Path(url.removeprefix(SQLITE))

@@ -14,15 +14,18 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qsl
 
 from baicai.artefact import file_hash
-from baicai.data.document import MAX_DOCUMENT_BYTES, Document, check_size, parse_record, refusing
+from baicai.data.compression import is_packed, open_stream, read_errors
+from baicai.data.document import MAX_DOCUMENT_BYTES, Document, Message, Role, check_size, parse_record, refusing
 from baicai.data.html_text import html_to_text
-from baicai.data.streams import is_packed, open_stream, read_errors
-from baicai.data.tables import hub_version, is_saved_dataset, read_hub, read_parquet, read_saved_dataset
+from baicai.data.tabular import hub_version, is_saved_dataset, read_hub, read_parquet, read_saved_dataset
 from baicai.errors import DataError
+
+if TYPE_CHECKING:
+    from baicai.synthesis import SyntheticText
 
 VERSION = 1
 """To be raised when the same files give other documents, so that no stale tokens are used."""
@@ -58,7 +61,7 @@ def fingerprint(source: str | Path) -> list[Any]:
     if text.startswith(HUB):
         return [VERSION, text, hub_version(text)]
     if text.startswith(GENERATOR):  # some of them read Python's own library
-        code = (entry for entry in _hashes(Path(__file__).parent / "generators") if not entry[0].endswith(".pyc"))
+        code = (entry for entry in _hashes(Path(__file__).parents[1] / "synthesis") if not entry[0].endswith(".pyc"))
         return [VERSION, text, sys.version, list(code)]
     path = _existing(text)
     return [VERSION, path.resolve().name, _hashes(path)]
@@ -70,14 +73,19 @@ def _hashes(path: Path) -> list[list[str]]:
 
 
 def _generate(source: str) -> Iterator[Document]:
-    from baicai.data.generators import generate
+    from baicai.synthesis import generate
 
     name, _, query = source.removeprefix(GENERATOR).partition("?")
     try:
         parameters = parse_qsl(query, keep_blank_values=True, strict_parsing=True) if query else []
     except ValueError:
         raise DataError(f"{source}: '{query}' is not key=value&key=value") from None
-    return generate(name, dict(parameters))
+    return map(_to_document, generate(name, dict(parameters)))
+
+
+def _to_document(text: "SyntheticText") -> Document:
+    messages = tuple(Message(cast(Role, role), content) for role, content in text.messages)
+    return Document(text.id, text.text, text.source, text.licence, messages)
 
 
 def _existing(text: str) -> Path:

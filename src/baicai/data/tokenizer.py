@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from baicai.artefact import read_json, value_hash, write_atomic, write_json
 from baicai.config import canonical, from_table, to_table
 from baicai.data.byte_level import bytes_of_tokens, split_text
-from baicai.data.chat import OWN, SPECIALS, ChatFormat
+from baicai.data.chat_template import OWN, SPECIALS, ChatFormat
 from baicai.data.document import Document, Message
 from baicai.data.sentence_piece import bytes_of_pieces, can_be_cut, prefix_scheme, without_prefix
 from baicai.errors import ArtefactError, ConfigError, DataError

@@ -13,19 +13,19 @@ from baicai.artefact import atomic_folder, home, read_json, read_tensors, value_
 from baicai.config import to_table
 from baicai.data.shards import TokenShards
 from baicai.data.sources import lineage, open_sources
-from baicai.distillation.cache import CacheSettings, TeacherCache, write_cache
-from baicai.distillation.findings import findings
-from baicai.distillation.recipe import DistillRecipe
-from baicai.distillation.reinforcing import reinforced, to_reinforce
-from baicai.distillation.report import headline, write_report
-from baicai.distillation.sequences import SequenceSettings, write_sequences
-from baicai.distillation.setting import Setting, open_setting
-from baicai.distillation.start import Student, begin, student_shape, write_student
-from baicai.distillation.teachers import Teacher, open_teacher
-from baicai.distillation.teaching import Lessons, Teaching, train_student
-from baicai.distillation.weakness import Weakness
+from baicai.distillation.config import DistillRecipe
+from baicai.distillation.context import Setting, open_setting
+from baicai.distillation.reinforce import reinforced, to_reinforce
+from baicai.distillation.report.collect import findings
+from baicai.distillation.report.page import headline, write_report
+from baicai.distillation.student.initialize import Student, begin, student_shape, write_student
+from baicai.distillation.teacher.cache import CacheSettings, TeacherCache, write_cache
+from baicai.distillation.teacher.generated_text import SequenceSettings, write_sequences
+from baicai.distillation.teacher.models import Teacher, open_teacher
+from baicai.distillation.teacher.weakness import Weakness
+from baicai.distillation.training.train_student import Lessons, Teaching, train_student
 from baicai.errors import ConfigError
-from baicai.leaves.join import open_model
+from baicai.leaves.model import open_model
 from baicai.run import Run, carry_out, say
 
 PROMPT_TOKENS = 32

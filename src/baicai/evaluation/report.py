@@ -7,8 +7,8 @@ from typing import Any
 
 from baicai.artefact import write_atomic
 from baicai.evaluation import plots, tables
-from baicai.evaluation.canvas import leaf_colours
-from baicai.evaluation.page import facts, figure, name, page, prose, table, tiles, undrawn
+from baicai.evaluation.figure_style import leaf_colours
+from baicai.evaluation.html_page import facts, figure, name, page, prose, table, tiles, undrawn
 
 _COUNTS = (
     ("total_parameters", "parameters, all"),

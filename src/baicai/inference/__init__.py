@@ -12,7 +12,7 @@ import numba
 from baicai.artefact import home
 
 _HERE = Path(__file__).parent
-_SOURCES = hashlib.sha256(b"".join(file.read_bytes() for file in sorted(_HERE.glob("*.py")))).hexdigest()
+_SOURCES = hashlib.sha256(b"".join(file.read_bytes() for file in sorted(_HERE.rglob("*.py")))).hexdigest()
 _ROOM = _HERE / "__pycache__" if os.access(_HERE, os.W_OK) else home() / "compiled"
 COMPILED = _ROOM / _SOURCES[:16]
 setattr(numba.config, "CACHE_DIR", str(COMPILED))  # noqa: B010  (mypy knows no such name)

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from baicai.errors import ConfigError
-from baicai.inference.crew import Crew
-from baicai.inference.int8 import Int8
-from baicai.inference.layout import MAX_STEP_TOKENS
-from baicai.inference.tables import Tables
+from baicai.inference.cpu.buffers import MAX_STEP_TOKENS
+from baicai.inference.cpu.thread_pool import Crew
+from baicai.inference.cpu.weight_table import Tables
+from baicai.inference.quantize import Int8
 from baicai.model.experts import Leaf
-from baicai.model.grouped import can_group
+from baicai.model.grouped_experts import can_group
 from baicai.model.layers import has_fast_bfloat16
 from baicai.model.router import LayerTrace
 from baicai.model.transformer import Cache, Transformer, check_room

@@ -12,8 +12,8 @@ from torch.nn import functional as F  # noqa: N812
 
 from baicai.config import Count, recipe
 from baicai.errors import ConfigError
+from baicai.inference.cpu.sampling import LEAST, draw_token
 from baicai.inference.decoder import Decoder
-from baicai.inference.drawing import LEAST, draw_token
 from baicai.model.transformer import Cache, Transformer, check_room
 
 

@@ -13,8 +13,8 @@ from baicai.config import recipe
 from baicai.data.batches import Batch, Batches
 from baicai.data.sources import Sources, open_source
 from baicai.errors import ConfigError
-from baicai.leaves.join import assemble, open_model, write_model
 from baicai.leaves.leaf import open_leaf
+from baicai.leaves.model import assemble, open_model, write_model
 from baicai.leaves.trunk import open_trunk
 from baicai.run import Run
 from baicai.training.config import TrainConfig

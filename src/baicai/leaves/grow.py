@@ -15,7 +15,7 @@ from baicai.data.shards import TokenShards
 from baicai.data.sources import Sources, lineage, open_sources
 from baicai.errors import ConfigError
 from baicai.evaluation.bits_per_byte import bits_per_byte, held_out_windows, token_nats
-from baicai.leaves.activations import ActivationCache
+from baicai.leaves.activation_cache import ActivationCache
 from baicai.leaves.leaf import check_name, save_leaf
 from baicai.leaves.trunk import Trunk, open_trunk
 from baicai.model.config import LeafConfig
@@ -24,7 +24,7 @@ from baicai.model.experts import Leaf
 from baicai.model.router import LayerTrace
 from baicai.model.transformer import Transformer
 from baicai.run import Run, say
-from baicai.training.compiling import compiled
+from baicai.training.compile import compiled
 from baicai.training.config import TrainConfig
 from baicai.training.loop import curve, mixed_precision, pick_device, train
 from baicai.training.losses import linear_cross_entropy, recognition_loss

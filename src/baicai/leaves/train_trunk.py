@@ -18,7 +18,7 @@ from baicai.leaves.trunk import save_trunk
 from baicai.model.config import ModelConfig
 from baicai.model.transformer import Transformer
 from baicai.run import Run
-from baicai.training.compiling import compiled
+from baicai.training.compile import compiled
 from baicai.training.config import TrainConfig
 from baicai.training.distributed import check_rows, distribute, gathered, own_rows, rank, world_size
 from baicai.training.loop import LossOf, curve, mixed_precision, pick_device, train

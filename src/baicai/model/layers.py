@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from baicai.model.causal import attend_in_chunks
+from baicai.model.chunked_attention import attend_in_chunks
 from baicai.model.config import GQAConfig, MLAConfig, ModelConfig, RopeScaling
 from baicai.model.norm import RMSNorm
 from baicai.model.rotary import rotary_frequencies

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from baicai.errors import ConfigError
 from baicai.model.config import GQAConfig, LeafConfig, ModelConfig
 from baicai.model.experts import Leaf
-from baicai.model.grouped import Mixer
+from baicai.model.grouped_experts import Mixer
 from baicai.model.layers import Block, LayerCache, Linear, Rotary, Start, linear
 from baicai.model.multi_token import MultiTokenModule
 from baicai.model.norm import RMSNorm

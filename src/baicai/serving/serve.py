@@ -6,12 +6,12 @@ import socket
 from collections.abc import Callable
 
 from baicai.errors import ConfigError
-from baicai.serving.api import make_app
-from baicai.serving.listening import BACKLOG, make_server
-from baicai.serving.loading import add_loading
-from baicai.serving.overview import Catalog
-from baicai.serving.recipe import ServeRecipe
-from baicai.serving.shelf import Shelf
+from baicai.serving.app import make_app
+from baicai.serving.config import ServeRecipe
+from baicai.serving.registry import Shelf
+from baicai.serving.routes.dashboard import Catalog
+from baicai.serving.routes.models import add_loading
+from baicai.serving.server import BACKLOG, make_server
 
 
 async def serve(config: ServeRecipe, ready: Callable[[str, str], None], catalog: Catalog | None = None) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from baicai.training.compiling import WORTH_STEPS, compiled
+from baicai.training.compile import WORTH_STEPS, compiled
 
 CHUNK_TOKENS = {"cpu": 256, "cuda": 8192}
 """Tokens whose logits exist at once: few enough to stay in a processor's cache, or to fill a GPU."""

@@ -9,7 +9,7 @@ from baicai.artefact import home, read_json
 from baicai.config import recipe
 from baicai.errors import DataError
 from baicai.leaves import leaf, trunk
-from baicai.leaves.join import read_lock
+from baicai.leaves.model import read_lock
 from baicai.wholesale.pull import shards_with
 
 

@@ -14,15 +14,15 @@ from baicai.artefact import atomic_folder, read_json, value_hash, write_json
 from baicai.config import Count, recipe
 from baicai.data.readers import corpus_files, fingerprint
 from baicai.errors import ConfigError, DataError
-from baicai.wholesale.captures import CaptureWriter
-from baicai.wholesale.cleaning import CleanConfig, clean, task_name
-from baicai.wholesale.crawl import CrawlConfig, crawl
-from baicai.wholesale.duplicates import DuplicateIndex
-from baicai.wholesale.files import VERSION, read_files
-from baicai.wholesale.kinds import kind_of
-from baicai.wholesale.records import Skips
-from baicai.wholesale.tasks import Task, carry_out_all
-from baicai.wholesale.warehouse import Batch, Warehouse
+from baicai.wholesale.jobs import Task, carry_out_all
+from baicai.wholesale.processing.clean import CleanConfig, clean, task_name
+from baicai.wholesale.processing.minhash import DuplicateIndex
+from baicai.wholesale.release.warehouse import Batch, Warehouse
+from baicai.wholesale.sources.captures import CaptureWriter
+from baicai.wholesale.sources.crawler import CrawlConfig, crawl
+from baicai.wholesale.sources.files import VERSION, read_files
+from baicai.wholesale.sources.media_types import kind_of
+from baicai.wholesale.sources.warc import Skips
 
 SKIPPED = "skipped.json"
 CAPTURES_BYTES = 2**28

@@ -23,8 +23,7 @@ from baicai.config import recipe, to_table
 from baicai.data.manifest import RECEIPT, Receipt
 from baicai.errors import ArtefactError, ConfigError
 from baicai.run import Meter, say
-from baicai.wholesale.frames import LEVEL, MAX_FRAME_BYTES, SUFFIX, Frame, read_frame, read_index, unpacked
-from baicai.wholesale.manifest import (
+from baicai.wholesale.release.manifest import (
     MANIFEST,
     MANIFESTS,
     MAX_MANIFEST_BYTES,
@@ -37,8 +36,9 @@ from baicai.wholesale.manifest import (
     parse_time,
     unsealed,
 )
-from baicai.wholesale.slices import Slice, parse_slice
-from baicai.wholesale.source import Source
+from baicai.wholesale.release.remote import Source
+from baicai.wholesale.release.shards import LEVEL, MAX_FRAME_BYTES, SUFFIX, Frame, read_frame, read_index, unpacked
+from baicai.wholesale.release.slices import Slice, parse_slice
 
 ID_BYTES = 16
 DOCUMENT = re.compile(rf"[0-9a-f]{{{2 * ID_BYTES}}}")

@@ -11,7 +11,7 @@ from pathlib import Path
 import openai
 import pytest
 
-from baicai.leaves.join import SparseModel
+from baicai.leaves.model import SparseModel
 from tests.serving.test_chat import ASK
 
 pytest.importorskip("llm", reason="pip install llm")

@@ -8,10 +8,10 @@ import openai
 import pytest
 import torch
 
-from baicai.data.vocabulary import write_tokenizer
+from baicai.data.hf_tokenizer import write_tokenizer
 from baicai.inference.generate import SamplingConfig
-from baicai.leaves.answer import answer
-from baicai.leaves.join import SparseModel
+from baicai.leaves.generation import answer
+from baicai.leaves.model import SparseModel
 from tests.serving.test_completions import chances
 
 QUESTIONS = [

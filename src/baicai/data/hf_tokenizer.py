@@ -1,0 +1,157 @@
+"""Tokenizers and chat templates: a checkpoint's as ours, and ours as transformers reads them."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+
+from baicai.artefact import read_json, write_json
+from baicai.config import canonical
+from baicai.data.chat_template import SEPARATOR, ChatFormat, Turn
+from baicai.data.chat_template_probe import chat_format
+from baicai.data.tokenizer import FILE, Tokenizer
+from baicai.errors import ArtefactError, DataError
+
+PLAIN_NOTE = (
+    "Its chat template, if it has one, is not a marker before and after each message: it is asked in plain text."
+)
+
+
+def read_tokenizer(folder: Path, config: Mapping[str, Any]) -> tuple[Tokenizer, tuple[str, ...]]:
+    """Return a checkpoint's tokenizer with the markers of its chat template, and what the user should know of it.
+
+    Raises: ArtefactError if it is missing, damaged or of another kind.
+    """
+    file = folder / FILE
+    if not file.exists():
+        raise ArtefactError(
+            f"{file} is missing: write it with transformers' AutoTokenizer.from_pretrained({str(folder)!r})"
+            ".save_pretrained(FOLDER)"
+        )
+    definition, settings = read_json(file), _optional(folder / "tokenizer_config.json")
+    try:
+        bpe = tokenizers.Tokenizer.from_buffer(canonical(definition))
+    except ValueError as error:
+        raise ArtefactError(f"{file}: no tokenizer: {error}") from None
+    names = {key: _name(settings.get(key)) for key in ("bos_token", "eos_token", "unk_token", "pad_token")}
+    ends = _end_tokens(bpe, config, _optional(folder / "generation_config.json"), names["eos_token"])
+    if not ends:
+        raise ArtefactError(f"{folder}: no end token: name one as eos_token in tokenizer_config.json")
+    begin = _begin(bpe, settings, names["bos_token"])
+    chat = chat_format(_template(folder, settings), names, begin, ends)
+    notes = () if chat else (PLAIN_NOTE,)
+    if chat:  # where a turn ends in words, they are no token to stop at
+        chat = dataclasses.replace(chat, stop=[name for name in chat.stop if bpe.token_to_id(name) is not None])
+    try:
+        return Tokenizer(definition, chat or _plain(begin, ends)), notes
+    except DataError as error:
+        raise ArtefactError(f"{file}: {error}") from None
+
+
+def _optional(file: Path) -> dict[str, Any]:
+    return read_json(file) if file.exists() else {}
+
+
+def _name(token: Any) -> str:
+    return str(token.get("content", "")) if isinstance(token, dict) else str(token or "")
+
+
+def _end_tokens(
+    bpe: tokenizers.Tokenizer, config: Mapping[str, Any], generation: Mapping[str, Any], eos: str
+) -> list[str]:
+    """Return the tokens that end an answer; the first is the one that ends a document."""
+    told = (source.get("eos_token_id") for source in (config, generation))
+    ids = [token_id for one in told for token_id in (one if isinstance(one, list) else [one])]
+    names = [bpe.id_to_token(token_id) for token_id in ids if isinstance(token_id, int) and 0 <= token_id < 2**32]
+    return list(dict.fromkeys(name for name in [*names, eos] if name and bpe.token_to_id(name) is not None))
+
+
+def _begin(bpe: tokenizers.Tokenizer, settings: Mapping[str, Any], bos: str) -> str:
+    """Return what the tokenizer puts before every text."""
+    if settings.get("add_bos_token") is False:
+        return ""
+    with_special, without = bpe.encode("a").ids, bpe.encode("a", add_special_tokens=False).ids
+    added = with_special[: len(with_special) - len(without)] if with_special[-len(without) :] == without else []
+    return "".join(str(bpe.id_to_token(token_id)) for token_id in added) or (
+        bos if settings.get("add_bos_token") else ""
+    )
+
+
+def _template(folder: Path, settings: Mapping[str, Any]) -> str:
+    file = folder / "chat_template.jinja"
+    if file.exists():
+        return file.read_text("utf-8", "replace")
+    found = settings.get("chat_template")
+    if isinstance(found, list):
+        found = next(
+            (one.get("template") for one in found if isinstance(one, dict) and one.get("name") == "default"), None
+        )
+    return found if isinstance(found, str) else ""
+
+
+def _plain(begin: str, ends: list[str]) -> ChatFormat:
+    return ChatFormat(
+        begin=begin,
+        end=ends[0],
+        stop=ends,
+        system=Turn(before="", after="\n\n"),
+        user=Turn(before="User:\n", after="\n\n"),
+        assistant=Turn(before="Assistant:\n", after="\n\n"),
+    )
+
+
+def write_tokenizer(folder: Path, tokenizer: Tokenizer, max_tokens: int) -> dict[str, Any]:
+    """Write a tokenizer with its chat template as transformers reads it, and return its ids for config.json.
+
+    Raises: MachineError if the disk is full.
+    """
+    chat = tokenizer.chat
+    tokenizer.save(folder / FILE)
+    begins = tokenizer.begin_ids[0] if tokenizer.begin_ids else None
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": chat.begin or None,
+        "eos_token": chat.end,
+        "pad_token": chat.end,
+        "add_bos_token": bool(chat.begin),
+        "clean_up_tokenization_spaces": False,
+        "model_max_length": max_tokens,
+        "chat_template": chat_template(chat),
+    }
+    write_json(folder / "tokenizer_config.json", settings)
+    ids = {"bos_token_id": begins, "eos_token_id": tokenizer.end_id, "pad_token_id": tokenizer.end_id}
+    write_json(folder / "generation_config.json", {**ids, "eos_token_id": list(tokenizer.stop_ids)})
+    return ids
+
+
+def chat_template(chat: ChatFormat) -> str:
+    """Return a Jinja template that writes conversations as `ChatFormat.parts` does.
+
+    Not what a system says last, where it has no turn of its own: that awaits a question.
+    """
+
+    def quoted(text: str) -> str:
+        return json.dumps(text, ensure_ascii=False)
+
+    def turn(one: Turn, told: str = "") -> str:
+        return f"{{{{ {quoted(one.before)} + {told}message['content'] + {quoted(one.after)} }}}}"
+
+    start = f"{{{{ {quoted(chat.opening)} }}}}" if chat.opening else ""
+    if chat.system is None:
+        start += "{% set ns = namespace(told='') %}"
+        tell = f"{{% set ns.told = ns.told + message['content'] + {quoted(SEPARATOR)} %}}"
+        user = turn(chat.user, "ns.told + ") + "{% set ns.told = '' %}"
+    else:
+        if start:
+            start = f"{{% if not messages or messages[0]['role'] != 'system' %}}{start}{{% endif %}}"
+        tell, user = turn(chat.system), turn(chat.user)
+    ask = chat.assistant.before if chat.ask is None else chat.ask
+    return (
+        f"{{{{ {quoted(chat.begin)} }}}}{start}"
+        f"{{% for message in messages %}}{{% if message['role'] == 'system' %}}{tell}"
+        f"{{% elif message['role'] == 'user' %}}{user}{{% else %}}{turn(chat.assistant)}{{% endif %}}{{% endfor %}}"
+        f"{{% if add_generation_prompt %}}{{{{ {quoted(ask)} }}}}{{% endif %}}"
+    )

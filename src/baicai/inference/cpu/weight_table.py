@@ -1,0 +1,231 @@
+"""From a model to what the compiled step reads: sizes, addresses of weights, and room for what it computes."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from baicai.errors import MachineError
+from baicai.inference.cpu import buffers
+from baicai.inference.cpu.buffers import MAX_STEP_TOKENS, Bench, Sizes, Stream, Weights
+from baicai.inference.cpu.kernels import BFLOAT16, FLOAT32, INT8, make_vectors
+from baicai.inference.quantize import SCALES, Int8
+from baicai.model.config import GQAConfig
+from baicai.model.experts import Leaf
+from baicai.model.transformer import Cache, Transformer
+
+MATRICES = {
+    "attention.q.weight": buffers.Q,
+    "attention.k.weight": buffers.K,
+    "attention.v.weight": buffers.V,
+    "attention.out.weight": buffers.OUT,
+    "attention.q_down.weight": buffers.Q_DOWN,
+    "attention.kv_down.weight": buffers.KV_DOWN,
+    "attention.kv_up.weight": buffers.KV_UP,
+    "shared.gate.weight": buffers.GATE,
+    "shared.up.weight": buffers.UP,
+    "shared.down.weight": buffers.DOWN,
+}
+VECTORS = {
+    "attention.q.bias": buffers.Q_BIAS,
+    "attention.k.bias": buffers.K_BIAS,
+    "attention.v.bias": buffers.V_BIAS,
+    "attention.q_norm.weight": buffers.Q_NORM,
+    "attention.k_norm.weight": buffers.K_NORM,
+    "attention.kv_norm.weight": buffers.K_NORM,
+    "attention_norm.weight": buffers.ATTENTION_NORM,
+    "shared_norm.weight": buffers.SHARED_NORM,
+}
+LEAF_MATRICES = {
+    "router_ED": buffers.ROUTER,
+    "gate_EFD": buffers.EXPERT_GATE,
+    "up_EFD": buffers.EXPERT_UP,
+    "down_EDF": buffers.EXPERT_DOWN,
+}
+"""Column of each weight of a layer, of the trunk and of a leaf."""
+
+
+class Tables:
+    """The addresses of a model's weights, and the tensors that must stay alive for them."""
+
+    def __init__(
+        self,
+        model: Transformer,
+        leaves: Sequence[str],
+        cache: Cache,
+        int8: Int8 | None,
+        block_tokens: int = 0,
+        blocks: int = 1,
+    ) -> None:
+        """Give the cache its room: so many blocks, by default one that holds a whole text."""
+        self._kept: list[Tensor] = []
+        self._int8: Int8 = int8 or {}
+        trunk = model.trunk_tensors()
+        self.sizes = _sizes(model, leaves, cache.max_tokens, block_tokens or cache.max_tokens, blocks, bool(int8))
+        self.weights = Weights(
+            self._layers(trunk), self._leaves(model, leaves), self._ends(model, trunk), self._caches(cache)
+        )
+
+    def _layers(self, trunk: Mapping[str, Tensor]) -> NDArray[np.int64]:
+        starts = [f"layers.{number}." for number in range(self.sizes.layers)]
+        starts += ["mtp.block."] if "mtp.merge.weight" in trunk else []
+        rows = np.zeros((len(starts), buffers.LAYER_COLUMNS), np.int64)
+        for start, row in zip(starts, rows, strict=True):
+            for name, column in MATRICES.items():
+                if start + name in trunk:
+                    row[column : column + 3] = self._matrix(trunk, start + name)
+            for name, column in VECTORS.items():
+                if start + name in trunk:
+                    row[column] = self._vector(trunk[start + name])
+        return rows
+
+    def _leaves(self, model: Transformer, names: Sequence[str]) -> NDArray[np.int64]:
+        first = model.first_leaf_layer
+        table = np.zeros((self.sizes.layers - first, len(names), buffers.LEAF_COLUMNS), np.int64)
+        for g, name in enumerate(names):
+            leaf = model.leaves[name]
+            assert isinstance(leaf, Leaf)
+            tensors = leaf.state_dict()
+            for number, rows in enumerate(table, first):
+                start = f"layers.{number}."
+                for matrix, column in LEAF_MATRICES.items():
+                    rows[g, column : column + 3] = self._matrix(tensors, start + matrix, name)
+                rows[g, buffers.CHOICE_BIAS] = self._vector(tensors[f"{start}bias_E"])
+        return table
+
+    def _ends(self, model: Transformer, trunk: Mapping[str, Tensor]) -> NDArray[np.int64]:
+        ends = np.zeros(buffers.ENDS, np.int64)
+        ends[buffers.EMBEDDING : buffers.EMBEDDING + 3] = self._matrix(trunk, "embedding.weight")
+        head = "embedding.weight" if model.head is None else "head.weight"
+        ends[buffers.HEAD : buffers.HEAD + 3] = self._matrix(trunk, head)
+        ends[buffers.NORM] = self._vector(model.norm.weight)
+        ends[buffers.COS], ends[buffers.SIN] = self._vector(model.rotary.cos), self._vector(model.rotary.sin)
+        if model.mtp is not None:
+            ends[buffers.MERGE : buffers.MERGE + 3] = self._matrix(trunk, "mtp.merge.weight")
+            ends[buffers.HIDDEN_NORM] = self._vector(model.mtp.hidden_norm.weight)
+            ends[buffers.EMBEDDING_NORM] = self._vector(model.mtp.embedding_norm.weight)
+            ends[buffers.DRAFT_NORM] = self._vector(model.mtp.norm.weight)
+        return ends
+
+    def _caches(self, cache: Cache) -> NDArray[np.int64]:
+        """Give each layer's cache its room, in float32.
+
+        Raises: MachineError if there is no memory for it.
+        """
+        sizes = self.sizes
+        grouped = ((1, sizes.kv_heads, sizes.pool_tokens, sizes.head_dim),) * 2
+        latent = (1, sizes.pool_tokens, sizes.kv_rank), (1, sizes.pool_tokens, sizes.rope_dim)
+        layers = [*cache.layers, cache.mtp]
+        for layer in layers:
+            try:
+                layer.rooms = tuple(torch.zeros(shape) for shape in (latent if sizes.kv_rank else grouped))
+            except RuntimeError:  # torch's word for it
+                told = f"no memory for what is kept of {sizes.pool_tokens:,} tokens: lower memory_tokens, or texts"
+                raise MachineError(told) from None
+            self._kept += layer.rooms
+        return np.array([[room.data_ptr() for room in layer.rooms] for layer in layers], np.int64)
+
+    def _matrix(self, tensors: Mapping[str, Tensor], name: str, leaf: str = "") -> tuple[int, int, int]:
+        """Return kind, address of the rows and address of their scales."""
+        codes = self._int8.get(leaf, {})
+        if name + SCALES in codes:
+            self._kept += (codes[name], codes[name + SCALES])
+            return INT8, codes[name].data_ptr(), codes[name + SCALES].data_ptr()
+        weight = tensors[name].detach()
+        if weight.dtype not in (torch.float32, torch.bfloat16) or weight.shape[-1] % 2:
+            weight = weight.float()
+        weight = weight.contiguous()
+        self._kept.append(weight)
+        return (BFLOAT16 if weight.dtype == torch.bfloat16 else FLOAT32), weight.data_ptr(), 0
+
+    def _vector(self, weight: Tensor) -> int:
+        weight = weight.detach().float().contiguous()
+        self._kept.append(weight)
+        return weight.data_ptr()
+
+
+def _sizes(
+    model: Transformer, leaves: Sequence[str], max_tokens: int, block_tokens: int, blocks: int, int8: bool
+) -> Sizes:
+    config, attention, leaf = model.config, model.config.attention, model.leaf_config
+    if isinstance(attention, GQAConfig):
+        kv_heads, head_dim, rope_dim = attention.num_kv_heads, attention.head_dim, attention.head_dim
+        value_dim, kv_rank, q_rank = attention.head_dim, 0, 0
+    else:
+        kv_heads, head_dim, rope_dim = 0, attention.nope_head_dim, attention.rope_head_dim
+        value_dim, kv_rank, q_rank = attention.value_head_dim, attention.kv_lora_rank, attention.q_lora_rank or 0
+    experts = leaf.num_experts if leaf else 0
+    return Sizes(
+        dim=config.dim,
+        layers=config.num_layers,
+        vocab=config.vocab_size,
+        hidden=config.ffn_dim,
+        max_tokens=max_tokens,
+        block_tokens=block_tokens,
+        pool_tokens=block_tokens * blocks,
+        heads=attention.num_heads,
+        kv_heads=kv_heads,
+        head_dim=head_dim,
+        rope_dim=rope_dim,
+        value_dim=value_dim,
+        kv_rank=kv_rank,
+        q_rank=q_rank,
+        first_leaf_layer=model.first_leaf_layer,
+        leaves=len(leaves),
+        experts=experts,
+        expert_hidden=leaf.expert_dim if leaf else 0,
+        topk_group=model.topk_group,
+        top_k=min(leaf.top_k, min(model.topk_group, len(leaves)) * experts) if leaf else 0,
+        scaling=leaf.routed_scaling_factor if leaf else 1.0,
+        eps=config.norm_eps,
+        int8=int8,
+        threads=torch.get_num_threads(),
+    )
+
+
+def make_stream(sizes: Sizes, tokens: int = MAX_STEP_TOKENS, texts: int = 1) -> Stream:
+    """Return room for what the threads share; each token is of the first text, with all leaves on."""
+    top_k = max(1, sizes.top_k)
+    grouped = (sizes.heads + 2 * sizes.kv_heads) * sizes.head_dim
+    latent = sizes.kv_rank + sizes.rope_dim + sizes.q_rank + sizes.heads * (sizes.head_dim + sizes.rope_dim)
+    return Stream(
+        x_TD=np.zeros((tokens, sizes.dim), np.float32),
+        inner=np.zeros((tokens, max(grouped, latent, 2 * sizes.hidden)), np.float32),
+        out=np.zeros((tokens * top_k, max(sizes.heads * sizes.value_dim, sizes.expert_hidden)), np.float32),
+        router=np.zeros((tokens, max(1, sizes.leaves * sizes.experts)), np.float32),
+        leaf_weights_TG=np.zeros((tokens, sizes.leaves), np.float32),
+        hidden_TD=np.zeros((tokens, sizes.dim), np.float32),
+        logits_TV=np.zeros((tokens, sizes.vocab), np.float32),
+        tokens=np.zeros(tokens, np.int64),
+        positions=np.zeros(tokens, np.int64),
+        texts=np.zeros(tokens, np.int64),
+        blocks=np.zeros((texts, -(-sizes.max_tokens // sizes.block_tokens)), np.int64),
+        on_TG=np.ones((tokens, sizes.leaves), np.bool_),
+        told=np.zeros(tokens, np.int64),
+        order=np.zeros(3, np.int64),
+        meetings=np.zeros(1, np.int64),
+        counters=np.zeros(24, np.int64),
+    )
+
+
+def make_bench(sizes: Sizes, tokens: int = MAX_STEP_TOKENS) -> Bench:
+    """Return room for what one thread has for itself."""
+    top_k = max(1, sizes.top_k)
+    group = sizes.heads // sizes.kv_heads if sizes.kv_heads else 2
+    widest = max(2 * sizes.dim, sizes.hidden, sizes.heads * sizes.value_dim, sizes.q_rank)
+    return Bench(
+        input=make_vectors(tokens, widest),
+        experts=make_vectors(tokens * top_k, max(sizes.expert_hidden, sizes.kv_rank, 2)),
+        scratch=np.zeros((tokens, max(sizes.dim, sizes.kv_rank, sizes.rope_dim, sizes.expert_hidden)), np.float32),
+        scores=np.zeros((group, sizes.max_tokens), np.float32),
+        choice=np.zeros(max(1, sizes.leaves * sizes.experts), np.float32),
+        leaf_scores=np.zeros(max(1, sizes.leaves), np.float32),
+        expert_ids=np.zeros((tokens, top_k), np.int64),
+        jobs=np.zeros(tokens * top_k, np.int64),
+        owners=np.zeros(tokens * top_k, np.int64),
+        ends=np.zeros(sizes.leaves * sizes.experts + 1, np.int64),
+        numbers=np.arange(tokens * top_k),
+        expert_weights=np.zeros((tokens, top_k), np.float32),
+    )

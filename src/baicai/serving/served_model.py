@@ -1,0 +1,148 @@
+"""A model that is served: what it is, what it costs, and who answers for it."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+from baicai.data.tokenizer import Tokenizer
+from baicai.model.cost import Cost
+from baicai.serving.engine.client import Ask
+from baicai.serving.engine.events import News
+from baicai.serving.errors import ApiError
+from baicai.serving.openai.requests import LeafChoice
+from baicai.serving.residence import is_resident
+
+TRUNK = "trunk"
+"""`NAME:trunk` is a model with its leaves off."""
+
+
+class Answering(Protocol):
+    """Who continues texts."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether texts are taken; an engine that has died is started again."""
+
+    @property
+    def status(self) -> Mapping[str, int]:
+        """How many texts are running, and how many waiting."""
+
+    def answer(self, ask: Ask) -> AsyncGenerator[Sequence[News], None]:
+        """Yield an answer's tokens, and how it ended, as many as have come; whoever closes the generator stops it."""
+
+
+@dataclass(frozen=True)
+class Served:
+    """A model, without its weights."""
+
+    name: str
+    worker: Answering
+    tokenizer: Tokenizer
+    card: dict[str, Any]
+    """What the list of models shows of it."""
+    files: dict[str, Path]
+    """Where the weights of each leaf are."""
+    leaves: list[str]
+    """In the order of the model."""
+    dim: int
+    """Of an embedding."""
+    vocab_size: int
+    max_tokens: int
+    most: float
+    """Weight that leaves can get together."""
+    costs: list[Cost]
+    """With none, one, and so on up to all leaves on."""
+    dense_flops: int
+    """That a model of this size would take for a token if all of it were active."""
+    created: int
+    askers: set[asyncio.Task[Any]] = field(default_factory=set)
+    """Tasks of requests that its engine is kept for."""
+
+    @cached_property
+    def ends(self) -> list[int]:
+        """Tokens that end an answer: those of the chat, and rows of the head that no token has."""
+        return [*self.tokenizer.stop_ids, *range(self.tokenizer.vocab_size, self.vocab_size)]
+
+    def keep(self) -> None:
+        """Keep its engine until the task that runs now is over: in one, a request is answered to its last piece."""
+        task = asyncio.current_task()
+        assert task is not None
+        self.askers.add(task)
+        task.add_done_callback(self.askers.discard)
+
+    def about(self, name: str) -> dict[str, Any]:
+        """Return its entry in the list of models."""
+        told = {"id": name, "object": "model", "created": self.created, "owned_by": "baicai"}
+        leaves = [leaf | {"resident": is_resident(self.files[leaf["name"]])} for leaf in self.card["leaves"]]
+        return told | {"max_model_len": self.max_tokens, "baicai": self.card | {"leaves": leaves}}
+
+    def on(self, alias: str, choice: LeafChoice | None) -> list[str]:
+        """Return the leaves that are on, in the order of the model, for `NAME:alias` and a request's own choice.
+
+        Raises: ApiError if there is no such leaf.
+        """
+        named = [] if alias == TRUNK else alias.split(",") if alias else self.leaves
+        self._check(named, "model", "model_not_found", 404)
+        if choice is None:
+            return self._ordered(named)
+        for key, names in (("only", choice.only or ()), ("on", choice.on), ("off", choice.off)):
+            self._check(names, f"leaves.{key}", "leaf_not_found", 400)
+        if choice.only is not None:
+            return self._ordered(choice.only)
+        return self._ordered({*named, *choice.on} - {*choice.off})
+
+    def _check(self, names: Collection[str], param: str, code: str, status: int) -> None:
+        for name in names:
+            if name not in self.leaves:
+                told = f"There is no leaf '{name}': this model has {', '.join(self.leaves) or 'none'}."
+                raise ApiError(told, param=param, code=code, status=status)
+
+    def _ordered(self, names: Collection[str]) -> list[str]:
+        return [name for name in self.leaves if name in names]
+
+
+def serve_as(name: str, worker: Answering, about: Mapping[str, Any]) -> Served:
+    """Return a model as it is served under a name; `about` is what its engine says of it.
+
+    Raises: ArtefactError if its tokenizer is missing or damaged.
+    """
+    known = about["serving"]
+    return Served(
+        name=name,
+        worker=worker,
+        tokenizer=Tokenizer.open(Path(known["tokenizer"])),
+        card={key: value for key, value in about.items() if key != "serving"},
+        files={leaf: Path(file) for leaf, file in known["files"].items()},
+        leaves=[leaf["name"] for leaf in about["leaves"]],
+        dim=known["dim"],
+        vocab_size=known["vocab_size"],
+        max_tokens=about["max_tokens"],
+        most=known["most_weight"],
+        costs=[Cost(**cost) for cost in known["costs"]],
+        dense_flops=known["dense_flops"],
+        created=int(time.time()),
+    )
+
+
+def find_model(models: Sequence[Served], name: str) -> tuple[Served, str]:
+    """Return the model that a request names, kept for it, and what stands behind the colon.
+
+    Raises: ApiError
+    """
+    wanted, _, alias = name.partition(":")
+    for served in models:
+        if served.name == wanted:
+            served.keep()
+            return served, alias
+    raise unknown_model(models, name)
+
+
+def unknown_model(models: Sequence[Served], name: str) -> ApiError:
+    """Return what is told of a name that no model has."""
+    known = ", ".join(served.name for served in models) or "none"
+    told = f"The model '{name}' does not exist: this server has {known}."
+    return ApiError(told, param="model", code="model_not_found", status=404)

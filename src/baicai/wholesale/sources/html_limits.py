@@ -1,0 +1,54 @@
+"""How deep and how wide a page's markup is, before a parser sees it: some pages are made to keep parsers busy."""
+
+import numpy as np
+
+from baicai.wholesale.text_kernels import Codes, Hashes, codes_of, compiled, hash_of
+
+MAX_DEPTH, MAX_ATTRIBUTES = 1000, 1000
+"""Parsing takes a time that grows with the square of either."""
+NOT_NESTED = (
+    "p", "li", "dt", "dd", "option", "optgroup", "tr", "td", "th", "thead", "tbody", "tfoot", "rp", "rt", "area", "br",
+    "col", "embed", "base", "hr", "img", "input", "link", "meta", "source", "track", "wbr", "html", "head", "body",
+)  # fmt: skip
+"""Elements that need no end, or that cannot be in one of their kind without another around it."""
+
+
+def is_overgrown(page: str) -> bool:
+    """Return whether elements are nested too deeply, or one has too many attributes."""
+    depth, attributes = measure(codes_of(page), _NOT_NESTED)
+    return bool(depth > MAX_DEPTH or attributes > MAX_ATTRIBUTES)
+
+
+@compiled
+def measure(page: Codes, not_nested: Hashes) -> tuple[int, int]:
+    """Return the most elements that are open at once, and the most attributes of an element, or more."""
+    depth, deepest, most, at, end = 0, 0, 0, 0, len(page)
+    while at + 1 < end:
+        if page[at] != 60:  # <
+            at += 1
+            continue
+        at += 1
+        closing = page[at] == 47  # /
+        start = at + closing
+        at = start
+        while at < end and (97 <= page[at] | 32 <= 122 or 48 <= page[at] <= 57):
+            at += 1
+        if at == start:
+            continue
+        name, nests = hash_of(page[start:at]), True
+        for one in not_nested:
+            nests &= name != one
+        if nests:
+            depth = max(0, depth - 1) if closing else depth + 1
+            deepest = max(deepest, depth)
+        attributes, space = 0, False
+        while at < end and page[at] != 62:  # >
+            blank = page[at] <= 32 or page[at] == 47 or page[at] == 34 or page[at] == 39
+            attributes += space and not blank
+            space = blank
+            at += 1
+        most = max(most, attributes)
+    return deepest, most
+
+
+_NOT_NESTED = np.array([hash_of(codes_of(name)) for name in NOT_NESTED], np.uint64)

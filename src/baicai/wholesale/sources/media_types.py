@@ -1,0 +1,39 @@
+"""How a file is read, by its name."""
+
+import mimetypes
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from baicai.data.compression import is_packed
+from baicai.data.readers import is_table
+from baicai.wholesale.processing.text_extraction import HTML, PLAIN
+
+WARC = (".warc", ".warc.gz", ".warc.zst")
+ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst")
+TEXT = (".toml", ".json", ".yaml", ".yml", ".md", ".rst", ".tex", ".xml", ".csv", ".tsv")
+"""Endings of text that the system may call something else."""
+
+
+class Kind(NamedTuple):
+    """How a file is read, if at all, and the media type of the one document in it."""
+
+    read_as: Literal["WARC", "archive", "table", "document", "nothing"]
+    media_type: str = ""
+
+
+def kind_of(name: str) -> Kind:
+    """Return how a file of this name is read."""
+    name, path = name.lower(), Path(name)
+    if name.endswith(WARC):
+        return Kind("WARC")
+    if name.endswith(ARCHIVES):
+        return Kind("archive")
+    if is_table(path):
+        return Kind("table")
+    name = name.removesuffix(path.suffix.lower()) if is_packed(path) else name
+    media_type = mimetypes.guess_type(name)[0] or PLAIN[0]
+    if media_type in HTML:
+        return Kind("document", media_type)
+    if media_type.startswith("text/") or name.endswith(TEXT):
+        return Kind("document", PLAIN[0])
+    return Kind("nothing", media_type)

@@ -1,0 +1,89 @@
+"""8 bits as llama.cpp's own converter makes them, read back from its file."""
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from baicai.convert.exporter import write_transformers
+from baicai.convert.gguf_converter import main
+from baicai.data.tokenizer import Tokenizer
+from baicai.distillation.measuring.q8_0 import rounded
+from baicai.errors import MachineError
+from baicai.leaves.model import SparseModel
+from tests.convert.models import GQA, LATENT, PLAIN, WIDE_LEAF, make_model
+from tests.model.conftest import tiny
+
+WIDE_LATENT = dataclasses.replace(LATENT, nope_head_dim=32, value_head_dim=32)
+CASES: dict[str, dict[str, Any]] = {
+    "trunk": {"attention": PLAIN, "num_leaves": 0, "ffn_dim": 64},
+    "own head, odd rows": {"attention": PLAIN, "num_leaves": 0, "tied_head": False},
+    "leaves, odd rows below them": {"attention": GQA, "num_leaves": 2, "leaf": WIDE_LEAF, "ffn_dim": 48},
+    "latent": {"attention": LATENT, "num_leaves": 2, "leaf": WIDE_LEAF, "ffn_dim": 64},
+    "latent, whole blocks": {"attention": WIDE_LATENT, "num_leaves": 0, "ffn_dim": 64},
+}
+
+
+def read_back(model: SparseModel, folder: Path) -> tuple[dict[str, torch.Tensor], int]:
+    """Write the file and return its tensors, in 32 bits, and their bytes."""
+    from gguf import GGUFReader, quants
+
+    (folder / "between").mkdir()
+    write_transformers(folder / "between", model, "float32", 10**9)
+    main(folder / "between", folder / "model.gguf", "q8_0", "")
+    found = GGUFReader(folder / "model.gguf").tensors
+    tensors = {one.name: torch.tensor(quants.dequantize(one.data, one.tensor_type)) for one in found}
+    return tensors, sum(int(one.n_bytes) for one in found)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_weights_and_bytes_are_those_of_the_file(case: str, tokenizer: Tokenizer, tmp_path: Path) -> None:
+    pytest.importorskip("conversion", reason="llama.cpp's converter is not installed: baicai[gguf]")
+    pytest.importorskip("transformers", reason="the converter reads its format")
+    opened = make_model(tmp_path, tokenizer, **CASES[case])
+    theirs, size = read_back(opened, tmp_path)
+    ours, num_bytes = rounded(opened.model)
+    assert num_bytes == size
+    assert torch.equal(ours.embedding.weight, theirs["token_embd.weight"])
+    if ours.head is not None:
+        assert torch.equal(ours.head.weight, theirs["output.weight"])
+    for number in range(3):
+        place, block = f"blk.{number}.", ours.layers[number]
+        assert torch.equal(block.attention.out.weight, theirs[f"{place}attn_output.weight"])
+        assert torch.equal(block.attention_norm.weight, theirs[f"{place}attn_norm.weight"])
+        shared = "ffn_down_shexp.weight" if ours.leaves and number >= 1 else "ffn_down.weight"
+        assert torch.equal(block.shared.down.weight, theirs[place + shared][:, : block.shared.down.weight.shape[1]])
+        if "latent" in case:
+            keys, values = (theirs[f"{place}attn_{one}_b.weight"] for one in "kv")
+            assert torch.equal(block.attention.kv_up.weight, torch.cat((keys.mT, values), 1).flatten(0, 1))
+        if ours.leaves and number >= 1:
+            down_EDF = torch.cat([leaf.layer(number).down_EDF for leaf in ours.leaves.values()])
+            router_ED = torch.cat([leaf.layer(number).router_ED for leaf in ours.leaves.values()])
+            assert torch.equal(down_EDF, theirs[f"{place}ffn_down_exps.weight"])
+            assert torch.equal(router_ED, theirs[f"{place}ffn_gate_inp.weight"])
+
+
+def test_it_is_a_copy_that_runs_with_its_leaves_and_says_nearly_the_same(model: SparseModel) -> None:
+    pytest.importorskip("gguf", reason="baicai[gguf] is not installed")
+    before = {name: tensor.clone() for name, tensor in model.model.state_dict().items()}
+    made = rounded(model.model).model
+    tokens_BS = torch.randint(300, (2, 16), generator=torch.Generator().manual_seed(0))
+    theirs, ours = made(tokens_BS), model.model(tokens_BS)
+    assert 1e-4 < (theirs - ours).abs().mean() / ours.std() < 0.05
+    for tensor in made.parameters():
+        tensor.data.zero_()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.model.state_dict().items())
+
+
+def test_drafting_has_no_part() -> None:
+    pytest.importorskip("gguf", reason="baicai[gguf] is not installed")
+    assert rounded(tiny(mtp=True)).num_bytes == rounded(tiny()).num_bytes
+
+
+def test_without_the_library_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gguf", None)
+    with pytest.raises(MachineError, match=r"pip install 'baicai\[gguf\]'"):
+        rounded(tiny())

@@ -1,0 +1,124 @@
+"""Pruning by use: what never fires is not missed, what adds most is kept, a pruned leaf is a leaf like any other."""
+
+from pathlib import Path
+
+import httpx
+import pytest
+import torch
+from torch.nn import functional as F  # noqa: N812
+
+from baicai.convert.exporter import ExportRecipe, export_model
+from baicai.distillation.student.expert_pruning import prune_leaves, save_pruned
+from baicai.distillation.student.importance import measure_experts
+from baicai.errors import ConfigError, DataError
+from baicai.leaves.join import JoinRecipe, join_leaves
+from baicai.leaves.model import SparseModel, open_model
+from baicai.model.experts import Leaf
+from baicai.run import carry_out
+from baicai.serving.config import ServeRecipe
+from baicai.serving.engine.model_info import describe
+from baicai.serving.served_model import serve_as
+from tests.conftest import Workshop
+from tests.distillation.conftest import Sample
+from tests.serving.servers import ThreadWorker, serving
+
+
+def swap(sparse: SparseModel, leaves: dict[str, Leaf]) -> None:
+    """Put pruned leaves in the place of the whole ones, in the same order."""
+    for name in list(sparse.model.leaves):
+        sparse.model.peel(name)
+    for name, leaf in leaves.items():
+        sparse.model.join(name, leaf)
+
+
+@torch.no_grad()
+def test_experts_that_never_fire_are_not_missed(sparse: SparseModel, sample: Sample) -> None:
+    """Router rows look at one feature each: their products are exact, whatever order a machine adds them up in."""
+    windows = sample("fruit", "metal")
+    for which, grown in enumerate(sparse.leaves.values()):
+        for number, layer in enumerate(grown.leaf.stack()):
+            layer.router_ED.copy_(4 * torch.eye(32)[4 * which : 4 * which + 4])
+            layer.bias_E[number] = -9  # another one in each layer
+    use = measure_experts(sparse.model, sparse.leaves, windows)
+    assert ((use.added_LGE == 0).sum(-1) == 1).all()
+    before = [sparse.model(tokens_BS) for tokens_BS in windows]
+    leaves = prune_leaves(sparse, list(sparse.leaves), windows, 3)
+    swap(sparse, leaves)
+    assert all(leaf.layer(1).gate_EFD.shape[0] == 3 for leaf in leaves.values())
+    for tokens_BS, logits_BSV in zip(windows, before, strict=True):
+        assert torch.equal(sparse.model(tokens_BS), logits_BSV)
+
+
+@torch.no_grad()
+def test_what_adds_most_is_kept_layer_by_layer(sparse: SparseModel, sample: Sample) -> None:
+    stack = sparse.leaves["fruit"].leaf.stack()
+    for expert, layer in zip((3, 1), stack, strict=True):
+        layer.down_EDF[expert] *= 50
+    (pruned,) = prune_leaves(sparse, ["fruit"], sample("fruit"), 1).values()
+    assert pruned.config.top_k == pruned.config.num_experts == 1
+    for expert, layer, whole in zip((3, 1), pruned.stack(), stack, strict=True):
+        for key, tensor in layer.state_dict().items():
+            assert torch.equal(tensor, whole.state_dict()[key][[expert]]), key
+
+
+@torch.no_grad()
+def test_use_is_weight_times_length_summed(sparse: SparseModel, sample: Sample) -> None:
+    """A loop over tokens and the experts that they chose, in the first leaf layer."""
+    windows = sample("fruit")[:1]
+    model, leaf = sparse.model, sparse.leaves["fruit"].leaf
+    use = measure_experts(model, ["fruit"], windows)
+    tokens_BS = windows[0][:, :-1]
+    h_TD = model.layers[1].shared_norm(model.lower(tokens_BS)).flatten(0, 1)
+    layer = leaf.layer(1)
+    weights_TE = (h_TD @ layer.router_ED.T).sigmoid()
+    chosen_TK = weights_TE.topk(2).indices
+    added_E, weights_E = torch.zeros(4), torch.zeros(4)
+    for token in range(len(h_TD)):
+        for expert in chosen_TK[token].tolist():
+            gate, up, down = (one[expert].float() for one in (layer.gate_EFD, layer.up_EFD, layer.down_EDF))
+            out_D = down @ (F.silu(gate @ h_TD[token]) * (up @ h_TD[token]))
+            added_E[expert] += weights_TE[token, expert] * out_D.norm()
+            weights_E[expert] += weights_TE[token, expert] / len(h_TD)
+    torch.testing.assert_close(use.added_LGE[0, 0].float(), added_E, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(use.weights_LGE[0, 0].float(), weights_E, rtol=1e-4, atol=1e-5)
+
+
+def test_a_leaf_that_the_text_does_not_reach_is_named(sparse: SparseModel, sample: Sample) -> None:
+    for layer in sparse.leaves["metal"].leaf.stack():
+        layer.bias_E -= 9
+    with pytest.raises(DataError, match="leaf 'metal' adds nothing on the sample text: give text of what is to be"):
+        prune_leaves(sparse, ["fruit", "metal"], sample("fruit"), 2)
+    with pytest.raises(ConfigError, match="no leaf 'wood'"):
+        prune_leaves(sparse, ["wood"], sample("fruit"), 2)
+
+
+def test_a_pruned_leaf_joins_serves_and_exports(
+    workshop: Workshop, sparse: SparseModel, sample: Sample, tmp_path: Path
+) -> None:
+    pytest.importorskip("transformers", reason="pip install 'baicai[dev]' compares logits with transformers")
+    from baicai.convert.parity import check_export
+
+    windows = sample("fruit", "metal")
+    leaves = prune_leaves(sparse, ["fruit", "metal"], windows, 2)
+    paths = [str(tmp_path / name) for name in leaves]
+    hashes = {n: save_pruned(tmp_path / n, n, leaf, sparse, {}) for n, leaf in leaves.items()}
+    carry_out(join_leaves, JoinRecipe(trunk=workshop.path("trunk"), leaves=paths), tmp_path / "model")
+    student = open_model(tmp_path / "model")
+    assert {name: leaf.hash for name, leaf in student.leaves.items()} == hashes
+    assert student.leaves["fruit"].card["pruned"] == sparse.leaves["fruit"].hash
+    assert student.leaves["fruit"].card["data"] == sparse.leaves["fruit"].card["data"]
+    swap(sparse, {name: leaves[name] for name in student.leaves})
+    with torch.no_grad():
+        assert torch.equal(student.model(windows[0]), sparse.model(windows[0]))
+    carry_out(export_model, ExportRecipe(model=str(tmp_path / "model")), tmp_path / "theirs")
+    found = check_export(tmp_path / "theirs", student, prompts=8)
+    assert (found.problem, found.equal_prompts) == (None, 8)
+    worker = ThreadWorker(student)
+    try:
+        with serving(ServeRecipe(model="small"), [serve_as("small", worker, describe(student))]) as address:
+            ask = {"model": "small", "prompt": "apple", "max_tokens": 4, "leaves": {"only": ["fruit"]}}
+            answer = httpx.post(f"{address}/v1/completions", json=ask, timeout=240)
+    finally:
+        worker.close()
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["usage"]["completion_tokens"] == 4

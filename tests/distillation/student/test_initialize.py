@@ -1,0 +1,202 @@
+"""Where a student starts, of which size, what of it is trained, and that it leaves as others do."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from baicai.artefact import read_tensors, tensors_hash, write_tensors
+from baicai.convert.exporter import ExportRecipe, export_model
+from baicai.data.sources import SourceConfig
+from baicai.data.tokenizer import Tokenizer
+from baicai.distillation.config import DistillRecipe, TeachConfig
+from baicai.distillation.distill import distill_model
+from baicai.distillation.sizing import Shape, Target
+from baicai.distillation.student.initialize import Student, begin, student_shape, wanted_leaves
+from baicai.distillation.student.slicing import leaf_to_dense, slice_trunk
+from baicai.distillation.teacher.models import open_teacher
+from baicai.errors import ConfigError
+from baicai.leaves.model import SparseModel, open_model
+from baicai.leaves.trunk import TENSORS, complete_trunk, open_trunk
+from baicai.model.cost import count_cost
+from baicai.run import carry_out
+from baicai.training.config import TrainConfig
+from tests.cli.conftest import Command
+from tests.conftest import Workshop
+from tests.convert.models import make_model
+from tests.distillation.conftest import CPU, Sample
+from tests.distillation.distilling import QUICK, SLICES, Distillery, results_of
+
+STARTS = ["slices", "dense", "pruned", "fresh"]
+
+
+def recipe(domains: tuple[str, ...] = ("fruit", "metal"), **changes: Any) -> DistillRecipe:
+    text = [SourceConfig(path="text", domain=domain) for domain in domains]
+    train = TrainConfig(tokens=1, sequence_tokens=32, seed=4)
+    return DistillRecipe(teacher="teacher", data=text, held_out=text, **{"train": train} | changes)
+
+
+def shape_of(model: SparseModel) -> Shape:
+    return Shape(model.model.config, model.model.leaf_config, len(model.leaves))
+
+
+def size_of(model: SparseModel) -> tuple[Shape, int]:
+    return shape_of(model), shape_of(model).parameters()
+
+
+def begun(config: DistillRecipe, model: SparseModel, windows: list[torch.Tensor]) -> tuple[Student, Shape]:
+    shape = student_shape(config, *size_of(model), model, model.tokenizer.vocab_size)
+    return begin(config, shape, model, windows, CPU), shape
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_a_quarter_is_what_nobody_asked_for(tokenizer: Tokenizer, tmp_path: Path, start: str) -> None:
+    sizes = {"dim": 96, "num_layers": 6, "ffn_dim": 128}
+    leaf = dataclasses.replace(recipe().reinforce_leaf, first_layer=1, num_experts=64, expert_dim=32)
+    model = make_model(tmp_path, tokenizer, num_leaves=2, leaf=leaf, **sizes)
+    config = recipe(start=start, leaves=["leaf-0", "leaf-1"] if start in ("dense", "pruned") else [])
+    quarter = shape_of(model).parameters() // 4
+    found = student_shape(config, *size_of(model), model, tokenizer.vocab_size)
+    assert found.parameters() <= quarter
+    assert found == student_shape(
+        dataclasses.replace(config, target=Target(parameters=quarter)), *size_of(model), model, tokenizer.vocab_size
+    )
+    assert found.parameters() > 0.8 * quarter or start in ("slices", "fresh"), "a trunk is no larger than its teacher's"
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_a_student_has_the_sizes_that_were_derived(sparse: SparseModel, sample: Sample, start: str) -> None:
+    config = recipe(start=start, target=Target(parameters=55_000))
+    student, shape = begun(config, sparse, sample("fruit", "metal"))
+    assert count_cost(student.model).total_parameters == shape.parameters() <= 55_000
+    assert student.model.config == shape.model
+    assert all(parameter.requires_grad for parameter in student.trained().values())
+    assert all(parameter.dtype == torch.float32 for parameter in student.trained().values())
+    again, _ = begun(config, sparse, sample("fruit", "metal"))
+    assert tensors_hash(student.model.state_dict()) == tensors_hash(again.model.state_dict())
+
+
+def test_a_start_is_what_it_says(sparse: SparseModel, sample: Sample) -> None:
+    windows, target = sample("fruit", "metal"), Target(parameters=55_000)
+    slices, shape = begun(recipe(start="slices", target=SLICES), sparse, windows)
+    expected = slice_trunk(sparse.model, shape.model, windows)
+    assert tensors_hash(slices.model.state_dict()) == tensors_hash(expected.state_dict())
+    dense, shape = begun(recipe(start="dense", target=target), sparse, windows)
+    expected = leaf_to_dense(sparse.model, ["fruit", "metal"], windows, shape.model.ffn_dim, seed=4)
+    assert tensors_hash(dense.model.state_dict()) == tensors_hash(expected.state_dict())
+    fresh, _ = begun(recipe(start="fresh", target=target), sparse, windows)
+    other = recipe(start="fresh", target=target, train=TrainConfig(tokens=1, sequence_tokens=32, seed=5))
+    assert not torch.equal(fresh.model.embedding.weight, begun(other, sparse, windows)[0].model.embedding.weight)
+
+
+def test_of_a_pruned_student_the_leaves_are_trained(sparse: SparseModel, sample: Sample) -> None:
+    before = tensors_hash(sparse.model.state_dict())
+    student, shape = begun(recipe(start="pruned", target=Target(parameters=58_000)), sparse, sample("fruit", "metal"))
+    assert shape.leaf is not None
+    assert 1 <= shape.leaf.num_experts < 4
+    assert list(student.leaves) == list(sparse.leaves)
+    trained = {id(parameter) for parameter in student.trained().values()}
+    assert trained == {id(parameter) for parameter in student.model.parameters() if parameter.requires_grad}
+    assert (
+        len(trained) == len(student.trained()) == sum(len(list(leaf.parameters())) for leaf in student.leaves.values())
+    )
+    student.model(sample("fruit")[0][:, :-1]).sum().backward()  # type: ignore[no-untyped-call]
+    assert all(parameter.grad is None for parameter in student.model.trunk_tensors().values())
+    assert any(parameter.grad is not None and parameter.grad.any() for parameter in student.trained().values())
+    with torch.no_grad():
+        for parameter in student.trained().values():
+            parameter.zero_()
+    assert tensors_hash(sparse.model.state_dict()) == before, "the teacher has its own"
+    whole = 3 * count_cost(student.model).flops_per_token * 1000
+    assert 0.4 * whole < student.training_flops(1000) < 0.9 * whole, "no backward pass below, and less above"
+
+
+def test_leaves_are_wanted_by_the_names_of_abilities(sparse: SparseModel) -> None:
+    assert wanted_leaves(recipe(start="dense"), sparse) == list(sparse.leaves)
+    assert wanted_leaves(recipe(("fruit", "law")), sparse) == ["fruit"]
+    assert wanted_leaves(recipe(("law",), start="dense", leaves=["metal"]), sparse) == ["metal"]
+    more = dataclasses.replace(sparse, leaves={"fruit": sparse.leaves["fruit"], "fruit-more": sparse.leaves["metal"]})
+    assert wanted_leaves(recipe(("fruit",)), more) == ["fruit", "fruit-more"], "one that was grown to reinforce it"
+    with pytest.raises(ConfigError, match="there is no leaf 'law': this model has"):
+        wanted_leaves(recipe(start="dense", leaves=["law"]), sparse)
+    with pytest.raises(ConfigError, match=r"start=dense keeps leaves, but no leaf of the teacher \(.+, .+\) is"):
+        wanted_leaves(recipe(("law",), start="dense"), sparse)
+    bare = open_model(sparse.trunk.path)
+    for start in ("dense", "pruned"):
+        with pytest.raises(
+            ConfigError, match=rf"start={start} keeps leaves, but no leaf of the teacher \(it has none\)"
+        ):
+            student_shape(recipe(start=start), *size_of(bare), bare, 320)
+
+
+def test_a_fresh_student_reads_as_far_as_its_sequences(sparse: SparseModel) -> None:
+    for length, expected in ((32, 64), (64, 64), (100, 100)):
+        train = TrainConfig(tokens=1, sequence_tokens=length)
+        config = recipe(start="fresh", target=SLICES, train=train)
+        assert student_shape(config, *size_of(sparse), None, 290).model.max_tokens == expected
+        assert student_shape(config, *size_of(sparse), None, 290).model.vocab_size == 290
+
+
+@pytest.mark.parametrize("name", ["dense", "pruned"])
+def test_a_student_is_exported_and_says_the_same(
+    distilled: Distillery, tmp_path: Path, command: Command, name: str
+) -> None:
+    pytest.importorskip("transformers", reason="pip install 'baicai[dev]' compares logits with transformers")
+    told = command("export", distilled.distil(name), "--out", tmp_path / "theirs", "--check")
+    assert (told.code, told.err) == (0, "")
+
+
+def test_a_pruned_student_has_learnt(distilled: Distillery, workshop: Workshop) -> None:
+    student, teacher = open_model(distilled.distil("pruned")), open_model(workshop.path("model"))
+    config = distilled.recipe(start="pruned", target=Target(parameters=58_000), data=[distilled.source("own", "fruit")])
+    fruit, whole = student.leaves["fruit"].leaf, teacher.leaves["fruit"].leaf
+    assert fruit.config == student_shape(config, *size_of(teacher), teacher, 320).leaf
+    rows = [set(map(tuple, one.layer(1).router_ED.tolist())) for one in (fruit, whole)]
+    assert not rows[0] & rows[1]
+
+
+def test_a_quarter_is_of_all_that_a_teacher_of_transformers_has(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    """Its experts count, of which a shape of ours knows nothing."""
+    pytest.importorskip("transformers", reason="reads the exported teacher")
+    sizes = {"dim": 96, "num_layers": 6, "ffn_dim": 128}
+    leaf = dataclasses.replace(recipe().reinforce_leaf, first_layer=1, num_experts=4, expert_dim=32)
+    make_model(tmp_path, tokenizer, num_leaves=2, leaf=leaf, **sizes)
+    carry_out(export_model, ExportRecipe(model=str(tmp_path / "model")), tmp_path / "theirs")
+    teacher = open_teacher(tmp_path / "theirs", None, CPU)
+    found = student_shape(recipe(start="fresh"), teacher.shape, teacher.parameters, None, tokenizer.vocab_size)
+    assert teacher.shape.parameters() < 4 * found.parameters() <= teacher.parameters
+
+
+@pytest.mark.parametrize("signal", ["cache", "online"])
+def test_a_teacher_of_transformers_has_a_fresh_student(
+    exported: Path, distilled: Distillery, tmp_path: Path, signal: str
+) -> None:
+    small = Target(parameters=33_000)
+    teach = TeachConfig(signal=signal, on_policy=0.3)
+    words = {"teacher": str(exported), "start": "fresh", "target": small, "teach": teach, "untaught": False}
+    carry_out(distill_model, distilled.recipe(**words), tmp_path / "student")
+    results, student = results_of(tmp_path / "student"), open_model(tmp_path / "student")
+    assert student.trunk.hash == results["student"]["hash"]
+    assert student.trunk.replay().num_tokens > 1000, "it has written a public sample itself"
+    assert results["speed"]["teacher"] is None
+    read = results["cache"]["bytes"] // 28 + 0.3 * QUICK.tokens if signal == "cache" else QUICK.tokens
+    assert results["flops"]["teacher"] == read * open_teacher(exported, None, CPU).flops_per_token
+    assert results["quality"]["fruit"]["student"] < results["quality"]["fruit"]["start"]
+
+
+def test_slices_of_a_trunk_without_a_public_sample_write_one(
+    workshop: Workshop, distilled: Distillery, tmp_path: Path
+) -> None:
+    trunk, bare = open_trunk(workshop.path("trunk")), tmp_path / "bare"
+    bare.mkdir()
+    tensors = read_tensors(trunk.path / TENSORS)
+    write_tensors(bare / TENSORS, tensors)
+    about = {"metrics": {"tokens": 1, "loss": 1.0}, "data": [], "curve": []}
+    complete_trunk(bare, tensors_hash(tensors), trunk.model.config, trunk.tokenizer, replay=None, about=about)
+    train = dataclasses.replace(QUICK, tokens=QUICK.step_tokens)
+    words = {"teacher": str(bare), "start": "slices", "target": SLICES, "train": train, "untaught": False}
+    carry_out(distill_model, distilled.recipe(**words), tmp_path / "student")
+    assert open_model(tmp_path / "student").trunk.replay().hash != trunk.replay().hash
+    assert open_model(distilled.distil("slices")).trunk.replay().hash == trunk.replay().hash

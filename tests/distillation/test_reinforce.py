@@ -1,0 +1,45 @@
+"""Which abilities get a leaf before they are taught."""
+
+import dataclasses
+
+import pytest
+
+from baicai.data.sources import SourceConfig
+from baicai.distillation.config import DistillRecipe
+from baicai.distillation.reinforce import is_weak, to_reinforce
+from baicai.distillation.teacher.weakness import Weakness
+from baicai.errors import ConfigError
+
+FINE = Weakness(documents=4, worse=2, answers=0, wrong=None, examples=[])
+WEAK = dataclasses.replace(FINE, worse=3)
+TEXT = [SourceConfig(path="text", domain=name) for name in ("law", "math")]
+PLAIN = DistillRecipe(teacher="teacher", data=TEXT, held_out=TEXT)
+
+
+@pytest.mark.parametrize(
+    ("found", "weak"),
+    [
+        (FINE, False),
+        (WEAK, True),
+        (dataclasses.replace(FINE, answers=4, wrong=2), False),
+        (dataclasses.replace(FINE, answers=4, wrong=3), True),
+        (dataclasses.replace(FINE, documents=0, worse=0), False),
+    ],
+)
+def test_weak_is_where_others_are_better_on_most(found: Weakness, weak: bool) -> None:
+    assert is_weak(found) == weak
+
+
+@pytest.mark.parametrize(
+    ("reinforce", "names"),
+    [("never", []), ("weak", ["math"]), (["law"], ["law"]), (["math", "law"], ["math", "law"]), ([], [])],
+)
+def test_who_is_named_or_weak_is_reinforced(reinforce: str | list[str], names: list[str]) -> None:
+    config = dataclasses.replace(PLAIN, reinforce=reinforce)  # type: ignore[arg-type]
+    assert to_reinforce(config, {"law": FINE, "math": WEAK}) == names
+
+
+def test_a_name_that_no_leaf_may_have_is_refused() -> None:
+    text = [SourceConfig(path="text", domain="trunk")]
+    with pytest.raises(ConfigError, match="'trunk' cannot name a leaf: the name is taken"):
+        DistillRecipe(teacher="teacher", data=text, held_out=text, reinforce=["trunk"])

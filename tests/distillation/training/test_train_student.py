@@ -1,0 +1,245 @@
+"""What a student pays is what plain torch.nn.functional makes of its logits, its teacher's and the gate."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from baicai.data.batches import Batch
+from baicai.data.shards import write_shards
+from baicai.data.sources import SourceConfig
+from baicai.data.tokenizer import Tokenizer
+from baicai.distillation.config import DistillRecipe, TeachConfig
+from baicai.distillation.teacher.cache import CacheSettings, read_rows, write_cache
+from baicai.distillation.teacher.models import Teacher, open_teacher
+from baicai.distillation.training.data_mix import AbilityBatches
+from baicai.distillation.training.train_student import Teaching, real_text_loss, taught_loss
+from baicai.errors import ConfigError
+from baicai.model.transformer import Transformer
+from baicai.training.config import TrainConfig
+from baicai.training.loop import LossOf
+from tests.convert.models import make_model
+from tests.data.texts import document
+from tests.distillation.conftest import CPU
+
+LENGTH, SHARE = 24, 0.7
+GAPS = [0.3, -0.1]
+TRAIN = TrainConfig(tokens=1, batch_sequences=6, sequence_tokens=LENGTH, seed=3, dtype="float32", device="cpu")
+GATES = ["ability", "document", "token", "off"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Lesson:
+    """A batch, who learns from whom, and what the loss is to be."""
+
+    teacher: Teacher
+    student: Transformer
+    teaching: Teaching
+    batches: AbilityBatches
+    batch: Batch
+
+    def loss_of(self, **teach: Any) -> LossOf:
+        config = TeachConfig(**{"share": SHARE, "signal": "cache" if self.teaching.caches else "online"} | teach)
+        text = [SourceConfig(path="text", domain="text")]
+        recipe = DistillRecipe(teacher="teacher", data=text, held_out=text, teach=config, train=TRAIN)
+        return taught_loss(self.student, self.teaching, recipe, self.batches)
+
+    def said(self, tokens_BS: Tensor) -> tuple[Tensor, Tensor]:
+        """The student's and the teacher's logits of all tokens there are."""
+        known = self.teacher.vocab_size
+        ours, theirs = self.student(tokens_BS)[..., :known], self.teacher.logits(self.teacher.hidden(tokens_BS))
+        return ours.flatten(0, 1), theirs.flatten(0, 1)
+
+
+def begin(teacher: Teacher, folder: Path, cached: bool) -> Lesson:
+    """Two texts of short documents, and a student that has not learnt anything."""
+    text = [[document(40 * n + i, 3 + i % 7) for i in range(60)] for n in range(2)]
+    sources = [write_shards(one, teacher.tokenizer, folder / f"text-{n}") for n, one in enumerate(text)]
+    settings = CacheSettings(samples=12, sequence_tokens=LENGTH)
+    caches = [write_cache(folder / f"cache-{n}", teacher, one, settings) for n, one in enumerate(sources)]
+    student = Transformer(dataclasses.replace(teacher.shape.model, num_layers=1))
+    student.start(5)
+    torch.nn.init.normal_(student.embedding.weight, std=0.08, generator=torch.Generator().manual_seed(6))
+    bits = {"text": 1.0}
+    end_id = teacher.tokenizer.end_id
+    teaching = Teaching(teacher, caches if cached else [], end_id, bits, student_bits=lambda *_: 1.0)
+    batches = AbilityBatches(
+        sources, [1, 1], lambda _: (GAPS, [1, 1]), 100, batch_sequences=6, sequence_tokens=LENGTH, seed=3
+    )
+    return Lesson(teacher, student, teaching, batches, batches.next())
+
+
+@pytest.fixture
+def online(teacher: Teacher, tmp_path: Path) -> Lesson:
+    return begin(teacher, tmp_path, cached=False)
+
+
+@pytest.fixture
+def cached(teacher: Teacher, tmp_path: Path) -> Lesson:
+    return begin(teacher, tmp_path, cached=True)
+
+
+def kl(p_TV: Tensor, q_TV: Tensor) -> Tensor:
+    """KL(p || q) of logits, [T]."""
+    return F.kl_div(q_TV.log_softmax(-1), p_TV.log_softmax(-1), reduction="none", log_target=True).sum(-1)
+
+
+def jensen_shannon(ours_TV: Tensor, theirs_TV: Tensor, beta: float) -> Tensor:
+    mixed_TV = (beta * theirs_TV.softmax(-1) + (1 - beta) * ours_TV.softmax(-1)).log()
+    return beta * kl(theirs_TV, mixed_TV) + (1 - beta) * kl(ours_TV, mixed_TV)
+
+
+DIVERGENCES: dict[str, tuple[dict[str, Any], Callable[[Tensor, Tensor], Tensor]]] = {
+    "forward": ({"divergence": "forward_kl"}, lambda ours, theirs: kl(theirs, ours)),
+    "reverse": ({"divergence": "reverse_kl"}, kl),
+    "jensen-shannon": (
+        {"divergence": "jensen_shannon", "beta": 0.2},
+        lambda ours, theirs: jensen_shannon(ours, theirs, 0.2),
+    ),
+    "forward at 2": (
+        {"divergence": "forward_kl", "temperature": 2.0},
+        lambda ours, theirs: 4 * kl(theirs / 2, ours / 2),
+    ),
+}
+
+
+def plain_share(gate: str, lesson: Lesson, ours_T: Tensor, theirs_T: Tensor) -> Tensor:
+    """The teacher's share of each token, by a loop over nats of the real next tokens."""
+    inputs, share_BS = lesson.batch.tokens_BS1[:, :-1].tolist(), torch.zeros(6, LENGTH)
+    worse_BS = (theirs_T - ours_T).view(6, LENGTH)
+    for row, source in enumerate(lesson.batch.source_B.tolist()):
+        begins = [place for place, token in enumerate(inputs[row]) if token == lesson.teaching.end_id]
+        spans = {
+            "ability": [(0, LENGTH)],
+            "off": [(0, LENGTH)],
+            "token": [(place, place + 1) for place in range(LENGTH)],
+            "document": list(zip([0, *begins], [*begins, LENGTH], strict=True)),
+        }
+        for start, stop in spans[gate]:
+            followed = {"ability": GAPS[source] > 0, "off": True}.get(gate, float(worse_BS[row, start:stop].sum()) <= 0)
+            share_BS[row, start:stop] = SHARE * followed
+    return share_BS.flatten()
+
+
+def check(lesson: Lesson, loss_of: LossOf, nats_T: Tensor, real_T: Tensor, share_T: Tensor) -> None:
+    """The loss and its gradient are those of the plain mixture."""
+    expected, parameters = (share_T * nats_T + (1 - share_T) * real_T).mean(), list(lesson.student.parameters())
+    gradients = torch.autograd.grad(expected, parameters)
+    loss, parts = loss_of(lesson.batch)
+    torch.testing.assert_close(loss, expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(parts["teacher_share"], share_T.mean())
+    torch.testing.assert_close(torch.autograd.grad(loss, parameters), gradients, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("gate", GATES)
+@pytest.mark.parametrize(("teach", "divergence"), DIVERGENCES.values(), ids=DIVERGENCES)
+def test_the_whole_distribution(
+    online: Lesson, gate: str, teach: dict[str, Any], divergence: Callable[[Tensor, Tensor], Tensor]
+) -> None:
+    ours_TV, theirs_TV = online.said(online.batch.tokens_BS1[:, :-1])
+    targets_T = online.batch.tokens_BS1[:, 1:].flatten()
+    real_T, known_T = (F.cross_entropy(logits, targets_T, reduction="none") for logits in (ours_TV, theirs_TV))
+    share_T = plain_share(gate, online, real_T.detach(), known_T)
+    assert len(share_T.unique()) == (1 if gate == "off" else 2), "the gate is open here and closed there"
+    check(online, online.loss_of(gate=gate, **teach), divergence(ours_TV, theirs_TV), real_T, share_T)
+
+
+@pytest.mark.parametrize("gate", GATES)
+def test_drawn_tokens(cached: Lesson, gate: str) -> None:
+    ours_TV, _ = cached.said(cached.batch.tokens_BS1[:, :-1])
+    real_T = F.cross_entropy(ours_TV, cached.batch.tokens_BS1[:, 1:].flatten(), reduction="none")
+    rows = read_rows(cached.teaching.caches, cached.batch)
+    samples_TN = rows.samples_BSN.flatten(0, 1)
+    drawn_T = torch.stack([F.cross_entropy(ours_TV, one_T, reduction="none") for one_T in samples_TN.T]).mean(0)
+    share_T = plain_share(gate, cached, real_T.detach(), rows.nats_BS.flatten())
+    check(cached, cached.loss_of(gate=gate), drawn_T, real_T, share_T)
+
+
+def test_real_text_alone(online: Lesson) -> None:
+    text = [SourceConfig(path="text", domain="text")]
+    loss_of = real_text_loss(online.student, DistillRecipe(teacher="teacher", data=text, held_out=text, train=TRAIN))
+    logits_TV = online.student(online.batch.tokens_BS1[:, :-1]).flatten(0, 1)
+    expected = F.cross_entropy(logits_TV, online.batch.tokens_BS1[:, 1:].flatten())
+    torch.testing.assert_close(loss_of(online.batch), (expected, {}), atol=1e-6, rtol=1e-6)
+
+
+def read_tokens(lesson: Lesson, monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
+    """What the teacher is asked about from here on."""
+    found: list[Tensor] = []
+    hidden = lesson.teacher.hidden
+    monkeypatch.setattr(lesson.teacher, "hidden", lambda tokens_BS: found.append(tokens_BS) or hidden(tokens_BS))
+    return found
+
+
+@pytest.mark.parametrize("signal", ["cache", "online"])
+def test_own_words_are_the_teachers_to_judge(
+    teacher: Teacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signal: str
+) -> None:
+    lesson = begin(teacher, tmp_path, cached=signal == "cache")
+    asked = read_tokens(lesson, monkeypatch)
+    loss_of = lesson.loss_of(on_policy=1.0)
+    loss_of(lesson.batch)
+    (read_BS,) = asked
+    given = (LENGTH + 1) // 2
+    assert torch.equal(read_BS[:, :given], lesson.batch.tokens_BS1[:, :given]), "it goes on after real text"
+    assert not torch.equal(read_BS[:, given:], lesson.batch.tokens_BS1[:, given:-1])
+    ours_TV, theirs_TV = lesson.said(read_BS)
+    next_BS = torch.cat([read_BS[:, 1:], read_BS[:, :1]], 1)  # the last counts for nothing
+    real_T = F.cross_entropy(ours_TV, next_BS.flatten(), reduction="none")
+    share_T = (torch.arange(LENGTH) >= given - 1).float().repeat(6)
+    check(lesson, loss_of, kl(theirs_TV, ours_TV), real_T, share_T)
+
+
+def test_own_words_depend_on_the_step_alone(online: Lesson, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = read_tokens(online, monkeypatch)
+    for count in (1, 2, 1):
+        online.batches.count = count
+        torch.manual_seed(count)
+        online.loss_of(on_policy=1.0)(online.batch)
+    assert torch.equal(asked[0], asked[2])
+    assert not torch.equal(asked[0], asked[1])
+
+
+def test_as_many_steps_have_own_words_as_the_recipe_says(online: Lesson) -> None:
+    loss_of, shares = online.loss_of(on_policy=0.25, gate="off"), []
+    for count in range(1, 61):
+        online.batches.count = count
+        shares.append(round(float(loss_of(online.batch)[1]["teacher_share"]), 4))
+    own_words = round((LENGTH - (LENGTH + 1) // 2 + 1) / LENGTH, 4)
+    assert set(shares) == {own_words, SHARE}
+    assert shares.count(own_words) / 60 == pytest.approx(0.25, abs=0.12)
+
+
+@pytest.mark.parametrize("on_policy", [0.0, 1.0])
+def test_rows_that_stand_for_no_token_are_neither_heard_nor_said(
+    tokenizer: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_policy: float
+) -> None:
+    make_model(tmp_path / "made", tokenizer, num_leaves=1, vocab_size=tokenizer.vocab_size + 200)
+    teacher = open_teacher(tmp_path / "made" / "model", None, CPU)
+    lesson = begin(teacher, tmp_path, cached=False)
+    assert len(lesson.student.embedding.weight) == teacher.vocab_size + 200
+    asked = read_tokens(lesson, monkeypatch)
+    loss, _ = lesson.loss_of(on_policy=on_policy, gate="off")(lesson.batch)
+    assert asked[0].max() < teacher.vocab_size
+    loss.backward()
+    gradient = lesson.student.embedding.weight.grad
+    assert loss.isfinite()
+    assert gradient is not None
+    assert not gradient[teacher.vocab_size :].any()
+    assert gradient[: teacher.vocab_size].any(1).all()
+
+
+def test_what_only_a_whole_distribution_can_tell_is_refused_of_a_cache() -> None:
+    for wrong in ({"divergence": "reverse_kl"}, {"divergence": "jensen_shannon"}, {"temperature": 2.0}):
+        with pytest.raises(ConfigError, match=r"a cache holds tokens drawn .+: use teach\.signal=online"):
+            TeachConfig(**wrong)
+    for signal in ("sequences", "none"):
+        with pytest.raises(
+            ConfigError, match=f"on_policy wants a teacher's judgement, which teach.signal={signal} has"
+        ):
+            TeachConfig(signal=signal, on_policy=0.1)

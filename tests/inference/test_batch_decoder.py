@@ -1,0 +1,130 @@
+"""Several texts at once against each alone."""
+
+import ctypes
+import mmap
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from baicai.errors import MachineError
+from baicai.inference.batch_decoder import STEP_TOKENS, BatchDecoder, Part
+from baicai.inference.decoder import CompiledDecoder
+from baicai.inference.quantize import quantized
+from baicai.model.config import GQAConfig, MLAConfig
+from baicai.model.transformer import Transformer
+from tests.inference.test_decoder import TOKENS, joined
+from tests.model.conftest import GQA, MLA, grown
+
+SETS = [["leaf-0", "leaf-1", "leaf-2"], ["leaf-1"], [], ["leaf-0", "leaf-2"]]
+TEXTS = [TOKENS[:23], TOKENS[5:30], TOKENS[10:21], TOKENS[2:40]]
+
+
+@pytest.fixture(params=[1, 2], ids=["one-thread", "two-threads"], autouse=True)
+def threads(request: pytest.FixtureRequest) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield
+    torch.set_num_threads(before)
+
+
+def alone(model: Transformer, tokens: list[int], leaves: list[str]) -> NDArray[np.float32]:
+    """Return what a model says that has no other leaves at all."""
+    other = joined(model.config.attention, 0, model.topk_group)
+    for name in leaves:
+        other.join(name, grown(other, int(name[-1])))
+    decoder = CompiledDecoder(other, leaves)
+    return np.concatenate([decoder.step([token]).logits_NV.numpy() for token in tokens])
+
+
+def in_turns(decoder: BatchDecoder, sizes: list[int]) -> list[NDArray[np.float32]]:
+    """Return the logits of the texts, which go through in pieces of so many tokens, as long as there are any."""
+    done, found = [0] * len(TEXTS), [list[NDArray[np.float32]]() for _ in TEXTS]
+    while any(place < len(text) for place, text in zip(done, TEXTS, strict=True)):
+        parts = []
+        for number, (text, size) in enumerate(zip(TEXTS, sizes, strict=True)):
+            piece = text[done[number] : done[number] + size]
+            if piece:
+                parts.append(Part(number, piece, done[number], decoder.mask(SETS[number]), every=True))
+            done[number] += len(piece)
+        for part, told in zip(parts, decoder.step(parts), strict=True):
+            found[part.text].append(told.logits_NV.copy())
+    return [np.concatenate(one) for one in found]
+
+
+@pytest.mark.parametrize("attention", [GQA, MLA], ids=["gqa", "mla"])
+@pytest.mark.parametrize("topk_group", [1, 2, 9])
+@pytest.mark.parametrize("sizes", [[1, 1, 1, 1], [7, 1, 11, 3]])
+def test_each_text_gets_the_bits_it_gets_alone(
+    attention: GQAConfig | MLAConfig, topk_group: int, sizes: list[int]
+) -> None:
+    model = joined(attention, 3, topk_group)
+    decoder = BatchDecoder(model, texts=4, blocks=40, block_tokens=4)
+    scattered = np.random.default_rng(0).permutation(40).reshape(4, 10)
+    for number, blocks in enumerate(scattered.tolist()):
+        decoder.place(number, blocks)
+    for text, leaves, logits_NV in zip(TEXTS, SETS, in_turns(decoder, sizes), strict=True):
+        assert np.array_equal(logits_NV, alone(model, text, leaves))
+
+
+def test_leaf_weights_are_those_of_the_leaves_that_are_on() -> None:
+    model = joined()
+    decoder = BatchDecoder(model, texts=2, blocks=8, block_tokens=8)
+    for number in range(2):
+        decoder.place(number, range(number * 4, number * 4 + 4))
+    parts = [Part(0, TOKENS[:5], 0, decoder.mask(["leaf-1"])), Part(1, TOKENS[:5], 0, decoder.mask([]))]
+    one, none = decoder.step(parts)
+    assert (one.leaf_weights_SG[:, 1] > 0).all()
+    assert not one.leaf_weights_SG[:, [0, 2]].any()
+    assert not none.leaf_weights_SG.any()
+
+
+def test_weights_in_int8_are_batched_too() -> None:
+    model = joined()
+    int8 = {name: quantized(f"batch-{name}", leaf.state_dict()) for name, leaf in model.leaves.items()}
+    int8 |= {"": quantized("batch", model.trunk_tensors())}
+    decoder = BatchDecoder(model, texts=4, blocks=40, block_tokens=4, int8=int8)
+    for number in range(4):
+        decoder.place(number, range(number * 10, number * 10 + 10))
+    found = in_turns(decoder, [1, 2, 3, 4])
+    for text, leaves, logits_NV in zip(TEXTS, SETS, found, strict=True):
+        single = CompiledDecoder(model, leaves, None, int8)
+        expected = np.concatenate([single.step([token]).logits_NV.numpy() for token in text])
+        assert np.array_equal(logits_NV, expected)
+
+
+def test_a_leaf_that_is_off_is_not_read() -> None:
+    model = joined()
+    pages = []
+    for name, parameter in model.leaves["leaf-2"].named_parameters():
+        page = mmap.mmap(-1, max(mmap.PAGESIZE, parameter.numel() * 4))
+        data = torch.frombuffer(page, dtype=torch.float32)[: parameter.numel()].view_as(parameter)
+        data.copy_(parameter.detach())
+        parameter.data = data
+        pages.append((name, page, data))
+    decoder = BatchDecoder(model, texts=2, blocks=8, block_tokens=8)
+    for number in range(2):
+        decoder.place(number, range(number * 4, number * 4 + 4))
+    protect = ctypes.CDLL(None, use_errno=True).mprotect
+    for _, page, data in pages:
+        assert protect(ctypes.c_void_p(data.data_ptr()), ctypes.c_size_t(len(page)), 0) == 0
+    parts = [Part(0, TOKENS[:9], 0, decoder.mask(["leaf-0", "leaf-1"])), Part(1, TOKENS[:9], 0, decoder.mask([]))]
+    assert np.isfinite(decoder.step(parts)[0].logits_NV).all()
+    for _, page, data in pages:
+        protect(ctypes.c_void_p(data.data_ptr()), ctypes.c_size_t(len(page)), mmap.PROT_READ | mmap.PROT_WRITE)
+
+
+def test_a_step_has_room_for_many() -> None:
+    decoder = BatchDecoder(joined(), texts=STEP_TOKENS, blocks=STEP_TOKENS, block_tokens=40)
+    for number in range(STEP_TOKENS):
+        decoder.place(number, [number])
+    parts = [Part(number, [TOKENS[0]], 0, decoder.mask(SETS[0])) for number in range(STEP_TOKENS)]
+    told = [one.logits_NV for one in decoder.step(parts)]
+    assert all(np.array_equal(one, told[0]) for one in told)
+
+
+def test_room_that_no_memory_has_is_told() -> None:
+    with pytest.raises(MachineError, match=r"no memory for what is kept of 40,000,000,000,000,000 tokens: lower"):
+        BatchDecoder(joined(), texts=1, blocks=10**15, block_tokens=40)

@@ -1,0 +1,186 @@
+"""Answers: what is streamed, where it stops, and which leaf is named."""
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
+
+from baicai.data.document import Message
+from baicai.errors import ConfigError
+from baicai.inference.generate import GeneratedToken, SamplingConfig
+from baicai.leaves import generation as module
+from baicai.leaves.generation import RECOGNISED, Piece, answer, chat_prompt, text_prompt
+from baicai.leaves.model import SparseModel, open_model
+from tests.conftest import Workshop
+
+Speak = Callable[..., Iterator[Piece]]
+
+
+@pytest.fixture(scope="module")
+def model(workshop: Workshop) -> SparseModel:
+    return open_model(workshop.path("model"))
+
+
+@pytest.fixture
+def speak(model: SparseModel, monkeypatch: pytest.MonkeyPatch) -> Speak:
+    """Answer with a given text, token by token, and given weights of the leaves."""
+
+    def start(text: str, *, stop: Sequence[str] = (), weights: dict[str, float] | None = None) -> Iterator[Piece]:
+        def tokens(*_: object, **__: object) -> Iterator[GeneratedToken]:
+            for token in model.tokenizer.encode(text):
+                yield GeneratedToken(token, -1.0, weights or {})
+
+        monkeypatch.setattr(module, "generate", tokens)
+        return answer(model, [1], SamplingConfig(stop=tuple(stop)))
+
+    return start
+
+
+def said(pieces: Iterator[Piece]) -> str:
+    return "".join(piece.text for piece in pieces)
+
+
+TEXT = "apple plum, 白菜多少钱? the end of it."
+
+
+def test_without_stop_texts_every_character_comes(speak: Speak) -> None:
+    assert said(speak(TEXT)) == TEXT
+
+
+@pytest.mark.parametrize("stop", sorted({TEXT[i:j] for i, j in itertools.combinations(range(0, len(TEXT) + 1, 3), 2)}))
+def test_the_answer_ends_before_a_stop_text_wherever_it_is(speak: Speak, stop: str) -> None:
+    assert said(speak(TEXT, stop=[stop])) == TEXT[: TEXT.index(stop)]
+
+
+@pytest.mark.parametrize(
+    ("text", "stop", "expected"),
+    [
+        ("a plum or a pear", ["pear", "plum"], "a "),
+        ("a plum or a pear", ["plum or", "lum"], "a p"),
+        ("an aab", ["ab"], "an a"),
+        ("aaab", ["aab"], "a"),
+        ("the plu", ["plum"], "the plu"),
+        ("no stop here", ["STOP"], "no stop here"),
+        ("stop", ["stop"], ""),
+        ("ends\n\nhere", ["\n\n"], "ends"),
+    ],
+)
+def test_stop_texts(speak: Speak, text: str, stop: list[str], expected: str) -> None:
+    assert said(speak(text, stop=stop)) == expected
+
+
+def test_what_may_begin_a_stop_text_is_held_back_and_the_rest_is_not(
+    model: SparseModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words, stop, made = "of zinc it zi", "zinc!", ""
+
+    def tokens(*_: object, **__: object) -> Iterator[GeneratedToken]:
+        nonlocal made
+        for token in model.tokenizer.encode(words):
+            made += model.tokenizer.decode([token])
+            yield GeneratedToken(token, -1.0, {})
+        made += "."
+
+    monkeypatch.setattr(module, "generate", tokens)
+    told, waits = "", set()
+    for piece in answer(model, [1], SamplingConfig(stop=(stop,))):
+        told += piece.text
+        doubtful = max((n for n in range(len(stop)) if made.endswith(stop[:n])), default=0)
+        assert len(told) <= len(made) - doubtful
+        waits.add(len(made) - len(told))
+    assert told == words
+    assert 0 in waits, "what cannot be part of a stop text is not held back"
+
+
+def test_half_characters_are_held_back(speak: Speak) -> None:
+    pieces = list(speak("白菜"))
+    assert [piece.text for piece in pieces] == ["白", "菜"]
+
+
+def test_bytes_that_never_become_a_character_are_told(model: SparseModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = model.tokenizer.encode("白")[0]
+    monkeypatch.setattr(module, "generate", lambda *_, **__: iter([GeneratedToken(first, -1.0, {})]))
+    assert said(answer(model, [1], SamplingConfig())) == "\ufffd"
+
+
+@pytest.mark.parametrize(
+    ("weights", "leaf"),
+    [
+        ({"fruit": 0.6, "metal": 0.1}, "fruit"),  # of at most 2, as two experts are chosen
+        ({"fruit": 0.4, "metal": 0.5}, "metal"),
+        ({"fruit": 0.39, "metal": 0.1}, None),
+        ({"fruit": 0.40, "metal": 0.1}, "fruit"),
+        ({}, None),
+    ],
+)
+def test_a_leaf_is_named_for_a_fifth_of_the_weight(speak: Speak, weights: dict[str, float], leaf: str | None) -> None:
+    for piece in speak("the", weights=weights):
+        assert piece.leaf == leaf
+        assert piece.weights == pytest.approx({name: weight / 2 for name, weight in weights.items()})
+
+
+@pytest.mark.parametrize(
+    ("text", "leaf"), [("iron copper zinc nickel", "metal"), ("apple pear plum cherry quince", "fruit")]
+)
+def test_each_piece_names_the_leaf_with_most_weight(model: SparseModel, text: str, leaf: str) -> None:
+    pieces = list(answer(model, text_prompt(model, text), SamplingConfig(max_tokens=30, temperature=0)))
+    assert len(pieces) > 10
+    assert {piece.leaf for piece in pieces} == {leaf}
+    for piece in pieces:
+        assert set(piece.weights) == {"fruit", "metal"}
+        most = max(piece.weights, key=lambda name: piece.weights[name])
+        assert piece.leaf == (most if piece.weights[most] >= RECOGNISED else None)
+        assert all(0 <= weight <= 1 for weight in piece.weights.values())
+
+
+def test_seeds_and_temperature(model: SparseModel) -> None:
+    def text(seed: int, temperature: float) -> str:
+        sampling = SamplingConfig(max_tokens=20, temperature=temperature, seed=seed)
+        return said(answer(model, text_prompt(model, "the"), sampling))
+
+    assert text(1, 1.0) == text(1, 1.0) != text(2, 1.0)
+    assert text(1, 0.0) == text(2, 0.0)
+
+
+def test_leaves_that_are_off_do_not_speak(workshop: Workshop, model: SparseModel) -> None:
+    sampling, prompt = SamplingConfig(max_tokens=20, temperature=0), text_prompt(model, "apple pear cherry grape")
+    without = list(answer(model, prompt, sampling, ["metal"]))
+    assert all(set(piece.weights) == {"metal"} and piece.leaf != "fruit" for piece in without)
+    trunk = open_model(workshop.path("trunk"))
+    bare = list(answer(trunk, prompt, sampling))
+    assert list(answer(model, prompt, sampling, [])) == bare
+    assert all(piece.leaf is None and piece.weights == {} for piece in bare)
+    assert said(answer(model, prompt, sampling)) != said(iter(bare))
+    with pytest.raises(ConfigError, match="there is no leaf 'law': this model has"):
+        next(answer(model, prompt, sampling, ["law"]))
+
+
+def test_the_prompt_of_a_text_begins_a_document(model: SparseModel) -> None:
+    assert text_prompt(model, "apple") == [model.tokenizer.end_id, *model.tokenizer.encode("apple")]
+
+
+def test_a_conversation_keeps_what_fits(model: SparseModel) -> None:
+    tokenizer = model.tokenizer
+    messages = [Message("user", f"apple {n}") for n in range(30)]
+    end, _, user, assistant = tokenizer.stop_ids
+    assert chat_prompt(model, messages[:1]) == [user, *tokenizer.encode("apple 0"), end, assistant]
+    kept = chat_prompt(model, messages)
+    assert len(kept) <= 48, "a quarter of the model's 64 tokens is room for the answer"
+    assert tokenizer.decode(kept).endswith("apple 28apple 29")
+    num_kept = tokenizer.decode(kept).count("apple")
+    assert 1 < num_kept < 30
+    assert len(tokenizer.encode_chat(messages[-num_kept - 1 :])) > 48, "no more than needed was left out"
+
+
+def test_what_the_system_says_outlives_the_oldest_talk(model: SparseModel) -> None:
+    messages = [Message("system", "plum"), *(Message("user", f"apple {n}") for n in range(30))]
+    told = model.tokenizer.decode(chat_prompt(model, messages))
+    assert told.startswith("plum")
+    assert told.endswith("apple 29")
+    assert "apple 0" not in told
+
+
+def test_a_question_longer_than_the_model_is_one_line(model: SparseModel) -> None:
+    prompt = chat_prompt(model, [Message("user", "apple " * 100)])
+    with pytest.raises(ConfigError, match=r"a prompt of .* tokens does not fit"):
+        next(answer(model, prompt, SamplingConfig()))

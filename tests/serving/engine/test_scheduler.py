@@ -1,0 +1,315 @@
+"""Texts that are decoded together get what they get alone."""
+
+import dataclasses
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from baicai.errors import ConfigError
+from baicai.inference.decoder import CompiledDecoder
+from baicai.inference.generate import SamplingConfig, draw, generate
+from baicai.model.transformer import Transformer
+from baicai.serving.engine.events import Begun, Embedded, Ended, News, Token
+from baicai.serving.engine.scheduler import BLOCK_TOKENS, Engine, Request
+from tests.inference.test_decoder import TOKENS, joined
+
+GREEDY = SamplingConfig(temperature=0)
+
+
+class Answer:
+    """What was told of a request."""
+
+    def __init__(self) -> None:
+        self.tokens: list[Token] = []
+        self.ended: Ended | None = None
+        self.cached = -1
+        self.embedding: tuple[float, ...] = ()
+
+    def __call__(self, told: News) -> None:
+        assert self.ended is None, "nothing is told after the end"
+        if isinstance(told, Ended):
+            self.ended = told
+        elif isinstance(told, Begun):
+            assert not self.tokens
+            self.cached = told.cached_tokens
+        elif isinstance(told, Embedded):
+            self.embedding = told.values
+        else:
+            self.tokens.append(told)
+
+    @property
+    def ids(self) -> list[int]:
+        return [token.id for token in self.tokens if not token.of_prompt]
+
+
+def ask(engine: Engine, prompt: list[int], leaves: list[str] | None = None, **changes: object) -> Answer:
+    answer = Answer()
+    told: dict[str, object] = {"max_tokens": 12, "sampling": GREEDY} | changes
+    leaves = engine.leaves if leaves is None else leaves
+    engine.submit(Request(prompt=prompt, leaves=leaves, **told), answer)  # type: ignore[arg-type]
+    return answer
+
+
+def run(engine: Engine) -> None:
+    while engine.work:
+        engine.step()
+
+
+def alone(
+    model: Transformer, prompt: list[int], leaves: list[str], sampling: SamplingConfig, most: int
+) -> list[tuple[int, float]]:
+    decoder = CompiledDecoder(model, leaves)
+    sampling = dataclasses.replace(sampling, max_tokens=most)
+    return [(token.id, token.log_probability) for token in generate(decoder, prompt, sampling)]
+
+
+@pytest.fixture(scope="module")
+def model() -> Transformer:
+    return joined()
+
+
+def test_answers_are_those_that_each_gets_alone(model: Transformer) -> None:
+    draw, engine, asked = random.Random(0), Engine(model, texts=4), []
+    names = list(model.leaves)
+    for number in range(14):
+        prompt = TOKENS[: draw.randrange(1, 30)]
+        leaves = draw.sample(names, draw.randrange(len(names) + 1))
+        leaves = [name for name in names if name in leaves]
+        sampling = SamplingConfig(temperature=draw.choice([0, 0.9]), seed=number, top_p=0.9)
+        most = draw.randrange(1, 20)
+        asked.append((prompt, leaves, sampling, most, ask(engine, prompt, leaves, sampling=sampling, max_tokens=most)))
+        for _ in range(draw.randrange(4)):
+            engine.step()
+    run(engine)
+    for prompt, leaves, sampling, most, answer in asked:
+        expected = alone(model, prompt, leaves, sampling, most)
+        assert answer.ids == [token for token, _ in expected]
+        told = [token.log_probability for token in answer.tokens]
+        assert np.allclose(told, [chance for _, chance in expected], atol=1e-6)
+        assert answer.ended == Ended("length")
+
+
+def test_a_first_step_leaves_nothing_behind(model: Transformer) -> None:
+    engine, warm = Engine(model), Engine(model)
+    warm.warm_up()
+    assert (warm.work, warm.running, warm.waiting) == (False, 0, 0)
+    cold, answer = (ask(one, TOKENS[:20], max_tokens=4) for one in (engine, warm))
+    run(engine)
+    run(warm)
+    assert (answer.cached, answer.ids) == (0, cold.ids)
+
+
+def test_a_beginning_that_was_read_is_not_read_again(model: Transformer) -> None:
+    engine = Engine(model, texts=2)
+    first = ask(engine, TOKENS[:33])
+    run(engine)
+    second, other = ask(engine, TOKENS[:33]), ask(engine, TOKENS[:33], ["leaf-0"])
+    run(engine)
+    assert first.cached == 0
+    assert second.cached == 2 * BLOCK_TOKENS
+    assert other.cached == 0, "with other leaves nothing is shared"
+    assert second.ids == first.ids
+    assert [one.log_probability for one in second.tokens] == [one.log_probability for one in first.tokens]
+
+
+def test_an_end_token_ends_an_answer_and_is_no_part_of_it(model: Transformer) -> None:
+    engine = Engine(model, texts=1)
+    whole = ask(engine, TOKENS[:9])
+    run(engine)
+    cut = ask(engine, TOKENS[:9], end_ids=[whole.ids[5]])
+    run(engine)
+    place = whole.ids.index(whole.ids[5])
+    assert cut.ids == whole.ids[:place]
+    assert cut.ended is not None
+    assert cut.ended.reason == "stop"
+
+
+def test_a_prompt_is_echoed_with_its_log_probabilities(model: Transformer) -> None:
+    engine = Engine(model, texts=2)
+    ask(engine, TOKENS[:30])
+    run(engine)
+    answer = ask(engine, TOKENS[:30], echo=True, max_tokens=0, top_logprobs=3)
+    run(engine)
+    with torch.no_grad():
+        chances = model(torch.tensor([TOKENS[:30]]))[0].log_softmax(-1)
+    assert [token.id for token in answer.tokens] == TOKENS[:30]
+    assert answer.tokens[0].log_probability is None
+    for place, token in enumerate(answer.tokens[1:], 1):
+        assert token.of_prompt
+        assert token.log_probability == pytest.approx(float(chances[place - 1, token.id]), abs=1e-4)
+        assert [one.token for one in token.alternatives] == chances[place - 1].topk(3).indices.tolist()
+
+
+def test_an_embedding_is_the_same_whatever_is_beside_it(model: Transformer) -> None:
+    prompt, engine = TOKENS[:40], Engine(model, texts=4)
+    for leaves in ([], ["leaf-1"], list(model.leaves)):
+        alone = ask(engine, prompt, leaves, embed=True, max_tokens=0)
+        run(engine)
+        others = [ask(engine, TOKENS[first : first + 20], max_tokens=30) for first in (0, 5)]
+        beside = ask(engine, prompt, leaves, embed=True, max_tokens=0)  # read in two pieces
+        run(engine)
+        with torch.no_grad():
+            mean_D = model.hidden(torch.tensor([prompt]), on_BG=model.leaf_mask(leaves))[0].mean(0)
+        assert alone.embedding == pytest.approx((mean_D / mean_D.norm()).tolist(), abs=1e-5)
+        assert beside.embedding == alone.embedding
+        assert (beside.cached, beside.tokens, beside.ended) == (0, [], Ended("length"))
+        assert all(len(one.ids) == 30 and not one.embedding for one in others)
+
+
+def test_an_embedding_of_nothing_is_nothing() -> None:
+    model = joined()
+    with torch.no_grad():
+        model.norm.weight.zero_()
+    engine = Engine(model, texts=1)
+    answer = ask(engine, TOKENS[:3], embed=True, max_tokens=0)
+    run(engine)
+    assert answer.embedding == (0.0,) * model.config.dim
+
+
+def test_one_that_is_cancelled_says_no_more(model: Transformer) -> None:
+    engine = Engine(model, texts=1)
+    running, waiting = Answer(), Answer()
+    request = Request(prompt=TOKENS[:5], leaves=[], max_tokens=50, sampling=GREEDY)
+    numbers = [engine.submit(request, answer) for answer in (running, waiting)]
+    for _ in range(3):
+        engine.step()
+    for number in numbers:
+        engine.cancel(number)
+    assert not engine.work
+    assert [one.ended.reason for one in (running, waiting) if one.ended] == ["cancelled"] * 2
+    assert len(running.ids) == 3
+    last = ask(engine, TOKENS[:5], [])
+    run(engine)
+    assert last.ids[:3] == running.ids
+
+
+def test_clients_take_turns(model: Transformer) -> None:
+    engine, order = Engine(model, texts=1), list[str]()
+
+    def note(client: str) -> None:
+        request = Request(prompt=TOKENS[:3], leaves=[], max_tokens=1, sampling=GREEDY, client=client)
+        engine.submit(request, lambda told: order.append(client) if isinstance(told, Ended) else None)
+
+    for client in ("greedy",) * 4 + ("modest",) * 2:
+        note(client)
+    run(engine)
+    assert order == ["greedy", "modest", "greedy", "modest", "greedy", "greedy"]
+
+
+def test_memory_is_kept_to_and_all_are_served(model: Transformer) -> None:
+    engine = Engine(model, texts=8, memory_tokens=64)
+    answers = [ask(engine, TOKENS[:20], max_tokens=20) for _ in range(6)]
+    most = 0
+    while engine.work:
+        engine.step()
+        most = max(most, engine.running)
+    assert most == 1 if model.config.max_tokens > 64 else most >= 1
+    assert len({tuple(answer.ids) for answer in answers}) == 1
+
+
+def test_the_queue_has_an_end(model: Transformer) -> None:
+    engine = Engine(model, texts=1, queue=2)
+    ask(engine, TOKENS[:3])
+    ask(engine, TOKENS[:3])
+    with pytest.raises(OverflowError, match="2 requests wait already"):
+        ask(engine, TOKENS[:3])
+
+
+class Even:
+    """Only even tokens."""
+
+    def __init__(self) -> None:
+        self.taken: list[int] = []
+
+    def allowed(self) -> NDArray[np.bool_]:
+        return np.arange(97) % 2 == 0
+
+    def accept(self, token: int) -> None:
+        self.taken.append(token)
+
+
+class Lost(Even):
+    """What may come after two tokens it does not know."""
+
+    def allowed(self) -> NDArray[np.bool_]:
+        if len(self.taken) == 2:
+            raise ConfigError("lost")
+        return super().allowed()
+
+
+def test_an_answer_ends_where_its_constraint_is_lost_and_others_go_on(model: Transformer) -> None:
+    engine = Engine(model, texts=2)
+    free, lost = ask(engine, TOKENS[:7]), ask(engine, TOKENS[:7], constraint=Lost())
+    run(engine)
+    assert (len(lost.ids), lost.ended) == (2, Ended("lost"))
+    assert free.ended == Ended("length")
+
+
+def test_a_constraint_is_kept_to(model: Transformer) -> None:
+    engine, even = Engine(model, texts=2), Even()
+    free, bound = ask(engine, TOKENS[:7]), ask(engine, TOKENS[:7], constraint=even)
+    run(engine)
+    assert all(token % 2 == 0 for token in bound.ids)
+    assert any(token % 2 for token in free.ids)
+    assert even.taken == bound.ids
+
+
+WEIGHTS: list[dict[str, Any]] = [
+    {"bias": [(5, 3.0), (9, -100.0), (11, 2.5)]},
+    {"frequency_penalty": 1.5},
+    {"presence_penalty": 2.0},
+    {"presence_penalty": -2.0, "frequency_penalty": -0.5, "bias": [(3, -4.0)]},
+]
+
+
+def weighed_alone(model: Transformer, sampling: SamplingConfig, weights: dict[str, Any]) -> list[int]:
+    tokens, generator, bias = TOKENS[:9], torch.Generator().manual_seed(sampling.seed), dict(weights.get("bias", ()))
+    for _ in range(20):
+        with torch.no_grad():
+            logits = model(torch.tensor([tokens]))[0, -1]
+        for token in range(len(logits)):
+            count = tokens[9:].count(token)
+            logits[token] += bias.get(token, 0.0) - weights.get("frequency_penalty", 0.0) * count
+            logits[token] -= weights.get("presence_penalty", 0.0) if count else 0.0
+        tokens.append(int(draw(logits[None], sampling, generator)))
+    return tokens[9:]
+
+
+@pytest.mark.parametrize("temperature", [0, 0.9])
+def test_biases_and_penalties_steer_an_answer_and_none_beside_it(model: Transformer, temperature: float) -> None:
+    engine, sampling = Engine(model, texts=8), SamplingConfig(temperature=temperature, seed=3)
+    asked = [ask(engine, TOKENS[:9], sampling=sampling, max_tokens=20, **weights) for weights in ({}, *WEIGHTS)]
+    run(engine)
+    expected = [weighed_alone(model, sampling, weights) for weights in ({}, *WEIGHTS)]
+    assert [answer.ids for answer in asked] == expected
+    assert expected[0] not in expected[1:]
+
+
+def test_the_log_probabilities_told_are_the_models_own(model: Transformer) -> None:
+    engine = Engine(model, texts=2)
+    free, steered = ask(engine, TOKENS[:9]), ask(engine, TOKENS[:9], bias=[(5, 100.0)], top_logprobs=2)
+    run(engine)
+    assert steered.ids == [5] * 12
+    assert steered.tokens[0].alternatives[0] == (free.ids[0], free.tokens[0].log_probability)
+    assert steered.tokens[0].log_probability is not None
+    assert steered.tokens[0].log_probability < free.tokens[0].log_probability < 0
+    with pytest.raises(ConfigError, match="a token is not one of the model's 97"):
+        ask(engine, TOKENS[:9], bias=[(97, 1.0)])
+
+
+@pytest.mark.parametrize(
+    ("prompt", "leaves", "message"),
+    [
+        ([], [], "a prompt of 0 tokens does not fit"),
+        ([1] * 5000, [], "a prompt of 5000 tokens does not fit: this model takes 1 to"),
+        ([97], [], "a token is not one of the model's 97"),
+        ([1], ["law"], "there is no leaf 'law': this model has leaf-0, leaf-1, leaf-2"),
+    ],
+)
+def test_what_does_not_fit_is_told(model: Transformer, prompt: list[int], leaves: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        ask(Engine(model, texts=1), prompt, leaves)

@@ -1,0 +1,147 @@
+"""What the server says of itself, and what it says when its engine dies."""
+
+import re
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from baicai.data.document import Message
+from baicai.inference.generate import SamplingConfig
+from baicai.leaves.model import SparseModel
+from baicai.serving.engine.scheduler import Request
+from baicai.serving.routes.web_page import FILES, FOLDER
+from tests.serving.servers import ThreadWorker, figures
+from tests.serving.test_chat import ASK
+from tests.serving.test_refusals import CHAT, check
+
+
+def test_tokens_of_a_text_and_of_a_conversation(web: httpx.Client, sparse: SparseModel) -> None:
+    told = web.post("/tokenize", json={"model": "tiny", "prompt": "apple 白菜"}).json()
+    ids = sparse.tokenizer.encode("apple 白菜")
+    assert told["tokens"] == [sparse.tokenizer.end_id, *ids]
+    assert (told["count"], told["max_model_len"]) == (len(ids) + 1, 64)
+    assert "bytes:" in "".join(told["token_strs"])
+    told = web.post("/tokenize", json={"model": "tiny:trunk", "messages": ASK}).json()
+    assert told["tokens"] == sparse.tokenizer.encode_chat([Message("user", "apple pear")])
+    assert told["token_strs"][0] == "<|user|>"
+    check(web.post("/tokenize", json={"model": "tiny"}), "prompt", "invalid_value")
+
+
+def test_tokens_are_told_of_what_fits_into_the_context(web: httpx.Client) -> None:
+    fitting = web.post("/tokenize", json={"model": "tiny", "prompt": " apple" * 63}).json()
+    assert fitting["count"] == fitting["max_model_len"] == 64
+    told = web.post("/tokenize", json={"model": "tiny", "prompt": " apple" * 64})
+    check(told, "prompt", "context_length_exceeded")
+    assert "is 64 tokens. However, you requested 65 tokens in the prompt: shorten" in told.json()["error"]["message"]
+    long = [{"role": "user", "content": " apple" * 64}]
+    check(web.post("/tokenize", json={"model": "tiny", "messages": long}), "messages", "context_length_exceeded")
+
+
+def test_the_server_says_whether_its_engines_are_up(web: httpx.Client, worker: ThreadWorker) -> None:
+    worker.dead = True
+    try:
+        told = web.get("/health")
+        assert (told.status_code, told.json()) == (503, {"status": "starting", "models": ["tiny"]})
+    finally:
+        worker.dead = False
+    told = web.get("/health")
+    assert (told.status_code, told.json()) == (200, {"status": "ok"})
+
+
+def test_figures_show_the_queue(web: httpx.Client, worker: ThreadWorker) -> None:
+    engine, request = worker.engine, Request(prompt=[5], leaves=[], max_tokens=9, sampling=SamplingConfig())
+    with worker.turn:  # it steps no more meanwhile
+        numbers = [engine.submit(request, lambda told: None) for _ in range(6)]
+        engine.step()
+        found = figures(web)
+        for number in numbers:
+            engine.cancel(number)
+    shown = [found[f'baicai_texts{{model="tiny",state="{state}"}}'] for state in ("running", "waiting")]
+    assert shown == [4, 2]
+    assert figures(web)['baicai_texts{model="tiny",state="running"}'] == 0
+
+
+def test_figures_count_what_is_answered(web: httpx.Client) -> None:
+    before, usage = figures(web), web.post("/v1/chat/completions", json=CHAT).json()["usage"]
+    web.post("/v1/chat/completions", json=CHAT | {"n": 0})
+    after = figures(web)
+
+    def grown(name: str) -> float:
+        return after.get(name, 0) - before.get(name, 0)
+
+    assert grown('baicai_requests_total{route="/v1/chat/completions",status="200"}') == 1
+    assert grown('baicai_requests_total{route="/v1/chat/completions",status="400"}') == 1
+    assert grown('baicai_tokens_total{kind="prompt",model="tiny"}') == usage["prompt_tokens"]
+    assert grown('baicai_tokens_total{kind="answer",model="tiny"}') == usage["completion_tokens"]
+    assert grown("baicai_answer_seconds_count") == grown("baicai_first_seconds_count") == 1
+    assert after["baicai_requests_running"] == 0
+
+
+def resolved(document: dict[str, Any], value: object) -> None:
+    if isinstance(value, dict):
+        if "$ref" in value:
+            assert value["$ref"].rpartition("/")[2] in document["components"]["schemas"]
+        for one in value.values():
+            resolved(document, one)
+    elif isinstance(value, list):
+        for one in value:
+            resolved(document, one)
+
+
+def test_the_api_is_described(web: httpx.Client) -> None:
+    document = web.get("/openapi.json").json()
+    assert {"/v1/models", "/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/tokenize"} <= set(
+        document["paths"]
+    )
+    resolved(document, document)
+    load = document["paths"]["/v1/models"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert load == {"$ref": "#/components/schemas/LoadRequest"}
+    assert set(document["components"]["schemas"]["LoadRequest"]["properties"]) == {"model", "name", "peel", "join"}
+    assert all(about["description"] for path in document["paths"].values() for about in path.values())
+    shown = web.get("/docs")
+    assert shown.headers["content-type"].startswith("text/html")
+    assert "default-src 'none'" in shown.headers["content-security-policy"]
+    assert "//" not in shown.text.replace("://", ""), "nothing is loaded from elsewhere"
+    assert "POST /v1/chat/completions" in shown.text
+    linked, told = re.findall(r'<a href="#(\w+)">', shown.text), re.findall(r'<h2 id="(\w+)">', shown.text)
+    assert {"LeafChoice", "Tool", "Function"} <= set(linked) <= set(told), "what a field is made of is told"
+    assert len(told) == len(set(told))
+    assert all(f"<code>{name}</code><td>" in shown.text for name in ("only", "on", "off"))
+
+
+def test_the_page_is_served_as_it_is(web: httpx.Client) -> None:
+    for path, name in FILES.items():
+        told = web.get(path)
+        assert told.content == (FOLDER / name).read_bytes()
+        assert "default-src 'none'" in told.headers["content-security-policy"]
+    assert set(re.findall(r'(?:src|href)="\./([^"]+)"', web.get("/").text)) == {"page.js", "page.css"}
+
+
+def test_who_waits_is_told_when_the_engine_dies(client: openai.OpenAI, worker: ThreadWorker) -> None:
+    asked: dict[str, Any] = {"model": "tiny", "messages": ASK, "max_tokens": 30}
+    worker.dead = True
+    try:
+        with pytest.raises(openai.InternalServerError, match="the engine has stopped: ask again") as told:
+            client.chat.completions.create(**asked)
+        assert (told.value.status_code, told.value.code) == (503, "engine_stopped")
+        assert told.value.response.headers["Retry-After"] == "1"
+        worker.dead, worker.step_seconds = False, 0.05
+        stream = client.chat.completions.create(**asked, stream=True)
+        next(stream)
+        worker.dead = True
+        with pytest.raises(openai.APIError, match="the engine has stopped: ask again"):
+            list(stream)
+    finally:
+        worker.dead, worker.step_seconds = False, 0.0
+
+
+def test_a_failure_of_ours_is_told_in_the_same_form(web: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("baicai.serving.app.plan_chat", fail)
+    told = web.post("/v1/chat/completions", json=CHAT)
+    check(told, None, "internal_error", 500)
+    assert told.headers["Connection"] == "close"

@@ -1,0 +1,73 @@
+"""Several runs at once: all are done, and what goes wrong in one is told as it is."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from baicai.artefact import atomic_folder
+from baicai.config import recipe
+from baicai.errors import ArtefactError, MachineError
+from baicai.run import Run
+from baicai.training.job_pool import Job, carry_out_all
+
+
+@recipe
+class Recipe:
+    """What `act` does."""
+
+    act: str = "write"
+    seconds: float = 0.0
+
+
+def act(config: Recipe, run: Run) -> None:
+    """A stage that the processes import."""
+    import torch
+
+    if config.act == "fail":
+        raise ArtefactError("leaf 'law' was grown on another trunk: grow it again")
+    if config.act == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if config.act == "measure":
+        run.log({"step": 1, "held_out": 2.0})
+    time.sleep(config.seconds)
+    run.log({"step": 2, "loss": 1.5, "tokens_per_second": 10})
+    with atomic_folder(run.out) as part:
+        (part / "threads").write_text(f"{torch.get_num_threads()} {os.environ['BAICAI_QUIET']}")
+
+
+def jobs(folder: Path, *recipes: Recipe) -> list[Job]:
+    return [Job(act, one, folder / str(number), steps=2) for number, one in enumerate(recipes)]
+
+
+def test_all_jobs_are_done_and_share_the_cores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("BAICAI_QUIET", "0")
+    two = jobs(tmp_path, Recipe(), Recipe(seconds=0.01))
+    carry_out_all("leaves", two, workers=2)
+    share = max(1, (os.cpu_count() or 1) // 2)
+    assert [(job.out / "threads").read_text() for job in two] == [f"{share} 1"] * 2
+    assert all((tmp_path / f"{job.out.name}.run" / "done").exists() for job in two)
+    assert capsys.readouterr().err.endswith("leaves ready=2/2\n")
+
+
+def test_a_run_whose_newest_line_is_no_step_is_waited_for(tmp_path: Path) -> None:
+    (job,) = jobs(tmp_path, Recipe(act="measure", seconds=1.2))
+    carry_out_all("jobs", [job], workers=1)
+    assert job.out.exists()
+
+
+def test_an_error_in_one_is_raised_as_it_is_and_ends_the_queue(tmp_path: Path) -> None:
+    slow = [Recipe(seconds=0.5)] * 6
+    with pytest.raises(ArtefactError, match=r"^leaf 'law' was grown on another trunk: grow it again$"):
+        carry_out_all("leaves", jobs(tmp_path, Recipe(act="fail"), *slow), workers=1)
+    assert not (tmp_path / "0").exists()
+    assert not (tmp_path / "6").exists(), "what waited in the queue is not begun"
+
+
+def test_a_killed_process_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(MachineError, match="leaves: a process was killed, memory may be short: run it again to resume"):
+        carry_out_all("leaves", jobs(tmp_path, Recipe(act="die")), workers=1)

@@ -1,0 +1,73 @@
+"""The numbers of the quality rules, against their slow twin and by hand."""
+
+import random
+
+import numpy as np
+import pytest
+
+from baicai.wholesale.processing.quality_signals import COLUMNS, COUNTED, LIMITS, quality, statistics
+from tests.references import rules
+
+TEXTS = {
+    "empty": "",
+    "space": " \n\t\n ",
+    "one": "word",
+    "bullets": "- first item\n• second item\n* third…\nlast line ends here...\n\nA paragraph. Another? Yes! “Quoted.”",
+    "repeats": "the cat sat on the mat. " * 7 + "\nthe same line\nthe same line\n\npara\ntwo\n\npara\ntwo",
+    "marks": "## Title #tag ... and … more.... dots..… {braces} JavaScript lorem ipsum, see our Privacy Policy",
+    "chinese": "床前明月光，疑是地上霜。\n举头望明月，低头思故乡。床前明月光。",
+    "mixed": "Größe von 3.5 кг 日本語のテキスト ไทย\r\nline\u2028same line\x0bthere\x1cend \U00020000\U0001f600",
+    "thousands": "lorem " * 3000,
+}
+VOCABULARY = [
+    "the",
+    "The",
+    "of",
+    "#",
+    "...",
+    "…",
+    "苹果",
+    "apple.",
+    "naïve?",
+    "\n",
+    "\n\n",
+    "•",
+    "x",
+    "42",
+    "that",
+    "。",
+]
+
+
+def drawn(seed: int) -> str:
+    draw = random.Random(seed)
+    words = draw.choices(VOCABULARY, k=draw.randint(1, 300))
+    return "".join(word + draw.choice([" ", " ", "  ", "", "\t"]) for word in words)
+
+
+@pytest.mark.parametrize("text", [*TEXTS.values(), *map(drawn, range(40))], ids=lambda text: repr(text[:12]))
+def test_numbers_are_those_of_the_slow_twin(text: str) -> None:
+    numbers, words_W = statistics(text)
+    expected = rules.statistics(text)
+    assert set(expected) == set(COUNTED)
+    assert len(words_W) == expected["words"]
+    for name, value in zip(COLUMNS, numbers, strict=True):
+        if name in expected:
+            assert value == pytest.approx(expected[name], abs=1e-12), name
+
+
+def test_numbers_by_hand() -> None:
+    numbers = dict(zip(COLUMNS, statistics(TEXTS["marks"])[0], strict=True))
+    assert numbers["gopher_hash_word_ratio"] == 3 / 16
+    assert numbers["gopher_ellipsis_word_ratio"] == 4 / 16
+    assert [numbers[name] for name in COLUMNS[len(COUNTED) :]] == [1, 1, 1, 1]
+
+
+def test_each_rule_is_a_column_and_quality_is_the_share_that_passes() -> None:
+    assert set(LIMITS) <= set(COLUMNS)
+    draw, words = random.Random(0), ["river", "stone", "garden", "that", "with", "have", "letter", "of", "winter", "be"]
+    text = "\n".join(f"The {' '.join(draw.choices(words, k=12))} number {n}." for n in range(40))
+    good, bad = quality(statistics(text)[0]), quality(statistics("buy now " * 500)[0])
+    assert 0 <= bad < 0.75 < 0.95 < good <= 1
+    low = np.array([LIMITS.get(name, (0.0, 0.0))[0] for name in COLUMNS])
+    assert quality(low) == 1, "limits belong to what passes"
