@@ -23,7 +23,44 @@ LAYERS = (
     {"cli"},
     {"__main__"},
 )
-LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+INNER_LAYERS = {
+    "inference": ({"cpu"}, {"quantize"}, {"decoder", "batch_decoder"}, {"generate"}),
+    "wholesale": (
+        {"text_kernels", "jobs", "migrations"},
+        {"sources"},
+        {"processing"},
+        {"release"},
+        {"domains", "gather", "pull", "server"},
+        {"affected"},
+    ),
+    "distillation": (
+        {"sizing", "measuring"},
+        {"config", "teacher"},
+        {"student"},
+        {"context", "reinforce", "training"},
+        {"report"},
+        {"distill"},
+    ),
+    "serving": (
+        {"config", "api_keys", "engine", "metrics"},
+        {"errors"},
+        {"served_model"},
+        {"registry"},
+        {"openai"},
+        {"routes"},
+        {"auth"},
+        {"app"},
+        {"server"},
+    ),
+}
+"""Layers inside the packages that have sub-packages, lowest first."""
+
+
+def levels(layers: tuple[set[str], ...]) -> dict[str, int]:
+    return {name: level for level, names in enumerate(layers) for name in names}
+
+
+LEVEL = levels(LAYERS)
 BANNED = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "handler", "legacy"}
 MAX_FILE_LINES, MAX_FUNCTION_LINES = 400, 60
 SYNTHESIS = SOURCE / "synthesis"
@@ -86,6 +123,20 @@ def test_imports_go_down_never_sideways_or_up(path: Path) -> None:
             assert LEVEL[other] < LEVEL[own], f"{path.relative_to(SOURCE)} imports {module}"
 
 
+@pytest.mark.parametrize("package", INNER_LAYERS)
+def test_imports_inside_a_package_go_down_too(package: str) -> None:
+    level = levels(INNER_LAYERS[package])
+    for path in (SOURCE / package).rglob("*.py"):
+        own = path.relative_to(SOURCE / package).parts[0].removesuffix(".py")
+        if own == "__init__":
+            continue
+        assert own in level, f"{package}/{own} needs a layer"
+        for module, _ in imports(path):
+            parts = module.split(".")
+            if len(parts) > 2 and parts[1] == package and parts[2] != own:
+                assert level[parts[2]] < level[own], f"{path.relative_to(SOURCE)} imports {module}"
+
+
 def test_every_part_has_its_layer() -> None:
     parts = {area(module_name(path)) for path in FILES}
     assert parts == set(LEVEL), "a new part needs a layer"
@@ -107,7 +158,7 @@ def test_no_file_imports_itself_through_others() -> None:
 
 
 def test_generators_are_loaded_only_when_one_is_asked_for() -> None:
-    assert "baicai.synthesis" not in loaded_by("import baicai.data.readers", submodules=True)
+    assert "baicai.synthesis" not in loaded_by("import baicai.data.readers", packages=True)
 
 
 def loaded_by(statement: str, packages: bool = False) -> set[str]:
@@ -127,7 +178,7 @@ def test_gathering_and_publishing_text_does_without_torch() -> None:
 
 
 def test_the_web_server_leaves_weights_to_the_engines() -> None:
-    assert not {"torch", "numba"} & loaded_by("import baicai.serving.serve")
+    assert not {"torch", "numba"} & loaded_by("import baicai.serving.server")
 
 
 def test_a_chat_does_not_wait_for_pictures() -> None:

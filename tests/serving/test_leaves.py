@@ -11,8 +11,7 @@ from baicai.data.document import Message
 from baicai.leaves.model import SparseModel
 from baicai.model.cost import count_cost
 from baicai.serving.engine.model_info import describe
-from baicai.serving.residence import is_resident
-from baicai.serving.served_model import Served
+from baicai.serving.served_model import Served, is_resident
 from tests.serving.servers import ThreadWorker
 from tests.serving.test_chat import ASK
 

@@ -21,7 +21,7 @@ def serve_command() -> click.Command:
     def run_serve(words: tuple[str, ...]) -> None:
         config = _read(words)
         try:
-            from baicai.serving.serve import serve
+            from baicai.serving.server import serve
         except ModuleNotFoundError as error:
             raise MachineError(f"{error.name} is not installed: pip install 'baicai[serve]'") from None
         with closing(_open_catalog(config.catalog)) if config.catalog else nullcontext() as catalog:

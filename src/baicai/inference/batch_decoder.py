@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from baicai.inference.cpu.thread_pool import Crew
-from baicai.inference.cpu.weight_table import Tables
-from baicai.inference.quantize import Int8
+from baicai.inference.cpu.weight_table import Int8, Tables
 from baicai.model.transformer import Cache, Transformer
 
 STEP_TOKENS = 48

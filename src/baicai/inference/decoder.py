@@ -12,8 +12,7 @@ from torch import Tensor
 from baicai.errors import ConfigError
 from baicai.inference.cpu.buffers import MAX_STEP_TOKENS
 from baicai.inference.cpu.thread_pool import Crew
-from baicai.inference.cpu.weight_table import Tables
-from baicai.inference.quantize import Int8
+from baicai.inference.cpu.weight_table import Int8, Tables
 from baicai.model.experts import Leaf
 from baicai.model.grouped_experts import can_group
 from baicai.model.layers import has_fast_bfloat16

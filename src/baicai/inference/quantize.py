@@ -7,11 +7,7 @@ from torch import Tensor
 
 from baicai.artefact import atomic_folder, home, locked, read_tensors, remove_parts, write_tensors
 from baicai.inference.cpu.simd import BLOCK
-
-Int8 = Mapping[str, Mapping[str, Tensor]]
-"""A model's weights in int8: those of each leaf by its name, those of the trunk under the empty name."""
-SCALES = ".scales"
-"""Name of a matrix's scales: its own name and this."""
+from baicai.inference.cpu.weight_table import SCALES
 
 
 def quantize(weight: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,8 @@ from baicai.artefact import atomic_folder, find, named_hash, register, value_has
 from baicai.config import Count, from_table, recipe
 from baicai.data.tokenizer import Tokenizer
 from baicai.errors import ArtefactError, ConfigError
-from baicai.inference.quantize import Int8, quantized
+from baicai.inference.cpu.weight_table import Int8
+from baicai.inference.quantize import quantized
 from baicai.leaves.card import model_card
 from baicai.leaves.leaf import GrownLeaf, open_leaf
 from baicai.leaves.trunk import CARD, Trunk, open_trunk

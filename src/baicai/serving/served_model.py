@@ -1,6 +1,8 @@
 """A model that is served: what it is, what it costs, and who answers for it."""
 
 import asyncio
+import ctypes
+import mmap
 import time
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,11 +15,27 @@ from baicai.model.cost import Cost
 from baicai.serving.engine.client import Ask
 from baicai.serving.engine.events import News
 from baicai.serving.errors import ApiError
-from baicai.serving.openai.requests import LeafChoice
-from baicai.serving.residence import is_resident
 
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_PAGE_IN_MEMORY = 1
 TRUNK = "trunk"
 """`NAME:trunk` is a model with its leaves off."""
+
+
+class LeafSelection(Protocol):
+    """The leaves that a request switches on or off."""
+
+    @property
+    def only(self) -> Collection[str] | None:
+        """Exactly these leaves, or None to start from those that the model's name selects."""
+
+    @property
+    def on(self) -> Collection[str]:
+        """Leaves to add."""
+
+    @property
+    def off(self) -> Collection[str]:
+        """Leaves to remove."""
 
 
 class Answering(Protocol):
@@ -80,20 +98,20 @@ class Served:
         leaves = [leaf | {"resident": is_resident(self.files[leaf["name"]])} for leaf in self.card["leaves"]]
         return told | {"max_model_len": self.max_tokens, "baicai": self.card | {"leaves": leaves}}
 
-    def on(self, alias: str, choice: LeafChoice | None) -> list[str]:
-        """Return the leaves that are on, in the order of the model, for `NAME:alias` and a request's own choice.
+    def on(self, alias: str, selection: LeafSelection | None) -> list[str]:
+        """Return the leaves that are on, in the order of the model, for `NAME:alias` and a request's own selection.
 
         Raises: ApiError if there is no such leaf.
         """
         named = [] if alias == TRUNK else alias.split(",") if alias else self.leaves
         self._check(named, "model", "model_not_found", 404)
-        if choice is None:
+        if selection is None:
             return self._ordered(named)
-        for key, names in (("only", choice.only or ()), ("on", choice.on), ("off", choice.off)):
+        for key, names in (("only", selection.only or ()), ("on", selection.on), ("off", selection.off)):
             self._check(names, f"leaves.{key}", "leaf_not_found", 400)
-        if choice.only is not None:
-            return self._ordered(choice.only)
-        return self._ordered({*named, *choice.on} - {*choice.off})
+        if selection.only is not None:
+            return self._ordered(selection.only)
+        return self._ordered({*named, *selection.on} - {*selection.off})
 
     def _check(self, names: Collection[str], param: str, code: str, status: int) -> None:
         for name in names:
@@ -146,3 +164,16 @@ def unknown_model(models: Sequence[Served], name: str) -> ApiError:
     known = ", ".join(served.name for served in models) or "none"
     told = f"The model '{name}' does not exist: this server has {known}."
     return ApiError(told, param="model", code="model_not_found", status=404)
+
+
+def is_resident(path: Path) -> bool | None:
+    """Return whether any page of a file is in memory, None where the system does not say."""
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) as mapped:
+            pages = (ctypes.c_ubyte * -(-len(mapped) // mmap.PAGESIZE))()
+            begin = ctypes.c_char.from_buffer(mapped)
+            failed = _LIBC.mincore(ctypes.c_void_p(ctypes.addressof(begin)), ctypes.c_size_t(len(mapped)), pages)
+            del begin  # the map cannot be closed before
+    except (OSError, ValueError, AttributeError):  # no such file, an empty one, a system without mincore
+        return None
+    return None if failed else any(page & _PAGE_IN_MEMORY for page in bytes(pages))

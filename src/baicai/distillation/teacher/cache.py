@@ -11,9 +11,9 @@ Shape suffixes: B sequences, S positions, N samples.
 
 import hashlib
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -21,16 +21,17 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from baicai.artefact import disk_errors, file_hash, locked, write_atomic, write_json
-from baicai.config import Count, recipe, to_table
+from baicai.artefact import disk_errors, file_hash, locked, read_json, write_atomic, write_json
+from baicai.config import Count, from_table, recipe, to_table
 from baicai.data.batches import Batch
 from baicai.data.shards import TokenShards
 from baicai.distillation.teacher.logit_sampling import ask, record_type
 from baicai.distillation.teacher.models import Teacher
-from baicai.distillation.teacher.provenance import FILE, resumed
-from baicai.errors import ArtefactError, MachineError
+from baicai.errors import ArtefactError, ConfigError, MachineError
 from baicai.run import Meter, say
 
+FILE = "manifest.json"
+M = TypeVar("M")
 FORMAT = 1
 PART_TOKENS = 2**17
 BATCH_TOKENS = 4096
@@ -208,3 +209,27 @@ def _records(teacher: Teacher, shards: TokenShards, manifest: _Manifest, windows
         tokens_BS1 = np.stack([shards.window(one, length) for one in some])
         chance_BS = np.stack([np.random.default_rng([settings.seed, one]).random(length) for one in some])
         yield ask(teacher, torch.from_numpy(tokens_BS1), torch.from_numpy(chance_BS), settings.samples)
+
+
+def resumed(folder: Path, wanted: M, what: str, free: Collection[str]) -> M:
+    """Return the manifest in a folder, or the one that is wanted if there is none; keys that are `free` may differ.
+
+    Raises: ArtefactError if the folder holds something other than `what`, or was made with other values.
+    """
+    file = folder / FILE
+    if not file.exists():
+        if folder.is_dir() and any(one.suffix != ".part" for one in folder.iterdir()):  # what a kill left is no content
+            raise ArtefactError(f"{folder} exists already and is no {what}: choose another folder")
+        return wanted
+    try:
+        found = from_table(type(wanted), read_json(file), str(file))
+    except ConfigError as error:
+        raise ArtefactError(f"{error}: remove {folder} and make it again") from None
+    told, asked = ({**table.pop("settings"), **table} for table in map(to_table, (found, wanted)))
+    for key in asked:
+        if key not in free and told[key] != asked[key]:
+            raise ArtefactError(
+                f"{folder} was made with {key} {str(told[key])[:8]}, wanted is {str(asked[key])[:8]}: choose another "
+                "folder, or remove that one"
+            )
+    return found

@@ -20,8 +20,8 @@ from baicai.artefact import disk_errors, locked, write_atomic, write_json
 from baicai.config import Count, recipe, to_table
 from baicai.data.shards import TokenShards, cached_shards
 from baicai.data.tokenizer import Tokenizer
+from baicai.distillation.teacher.cache import FILE, resumed
 from baicai.distillation.teacher.models import Teacher
-from baicai.distillation.teacher.provenance import FILE, resumed
 from baicai.errors import ConfigError
 from baicai.run import Meter
 

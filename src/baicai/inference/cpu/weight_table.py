@@ -11,11 +11,14 @@ from baicai.errors import MachineError
 from baicai.inference.cpu import buffers
 from baicai.inference.cpu.buffers import MAX_STEP_TOKENS, Bench, Sizes, Stream, Weights
 from baicai.inference.cpu.kernels import BFLOAT16, FLOAT32, INT8, make_vectors
-from baicai.inference.quantize import SCALES, Int8
 from baicai.model.config import GQAConfig
 from baicai.model.experts import Leaf
 from baicai.model.transformer import Cache, Transformer
 
+Int8 = Mapping[str, Mapping[str, Tensor]]
+"""A model's int8 weights: one mapping per leaf, keyed by its name, and the trunk's under the empty name."""
+SCALES = ".scales"
+"""Suffix that turns a matrix's name into the name of its scales."""
 MATRICES = {
     "attention.q.weight": buffers.Q,
     "attention.k.weight": buffers.K,

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from baicai.errors import ConfigError
 from baicai.inference.batch_decoder import STEP_TOKENS, BatchDecoder, Part, Told
 from baicai.inference.cpu.sampling import draw_token, log_sum
+from baicai.inference.cpu.weight_table import Int8
 from baicai.inference.generate import SamplingConfig
-from baicai.inference.quantize import Int8
 from baicai.model.transformer import Transformer
 from baicai.serving.engine.block_pool import BlockPool, Name
 from baicai.serving.engine.events import Alternative, Begun, Embedded, Ended, Tell, Token

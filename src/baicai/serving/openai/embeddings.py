@@ -7,10 +7,9 @@ from contextlib import aclosing
 import numpy as np
 
 from baicai.serving.engine.events import Embedded
-from baicai.serving.openai.merging import merged
 from baicai.serving.openai.preprocessing import Plan
 from baicai.serving.openai.requests import EmbeddingRequest
-from baicai.serving.openai.streaming import Values, costs
+from baicai.serving.openai.streaming import Values, costs, merged
 
 
 async def embeddings(plan: Plan, request: EmbeddingRequest) -> AsyncGenerator[Values, None]:

@@ -11,12 +11,10 @@ from resiliparse.parse.html import HTMLTree
 from baicai.errors import MachineError
 from baicai.wholesale.sources.captures import Capture
 from baicai.wholesale.sources.html_limits import is_overgrown
+from baicai.wholesale.sources.media_types import HTML, PLAIN, WIKITEXT
 from baicai.wholesale.sources.wikitext import NAME, wikitext_to_text
 
 Extractor = Literal["resiliparse", "trafilatura"]
-HTML = ("text/html", "application/xhtml+xml")
-PLAIN = ("text/plain", "text/markdown")
-WIKITEXT = "text/x-wiki"
 
 
 class NoTextError(Exception):

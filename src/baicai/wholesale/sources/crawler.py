@@ -27,10 +27,10 @@ from resiliparse.parse.html import HTMLTree
 
 from baicai.config import Count, Positive, recipe
 from baicai.run import Meter
-from baicai.wholesale.processing.text_extraction import HTML, PLAIN
 from baicai.wholesale.sources.captures import Capture, CaptureWriter
 from baicai.wholesale.sources.html_limits import is_overgrown
 from baicai.wholesale.sources.http_fetcher import Answer, Fetcher, RefusedError
+from baicai.wholesale.sources.media_types import HTML, PLAIN
 from baicai.wholesale.sources.robots import Decision, Evidence, Robots, decide, from_headers, from_page, from_tdmrep
 from baicai.wholesale.sources.warc import Skips
 

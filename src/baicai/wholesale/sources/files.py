@@ -10,11 +10,10 @@ from baicai.data.compression import is_packed
 from baicai.data.document import MAX_DOCUMENT_BYTES
 from baicai.data.readers import corpus_files, read_table
 from baicai.errors import DataError
-from baicai.wholesale.processing.text_extraction import PLAIN
 from baicai.wholesale.sources.archives import read_members
 from baicai.wholesale.sources.captures import Capture, read_captures
 from baicai.wholesale.sources.decompression_limits import is_bomb, read_whole
-from baicai.wholesale.sources.media_types import kind_of
+from baicai.wholesale.sources.media_types import PLAIN, kind_of
 from baicai.wholesale.sources.mediawiki_dump import is_dump, read_dump
 from baicai.wholesale.sources.warc import Skips
 

@@ -6,8 +6,10 @@ from typing import Literal, NamedTuple
 
 from baicai.data.compression import is_packed
 from baicai.data.readers import is_table
-from baicai.wholesale.processing.text_extraction import HTML, PLAIN
 
+HTML = ("text/html", "application/xhtml+xml")
+PLAIN = ("text/plain", "text/markdown")
+WIKITEXT = "text/x-wiki"
 WARC = (".warc", ".warc.gz", ".warc.zst")
 ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst")
 TEXT = (".toml", ".json", ".yaml", ".yml", ".md", ".rst", ".tex", ".xml", ".csv", ".tsv")

@@ -15,9 +15,9 @@ from xml.parsers import expat
 from baicai.data.compression import open_stream
 from baicai.data.document import MAX_DOCUMENT_BYTES
 from baicai.errors import DataError
-from baicai.wholesale.processing.text_extraction import WIKITEXT
 from baicai.wholesale.sources.captures import Capture
 from baicai.wholesale.sources.decompression_limits import BLOCK_BYTES, BombError, unpack
+from baicai.wholesale.sources.media_types import WIKITEXT
 from baicai.wholesale.sources.wikitext import CATEGORIES, FILES
 
 ENDING = re.compile(r"(?i)\.xml(\.bz2|\.gz|\.zst|\.xz)?$")

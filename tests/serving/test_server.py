@@ -15,7 +15,7 @@ import pytest
 
 from baicai.errors import BaicaiError
 from baicai.serving.config import ServeRecipe
-from baicai.serving.serve import serve
+from baicai.serving.server import serve
 from tests.conftest import Workshop
 from tests.serving.servers import until
 from tests.serving.test_chat import ASK
