@@ -27,7 +27,7 @@ from baicai.model.config import LeafConfig
 from baicai.model.experts import Leaf
 from baicai.model.router import LayerTrace
 from baicai.model.transformer import Transformer
-from baicai.run import Run, carry_out
+from baicai.run import Run, run_stage
 from baicai.training.config import TrainConfig
 from baicai.training.loop import mixed_precision, pick_device, train
 from baicai.training.losses import linear_cross_entropy, recognition_loss
@@ -60,14 +60,14 @@ def score(
 ) -> dict[str, Scores]:
     """Score texts with the trunk, each leaf alone, and all leaves joined."""
     token_bytes_V = torch.from_numpy(model.tokenizer.token_bytes())
-    parties = ["joined"] if joined_only else ["trunk", *model.model.leaves, "joined"]
+    parties = ["joined"] if joined_only else ["trunk", *model.network.leaves, "joined"]
     scores = {}
     for domain, shards in sets.items():
         windows = list(held_out_windows(shards, 256, max_tokens))
         nats = {}
         for party in parties:
-            on_G = None if party == "joined" else model.model.leaf_mask([] if party == "trunk" else [party])
-            scorer = token_nats(model.model, on_G)
+            on_G = None if party == "joined" else model.network.leaf_mask([] if party == "trunk" else [party])
+            scorer = token_nats(model.network, on_G)
             nats[party] = torch.cat([scorer(tokens_BS).flatten().double().cpu() for tokens_BS in windows])
         targets_N = torch.cat([tokens_BS[:, 1:].flatten() for tokens_BS in windows])
         scores[domain] = Scores(windows, token_bytes_V[targets_N], nats)
@@ -119,8 +119,8 @@ def average_leaves(trunk: Path, paths: list[Path]) -> SparseModel:
     """Return a model with one leaf whose every tensor is the mean of the leaves'."""
     opened = open_trunk(trunk)
     leaves = [open_leaf(path, opened) for path in paths]
-    states = [leaf.leaf.state_dict() for leaf in leaves]
-    mean = Leaf(opened.model.config, leaves[0].leaf.config)
+    states = [leaf.experts.state_dict() for leaf in leaves]
+    mean = Leaf(opened.network.config, leaves[0].experts.config)
     mean.load_state_dict({name: torch.stack([state[name] for state in states]).mean(0) for name in states[0]})
     mean.requires_grad_(False)
     return _placed(opened, [GrownLeaf(trunk, "mean", "mean", mean, {})])
@@ -134,7 +134,7 @@ def open_joined(trunk: Path, paths: list[Path]) -> SparseModel:
 
 def _placed(trunk: Trunk, leaves: list[GrownLeaf]) -> SparseModel:
     model = assemble(trunk, leaves, topk_group=1)
-    model.model.to(pick_device("auto"))
+    model.network.to(pick_device("auto"))
     return model
 
 
@@ -186,13 +186,13 @@ def _train_pooled(
     def stage(config: PooledRecipe, run: Run) -> None:
         _train_everything(title, open_trunk(trunk), config, own, run)
 
-    carry_out(stage, config, out)
+    run_stage(stage, config, out)
     return open_joined(out / "trunk", [out / name for name in leaves])
 
 
 def _train_everything(title: str, trunk: Trunk, config: PooledRecipe, own: dict[str, TokenShards], run: Run) -> None:
     device = pick_device(config.train.device)
-    model = trunk.model.to(device).requires_grad_(True)
+    model = trunk.network.to(device).requires_grad_(True)
     for number, name in enumerate(config.leaves):
         leaf = Leaf(model.config, config.leaf)
         leaf.start(config.train.seed + number)

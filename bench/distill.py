@@ -28,7 +28,7 @@ from baicai.distillation.distill import distill_model
 from baicai.leaves.grow import GrowRecipe, grow_leaf
 from baicai.leaves.join import JoinRecipe, join_leaves
 from baicai.model.config import LeafConfig
-from baicai.run import carry_out
+from baicai.run import run_stage
 from baicai.training.config import TrainConfig
 from baicai.training.job_pool import Job, carry_out_all
 from distill_starts import CORPUS, STARTER, compare_starts, place
@@ -52,7 +52,7 @@ STUDENTS_OF_A_CACHE = 3
 
 
 @dataclasses.dataclass(frozen=True)
-class Bench:
+class ThreadBuffers:
     """Where the work lies and how long it is to be."""
 
     work: Path
@@ -74,7 +74,7 @@ class Bench:
         jobs = [Job(grow_leaf, one, place(self.work, one.name, one), one.train.steps) for one in recipes]
         carry_out_all("leaves", jobs, workers=2)
         join = JoinRecipe(trunk=str(STARTER), leaves=[str(job.out) for job in jobs])
-        carry_out(join_leaves, join, place(self.work, "teacher", join))
+        run_stage(join_leaves, join, place(self.work, "teacher", join))
         return place(self.work, "teacher", join)
 
     def students(self, groups: Mapping[str, Sequence[DistillRecipe]]) -> dict[str, list[dict[str, Any]]]:
@@ -95,7 +95,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=ROOT / "out" / "distill")
     parser.add_argument("--scale", type=float, default=1.0)
     given = parser.parse_args()
-    begun, bench = time.monotonic(), Bench(given.work / f"{given.scale:g}", given.scale)
+    begun, bench = time.monotonic(), ThreadBuffers(given.work / f"{given.scale:g}", given.scale)
     teacher = bench.teacher()
     groups = recipes_of(bench, teacher)
     made = bench.students(groups)
@@ -115,7 +115,7 @@ def text(domain: str, split: str, max_tokens: int | None = None) -> SourceConfig
     return SourceConfig(path=str(CORPUS / domain / f"{split}.jsonl.zst"), domain=domain, max_tokens=max_tokens)
 
 
-def student(bench: Bench, teacher: Path, seed: int) -> DistillRecipe:
+def student(bench: ThreadBuffers, teacher: Path, seed: int) -> DistillRecipe:
     """Return the recipe of a student that begins as the trunk with the wanted leaves made dense."""
     return DistillRecipe(
         teacher=str(teacher),
@@ -138,7 +138,7 @@ def twin(recipe: DistillRecipe, factor: float = 1.0) -> DistillRecipe:
     return with_tokens(untaught, round(recipe.train.tokens * factor))
 
 
-def recipes_of(bench: Bench, teacher: Path) -> dict[str, list[DistillRecipe]]:
+def recipes_of(bench: ThreadBuffers, teacher: Path) -> dict[str, list[DistillRecipe]]:
     """Return what is compared, a recipe for each seed.
 
     Twins have equal data; those that read once stop before they learn by heart. With plenty of text, read once, a

@@ -20,7 +20,7 @@ from baicai.leaves.grow import GrowRecipe, grow_leaf
 from baicai.leaves.model import SparseModel, open_model
 from baicai.model.config import LeafConfig
 from baicai.model.transformer import Transformer
-from baicai.run import Run, carry_out
+from baicai.run import Run, run_stage
 from baicai.training.config import TrainConfig
 from baicai.training.job_pool import Job, carry_out_all
 from baicai.training.loop import mixed_precision, pick_device, train
@@ -60,7 +60,7 @@ def compare_starts(work: Path, seeds: Sequence[int], scale: float) -> dict[str, 
     growing = TrainConfig(tokens=round(LEAF_TOKENS * scale), batch_sequences=8, learning_rate=4e-3)
     grow = GrowRecipe(name=DOMAIN, trunk=str(STARTER), data=[own], leaf=LEAF, train=growing)
     leaf = place(work, "leaf", grow)
-    carry_out(grow_leaf, grow, leaf)
+    run_stage(grow_leaf, grow, leaf)
     jobs = {}
     for start, rate in RATES.items():
         for seed in seeds:
@@ -115,8 +115,8 @@ def train_student(config: StartRecipe, run: Run) -> None:
 
 def begin(start: str, teacher: SparseModel, sample: list[torch.Tensor], seed: int) -> Transformer:
     """Return a network of the trunk's sizes whose feed-forward has room for the leaf."""
-    width = teacher.model.config.ffn_dim
-    dense = leaf_to_dense(teacher.model, list(teacher.leaves), sample, width + LEAF.num_experts * LEAF.expert_dim)
+    width = teacher.network.config.ffn_dim
+    dense = leaf_to_dense(teacher.network, list(teacher.leaves), sample, width + LEAF.num_experts * LEAF.expert_dim)
     fresh = Transformer(dense.config)
     fresh.start(seed)
     if start == "trunk":

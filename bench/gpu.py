@@ -68,7 +68,7 @@ def measure_train() -> dict[str, Any]:
     """A training step of all parameters of small, in bfloat16 with float32 master weights."""
     folder = export(make_model("small", FOLDER), "small", "transformers", FOLDER)
     parties = {
-        "baicai": our_training(make_model("small", FOLDER).model.to(GPU), True, BATCH),
+        "baicai": our_training(make_model("small", FOLDER).network.to(GPU), True, BATCH),
         "transformers": their_training(their_network(folder, torch.float32, "grouped_mm").to(GPU), True, BATCH),
     }
     row = tell("train small", rates({name: waiting(act) for name, act in parties.items()}, 5, 1))
@@ -118,7 +118,7 @@ def expert_layer(dim: int, hidden: int, experts: int, top_k: int) -> tuple[Calla
 def measure_decode() -> dict[str, Any]:
     """One token after another: recorded, as it is, and by transformers."""
     folder = export(make_model("small", FOLDER), "small", "transformers", FOLDER)
-    network = stored_in(make_model("small", FOLDER).model, "bf16").to(GPU)
+    network = stored_in(make_model("small", FOLDER).network, "bf16").to(GPU)
     vocab, leaves = network.config.vocab_size, list(network.leaves)
     parties = {
         "recorded": decoding(RecordedDecoder(network, leaves), vocab),

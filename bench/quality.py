@@ -37,7 +37,7 @@ from baicai.model.config import GQAConfig, LeafConfig, ModelConfig
 from baicai.model.cost import Cost, count_cost
 from baicai.model.experts import Leaf
 from baicai.model.transformer import Transformer
-from baicai.run import carry_out
+from baicai.run import run_stage
 from baicai.training.config import TrainConfig
 from baicai.training.job_pool import Job, carry_out_all
 from baselines import (
@@ -176,11 +176,11 @@ def make_trunk(budget: Budget, work: Path, texts: Texts) -> Path:
     sources = [SourceConfig(domain=domain, path=path) for domain, path in texts.public.items()]
     tokenizer = TokenizerRecipe(data=sources, vocab_size=budget.model.vocab_size)
     vocabulary = work / f"tokenizer-{value_hash(to_table(tokenizer))[:12]}"
-    carry_out(make_tokenizer, tokenizer, vocabulary)
+    run_stage(make_tokenizer, tokenizer, vocabulary)
     weighted = [dataclasses.replace(s, weight=2.0 if s.domain == "fiction-en" else 0.2) for s in sources]
     recipe = TrunkRecipe(tokenizer=str(vocabulary), data=weighted, model=budget.model, train=budget.trunk)
     out = work / f"trunk-{value_hash(to_table(recipe))[:12]}"
-    carry_out(train_trunk, recipe, out)
+    run_stage(train_trunk, recipe, out)
     return out
 
 
@@ -313,9 +313,9 @@ def _identity(budget: Budget, model: SparseModel, sets: dict[str, TokenShards]) 
         "trunk": model.trunk.hash,
         "leaves": {name: leaf.hash for name, leaf in model.leaves.items()},
         "routing": {
-            "leaves": list(model.model.leaves),
+            "leaves": list(model.network.leaves),
             "layers": list(range(budget.leaf.first_layer, budget.model.num_layers)),
-            "share": {d: routing_share(model.model, iter(_first_windows(sets[d]))) for d in sets},
+            "share": {d: routing_share(model.network, iter(_first_windows(sets[d]))) for d in sets},
         },
     }
 

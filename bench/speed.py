@@ -183,7 +183,7 @@ def train_in_turns(party: str, name: str, kind: str, threads: str) -> None:
     torch.set_num_threads(int(threads))
     bfloat16 = kind == "bfloat16"
     if party == "baicai":
-        act = our_training(make_model(name, FOLDER).model, bfloat16)
+        act = our_training(make_model(name, FOLDER).network, bfloat16)
     else:
         act = their_training(their_network(FOLDER / f"{name}-transformers", torch.float32, "grouped_mm"), bfloat16)
     for _ in sys.stdin:
@@ -213,7 +213,7 @@ def grow_or_train(what: str, leaves: str, threads: str) -> None:
     """Grow one leaf, or train all parameters of a model with so many: print tokens per second and peak bytes."""
     torch.set_num_threads(int(threads))
     model = make_model("small", FOLDER, int(leaves))
-    network: Transformer = model.model
+    network: Transformer = model.network
     name = next(iter(network.leaves))
     network.leaves[name].float().requires_grad_(True)
     act = our_training(network, FAST_BFLOAT16) if what == "all" else our_growing(network, name)
@@ -260,7 +260,7 @@ def resident(leaves: str) -> None:
     """Decode with two leaves on of so many: print tokens per second and resident bytes."""
     torch.set_num_threads(1)
     model = make_model("small", FOLDER, int(leaves), 1)
-    decoder = CompiledDecoder(model.model, list(model.leaves)[:2])
+    decoder = CompiledDecoder(model.network, list(model.leaves)[:2])
     for token in range(300):
         decoder.step([token])
     pages = int(Path("/proc/self/statm").read_text().split()[1])
@@ -309,7 +309,7 @@ def measure_mtp() -> dict[str, Any]:
     prompts = [text.window(number * 8, PROMPT_TOKENS).tolist() for number in range(8)]
     rows, shares = {}, {}
     for kind in KINDS:
-        network = stored_in(trunk.model, kind)
+        network = stored_in(trunk.network, kind)
         int8 = {"": quantized(trunk.hash, network.trunk_tensors())} if kind == "q8" else None
         for threads in THREADS:
             torch.set_num_threads(threads)
@@ -334,7 +334,7 @@ def measure_quality() -> dict[str, Any]:
         def nats_of(tokens_BS: torch.Tensor, int8: Any = int8) -> torch.Tensor:
             rows = []
             for row in tokens_BS:
-                decoder = CompiledDecoder(model.model, [], None, int8)
+                decoder = CompiledDecoder(model.network, [], None, int8)
                 steps = [decoder.step([token]).logits_NV for token in row[:-1].tolist()]
                 rows.append(torch.nn.functional.cross_entropy(torch.cat(steps), row[1:], reduction="none"))
             return torch.stack(rows)

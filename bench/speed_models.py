@@ -18,7 +18,7 @@ from baicai.leaves.trunk import Trunk, open_trunk, save_trunk
 from baicai.model.config import GQAConfig, LeafConfig, ModelConfig
 from baicai.model.experts import Leaf
 from baicai.model.transformer import Transformer
-from baicai.run import carry_out
+from baicai.run import run_stage
 from baicai.training.config import TrainConfig
 
 ABOUT: dict[str, Any] = {"metrics": {"tokens": 1, "loss": 1.0}, "data": [], "curve": []}
@@ -110,7 +110,7 @@ def drafting_trunk(folder: Path) -> Trunk:
         train=TrainConfig(tokens=1_000_000, batch_sequences=8),
         source_loss=0.0,
     )
-    carry_out(train_trunk, recipe, folder / "small-mtp-trunk")
+    run_stage(train_trunk, recipe, folder / "small-mtp-trunk")
     return open_trunk(folder / "small-mtp-trunk")
 
 
@@ -123,7 +123,7 @@ def export(model: SparseModel, name: str, kind: str, folder: Path) -> Path:
         if kind == "transformers"
         else ExportRecipe(model=source, format="gguf", outtype=kind)  # type: ignore[arg-type]
     )
-    carry_out(export_model, recipe, out)
+    run_stage(export_model, recipe, out)
     return out
 
 

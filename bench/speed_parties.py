@@ -10,9 +10,10 @@ import torch
 
 from baicai.data.batches import Batch
 from baicai.data.sources import SourceConfig
+from baicai.inference.cpu.weight_table import Int8
 from baicai.inference.decoder import CompiledDecoder, Decoder
 from baicai.inference.generate import DraftCount, SamplingConfig, generate
-from baicai.inference.quantize import Int8, quantized
+from baicai.inference.quantize import quantized
 from baicai.leaves.grow import GrowRecipe, leaf_loss
 from baicai.leaves.model import SparseModel
 from baicai.model.transformer import Transformer
@@ -40,8 +41,8 @@ def texts(count: int, vocab: int) -> Iterator[list[int]]:
 
 def int8_of(model: SparseModel) -> Int8:
     """Return a model's weights in int8."""
-    int8 = {name: quantized(leaf.hash, leaf.leaf.state_dict()) for name, leaf in model.leaves.items()}
-    return int8 | {"": quantized(model.trunk.hash, model.model.trunk_tensors())}
+    int8 = {name: quantized(leaf.hash, leaf.experts.state_dict()) for name, leaf in model.leaves.items()}
+    return int8 | {"": quantized(model.trunk.hash, model.network.trunk_tensors())}
 
 
 def stored_in(network: Transformer, kind: str) -> Transformer:
@@ -55,7 +56,7 @@ def stored_in(network: Transformer, kind: str) -> Transformer:
 
 def our_decode(model: SparseModel, kind: str) -> Act:
     """Return greedy decoding by the compiled step; kind is f32, bf16 or q8."""
-    network = stored_in(model.model, kind)
+    network = stored_in(model.network, kind)
     decoder = CompiledDecoder(network, list(network.leaves), None, int8_of(model) if kind == "q8" else None)
     return decoding(decoder, network.config.vocab_size)
 
@@ -92,7 +93,7 @@ def our_generation(
 
 def our_prefill(model: SparseModel, kind: str) -> Act:
     """Return reading a prompt at once."""
-    network = stored_in(model.model, kind)
+    network = stored_in(model.network, kind)
     decoder = CompiledDecoder(network, list(network.leaves))
     rounds = texts(PREFILL_TOKENS, network.config.vocab_size)
 

@@ -18,7 +18,7 @@ from baicai.leaves.join import JoinRecipe, join_leaves
 from baicai.leaves.train_tokenizer import TokenizerRecipe, make_tokenizer
 from baicai.leaves.train_trunk import TrunkRecipe, train_trunk
 from baicai.model.config import GQAConfig, LeafConfig, ModelConfig
-from baicai.run import Run, carry_out
+from baicai.run import Run, run_stage
 from baicai.training.config import TrainConfig
 
 WORDS = {
@@ -102,7 +102,7 @@ def start_process(target: Callable[..., None], *args: object) -> BaseProcess:
 
 def _carry_out(stage: Callable[[Any, Run], None], recipe: object, out: Path) -> None:
     torch.set_num_threads(1)
-    carry_out(stage, recipe, out)
+    run_stage(stage, recipe, out)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -124,12 +124,12 @@ def workshop(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Workshop:
         write_domain(shop.folder, domain)
     texts = [shop.text(domain) for domain in WORDS]
     out = shop.folder / "tokenizer"
-    carry_out(make_tokenizer, TokenizerRecipe(data=texts, vocab_size=320), out)
+    run_stage(make_tokenizer, TokenizerRecipe(data=texts, vocab_size=320), out)
     public = [dataclasses.replace(text, weight=8.0 if text.domain == "public" else 1.0) for text in texts]
     recipe = TrunkRecipe(tokenizer=str(out), data=public, model=SIZES, train=TRAIN, replay_tokens=2000)
-    carry_out(train_trunk, recipe, shop.folder / "trunk")
+    run_stage(train_trunk, recipe, shop.folder / "trunk")
     for name in ("fruit", "metal"):
-        carry_out(grow_leaf, grow_recipe(shop, name), shop.folder / name)
+        run_stage(grow_leaf, grow_recipe(shop, name), shop.folder / name)
     join = JoinRecipe(trunk=shop.path("trunk"), leaves=[shop.path("fruit"), shop.path("metal")])
-    carry_out(join_leaves, join, shop.folder / "model")
+    run_stage(join_leaves, join, shop.folder / "model")
     return shop

@@ -15,7 +15,7 @@ import torch
 
 from baicai.artefact import (
     atomic_folder,
-    find,
+    find_artefact,
     read_json,
     read_tensors,
     register,
@@ -295,13 +295,13 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_find_takes_a_path_or_a_hash(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(index)
-    assert find("one") == Path("one")
-    assert find(index / "one") == index / "one"
-    assert find("12" * 32) == index / "three"
-    assert find("12" * 4) == index / "three"
-    assert find("ab" * 4 + "cd") == index / "two"
+    assert find_artefact("one") == Path("one")
+    assert find_artefact(index / "one") == index / "one"
+    assert find_artefact("12" * 32) == index / "three"
+    assert find_artefact("12" * 4) == index / "three"
+    assert find_artefact("ab" * 4 + "cd") == index / "two"
     Path("12121212").mkdir()
-    assert find("12121212") == Path("12121212"), "a path that exists is a path"
+    assert find_artefact("12121212") == Path("12121212"), "a path that exists is a path"
 
 
 @pytest.mark.parametrize(
@@ -319,20 +319,20 @@ def test_find_takes_a_path_or_a_hash(index: Path, monkeypatch: pytest.MonkeyPatc
 )
 def test_find_says_why_not(index: Path, reference: str, message: str) -> None:
     with pytest.raises(ArtefactError, match=message.replace("*", r"\*")):
-        find(reference)
+        find_artefact(reference)
 
 
 def test_what_was_moved_away_is_not_found_and_does_not_stand_in_the_way(index: Path) -> None:
     (index / "two").rename(index / "elsewhere")
-    assert find("abababab") == index / "one"
+    assert find_artefact("abababab") == index / "one"
     with pytest.raises(ArtefactError, match="no artefact with hash"):
-        find("ab" * 4 + "cd")
+        find_artefact("ab" * 4 + "cd")
     register("ab" * 4 + "cd" * 28, index / "elsewhere")
-    assert find("ab" * 4 + "cd") == index / "elsewhere"
+    assert find_artefact("ab" * 4 + "cd") == index / "elsewhere"
 
 
 def test_registered_places_do_not_depend_on_the_folder_one_is_in(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(index)
     register("77" * 32, Path("one"))
     monkeypatch.chdir("/")
-    assert find("77" * 8) == index / "one"
+    assert find_artefact("77" * 8) == index / "one"

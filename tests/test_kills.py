@@ -22,7 +22,7 @@ from baicai.leaves.evaluate import EvaluateRecipe, evaluate_model
 from baicai.leaves.join import JoinRecipe, PeelRecipe, join_leaves, peel_leaves
 from baicai.leaves.train_tokenizer import TokenizerRecipe, make_tokenizer
 from baicai.leaves.train_trunk import TrunkRecipe, train_trunk
-from baicai.run import carry_out
+from baicai.run import run_stage
 from tests.conftest import SIZES, TRAIN, Workshop, start_stage
 
 KILLS = 6
@@ -79,7 +79,7 @@ def distill(shop: Workshop) -> tuple[Callable[..., None], Any]:
 
 def bring_back(shop: Workshop) -> tuple[Callable[..., None], Any]:
     stage, recipe = export(shop)
-    carry_out(stage, recipe, shop.folder / "exported")
+    run_stage(stage, recipe, shop.folder / "exported")
     return import_checkpoint, ImportRecipe(source=shop.path("exported"), public=[shop.text("public")])
 
 

@@ -12,7 +12,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "baicai"
 FILES = sorted(SOURCE.rglob("*.py"))
 LAYERS = (
     {"baicai"},  # __init__.py: the version alone
-    {"errors", "network"},
+    {"errors", "ip_addresses"},
     {"config", "synthesis"},
     {"artefact"},
     {"run"},

@@ -17,7 +17,7 @@ import baicai.run
 from baicai.artefact import atomic_folder, read_json
 from baicai.config import recipe
 from baicai.errors import ArtefactError, ConfigError, MachineError
-from baicai.run import Meter, Run, carry_out, last_metrics, state
+from baicai.run import Progress, Run, last_metrics, run_stage, state
 
 
 @recipe
@@ -62,15 +62,15 @@ def tensors(value: float) -> dict[str, torch.Tensor]:
 
 def test_a_second_time_does_nothing(tmp_path: Path) -> None:
     stage = Counting()
-    assert carry_out(stage, Recipe(), tmp_path / "out") is True
+    assert run_stage(stage, Recipe(), tmp_path / "out") is True
     before = (tmp_path / "out" / "text").stat().st_mtime_ns
-    assert carry_out(stage, Recipe(), tmp_path / "out") is False
+    assert run_stage(stage, Recipe(), tmp_path / "out") is False
     assert stage.calls == 1
     assert (tmp_path / "out" / "text").stat().st_mtime_ns == before
 
 
 def test_the_run_says_what_made_it(tmp_path: Path) -> None:
-    carry_out(write, Recipe(text="b"), tmp_path / "out")
+    run_stage(write, Recipe(text="b"), tmp_path / "out")
     note = read_json(tmp_path / "out.run" / "recipe.json")
     assert note["recipe"] == {"text": "b", "steps": 3, "sizes": {"width": 1}}
     assert {"baicai", "torch", "python"} <= note["versions"].keys()
@@ -79,10 +79,10 @@ def test_the_run_says_what_made_it(tmp_path: Path) -> None:
 
 def test_an_artefact_that_was_removed_is_made_again(tmp_path: Path) -> None:
     stage = Counting()
-    carry_out(stage, Recipe(), tmp_path / "out")
+    run_stage(stage, Recipe(), tmp_path / "out")
     (tmp_path / "out" / "text").unlink()
     (tmp_path / "out").rmdir()
-    assert carry_out(stage, Recipe(), tmp_path / "out") is True
+    assert run_stage(stage, Recipe(), tmp_path / "out") is True
     assert stage.calls == 2
 
 
@@ -97,13 +97,13 @@ def test_an_artefact_that_was_removed_is_made_again(tmp_path: Path) -> None:
 def test_another_recipe_is_refused_by_its_key(tmp_path: Path, other: Recipe, key: str) -> None:
     stage = Counting(KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
-        carry_out(stage, Recipe(), tmp_path / "out")
+        run_stage(stage, Recipe(), tmp_path / "out")
     for _ in range(2):  # the refusal lets go of the lock
         with pytest.raises(ArtefactError, match=f"was begun with another '{key}': choose another --out, or remove"):
-            carry_out(stage, other, tmp_path / "out")
+            run_stage(stage, other, tmp_path / "out")
     assert stage.calls == 1
     stage.error = None
-    assert carry_out(stage, Recipe(), tmp_path / "out") is True
+    assert run_stage(stage, Recipe(), tmp_path / "out") is True
 
 
 @pytest.mark.parametrize("kind", ["folder", "file"])
@@ -112,7 +112,7 @@ def test_what_something_else_made_is_refused_however_often(tmp_path: Path, kind:
     out.mkdir() if kind == "folder" else out.write_text("mine")
     for _ in range(2):
         with pytest.raises(ArtefactError, match="out exists already: remove it or choose another --out"):
-            carry_out(stage, Recipe(), out)
+            run_stage(stage, Recipe(), out)
     assert stage.calls == 0
     assert [entry.name for entry in tmp_path.iterdir()] == ["out"], "nothing is left beside it"
 
@@ -121,15 +121,15 @@ def test_what_something_else_made_is_refused_however_often(tmp_path: Path, kind:
 def test_an_out_that_cannot_be_is_one_line(tmp_path: Path, out: str) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(MachineError, match=r"cannot write .*; choose another --out"):
-        carry_out(write, Recipe(), tmp_path / out)
+        run_stage(write, Recipe(), tmp_path / out)
 
 
 def test_a_kill_between_rename_and_done_is_healed(tmp_path: Path) -> None:
     stage = Counting()
-    carry_out(stage, Recipe(), tmp_path / "out")
+    run_stage(stage, Recipe(), tmp_path / "out")
     (tmp_path / "out.run" / "done").unlink()
     (tmp_path / "out.run" / "checkpoint-000000003").mkdir()
-    assert carry_out(stage, Recipe(), tmp_path / "out") is True
+    assert run_stage(stage, Recipe(), tmp_path / "out") is True
     assert stage.calls == 1, "the artefact is whole: it is not made again"
     assert (tmp_path / "out.run" / "done").exists()
     assert not list((tmp_path / "out.run").glob("checkpoint-*"))
@@ -137,12 +137,12 @@ def test_a_kill_between_rename_and_done_is_healed(tmp_path: Path) -> None:
 
 def test_what_a_kill_left_half_written_is_removed(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        carry_out(Counting(KeyboardInterrupt()), Recipe(), tmp_path / "out")
+        run_stage(Counting(KeyboardInterrupt()), Recipe(), tmp_path / "out")
     (tmp_path / ".out.0123abcd.part").mkdir()
     (tmp_path / ".out.0123abcd.part" / "large").write_text("")
     (tmp_path / ".outer.0123abcd.part").mkdir()  # another run's
     (tmp_path / "out.run" / ".inputs.json.0123abcd.part").write_text("{")
-    carry_out(write, Recipe(), tmp_path / "out")
+    run_stage(write, Recipe(), tmp_path / "out")
     assert sorted(entry.name for entry in tmp_path.iterdir()) == [".outer.0123abcd.part", "out", "out.run"]
     assert not list((tmp_path / "out.run").glob(".*"))
 
@@ -179,9 +179,9 @@ def test_two_processes_at_once_are_one_clear_error(tmp_path: Path) -> None:
         with pytest.raises(
             ArtefactError, match=r"another process is at work on .*out: wait for it, or choose another --out"
         ):
-            carry_out(write, Recipe(), tmp_path / "out")
+            run_stage(write, Recipe(), tmp_path / "out")
         process.kill()
-    assert carry_out(write, Recipe(), tmp_path / "out")  # a killed process lets go
+    assert run_stage(write, Recipe(), tmp_path / "out")  # a killed process lets go
 
 
 def test_a_checkpoint_comes_back_and_replaces_the_older_one(tmp_path: Path) -> None:
@@ -346,7 +346,7 @@ def test_progress_is_told_in_lines_unless_it_should_be_quiet(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def tell() -> str:
-        meter = Meter("leaf law", 20, every_seconds=1000)
+        meter = Progress("leaf law", 20, every_seconds=1000)
         with meter.running(0):
             meter.show(10, {"loss": 3.0})
             meter.show(20, {"loss": 2.34567, "step": 20})
@@ -370,7 +370,7 @@ def test_a_run_that_failed_before_it_began_takes_a_mended_recipe(tmp_path: Path)
         raise ConfigError("cannot be")
 
     with pytest.raises(ConfigError, match="cannot be"):
-        carry_out(refuse, Recipe(), tmp_path / "out")
-    assert carry_out(write, Recipe(text="mended"), tmp_path / "out")
+        run_stage(refuse, Recipe(), tmp_path / "out")
+    assert run_stage(write, Recipe(text="mended"), tmp_path / "out")
     assert not (tmp_path / "out.run" / "activations").exists(), "what belonged to the other recipe is gone"
     assert read_json(tmp_path / "out.run" / "recipe.json")["recipe"]["text"] == "mended"

@@ -197,7 +197,7 @@ def register(digest: str, path: Path) -> None:
             write_atomic(entry, place)
 
 
-def find(reference: str | Path) -> Path:
+def find_artefact(reference: str | Path) -> Path:
     """Return the folder that a path or a hash (8 hex digits or more) stands for.
 
     Raises: ArtefactError if there is none, or a short hash fits several.
@@ -225,11 +225,11 @@ def named_hash(reference: str | Path) -> str:
         raise ArtefactError(f"{reference} cannot be read ({error.strerror}): check the path") from None
 
 
-def home() -> Path:
+def home_folder() -> Path:
     """Return the folder for what this user's runs share: `$BAICAI_HOME`, or `~/.baicai`."""
     chosen = os.environ.get("BAICAI_HOME")
     return Path(chosen) if chosen else Path.home() / ".baicai"
 
 
 def _index() -> Path:
-    return home() / "index"
+    return home_folder() / "index"

@@ -20,8 +20,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
 
+import rich.progress
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
 import baicai
 from baicai.artefact import (
@@ -45,13 +46,13 @@ SUFFIX = ".run"
 console = Console(stderr=True, highlight=False)
 
 
-def say(sentence: str) -> None:
+def notify(sentence: str) -> None:
     """Tell the user something, unless `BAICAI_QUIET=1`."""
     if os.environ.get("BAICAI_QUIET") != "1":
         console.print(sentence, soft_wrap=True)
 
 
-def carry_out(stage: Callable[[Any, "Run"], None], recipe: object, out: Path) -> bool:
+def run_stage(stage: Callable[[Any, "Run"], None], recipe: object, out: Path) -> bool:
     """Run a stage to its end, from where it was left; False if its artefact was there already.
 
     Raises: ArtefactError if `out` was made by something else.
@@ -281,24 +282,24 @@ def _commit() -> str | None:
     return None
 
 
-class Meter:
+class Progress:
     """Shows how a loop goes: a bar on a terminal, a line now and then elsewhere (`BAICAI_QUIET=1`: nothing)."""
 
     def __init__(self, title: str, total: int | None, every_seconds: float = 15.0) -> None:
         self.title, self.total, self.every_seconds = title, total, every_seconds
         self._quiet = os.environ.get("BAICAI_QUIET") == "1"
         self._last = time.monotonic()
-        self._bar: Progress | None = None
+        self._bar: rich.progress.Progress | None = None
         self._ended = False
 
     @contextlib.contextmanager
-    def running(self, begin: int) -> Iterator["Meter"]:
+    def running(self, begin: int) -> Iterator["Progress"]:
         """Show the bar while the loop runs, from step `begin`."""
         if self._quiet or not console.is_terminal:
             yield self
             return
         texts = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[news]}")
-        with Progress(*texts, TimeRemainingColumn(), console=console, transient=True) as self._bar:
+        with rich.progress.Progress(*texts, TimeRemainingColumn(), console=console, transient=True) as self._bar:
             self._task = self._bar.add_task(self.title, total=self.total, completed=begin, news="")
             yield self
 

@@ -22,7 +22,7 @@ from baicai.leaves.model import SparseModel, open_model
 from tests.cli.conftest import Command, Outcome
 from tests.conftest import TRAIN as SHOP_TRAIN
 from tests.conftest import Workshop
-from tests.distillation.test_report import bare, example
+from tests.distillation.report.test_page import bare, example
 
 TRAIN = ("train.tokens=512", "train.batch_sequences=4", "train.sequence_tokens=32")
 TRUNK = """
@@ -369,7 +369,7 @@ class TestChat:
     def talk(self, workshop: Workshop, command: Command) -> Callable[..., list[str]]:
         """Say some lines and return what is printed after the greeting."""
 
-        def say(*lines: str, words: tuple[str, ...] = ()) -> list[str]:
+        def notify(*lines: str, words: tuple[str, ...] = ()) -> list[str]:
             fixed = ("sampling.max_tokens=4", "sampling.temperature=0")
             stdin = "".join(f"{line}\n" for line in lines)
             outcome = command("chat", f"model={workshop.path('model')}", *fixed, *words, stdin=stdin)
@@ -378,7 +378,7 @@ class TestChat:
             assert greeting == "2 leaves; /help says what else you can type."
             return rest
 
-        return say
+        return notify
 
     def test_it_answers_until_it_is_left(self, talk: Callable[..., list[str]]) -> None:
         one = talk("apple pear")

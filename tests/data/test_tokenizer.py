@@ -12,7 +12,7 @@ from baicai.data import tokenizer as tokenizer_module
 from baicai.data.byte_level import split_text
 from baicai.data.chat_template import SPECIALS
 from baicai.data.document import Document, Message
-from baicai.data.tokenizer import Decoder, Tokenizer, train_tokenizer
+from baicai.data.tokenizer import Detokenizer, Tokenizer, train_tokenizer
 from baicai.errors import ArtefactError, BaicaiError, DataError
 from tests.data.texts import document, text
 
@@ -92,7 +92,7 @@ def test_token_bytes_sum_to_the_length_of_the_text(tokenizer: Tokenizer) -> None
 
 def test_streamed_text_equals_text(tokenizer: Tokenizer) -> None:
     ids = tokenizer.encode("菜👩‍👧 é!")
-    decoder = Decoder(tokenizer)
+    decoder = Detokenizer(tokenizer)
     pieces = [decoder.feed(token_id) for token_id in ids]
     assert "".join(pieces) + decoder.flush() == "菜👩‍👧 é!"
     assert "" in pieces
@@ -101,7 +101,7 @@ def test_streamed_text_equals_text(tokenizer: Tokenizer) -> None:
 
 def test_broken_bytes_are_replaced_the_same_way_when_streamed(tokenizer: Tokenizer) -> None:
     draw = random.Random(0)
-    decoder = Decoder(tokenizer)
+    decoder = Detokenizer(tokenizer)
     for _ in range(200):
         ids = [draw.randrange(300) for _ in range(draw.randrange(12))]
         assert "".join(map(decoder.feed, ids)) + decoder.flush() == tokenizer.decode(ids)
@@ -161,7 +161,7 @@ def test_what_cannot_be_encoded_or_decoded_is_named(tokenizer: Tokenizer) -> Non
         with pytest.raises(DataError, match=f"token id {token_id} is outside the vocabulary of 300"):
             tokenizer.decode([token_id])
         with pytest.raises(DataError, match="outside"):
-            Decoder(tokenizer).feed(token_id)
+            Detokenizer(tokenizer).feed(token_id)
 
 
 def test_what_cannot_be_trained_is_named() -> None:

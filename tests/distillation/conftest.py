@@ -12,7 +12,7 @@ from baicai.data.tokenizer import Tokenizer
 from baicai.distillation.teacher.models import Teacher, open_teacher
 from baicai.evaluation.bits_per_byte import held_out_windows
 from baicai.leaves.model import SparseModel, open_model
-from baicai.run import carry_out
+from baicai.run import run_stage
 from tests.cli.conftest import command
 from tests.conftest import Workshop
 from tests.convert.models import make_model
@@ -33,7 +33,7 @@ def model(tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Spa
 def exported(model: SparseModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("transformers", reason="reads the exported teacher")
     out = tmp_path_factory.mktemp("exported") / "teacher"
-    carry_out(export_model, ExportRecipe(model=str(model.trunk.path.parent / "model")), out)
+    run_stage(export_model, ExportRecipe(model=str(model.trunk.path.parent / "model")), out)
     return out
 
 

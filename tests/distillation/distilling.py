@@ -11,7 +11,7 @@ from baicai.distillation.config import DistillRecipe, TeachConfig
 from baicai.distillation.distill import distill_model
 from baicai.distillation.sizing import Target
 from baicai.leaves.train_tokenizer import TokenizerRecipe, make_tokenizer
-from baicai.run import carry_out
+from baicai.run import run_stage
 from tests.conftest import LEAF, TRAIN, WORDS, Workshop, write_domain
 
 MARK = "xylograph"
@@ -49,7 +49,7 @@ class Distillery:
         """The student of a recipe in `STUDENTS`; whoever asks first has it made."""
         if name not in self.made:
             out = self.folder / "out" / name
-            carry_out(distill_model, self.recipe(**STUDENTS[name](self)), out)
+            run_stage(distill_model, self.recipe(**STUDENTS[name](self)), out)
             self.made[name] = out
         return self.made[name]
 
@@ -65,7 +65,7 @@ def distillery(shop: Workshop, folder: Path) -> Distillery:
         write_domain(folder / "held", domain, 40, seed=1)
     texts = [shop.text(domain) for domain in ("fruit", "public")]
     more = TokenizerRecipe(data=texts, vocab_size=330)  # tokens that the teacher has not
-    carry_out(make_tokenizer, more, folder / "tokenizer")
+    run_stage(make_tokenizer, more, folder / "tokenizer")
     return Distillery(shop, folder)
 
 

@@ -15,7 +15,7 @@ from baicai.distillation.report.results import check_results
 from baicai.distillation.training import train_student
 from baicai.leaves.model import open_model
 from baicai.model.cost import count_cost
-from baicai.run import carry_out
+from baicai.run import run_stage
 from tests.cli.conftest import Command
 from tests.distillation.distilling import MARK, QUICK, STUDENTS, Distillery, results_of
 
@@ -121,10 +121,10 @@ def test_operations_are_of_the_steps_that_are_taken(distilled: Distillery, tmp_p
     """A recipe may ask for less than a step, which is taken all the same."""
     taught = TeachConfig(signal="online")
     changes = {"train": dataclasses.replace(QUICK, tokens=1), "teach": taught}
-    carry_out(distill_model, distilled.recipe(**changes), tmp_path / "student")
-    spent, student = results_of(tmp_path / "student")["flops"], open_model(tmp_path / "student").model
+    run_stage(distill_model, distilled.recipe(**changes), tmp_path / "student")
+    spent, student = results_of(tmp_path / "student")["flops"], open_model(tmp_path / "student").network
     step = 3 * count_cost(student).flops_per_token * QUICK.step_tokens
-    teacher = count_cost(open_model(distilled.shop.path("model")).model).flops_per_token
+    teacher = count_cost(open_model(distilled.shop.path("model")).network).flops_per_token
     assert (spent["student"], spent["teacher"]) == (step, teacher * QUICK.step_tokens)
     assert spent["untaught"] == round((spent["student"] + spent["teacher"]) / step) * step
 
@@ -148,8 +148,8 @@ def test_what_a_student_still_lacks_it_reads(distilled: Distillery) -> None:
 
 def test_a_cache_is_told_of_where_there_is_one(distilled: Distillery) -> None:
     results, teacher = results_of(distilled.distil("dense")), open_model(distilled.shop.path("model"))
-    asked_tokens = results["flops"]["teacher"] // count_cost(teacher.model).flops_per_token
-    assert results["size"]["teacher"]["parameters"] == count_cost(teacher.model).total_parameters
+    asked_tokens = results["flops"]["teacher"] // count_cost(teacher.network).flops_per_token
+    assert results["size"]["teacher"]["parameters"] == count_cost(teacher.network).total_parameters
     assert results["cache"] == {"samples": 12, "bytes_per_token": 4 + 12 * 2, "bytes": 28 * asked_tokens}
     assert results_of(distilled.distil("slices"))["cache"] is None
 
@@ -159,7 +159,7 @@ def test_a_teacher_that_writes_is_not_asked_as_well(
 ) -> None:
     monkeypatch.setattr(train_student, "taught_loss", lambda *_: pytest.fail("it reads other tokens than its student"))
     changes = STUDENTS["foreign"](distilled) | {"train": dataclasses.replace(QUICK, tokens=1), "untaught": False}
-    carry_out(distill_model, distilled.recipe(**changes), tmp_path / "student")
+    run_stage(distill_model, distilled.recipe(**changes), tmp_path / "student")
 
 
 def test_a_leaf_is_grown_where_it_is_asked_for(distilled: Distillery) -> None:

@@ -13,7 +13,7 @@ from baicai.config import to_table
 from baicai.distillation.config import TeachConfig
 from baicai.distillation.distill import distill_model
 from baicai.leaves.trunk import open_trunk, save_trunk
-from baicai.run import carry_out
+from baicai.run import run_stage
 from tests.cli.conftest import Command
 from tests.cli.test_verbs import error_line
 from tests.conftest import Workshop, write_domain
@@ -109,7 +109,7 @@ def test_text_that_is_too_short(distilled: Distillery, tmp_path: Path, refused: 
 def test_a_cache_of_another_teacher_or_corpus(distilled: Distillery, tmp_path: Path, refused: Refused) -> None:
     folder, train = tmp_path / "kept", dataclasses.replace(QUICK, tokens=QUICK.step_tokens)
     recipe = distilled.recipe(teach=TeachConfig(cache=str(folder)), train=train, untaught=False)
-    carry_out(distill_model, recipe, tmp_path / "first")
+    run_stage(distill_model, recipe, tmp_path / "first")
     before, words = (
         contents(folder),
         [f"teach.cache={folder}", "start=slices", f"target={{parameters={SLICES.parameters}}}"],
@@ -146,10 +146,10 @@ def test_a_teacher_whose_logits_are_not_finite(
     workshop: Workshop, tmp_path: Path, refused: Refused, words: list[str]
 ) -> None:
     trunk = open_trunk(workshop.path("trunk"))
-    weight = trunk.model.norm.weight
-    trunk.model.norm.weight = torch.nn.Parameter(torch.full_like(weight, 3e38), requires_grad=False)
+    weight = trunk.network.norm.weight
+    trunk.network.norm.weight = torch.nn.Parameter(torch.full_like(weight, 3e38), requires_grad=False)
     about = {key: trunk.card[key] for key in ("data", "curve", "metrics")}
-    save_trunk(tmp_path / "poisoned", trunk.model, trunk.tokenizer, replay=trunk.replay(), about=about)
+    save_trunk(tmp_path / "poisoned", trunk.network, trunk.tokenizer, replay=trunk.replay(), about=about)
     assert open_trunk(tmp_path / "poisoned").hash, "every check passes"
     slices = ["start=slices", f"target={{parameters={SLICES.parameters}}}"]
     line = refused(f"teacher={tmp_path}/poisoned", *slices, *words)

@@ -16,7 +16,7 @@ from baicai.distillation.sizing import Target
 from baicai.distillation.teacher import cache
 from baicai.errors import ArtefactError, ConfigError
 from baicai.leaves.model import open_model
-from baicai.run import carry_out
+from baicai.run import run_stage
 from tests.distillation.distilling import QUICK, SLICES, Distillery, contents, results_of
 
 EVERY_STEP = dataclasses.replace(QUICK, checkpoint_seconds=0)
@@ -40,7 +40,7 @@ def run_until(monkeypatch: pytest.MonkeyPatch, batch: int, recipe: DistillRecipe
     with monkeypatch.context() as patch:
         patch.setattr(Batches, "next", count)
         with pytest.raises(KilledError):
-            carry_out(distill_model, recipe, out)
+            run_stage(distill_model, recipe, out)
 
 
 def told(out: Path) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def test_law_8_kills_change_no_bit(
     distilled: Distillery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
 ) -> None:
     recipe = distilled.recipe(train=EVERY_STEP, **changes)
-    carry_out(distill_model, recipe, tmp_path / "whole" / "student")
+    run_stage(distill_model, recipe, tmp_path / "whole" / "student")
     broken = tmp_path / "broken" / "student"
     run_until(monkeypatch, 1, recipe, broken)
     run_until(monkeypatch, 13, recipe, broken)
@@ -77,7 +77,7 @@ def test_law_8_kills_change_no_bit(
     assert (scratch / "student").exists(), "the student's training is over"
     assert (scratch / "untaught.run" / "checkpoint-000000008").exists()
     assert not broken.exists()
-    assert carry_out(distill_model, recipe, broken)
+    assert run_stage(distill_model, recipe, broken)
     assert told(broken) == told(tmp_path / "whole" / "student")
     files = sorted(file.relative_to(broken) for file in broken.rglob("*.safetensors"))
     assert files
@@ -85,7 +85,7 @@ def test_law_8_kills_change_no_bit(
         one, other = (read_tensors(tmp_path / place / "student" / file) for place in ("whole", "broken"))
         assert tensors_hash(one) == tensors_hash(other)
     assert not scratch.exists()
-    assert not carry_out(distill_model, recipe, broken), "it is there"
+    assert not run_stage(distill_model, recipe, broken), "it is there"
 
 
 def test_the_report_is_there_when_the_student_is(
@@ -98,12 +98,12 @@ def test_the_report_is_there_when_the_student_is(
     with monkeypatch.context() as patch:
         patch.setattr(distill, "write_report", fail)
         with pytest.raises(KilledError):
-            carry_out(distill_model, recipe, tmp_path / "student")
+            run_stage(distill_model, recipe, tmp_path / "student")
     assert not (tmp_path / "student").exists()
     assert not list(tmp_path.glob(".*.part"))
     with monkeypatch.context() as patch:
         patch.setattr(Batches, "next", fail)  # nothing is trained again
-        carry_out(distill_model, recipe, tmp_path / "student")
+        run_stage(distill_model, recipe, tmp_path / "student")
     assert results_of(tmp_path / "student")["student"]["hash"] == open_model(tmp_path / "student").trunk.hash
 
 
@@ -119,7 +119,7 @@ def test_a_twin_that_diverges_holds_up_no_student(
 
     monkeypatch.setattr(distill, "_train", train)
     settings = dataclasses.replace(QUICK, tokens=QUICK.step_tokens)
-    carry_out(distill_model, distilled.recipe(train=settings), tmp_path / "student")
+    run_stage(distill_model, distilled.recipe(train=settings), tmp_path / "student")
     results = results_of(tmp_path / "student")
     assert results["flops"]["untaught"] is None
     assert {row["untaught"] for row in results["quality"].values()} == {None}
@@ -130,13 +130,13 @@ def test_a_second_student_hears_what_the_first_one_asked(
 ) -> None:
     folder = tmp_path / "kept"
     teach, train = TeachConfig(cache=str(folder)), dataclasses.replace(QUICK, tokens=2 * QUICK.step_tokens)
-    carry_out(distill_model, distilled.recipe(teach=teach, train=train, untaught=False), tmp_path / "first")
+    run_stage(distill_model, distilled.recipe(teach=teach, train=train, untaught=False), tmp_path / "first")
     assert sorted(one.name for one in folder.iterdir() if one.is_dir()) == ["fruit", "metal"]
     before = contents(folder)
     monkeypatch.setattr(cache, "ask", lambda *_: pytest.fail("it was asked again"))
     other = dataclasses.replace(train, seed=1, learning_rate=1e-3)
     second = distilled.recipe(teach=teach, train=other, untaught=False, start="slices", target=SLICES)
-    carry_out(distill_model, second, tmp_path / "second")
+    run_stage(distill_model, second, tmp_path / "second")
     assert contents(folder) == before
     assert results_of(tmp_path / "first")["cache"] == results_of(tmp_path / "second")["cache"]
 
@@ -147,7 +147,7 @@ def test_a_cache_is_found_in_the_home_folder(
     distilled.distil("dense")
     monkeypatch.setattr(cache, "ask", lambda *_: pytest.fail("it was asked again"))
     train = dataclasses.replace(QUICK, tokens=QUICK.step_tokens)
-    carry_out(distill_model, distilled.recipe(train=train, untaught=False), tmp_path / "student")
+    run_stage(distill_model, distilled.recipe(train=train, untaught=False), tmp_path / "student")
 
 
 @pytest.mark.parametrize(
@@ -179,9 +179,9 @@ def test_another_recipe_is_refused_and_nothing_is_lost(
         with pytest.raises(
             ArtefactError, match=rf"student\.run was begun with another '{key}.*': choose another --out"
         ):
-            carry_out(distill_model, dataclasses.replace(recipe, **{key: value}), out)
+            run_stage(distill_model, dataclasses.replace(recipe, **{key: value}), out)
     assert contents(run_folder(out)) == before
-    carry_out(distill_model, recipe, out)
+    run_stage(distill_model, recipe, out)
     assert results_of(out)["student"]["start"] == recipe.start
 
 
@@ -195,13 +195,13 @@ def test_other_text_at_the_same_place_is_refused(
     run_until(monkeypatch, 3, recipe, tmp_path / "student")
     text.write_text(text.read_text() + "\napple.")
     with pytest.raises(ArtefactError, match="was begun with another 'data fruit' at the same path"):
-        carry_out(distill_model, recipe, tmp_path / "student")
+        run_stage(distill_model, recipe, tmp_path / "student")
 
 
 def test_a_recipe_that_cannot_be_may_be_mended(distilled: Distillery, tmp_path: Path) -> None:
     train = dataclasses.replace(QUICK, tokens=QUICK.step_tokens)
     recipe = distilled.recipe(train=train, untaught=False)
     with pytest.raises(ConfigError, match="there is no leaf 'law'"):
-        carry_out(distill_model, dataclasses.replace(recipe, leaves=["law"]), tmp_path / "student")
-    carry_out(distill_model, recipe, tmp_path / "student")
+        run_stage(distill_model, dataclasses.replace(recipe, leaves=["law"]), tmp_path / "student")
+    run_stage(distill_model, recipe, tmp_path / "student")
     assert read_json(run_folder(tmp_path / "student") / "recipe.json")["recipe"]["leaves"] == []

@@ -14,7 +14,7 @@ from baicai.model import grouped_experts
 from baicai.model.experts import Leaf
 from baicai.model.transformer import Transformer
 from tests.model.conftest import GQA, LEAF, MLA, grown, tiny
-from tests.model.test_grouped import on_a_gpu
+from tests.model.test_grouped_experts import on_a_gpu
 
 TOKENS = [int(t) for t in torch.randint(97, (20,), generator=torch.Generator().manual_seed(5))]
 ATTENTION = {"gqa": GQA, "mla": MLA}

@@ -13,7 +13,7 @@ from baicai.evaluation.bits_per_byte import bits_per_byte, held_out_windows, tok
 from baicai.leaves.calibrate import CalibrateRecipe, calibrate_model
 from baicai.leaves.join import JoinRecipe, PeelRecipe, join_leaves, peel_leaves
 from baicai.leaves.model import SparseModel, open_model
-from baicai.run import Run, carry_out
+from baicai.run import Run, run_stage
 from baicai.training.config import TrainConfig
 from baicai.training.losses import linear_cross_entropy
 from tests.conftest import TRAIN, Workshop
@@ -26,19 +26,19 @@ def calibrated(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> 
     out = tmp_path_factory.mktemp("calibrated") / "model"
     data = [workshop.text("fruit"), workshop.text("public")]
     recipe = CalibrateRecipe(model=workshop.path("model"), data=data, train=SHORT)
-    carry_out(calibrate_model, recipe, out)
+    run_stage(calibrate_model, recipe, out)
     return out
 
 
 @torch.no_grad()
 def logits(model: SparseModel) -> torch.Tensor:
-    out: torch.Tensor = model.model(torch.arange(40).view(1, 40) * 37 % 320)
+    out: torch.Tensor = model.network(torch.arange(40).view(1, 40) * 37 % 320)
     return out
 
 
 def quality(workshop: Workshop, model: SparseModel, domain: str) -> float:
     shards = open_source(workshop.text(domain), model.tokenizer)
-    return bits_per_byte(token_nats(model.model), held_out_windows(shards, 32, 4000), model.tokenizer).bits_per_byte
+    return bits_per_byte(token_nats(model.network), held_out_windows(shards, 32, 4000), model.tokenizer).bits_per_byte
 
 
 def test_one_scale_for_each_leaf_and_layer_is_learnt(workshop: Workshop, calibrated: Path) -> None:
@@ -48,7 +48,7 @@ def test_one_scale_for_each_leaf_and_layer_is_learnt(workshop: Workshop, calibra
     assert all(0.1 < scale < 5 and scale != 1 for scales in after.calibration.values() for scale in scales)
     for name, leaf in before.leaves.items():
         for layer, other, scale in zip(
-            leaf.leaf.stack(), after.leaves[name].leaf.stack(), after.calibration[leaf.hash], strict=True
+            leaf.experts.stack(), after.leaves[name].leaf.stack(), after.calibration[leaf.hash], strict=True
         ):
             assert torch.equal(other.router_ED, layer.router_ED * scale)
             for part in ("gate_EFD", "up_EFD", "down_EDF", "bias_E"):
@@ -77,7 +77,7 @@ def test_leaves_and_trunk_keep_their_bytes_and_the_recipe_its_result(workshop: W
     before = [file_hash(file) for file in files]
     recipe = CalibrateRecipe(model=workshop.path("model"), train=SHORT)
     for name in ("one", "other"):
-        carry_out(calibrate_model, recipe, tmp_path / name)
+        run_stage(calibrate_model, recipe, tmp_path / name)
     assert open_model(tmp_path / "one").hash == open_model(tmp_path / "other").hash
     assert before == [file_hash(file) for file in files]
 
@@ -85,7 +85,7 @@ def test_leaves_and_trunk_keep_their_bytes_and_the_recipe_its_result(workshop: W
 def test_the_public_sample_is_the_text_unless_another_is_named(
     workshop: Workshop, tmp_path: Path, calibrated: Path
 ) -> None:
-    carry_out(calibrate_model, CalibrateRecipe(model=workshop.path("model"), train=SHORT), tmp_path / "model")
+    run_stage(calibrate_model, CalibrateRecipe(model=workshop.path("model"), train=SHORT), tmp_path / "model")
     assert open_model(tmp_path / "model").calibration != open_model(calibrated).calibration
 
 
@@ -95,16 +95,16 @@ def test_calibrating_again_goes_on_from_the_scales(
     import baicai.leaves.calibrate as module
 
     monkeypatch.setattr(module, "train", lambda *_, **__: {})  # learns nothing
-    carry_out(calibrate_model, CalibrateRecipe(model=str(calibrated), train=SHORT), tmp_path / "model")
+    run_stage(calibrate_model, CalibrateRecipe(model=str(calibrated), train=SHORT), tmp_path / "model")
     assert open_model(tmp_path / "model").calibration == open_model(calibrated).calibration
     assert open_model(tmp_path / "model").hash == open_model(calibrated).hash
 
 
 def test_peeling_drops_the_scales(workshop: Workshop, calibrated: Path, tmp_path: Path) -> None:
-    carry_out(peel_leaves, PeelRecipe(model=str(calibrated), leaves=["metal"]), tmp_path / "peeled")
+    run_stage(peel_leaves, PeelRecipe(model=str(calibrated), leaves=["metal"]), tmp_path / "peeled")
     peeled = open_model(tmp_path / "peeled")
     recipe = JoinRecipe(trunk=workshop.path("trunk"), leaves=[workshop.path("fruit")])
-    carry_out(join_leaves, recipe, tmp_path / "alone")
+    run_stage(join_leaves, recipe, tmp_path / "alone")
     assert peeled.calibration == {}
     assert peeled.hash == open_model(tmp_path / "alone").hash
     assert torch.equal(logits(peeled), logits(open_model(tmp_path / "alone")))
@@ -112,7 +112,7 @@ def test_peeling_drops_the_scales(workshop: Workshop, calibrated: Path, tmp_path
 
 def test_a_trunk_alone_has_nothing_to_calibrate(workshop: Workshop, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="has no leaves: there is nothing to calibrate"):
-        carry_out(calibrate_model, CalibrateRecipe(model=workshop.path("trunk"), train=SHORT), tmp_path / "model")
+        run_stage(calibrate_model, CalibrateRecipe(model=workshop.path("trunk"), train=SHORT), tmp_path / "model")
 
 
 def test_a_changed_scale_is_noticed(calibrated: Path, tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_it_goes_on_after_a_kill_bit_for_bit(
 
     train = TrainConfig(**{**vars(SHORT), "tokens": 6 * SHORT.step_tokens, "checkpoint_seconds": 0.0})
     recipe = CalibrateRecipe(model=workshop.path("model"), train=train)
-    carry_out(calibrate_model, recipe, tmp_path / "whole")
+    run_stage(calibrate_model, recipe, tmp_path / "whole")
     calls = iter(range(100))
 
     def killed(*args: torch.Tensor) -> torch.Tensor:
@@ -141,8 +141,8 @@ def test_it_goes_on_after_a_kill_bit_for_bit(
 
     monkeypatch.setattr(module, "linear_cross_entropy", killed)
     with pytest.raises(KeyboardInterrupt):
-        carry_out(calibrate_model, recipe, tmp_path / "broken")
-    carry_out(calibrate_model, recipe, tmp_path / "broken")
+        run_stage(calibrate_model, recipe, tmp_path / "broken")
+    run_stage(calibrate_model, recipe, tmp_path / "broken")
     assert next(calls) == 7, "three steps, the one that died, and the three that were left"
     assert open_model(tmp_path / "broken").hash == open_model(tmp_path / "whole").hash
 
@@ -153,4 +153,4 @@ def test_half_learnt_scales_do_not_go_on_over_another_model(workshop: Workshop, 
         run.hold({"model": "of other leaves"})
         run.log({"step": 1})
     with pytest.raises(ArtefactError, match="begun with another 'model' at the same path"):
-        carry_out(calibrate_model, recipe, tmp_path / "out")
+        run_stage(calibrate_model, recipe, tmp_path / "out")

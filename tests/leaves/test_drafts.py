@@ -22,7 +22,7 @@ from baicai.leaves.model import SparseModel, open_model
 from baicai.leaves.train_trunk import TrunkRecipe, train_trunk, trunk_loss
 from baicai.leaves.trunk import open_trunk, save_trunk
 from baicai.model.transformer import Transformer
-from baicai.run import carry_out
+from baicai.run import run_stage
 from tests.conftest import SIZES, TRAIN, WORDS, Workshop, grow_recipe
 
 DRAFTING = dataclasses.replace(SIZES, mtp=True)
@@ -38,10 +38,10 @@ def recipe(workshop: Workshop) -> TrunkRecipe:
 @pytest.fixture(scope="module")
 def folder(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("drafting")
-    carry_out(train_trunk, recipe(workshop), folder / "trunk")
-    carry_out(grow_leaf, grow_recipe(workshop, "fruit", trunk=str(folder / "trunk")), folder / "fruit")
+    run_stage(train_trunk, recipe(workshop), folder / "trunk")
+    run_stage(grow_leaf, grow_recipe(workshop, "fruit", trunk=str(folder / "trunk")), folder / "fruit")
     join = JoinRecipe(trunk=str(folder / "trunk"), leaves=[str(folder / "fruit")], max_firing=1.0)
-    carry_out(join_leaves, join, folder / "model")
+    run_stage(join_leaves, join, folder / "model")
     return folder
 
 
@@ -90,20 +90,20 @@ def test_loss_and_gradients_are_those_of_the_plain_formula(workshop: Workshop) -
 def test_it_is_saved_and_opened_with_the_trunk(folder: Path, tmp_path: Path) -> None:
     stored = read_tensors(folder / "trunk" / "trunk.safetensors")
     trunk = open_trunk(folder / "trunk")
-    assert trunk.model.mtp is not None
-    for name, parameter in trunk.model.mtp.named_parameters():
+    assert trunk.network.mtp is not None
+    for name, parameter in trunk.network.mtp.named_parameters():
         assert torch.equal(stored[f"mtp.{name}"].float(), parameter)
     with torch.no_grad():
-        trunk.model.mtp.norm.weight[0] += 1
+        trunk.network.mtp.norm.weight[0] += 1
     about = {key: trunk.card[key] for key in ("metrics", "data", "curve")}
-    other = save_trunk(tmp_path / "other", trunk.model, trunk.tokenizer, replay=trunk.replay(), about=about)
+    other = save_trunk(tmp_path / "other", trunk.network, trunk.tokenizer, replay=trunk.replay(), about=about)
     assert other != trunk.hash
 
 
 def test_a_trunk_without_one_keeps_its_hash(tmp_path: Path) -> None:
     trunk = open_trunk(Path(baicai.__file__).parent / "starter")
     about = {key: trunk.card[key] for key in ("metrics", "data", "curve")}
-    again = save_trunk(tmp_path / "again", trunk.model, trunk.tokenizer, replay=trunk.replay(), about=about)
+    again = save_trunk(tmp_path / "again", trunk.network, trunk.tokenizer, replay=trunk.replay(), about=about)
     assert again == trunk.hash == "dff34c7dbb2c05a2fff30a052ffd3e93e9fffc64e23bf1bf3326e2044f5b1079"
 
 
@@ -119,7 +119,7 @@ def test_many_drafts_are_kept_and_greedy_answers_are_the_same(
             [
                 token.id
                 for token in generate(
-                    open_decoder(model.model, leaves),
+                    open_decoder(model.network, leaves),
                     prompt,
                     SamplingConfig(max_tokens=50, temperature=0, speculate=k),
                     drafts=drafts,
@@ -134,7 +134,7 @@ def test_many_drafts_are_kept_and_greedy_answers_are_the_same(
 def test_samples_with_drafts_are_a_function_of_the_seed(model: SparseModel) -> None:
     def text(seed: int) -> list[int]:
         sampling = SamplingConfig(max_tokens=30, temperature=1.0, seed=seed, speculate=2)
-        return [token.id for token in generate(open_decoder(model.model), text_prompt(model, "apple"), sampling)]
+        return [token.id for token in generate(open_decoder(model.network), text_prompt(model, "apple"), sampling)]
 
     assert text(1) == text(1) != text(2)
 

@@ -18,7 +18,7 @@ from baicai.leaves.evaluate import EvaluateRecipe, evaluate_model, summarise
 from baicai.leaves.join import JoinRecipe, join_leaves
 from baicai.leaves.model import open_model
 from baicai.model.router import LayerTrace
-from baicai.run import carry_out, last_metrics
+from baicai.run import last_metrics, run_stage
 from tests.conftest import WORDS, Workshop, write_domain
 
 MAX_TOKENS = 2000
@@ -39,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def results(workshop: Workshop, folder: Path) -> dict[str, Any]:
-    carry_out(evaluate_model, recipe(workshop, folder), folder / "report")
+    run_stage(evaluate_model, recipe(workshop, folder), folder / "report")
     return read_json(folder / "report" / "results.json")
 
 
@@ -48,13 +48,13 @@ def direct(workshop: Workshop, folder: Path, domain: str, parts: list[str]) -> t
     """Bits per byte of a model that has just these leaves, one window after the other."""
     out = folder / f"direct-{'-'.join(parts)}"
     join = JoinRecipe(trunk=workshop.path("trunk"), leaves=[workshop.path(name) for name in parts])
-    carry_out(join_leaves, join, out)
+    run_stage(join_leaves, join, out)
     model = open_model(out)
     shards = open_source(SourceConfig(path=str(folder / f"{domain}.txt"), licence="CC0-1.0"), model.tokenizer)
     bits, num_bytes = 0.0, 0
     for index in range(min(shards.num_windows(32), MAX_TOKENS // 32)):
         tokens = torch.from_numpy(shards.window(index, 32))
-        logits = model.model(tokens[None, :-1])[0]
+        logits = model.network(tokens[None, :-1])[0]
         for row, token in zip(logits, tokens[1:].tolist(), strict=True):
             size = len(model.tokenizer.bytes_of(token))
             num_bytes += size
@@ -95,7 +95,7 @@ def test_routing_is_the_mean_weight_of_a_token(workshop: Workshop, folder: Path,
     shards = open_source(SourceConfig(path=str(folder / "fruit.txt"), licence="CC0-1.0"), model.tokenizer)
     windows = [torch.from_numpy(shards.window(i, 32)) for i in range(min(shards.num_windows(32), MAX_TOKENS // 32))]
     trace: list[LayerTrace] = []
-    model.model(torch.stack(windows)[:, :-1], trace=trace)
+    model.network(torch.stack(windows)[:, :-1], trace=trace)
     for layer, found in zip(trace, routing["share"]["fruit"], strict=True):
         expected = [0.0, 0.0]
         for ids, weights in zip(layer.choice.expert_ids_TK.tolist(), layer.choice.weights_TK.tolist(), strict=True):
@@ -132,7 +132,7 @@ def test_everything_is_written(workshop: Workshop, folder: Path, results: dict[s
 
 
 def test_a_trunk_alone_can_be_measured(workshop: Workshop, tmp_path: Path, results: dict[str, Any]) -> None:
-    carry_out(evaluate_model, recipe(workshop, tmp_path, model="trunk"), tmp_path / "report")
+    run_stage(evaluate_model, recipe(workshop, tmp_path, model="trunk"), tmp_path / "report")
     found = read_json(tmp_path / "report" / "results.json")
     assert found["columns"] == ["trunk", "oracle"]
     assert found["summary"] == {"retention_mean": None, "retention_worst": None, "off_domain_ratio": None}
@@ -165,16 +165,16 @@ def test_it_goes_on_where_it_was(
 ) -> None:
     config, killed = recipe(workshop, tmp_path), Killed(monkeypatch, at=6)
     with pytest.raises(KeyboardInterrupt):
-        carry_out(evaluate_model, config, tmp_path / "report")
+        run_stage(evaluate_model, config, tmp_path / "report")
     assert last_metrics(tmp_path / "report")["domain"] == "metal"
     with (tmp_path / "report.run" / "metrics.jsonl").open("a") as file:
         file.write('{"domain": "met')  # killed while it wrote a line
-    carry_out(evaluate_model, config, tmp_path / "report")
+    run_stage(evaluate_model, config, tmp_path / "report")
     assert killed.calls == 3 * 4 + 1
     assert read_json(tmp_path / "report" / "results.json") == results
-    assert not carry_out(evaluate_model, config, tmp_path / "report")
+    assert not run_stage(evaluate_model, config, tmp_path / "report")
     shutil.rmtree(tmp_path / "report")
-    carry_out(evaluate_model, config, tmp_path / "report")
+    run_stage(evaluate_model, config, tmp_path / "report")
     assert killed.calls == 3 * 4 + 1, "what was measured is not measured again"
 
 
@@ -188,14 +188,14 @@ def test_another_model_or_text_at_the_same_path_is_measured_anew(
         for name in ("model", "model.run", "report"):
             shutil.rmtree(tmp_path / name, ignore_errors=True)
         join = JoinRecipe(trunk=workshop.path("trunk"), leaves=[workshop.path(leaf)])
-        carry_out(join_leaves, join, tmp_path / "model")
-        carry_out(evaluate_model, config, tmp_path / "report")
+        run_stage(join_leaves, join, tmp_path / "model")
+        run_stage(evaluate_model, config, tmp_path / "report")
         assert counted.calls == number * 3 * 3
         assert read_json(tmp_path / "report" / "results.json")["columns"] == ["trunk", leaf, "joined", "oracle"]
     before = read_json(tmp_path / "report" / "results.json")
     write_domain(tmp_path, "fruit", sentences=60, seed=2)
     shutil.rmtree(tmp_path / "report")
-    carry_out(evaluate_model, config, tmp_path / "report")
+    run_stage(evaluate_model, config, tmp_path / "report")
     assert counted.calls == 7 * 3
     after = read_json(tmp_path / "report" / "results.json")
     assert after["bits_per_byte"]["fruit"] != before["bits_per_byte"]["fruit"]
@@ -205,14 +205,14 @@ def test_another_model_or_text_at_the_same_path_is_measured_anew(
 def test_two_sources_of_one_domain_are_refused(workshop: Workshop, tmp_path: Path) -> None:
     data = [workshop.text("fruit")] * 2
     with pytest.raises(ConfigError, match="two sources have the domain 'fruit'"):
-        carry_out(evaluate_model, EvaluateRecipe(model=workshop.path("model"), data=data), tmp_path / "report")
+        run_stage(evaluate_model, EvaluateRecipe(model=workshop.path("model"), data=data), tmp_path / "report")
 
 
 def test_text_shorter_than_a_window_is_one_line(workshop: Workshop, tmp_path: Path) -> None:
     (tmp_path / "short.txt").write_text("apple")
     config = EvaluateRecipe(model=workshop.path("model"), data=[SourceConfig(path=str(tmp_path / "short.txt"))])
     with pytest.raises(DataError, match="one window needs 257"):
-        carry_out(evaluate_model, config, tmp_path / "report")
+        run_stage(evaluate_model, config, tmp_path / "report")
 
 
 def test_missing_results_are_one_line(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from baicai.errors import ArtefactError, ConfigError, DataError, MachineError
 from baicai.leaves.grow import grow_leaf
 from baicai.leaves.leaf import open_leaf
 from baicai.leaves.trunk import open_trunk
-from baicai.run import Run, carry_out
+from baicai.run import Run, run_stage
 from tests.conftest import LEAF, TRAIN, Workshop, grow_recipe, start_stage
 
 
@@ -30,22 +30,22 @@ def test_law_5_growing_leaves_the_trunks_bytes_untouched(workshop: Workshop, tmp
     files = [file for file in sorted(Path(workshop.path("trunk")).rglob("*")) if file.is_file()]
     before = [(file.name, file_hash(file), file.stat().st_mtime_ns) for file in files]
     recipe = grow_recipe(workshop, "fruit")
-    carry_out(grow_leaf, recipe, tmp_path / "leaf")
+    run_stage(grow_leaf, recipe, tmp_path / "leaf")
     assert before == [(file.name, file_hash(file), file.stat().st_mtime_ns) for file in files]
 
 
 def test_the_same_recipe_gives_the_same_bits_and_another_seed_others(workshop: Workshop, tmp_path: Path) -> None:
     recipe = grow_recipe(workshop, "fruit")
-    carry_out(grow_leaf, recipe, tmp_path / "leaf")
+    run_stage(grow_leaf, recipe, tmp_path / "leaf")
     assert_same_bits(tmp_path / "leaf", workshop.folder / "fruit")
     other = grow_recipe(workshop, "fruit", train=dataclasses.replace(TRAIN, seed=1))
-    carry_out(grow_leaf, other, tmp_path / "other")
+    run_stage(grow_leaf, other, tmp_path / "other")
     assert file_hash(tmp_path / "other" / "leaf.safetensors") != file_hash(tmp_path / "leaf" / "leaf.safetensors")
 
 
 def test_cached_activations_change_no_bit(workshop: Workshop, tmp_path: Path) -> None:
     recipe = grow_recipe(workshop, "fruit", cache_activations=True)
-    carry_out(grow_leaf, recipe, tmp_path / "leaf")
+    run_stage(grow_leaf, recipe, tmp_path / "leaf")
     assert_same_bits(tmp_path / "leaf", workshop.folder / "fruit")
 
 
@@ -57,7 +57,7 @@ def test_room_for_cached_activations_is_taken_at_once(
 
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(MachineError, match="no space left while writing"):
-        carry_out(grow_leaf, grow_recipe(workshop, "fruit", cache_activations=True), tmp_path / "leaf")
+        run_stage(grow_leaf, grow_recipe(workshop, "fruit", cache_activations=True), tmp_path / "leaf")
 
 
 def test_a_half_grown_leaf_does_not_go_on_over_another_trunk(workshop: Workshop, tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_a_half_grown_leaf_does_not_go_on_over_another_trunk(workshop: Workshop,
         run.hold({"trunk": "of other weights", "data fruit": "x"})
         run.log({"step": 1})
     with pytest.raises(ArtefactError, match="begun with another 'data fruit'"):
-        carry_out(grow_leaf, recipe, tmp_path / "leaf")
+        run_stage(grow_leaf, recipe, tmp_path / "leaf")
 
 
 def test_only_the_leaf_trains(workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,7 +91,7 @@ def test_only_the_leaf_trains(workshop: Workshop, tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(grow, "train", spy)
     recipe = grow_recipe(workshop, "fruit")
-    carry_out(grow_leaf, recipe, tmp_path / "leaf")
+    run_stage(grow_leaf, recipe, tmp_path / "leaf")
     parameters = seen["parameters"]
     assert isinstance(parameters, dict)
     assert {name.split(".")[0] for name in parameters} == {"layers"}
@@ -106,10 +106,10 @@ def test_a_leaf_helps_its_own_text(workshop: Workshop) -> None:
 
     trunk = open_trunk(workshop.path("trunk"))
     own = open_source(workshop.text("fruit"), trunk.tokenizer)
-    before = bits_per_byte(token_nats(trunk.model), held_out_windows(own, 32), trunk.tokenizer).bits_per_byte
+    before = bits_per_byte(token_nats(trunk.network), held_out_windows(own, 32), trunk.tokenizer).bits_per_byte
     leaf = open_leaf(workshop.path("fruit"), trunk)
-    trunk.model.join(leaf.name, leaf.leaf)
-    after = bits_per_byte(token_nats(trunk.model), held_out_windows(own, 32), trunk.tokenizer).bits_per_byte
+    trunk.network.join(leaf.name, leaf.experts)
+    after = bits_per_byte(token_nats(trunk.network), held_out_windows(own, 32), trunk.tokenizer).bits_per_byte
     assert after < 0.9 * before
 
 
@@ -152,7 +152,7 @@ def test_bad_recipes_are_one_clear_line(
     workshop: Workshop, tmp_path: Path, changes: dict[str, object], error: type[Exception], message: str
 ) -> None:
     def act() -> None:
-        carry_out(grow_leaf, grow_recipe(workshop, "fruit", **changes), tmp_path / "leaf")
+        run_stage(grow_leaf, grow_recipe(workshop, "fruit", **changes), tmp_path / "leaf")
 
     with pytest.raises(error, match=message):
         act()
@@ -164,4 +164,4 @@ def test_text_smaller_than_its_share_of_a_batch_is_refused(workshop: Workshop, t
     source = SourceConfig(path=str(tmp_path / "short.txt"))
     recipe = grow_recipe(workshop, "fruit", data=[source])
     with pytest.raises(DataError, match=r"has \d+ tokens, its share of one batch is 97"):
-        carry_out(grow_leaf, recipe, tmp_path / "leaf")
+        run_stage(grow_leaf, recipe, tmp_path / "leaf")

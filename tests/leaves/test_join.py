@@ -19,7 +19,7 @@ from baicai.leaves.model import MAX_LOCK_BYTES, SparseModel, open_model
 from baicai.leaves.trunk import open_trunk, save_trunk
 from baicai.model.config import LeafConfig
 from baicai.model.experts import Leaf
-from baicai.run import carry_out
+from baicai.run import run_stage
 from tests.conftest import LEAF, Workshop
 
 ANY: dict[str, Any] = {"max_harm": 1e9, "max_firing": 1.0}
@@ -27,18 +27,18 @@ ANY: dict[str, Any] = {"max_harm": 1e9, "max_firing": 1.0}
 
 def join(workshop: Workshop, out: Path, *leaves: str | Path, trunk: str | Path = "", **limits: Any) -> SparseModel:
     recipe = JoinRecipe(trunk=str(trunk) or workshop.path("trunk"), leaves=[str(leaf) for leaf in leaves], **limits)
-    carry_out(join_leaves, recipe, out)
+    run_stage(join_leaves, recipe, out)
     return open_model(out)
 
 
 def peel(model: Path, out: Path, *leaves: str) -> SparseModel:
-    carry_out(peel_leaves, PeelRecipe(model=str(model), leaves=list(leaves)), out)
+    run_stage(peel_leaves, PeelRecipe(model=str(model), leaves=list(leaves)), out)
     return open_model(out)
 
 
 @torch.no_grad()
 def logits(model: SparseModel) -> torch.Tensor:
-    out: torch.Tensor = model.model(torch.arange(2 * 40).view(2, 40) * 37 % 320)
+    out: torch.Tensor = model.network(torch.arange(2 * 40).view(2, 40) * 37 % 320)
     return out
 
 
@@ -61,7 +61,7 @@ def craft(
 ) -> Path:
     """Save a freshly started leaf, changed or not, the way a grower would."""
     trunk = open_trunk(workshop.path("trunk"))
-    leaf = Leaf(trunk.model.config, sizes)
+    leaf = Leaf(trunk.network.config, sizes)
     leaf.start(7)
     with torch.no_grad():
         if change is not None:
@@ -172,10 +172,10 @@ def test_another_artefact_in_the_place_of_a_hash_is_noticed(workshop: Workshop, 
 def test_a_leaf_of_another_trunk_is_refused(workshop: Workshop, tmp_path: Path, fruit: str) -> None:
     trunk = open_trunk(workshop.path("trunk"))
     with torch.no_grad():
-        trunk.model.embedding.weight[0, 0] += 1
+        trunk.network.embedding.weight[0, 0] += 1
     other = save_trunk(
         tmp_path / "trunk",
-        trunk.model,
+        trunk.network,
         trunk.tokenizer,
         replay=trunk.replay(),
         about={"metrics": {"tokens": 1, "loss": 1.0}, "data": [], "curve": []},
@@ -439,7 +439,7 @@ def test_the_check_is_not_skipped_where_the_public_sample_is_short(workshop: Wor
     tokens = trunk.replay().read(0, 20)
     short = write_tokens(tokens, trunk.tokenizer, tmp_path / "short", source="test", licence="CC0-1.0")
     about = {"metrics": {"tokens": 1, "loss": 1.0}, "data": [], "curve": []}
-    save_trunk(tmp_path / "trunk", trunk.model, trunk.tokenizer, replay=short, about=about)
+    save_trunk(tmp_path / "trunk", trunk.network, trunk.tokenizer, replay=short, about=about)
     assert open_trunk(tmp_path / "trunk").hash == trunk.hash
     bad = craft(workshop, tmp_path / "bad", shout)
     with pytest.raises(ArtefactError, match="makes public text"):

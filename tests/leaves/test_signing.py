@@ -7,7 +7,7 @@ from baicai.errors import ArtefactError, ConfigError
 from baicai.leaves.grow import grow_leaf
 from baicai.leaves.join import JoinRecipe, join_leaves
 from baicai.leaves.signing import check_signature
-from baicai.run import carry_out
+from baicai.run import run_stage
 from tests.conftest import Workshop, grow_recipe
 
 pytest.importorskip("model_signing")
@@ -29,17 +29,17 @@ def key_pair(folder: Path, name: str) -> tuple[str, str]:
 def test_a_signed_leaf_is_accepted_by_its_key_alone(workshop: Workshop, tmp_path: Path) -> None:
     private, public = key_pair(tmp_path, "clinic")
     _, stranger = key_pair(tmp_path, "stranger")
-    carry_out(grow_leaf, grow_recipe(workshop, "fruit", sign_key=private), tmp_path / "leaf")
+    run_stage(grow_leaf, grow_recipe(workshop, "fruit", sign_key=private), tmp_path / "leaf")
     check_signature(tmp_path / "leaf", [stranger, public])
     recipe = JoinRecipe(trunk=workshop.path("trunk"), leaves=[str(tmp_path / "leaf")], trusted_keys=[stranger])
     with pytest.raises(ArtefactError, match="signed by none of trusted_keys"):
-        carry_out(join_leaves, recipe, tmp_path / "model")
+        run_stage(join_leaves, recipe, tmp_path / "model")
     assert not (tmp_path / "model").exists()
 
 
 def test_a_changed_or_unsigned_leaf_is_refused(workshop: Workshop, tmp_path: Path) -> None:
     private, public = key_pair(tmp_path, "clinic")
-    carry_out(grow_leaf, grow_recipe(workshop, "fruit", sign_key=private), tmp_path / "leaf")
+    run_stage(grow_leaf, grow_recipe(workshop, "fruit", sign_key=private), tmp_path / "leaf")
     moved = tmp_path / "moved"
     shutil.copytree(tmp_path / "leaf", moved)
     check_signature(moved, [public])
@@ -59,5 +59,5 @@ def test_a_key_that_cannot_sign_is_one_line_and_writes_nothing(workshop: Worksho
     (tmp_path / "bad.key").write_text("no key")
     recipe = grow_recipe(workshop, "fruit", sign_key=str(tmp_path / "bad.key"))
     with pytest.raises(ConfigError, match="sign_key"):
-        carry_out(grow_leaf, recipe, tmp_path / "leaf")
+        run_stage(grow_leaf, recipe, tmp_path / "leaf")
     assert not (tmp_path / "leaf").exists()

@@ -18,7 +18,7 @@ from baicai.leaves.train_trunk import TrunkRecipe, train_trunk
 from baicai.leaves.trunk import Trunk, open_trunk, save_trunk
 from baicai.model.config import GQAConfig, ModelConfig
 from baicai.model.transformer import Transformer
-from baicai.run import Run, carry_out
+from baicai.run import Run, run_stage
 from baicai.training.config import TrainConfig
 from baicai.training.loop import curve
 from tests.conftest import TRAIN as SHOP_TRAIN
@@ -67,15 +67,15 @@ def test_a_trunk_holds_what_its_leaves_need(workshop: Workshop, trunk: Trunk) ->
 def test_it_is_opened_frozen_in_the_type_it_is_stored_in(workshop: Workshop, trunk: Trunk) -> None:
     stored = read_tensors(Path(workshop.path("trunk")) / "trunk.safetensors")
     assert {tensor.dtype for tensor in stored.values()} == {torch.bfloat16}
-    parameters = dict(trunk.model.named_parameters())
+    parameters = dict(trunk.network.named_parameters())
     assert parameters.keys() == stored.keys()
     assert all(not p.requires_grad and p.dtype == torch.bfloat16 for p in parameters.values())
     assert all(torch.equal(p, stored[name].float()) for name, p in parameters.items())
-    assert not trunk.model.training
+    assert not trunk.network.training
 
 
 def test_saved_again_it_has_the_same_hash_and_bytes(workshop: Workshop, trunk: Trunk, tmp_path: Path) -> None:
-    digest = save_trunk(tmp_path / "again", trunk.model, trunk.tokenizer, replay=trunk.replay(), about=ABOUT)
+    digest = save_trunk(tmp_path / "again", trunk.network, trunk.tokenizer, replay=trunk.replay(), about=ABOUT)
     assert digest == trunk.hash == open_trunk(tmp_path / "again").hash == open_trunk(digest[:12]).hash
     for name in ("trunk.safetensors", "tokenizer.json", "replay/manifest.json"):
         assert (tmp_path / "again" / name).read_bytes() == (Path(workshop.path("trunk")) / name).read_bytes()
@@ -83,12 +83,12 @@ def test_saved_again_it_has_the_same_hash_and_bytes(workshop: Workshop, trunk: T
 
 def test_the_hash_sees_weights_sizes_and_tokenizer(trunk: Trunk, tmp_path: Path) -> None:
     def digest(name: str) -> str:
-        return save_trunk(tmp_path / name, trunk.model, trunk.tokenizer, replay=trunk.replay(), about=ABOUT)
+        return save_trunk(tmp_path / name, trunk.network, trunk.tokenizer, replay=trunk.replay(), about=ABOUT)
 
     with torch.no_grad():
-        trunk.model.norm.weight[0] += 1
+        trunk.network.norm.weight[0] += 1
     seen = {trunk.hash, digest("weights")}
-    trunk.model.config = dataclasses.replace(trunk.model.config, max_tokens=65)
+    trunk.network.config = dataclasses.replace(trunk.network.config, max_tokens=65)
     seen.add(digest("sizes"))
     assert len(seen) == 3
 
@@ -112,7 +112,7 @@ def test_its_public_sample_is_training_text(workshop: Workshop, trunk: Trunk) ->
 
 def test_the_public_sample_has_the_shares_of_training(workshop: Workshop, tmp_path: Path) -> None:
     data = [dataclasses.replace(workshop.text("public"), weight=4.0), workshop.text("fruit")]
-    carry_out(train_trunk, recipe(workshop, data=data), tmp_path / "trunk")
+    run_stage(train_trunk, recipe(workshop, data=data), tmp_path / "trunk")
     trunk = open_trunk(tmp_path / "trunk")
     replay = trunk.replay()
     rows = [trunk.tokenizer.decode(replay.read(16 * number, 16).tolist()) for number in range(10)]
@@ -123,7 +123,7 @@ def test_the_public_sample_has_the_shares_of_training(workshop: Workshop, tmp_pa
 
 def test_the_public_sample_can_be_written_by_the_trunk_itself(workshop: Workshop, tmp_path: Path) -> None:
     for out in ("one", "other"):
-        carry_out(train_trunk, recipe(workshop, replay="sampled"), tmp_path / out)
+        run_stage(train_trunk, recipe(workshop, replay="sampled"), tmp_path / out)
     trunk = open_trunk(tmp_path / "one")
     replay = trunk.replay()
     assert replay.num_tokens == 160
@@ -150,13 +150,13 @@ def test_bad_recipes(
     workshop: Workshop, tmp_path: Path, changes: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        carry_out(train_trunk, recipe(workshop, **changes), tmp_path / "trunk")
+        run_stage(train_trunk, recipe(workshop, **changes), tmp_path / "trunk")
     assert not (tmp_path / "trunk").exists()
 
 
 def test_two_sources_of_one_domain_are_refused(workshop: Workshop, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="two sources have the domain 'fruit'"):
-        carry_out(train_trunk, recipe(workshop, data=[workshop.text("fruit")] * 2), tmp_path / "trunk")
+        run_stage(train_trunk, recipe(workshop, data=[workshop.text("fruit")] * 2), tmp_path / "trunk")
 
 
 def test_a_folder_that_is_no_trunk_is_one_line(workshop: Workshop, tmp_path: Path) -> None:
@@ -180,13 +180,13 @@ def test_killed_after_training_it_goes_on_with_the_same_sample(
     def killed(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    carry_out(train_trunk, recipe(workshop), tmp_path / "whole")
+    run_stage(train_trunk, recipe(workshop), tmp_path / "whole")
     monkeypatch.setattr(module, "save_trunk", killed)
     with pytest.raises(KeyboardInterrupt):
-        carry_out(train_trunk, recipe(workshop), tmp_path / "broken")
+        run_stage(train_trunk, recipe(workshop), tmp_path / "broken")
     monkeypatch.undo()
     monkeypatch.setattr("baicai.leaves.replay.write_tokens", killed)  # the sample is there already
-    carry_out(train_trunk, recipe(workshop), tmp_path / "broken")
+    run_stage(train_trunk, recipe(workshop), tmp_path / "broken")
     whole, broken = open_trunk(tmp_path / "whole"), open_trunk(tmp_path / "broken")
     assert whole.hash == broken.hash
     assert whole.card == broken.card
@@ -200,7 +200,7 @@ def test_a_full_disk_while_the_sample_is_copied_is_one_line_and_leaves_nothing(
 
     monkeypatch.setattr(shutil, "copyfile", full)
     with pytest.raises(MachineError, match=r"no space left while writing .*out: free some and run the same command"):
-        save_trunk(tmp_path / "out", trunk.model, trunk.tokenizer, replay=trunk.replay(), about=ABOUT)
+        save_trunk(tmp_path / "out", trunk.network, trunk.tokenizer, replay=trunk.replay(), about=ABOUT)
     assert not list(tmp_path.iterdir())
 
 

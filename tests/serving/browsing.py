@@ -25,7 +25,7 @@ def violations(page: Any) -> list[tuple[str, list[str]]]:
     return [(rule["id"], [node["html"][:120] for node in rule["nodes"]]) for rule in result["violations"]]
 
 
-def say(page: Any, text: str, label: str = "Message") -> None:
+def notify(page: Any, text: str, label: str = "Message") -> None:
     """Send a message."""
     box = page.get_by_label(label, exact=True)
     page.locator(".leaf").first.wait_for()
@@ -35,6 +35,6 @@ def say(page: Any, text: str, label: str = "Message") -> None:
 
 def ask(page: Any, text: str = QUESTION) -> None:
     """Say something and wait until it is answered."""
-    say(page, text)
+    notify(page, text)
     page.locator(".question:nth-last-child(2)", has_text=text).wait_for()
     page.locator(".answer:last-child .actions").wait_for()

@@ -12,7 +12,7 @@ from baicai.leaves.model import SparseModel, open_model
 from baicai.model.layers import Rotary
 from baicai.serving.config import ServeRecipe
 from baicai.serving.engine.model_info import describe
-from baicai.serving.served_model import Served, serve_as
+from baicai.serving.served_model import ServedModel, serve_as
 from tests import loopback
 from tests.conftest import SIZES, Workshop
 from tests.serving.browsing import CHROMIUM, PATIENCE_MILLISECONDS, Open
@@ -33,12 +33,12 @@ def worker(sparse: SparseModel) -> Iterator[ThreadWorker]:
 
 
 @pytest.fixture(scope="session")
-def served(sparse: SparseModel, worker: ThreadWorker) -> Served:
+def served(sparse: SparseModel, worker: ThreadWorker) -> ServedModel:
     return serve_as("tiny", worker, describe(sparse))
 
 
 @pytest.fixture(scope="session")
-def address(served: Served) -> Iterator[str]:
+def address(served: ServedModel) -> Iterator[str]:
     with serving(ServeRecipe(model="tiny", max_choices=16), [served]) as found:
         yield found
 
@@ -59,8 +59,8 @@ def web(address: str) -> Iterator[httpx.Client]:
 def roomy(workshop: Workshop) -> Iterator[openai.OpenAI]:
     """A client of a model whose texts may be long, and which has learnt nothing that is long."""
     sparse = open_model(workshop.path("model"))
-    config = sparse.model.config = dataclasses.replace(sparse.model.config, max_tokens=1024)
-    sparse.model.rotary = Rotary(SIZES.attention.head_dim, config.max_tokens, config.rope_theta)
+    config = sparse.network.config = dataclasses.replace(sparse.network.config, max_tokens=1024)
+    sparse.network.rotary = Rotary(SIZES.attention.head_dim, config.max_tokens, config.rope_theta)
     worker = ThreadWorker(sparse)
     try:
         with (

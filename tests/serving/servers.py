@@ -15,13 +15,13 @@ from baicai.leaves.model import SparseModel
 from baicai.serving.app import make_app
 from baicai.serving.config import ServeRecipe
 from baicai.serving.engine.client import Ask, BusyError, StoppedError
-from baicai.serving.engine.events import Ended, News
+from baicai.serving.engine.events import Ended, EngineEvent
 from baicai.serving.engine.grammar import Grammars
 from baicai.serving.engine.scheduler import Engine, Request
-from baicai.serving.registry import Shelf
+from baicai.serving.registry import ModelRegistry
 from baicai.serving.routes.dashboard import Catalog
 from baicai.serving.routes.models import add_loading
-from baicai.serving.served_model import Served
+from baicai.serving.served_model import ServedModel
 from baicai.serving.server import make_server
 
 
@@ -29,7 +29,7 @@ class ThreadWorker:
     """What answers, as the engine's process does, but in a thread of this one."""
 
     def __init__(self, model: SparseModel, texts: int = 4, queue: int = 64) -> None:
-        self.engine = Engine(model.model, texts=texts, queue=queue)
+        self.engine = Engine(model.network, texts=texts, queue=queue)
         self._grammars = Grammars(model.tokenizer, self.engine.vocab)
         self.asked: list[Ask] = []
         self.steps = 0
@@ -47,9 +47,9 @@ class ThreadWorker:
     def status(self) -> dict[str, int]:
         return {"running": self.engine.running, "waiting": self.engine.waiting}
 
-    async def answer(self, ask: Ask) -> AsyncGenerator[Sequence[News], None]:
+    async def answer(self, ask: Ask) -> AsyncGenerator[Sequence[EngineEvent], None]:
         self.asked.append(ask)
-        loop, told = asyncio.get_running_loop(), asyncio.Queue[News]()
+        loop, told = asyncio.get_running_loop(), asyncio.Queue[EngineEvent]()
         sampling = SamplingConfig(
             temperature=ask.temperature, top_p=ask.top_p, top_k=ask.top_k, seed=ask.seed, max_tokens=1
         )
@@ -104,12 +104,12 @@ class ThreadWorker:
 
 
 @contextlib.contextmanager
-def serving(config: ServeRecipe, models: Sequence[Served], catalog: Catalog | None = None) -> Iterator[str]:
+def serving(config: ServeRecipe, models: Sequence[ServedModel], catalog: Catalog | None = None) -> Iterator[str]:
     """Yield the address of a server."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         app = make_app(config, models, catalog)
-        add_loading(app, config, Shelf(config))
+        add_loading(app, config, ModelRegistry(config))
         server = make_server(app, config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()

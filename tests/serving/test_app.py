@@ -12,9 +12,9 @@ from baicai.inference.generate import SamplingConfig
 from baicai.leaves.model import SparseModel
 from baicai.serving.engine.scheduler import Request
 from baicai.serving.routes.web_page import FILES, FOLDER
+from tests.serving.openai.test_chat import ASK
 from tests.serving.servers import ThreadWorker, figures
-from tests.serving.test_chat import ASK
-from tests.serving.test_refusals import CHAT, check
+from tests.serving.test_errors import CHAT, check
 
 
 def test_tokens_of_a_text_and_of_a_conversation(web: httpx.Client, sparse: SparseModel) -> None:

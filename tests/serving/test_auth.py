@@ -15,7 +15,7 @@ import openai
 import pytest
 from starlette.routing import BaseRoute
 
-from baicai.artefact import home
+from baicai.artefact import home_folder
 from baicai.errors import BaicaiError, ConfigError
 from baicai.leaves.model import SparseModel
 from baicai.serving import app
@@ -24,9 +24,9 @@ from baicai.serving.app import make_app
 from baicai.serving.auth import OPEN
 from baicai.serving.config import ServeRecipe
 from baicai.serving.openai.openapi import describe_api
-from baicai.serving.served_model import Served
+from baicai.serving.served_model import ServedModel
 from tests.serving.servers import ThreadWorker, serving, until
-from tests.serving.test_refusals import CHAT, check
+from tests.serving.test_errors import CHAT, check
 
 LOCAL = ServeRecipe(model="tiny")
 
@@ -41,7 +41,7 @@ def keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
 
 @pytest.fixture
-def guarded(keys: dict[str, str], served: Served) -> Iterator[str]:
+def guarded(keys: dict[str, str], served: ServedModel) -> Iterator[str]:
     with serving(LOCAL, [served]) as address:
         yield address
 
@@ -56,7 +56,9 @@ def paths(routes: list[BaseRoute]) -> list[str]:
     return found
 
 
-def test_every_route_needs_a_key_but_those_that_are_named(guarded: str, served: Served, keys: dict[str, str]) -> None:
+def test_every_route_needs_a_key_but_those_that_are_named(
+    guarded: str, served: ServedModel, keys: dict[str, str]
+) -> None:
     known = paths(make_app(LOCAL, [served]).routes)
     assert len(known) > 4
     strangers = (
@@ -82,7 +84,7 @@ def test_every_route_needs_a_key_but_those_that_are_named(guarded: str, served: 
 
 @pytest.mark.parametrize("path", ["/docs", "/openapi.json"])
 def test_what_is_told_without_a_key_of_the_api_is_the_same_of_every_server_and_made_once(
-    guarded: str, served: Served, path: str, monkeypatch: pytest.MonkeyPatch
+    guarded: str, served: ServedModel, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = []
     monkeypatch.setattr(app, "describe_api", lambda served: made.append(served) or describe_api(served))
@@ -131,14 +133,14 @@ def test_damaged_keys_open_nothing(guarded: str, keys: dict[str, str]) -> None:
         keys_file().write_text(content)
         told = httpx.get(f"{guarded}/v1/models", headers=bearer(keys["reader"]))
         check(told, None, "keys_damaged", 500)
-        assert str(home()) not in told.text
+        assert str(home_folder()) not in told.text
         with pytest.raises(BaicaiError):
             KeyRing()
 
 
 def test_keys_are_kept_as_hashes_in_a_file_of_their_owner(keys: dict[str, str]) -> None:
     assert stat.S_IMODE(keys_file().stat().st_mode) == 0o600
-    assert keys_file().parent == home()
+    assert keys_file().parent == home_folder()
     content = keys_file().read_text()
     assert not any(secret in content for secret in keys.values())
     assert set(json.loads(content)) == {"reader", "owner"}
@@ -153,7 +155,7 @@ def test_keys_are_kept_as_hashes_in_a_file_of_their_owner(keys: dict[str, str]) 
 
 
 def test_a_server_that_others_can_reach_needs_keys(
-    served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    served: ServedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BAICAI_HOME", str(tmp_path))
     for host in ("0.0.0.0", "192.0.2.1", "::", "example.org"):
@@ -196,7 +198,7 @@ def test_names_and_pages_of_others_are_refused(web: httpx.Client, headers: dict[
             check(told, None, code, 403)
 
 
-def test_other_names_can_be_allowed(served: Served) -> None:
+def test_other_names_can_be_allowed(served: ServedModel) -> None:
     with serving(ServeRecipe(model="tiny", hosts=("Models.example",)), [served]) as address:
         for host, status in (("models.example:443", 200), ("localhost", 200), ("other.example", 403)):
             assert httpx.get(f"{address}/v1/models", headers={"Host": host}).status_code == status
@@ -208,7 +210,7 @@ def connect(address: str) -> socket.socket:
 
 
 @pytest.fixture
-def hasty(served: Served) -> Iterator[str]:
+def hasty(served: ServedModel) -> Iterator[str]:
     with serving(ServeRecipe(model="tiny", patience_seconds=0.4), [served]) as address:
         yield address
 
@@ -252,7 +254,7 @@ def ask_without_listening(stream: socket.socket, seconds: float) -> None:
             stream.sendall(ask)
 
 
-def test_more_connections_than_there_is_room_for_are_cut(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_connections_than_there_is_room_for_are_cut(served: ServedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda which: (8, 8))
     with serving(ServeRecipe(model="tiny"), [served]) as address, contextlib.ExitStack() as opened:
         streams = [opened.enter_context(connect(address)) for _ in range(5)]
@@ -270,7 +272,7 @@ def test_who_takes_nothing_of_what_is_sent_is_cut(hasty: str) -> None:
     assert httpx.get(f"{hasty}/v1/models").status_code == 200
 
 
-def test_too_many_waiting_are_asked_to_come_back(sparse: SparseModel, served: Served) -> None:
+def test_too_many_waiting_are_asked_to_come_back(sparse: SparseModel, served: ServedModel) -> None:
     worker = ThreadWorker(sparse, texts=1, queue=2)
     worker.step_seconds = 0.02
     try:

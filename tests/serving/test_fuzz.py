@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.serving.test_chat import ASK
+from tests.serving.openai.test_chat import ASK
 
 CALL = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 PARAMETERS = {"type": "object", "properties": {"a": {"type": "integer"}}}

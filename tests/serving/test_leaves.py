@@ -11,9 +11,9 @@ from baicai.data.document import Message
 from baicai.leaves.model import SparseModel
 from baicai.model.cost import count_cost
 from baicai.serving.engine.model_info import describe
-from baicai.serving.served_model import Served, is_resident
+from baicai.serving.served_model import ServedModel, is_resident
+from tests.serving.openai.test_chat import ASK
 from tests.serving.servers import ThreadWorker
-from tests.serving.test_chat import ASK
 
 CHOICES = [
     ("tiny", None, ["fruit", "metal"]),
@@ -35,10 +35,10 @@ def test_a_request_chooses_its_leaves(
     told = client.chat.completions.create(
         model=name, messages=ASK, temperature=0, max_tokens=8, extra_body={"leaves": choice, "routing": True}
     )
-    on = [leaf for leaf in sparse.model.leaves if leaf in on]
+    on = [leaf for leaf in sparse.network.leaves if leaf in on]
     assert worker.asked[-1].leaves == on
     assert told.model == name
-    costs, baicai = count_cost(sparse.model, on=len(on)), told.usage.baicai
+    costs, baicai = count_cost(sparse.network, on=len(on)), told.usage.baicai
     assert list(baicai["leaves"]) == on
     assert baicai["active_parameters"] == costs.active_parameters
     assert baicai["total_parameters"] == costs.total_parameters
@@ -72,16 +72,16 @@ def test_completions_tell_routing_too(client: openai.OpenAI) -> None:
     assert len(told.choices[0].routing) == told.usage.total_tokens
 
 
-def test_what_a_model_is_made_of_is_listed(client: openai.OpenAI, sparse: SparseModel, served: Served) -> None:
+def test_what_a_model_is_made_of_is_listed(client: openai.OpenAI, sparse: SparseModel, served: ServedModel) -> None:
     listed = list(client.models.list())
     assert [model.id for model in listed] == ["tiny"]
-    about, cost = listed[0].baicai, count_cost(sparse.model)
+    about, cost = listed[0].baicai, count_cost(sparse.network)
     assert about["kind"] == "model"
     assert (about["hash"], about["trunk"]) == (sparse.hash, sparse.trunk.hash)
     hashes = {name: leaf.hash for name, leaf in sparse.leaves.items()}
     assert {leaf["name"]: leaf["hash"] for leaf in about["leaves"]} == hashes
     assert [leaf["resident"] for leaf in about["leaves"]] == [True, True], "they have just been checked"
-    for leaf, grown in zip(about["leaves"], map(sparse.leaves.get, sparse.model.leaves), strict=True):
+    for leaf, grown in zip(about["leaves"], map(sparse.leaves.get, sparse.network.leaves), strict=True):
         assert leaf["data"] == grown.card["data"]
         assert leaf["bits_per_byte"] == {"public": grown.card["metrics"]["public"]}
         assert not leaf["signed"]

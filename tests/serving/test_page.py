@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from baicai.serving.routes.web_page import FOLDER
-from tests.serving.browsing import QUESTION, WEB, Open, ask, say, violations
+from tests.serving.browsing import QUESTION, WEB, Open, ask, notify, violations
 from tests.serving.fake import Script
 
 HOSTILE = """<img src=x onerror="window.hit=1"><script>window.hit=1</script>
@@ -74,7 +74,7 @@ def test_markdown_keeps_its_tint(open_page: Open, script: Script) -> None:
 def test_stop_keeps_what_there_is_and_goes_on(open_page: Open, script: Script) -> None:
     script.answer, script.token_seconds = lambda body: "word " * 400, 0.02
     page = open_page()
-    say(page, QUESTION)
+    notify(page, QUESTION)
     page.locator(".answer", has_text="word word word").wait_for()
     page.keyboard.press("Escape")
     page.get_by_text("Stopped.").wait_for()
@@ -90,7 +90,7 @@ def test_stop_keeps_what_there_is_and_goes_on(open_page: Open, script: Script) -
 def test_lost_connection_keeps_what_arrived(open_page: Open, script: Script) -> None:
     script.break_after, script.token_seconds = 3, 0.01
     page = open_page()
-    say(page, QUESTION)
+    notify(page, QUESTION)
     page.get_by_role("alert").get_by_text("The connection was lost.").wait_for()
     assert page.locator(".answer .text [role=group]").inner_text() == "The court heard"
     page.reload()
@@ -112,7 +112,7 @@ def test_lost_connection_keeps_what_arrived(open_page: Open, script: Script) -> 
 def test_refusals_say_what_to_do(open_page: Open, script: Script, status: int, told: str) -> None:
     script.refuse = [(status, "too warm")]
     page = open_page()
-    say(page, QUESTION)
+    notify(page, QUESTION)
     page.get_by_role("alert").get_by_text(told).wait_for()
     page.get_by_role("button", name="Try again").click()
     page.locator(".answer", has_text="The court heard the claim.").wait_for()
@@ -214,7 +214,7 @@ def test_history_survives_a_reload_until_it_is_deleted(open_page: Open) -> None:
 def test_answer_goes_on_out_of_sight(open_page: Open, script: Script) -> None:
     script.token_seconds = 0.1
     page = open_page()
-    say(page, QUESTION)
+    notify(page, QUESTION)
     page.locator(".tinted").first.wait_for()
     page.get_by_role("link", name="New chat").first.click()
     page.get_by_role("heading", name="What would you like to know?").wait_for()
@@ -225,7 +225,7 @@ def test_answer_goes_on_out_of_sight(open_page: Open, script: Script) -> None:
 def test_page_closed_while_answering_keeps_what_arrived(open_page: Open, script: Script) -> None:
     script.answer, script.token_seconds = lambda body: "word " * 400, 0.02
     page = open_page()
-    say(page, QUESTION)
+    notify(page, QUESTION)
     page.wait_for_timeout(1300)  # It is saved once a second.
     page.reload()
     page.get_by_text("What arrived is kept.").wait_for()
@@ -294,7 +294,7 @@ def test_page_speaks_chinese(open_page: Open, script: Script) -> None:
     page = open_page(locale="zh-CN")
     page.get_by_role("heading", name="想了解什么？").wait_for()
     assert page.locator("html").get_attribute("lang") == "zh-Hans"
-    say(page, "合同的时效？", label="消息")
+    notify(page, "合同的时效？", label="消息")
     page.get_by_text("每个用到").wait_for()
     page.get_by_role("button", name="English").click()
     page.get_by_label("Message", exact=True).wait_for()

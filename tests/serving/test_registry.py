@@ -21,10 +21,10 @@ from baicai.leaves.model import open_model
 from baicai.serving.config import ServeRecipe
 from baicai.serving.openai.preprocessing import Plan, plan_chat
 from tests.conftest import Workshop
+from tests.serving.openai.test_chat import ASK
 from tests.serving.servers import until
-from tests.serving.test_chat import ASK
-from tests.serving.test_refusals import CHAT, check
-from tests.serving.test_serve import Running
+from tests.serving.test_errors import CHAT, check
+from tests.serving.test_server import Running
 
 ASKED: dict[str, Any] = {"model": "tiny", "messages": ASK, "temperature": 0, "max_tokens": 20}
 

@@ -17,9 +17,9 @@ from baicai.errors import BaicaiError
 from baicai.serving.config import ServeRecipe
 from baicai.serving.server import serve
 from tests.conftest import Workshop
+from tests.serving.openai.test_chat import ASK
 from tests.serving.servers import until
-from tests.serving.test_chat import ASK
-from tests.serving.test_refusals import CHAT
+from tests.serving.test_errors import CHAT
 
 
 class Running:

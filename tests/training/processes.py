@@ -17,7 +17,7 @@ from baicai.data.batches import Batch, Batches
 from baicai.errors import BaicaiError
 from baicai.leaves.train_trunk import TrunkRecipe, train_trunk
 from baicai.training import loop, optimizer
-from baicai.training.distributed import carry_out_on_all
+from baicai.training.distributed import run_stage_on_all_ranks
 
 
 def precise(matrices: Tensor, steps: int = 5) -> Tensor:
@@ -77,7 +77,7 @@ def main(jobs: Path) -> None:
         out = Path(job["out"])
         note_parameters(out.parent / f"{out.name}.held-{os.environ['RANK']}")
         try:
-            carry_out_on_all(train_trunk, from_table(TrunkRecipe, job["recipe"], "job"), out)
+            run_stage_on_all_ranks(train_trunk, from_table(TrunkRecipe, job["recipe"], "job"), out)
         except (KeyboardInterrupt, BaicaiError) as error:
             (out.parent / f"{out.name}.error-{os.environ['RANK']}").write_text(str(error))
     dist.destroy_process_group()

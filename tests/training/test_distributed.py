@@ -18,7 +18,7 @@ from baicai.config import to_table
 from baicai.errors import MachineError
 from baicai.leaves.train_trunk import TrunkRecipe, train_trunk
 from baicai.leaves.trunk import open_trunk
-from baicai.run import carry_out
+from baicai.run import run_stage
 from baicai.training import distributed, optimizer
 from tests.conftest import SIZES, TRAIN, WORDS, Workshop
 from tests.training.processes import precise
@@ -75,7 +75,7 @@ def folder(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Path
 def alone(workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """What one process makes."""
     monkeypatch.setattr(optimizer, "orthogonal", precise)
-    carry_out(train_trunk, recipe(workshop), tmp_path / "alone")
+    run_stage(train_trunk, recipe(workshop), tmp_path / "alone")
     return tmp_path / "alone"
 
 
@@ -117,7 +117,7 @@ def test_every_row_is_some_processs_own(monkeypatch: pytest.MonkeyPatch) -> None
 def test_what_two_processes_began_one_can_end(folder: Path, alone: Path, workshop: Workshop) -> None:
     out = folder / "stopped"
     assert [line["step"] for line in lines(out)] == [1, 2, 3]
-    carry_out(train_trunk, recipe(workshop, **OFTEN), out)
+    run_stage(train_trunk, recipe(workshop, **OFTEN), out)
     assert_same_losses(lines(out), lines(alone))
 
 
@@ -162,4 +162,4 @@ def test_more_processes_than_gpus_are_told(monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(MachineError, match="has 2 GPUs, one for each process: lower --nproc-per-node to 2"):
-        distributed.carry_out_on_all(train_trunk, recipe(workshop), tmp_path / "out")
+        distributed.run_stage_on_all_ranks(train_trunk, recipe(workshop), tmp_path / "out")

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from baicai.artefact import home, read_json
+from baicai.artefact import home_folder, read_json
 from baicai.errors import ArtefactError, DataError
 from baicai.leaves.grow import grow_leaf
 from baicai.leaves.join import JoinRecipe, PeelRecipe, join_leaves, peel_leaves
 from baicai.leaves.model import open_model
-from baicai.run import carry_out
+from baicai.run import run_stage
 from baicai.wholesale.affected import AffectedRecipe, affected
 from baicai.wholesale.gather import GatherRecipe, SourceConfig, gather
 from baicai.wholesale.processing.clean import CleanConfig
@@ -33,18 +33,18 @@ def test_a_takedown_reaches_the_leaf_that_saw_the_text(workshop: Workshop, tmp_p
     publish(PublishRecipe(warehouse=warehouse, duplicates=True), Path(release))
     pull(PullRecipe(source=release), Path(subscription))
     text = dataclasses.replace(workshop.text("metal"), path=f"{subscription}/documents")
-    carry_out(grow_leaf, grow_recipe(workshop, "metal", data=[text]), tmp_path / "metal")
+    run_stage(grow_leaf, grow_recipe(workshop, "metal", data=[text]), tmp_path / "metal")
     receipt = read_json(tmp_path / "metal" / "leaf.json")["data"][0]["receipt"]
     assert receipt["shards"]
     join = JoinRecipe(
         trunk=workshop.path("trunk"), leaves=[workshop.path("fruit"), str(tmp_path / "metal")], max_harm=9.0
     )
-    carry_out(join_leaves, join, tmp_path / "model")
+    run_stage(join_leaves, join, tmp_path / "model")
     assert affected(AffectedRecipe(subscription=subscription))["trained"] == []
 
     request = take_down(TakedownRecipe(warehouse=warehouse, url="https://metal.example/3.txt", reason="asked"))
     publish(PublishRecipe(warehouse=warehouse, duplicates=True), Path(release))
-    tokens = [path for path in (home() / "shards").glob("*/manifest.json") if "receipt" in read_json(path)]
+    tokens = [path for path in (home_folder() / "shards").glob("*/manifest.json") if "receipt" in read_json(path)]
     assert pull(PullRecipe(source=release), Path(subscription), datetime.now(UTC)).purged == 1
     assert tokens
     assert not any(path.exists() for path in tokens), "tokens of it are gone, too"
@@ -56,7 +56,7 @@ def test_a_takedown_reaches_the_leaf_that_saw_the_text(workshop: Workshop, tmp_p
     assert not affected(AffectedRecipe(subscription=subscription, documents=["00" * 16]))["trained"]
     with pytest.raises(ArtefactError, match="'metal' is no id of a document, which has 32 hex digits"):
         affected(AffectedRecipe(subscription=subscription, documents=["metal"]))
-    carry_out(peel_leaves, PeelRecipe(model=str(tmp_path / "model"), leaves=["metal"]), tmp_path / "peeled")
+    run_stage(peel_leaves, PeelRecipe(model=str(tmp_path / "model"), leaves=["metal"]), tmp_path / "peeled")
     assert list(open_model(tmp_path / "peeled").leaves) == ["fruit"]
 
 

@@ -16,9 +16,9 @@ from baicai.wholesale.gather import GatherRecipe, SourceConfig, gather
 from baicai.wholesale.processing.clean import CleanConfig
 from baicai.wholesale.release.warehouse import Warehouse
 from baicai.wholesale.sources.captures import CaptureWriter
-from tests.wholesale.test_archives import tarred, zipped
-from tests.wholesale.test_captures import capture
-from tests.wholesale.test_wiki import FOOT, HEAD, page
+from tests.wholesale.sources.test_archives import tarred, zipped
+from tests.wholesale.sources.test_captures import capture
+from tests.wholesale.sources.test_mediawiki_dump import FOOT, HEAD, page
 
 
 def gathered(tmp_path: Path, path: Path, url: str = "https://a.example/x") -> tuple[dict[str, dict[str, Any]], Any]:

@@ -13,8 +13,8 @@ from baicai.errors import MachineError
 from baicai.wholesale.gather import GatherRecipe, gather
 from baicai.wholesale.jobs import Task, carry_out_all
 from baicai.wholesale.release.publish import PublishRecipe, publish
+from tests.wholesale.test_jobs import work
 from tests.wholesale.test_release import NOW, write_pages
-from tests.wholesale.test_tasks import work
 
 pytest.importorskip("ray", reason="ray is not installed")
 ROOT = Path(__file__).parents[2]

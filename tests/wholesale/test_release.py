@@ -246,10 +246,10 @@ def published(shop: Shop) -> Shop:
 
 def forge(shop: Shop, **changes: Any) -> None:
     """Sign a changed manifest with the publisher's own key."""
-    from baicai.artefact import home
+    from baicai.artefact import home_folder
 
     manifest = dataclasses.replace(read_release(shop.release), **changes)
-    (shop.release / MANIFEST).write_bytes(sealed(manifest, open_key(home() / "release.key")))
+    (shop.release / MANIFEST).write_bytes(sealed(manifest, open_key(home_folder() / "release.key")))
 
 
 class TestRefused:

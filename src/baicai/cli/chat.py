@@ -88,7 +88,7 @@ class Conversation:
         self.model, self.config, self.console = model, config, console
         self.sampling = config.sampling
         self.on = set(model.leaves if config.leaves is None else config.leaves)
-        model.model.leaf_mask(self.on)
+        model.network.leaf_mask(self.on)
         self.colours = leaf_colours(list(model.leaves))
         self.reset()
 

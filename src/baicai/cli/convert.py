@@ -17,7 +17,7 @@ from baicai.convert.parity import Parity, check_export
 from baicai.errors import ArtefactError
 from baicai.leaves import leaf, trunk
 from baicai.leaves.model import open_model
-from baicai.run import carry_out
+from baicai.run import run_stage
 
 
 def read_subject(kind: type[Any], subject: str, words: Sequence[str]) -> Any:
@@ -34,7 +34,7 @@ def read_subject(kind: type[Any], subject: str, words: Sequence[str]) -> Any:
 
 def import_(words: Sequence[str], out: Path, as_json: bool) -> None:
     """Import a checkpoint and say what was made, without opening it: it may be larger than memory."""
-    done = carry_out(import_checkpoint, read_subject(ImportRecipe, "source", words), out)
+    done = run_stage(import_checkpoint, read_subject(ImportRecipe, "source", words), out)
     if not done:
         click.echo(f"{out} is there already, made from this very recipe.", err=True)
     _tell(_made(out), as_json)
@@ -61,7 +61,7 @@ def export(words: Sequence[str], out: Path, check: bool, as_json: bool) -> None:
     Raises: ArtefactError if it does not say the same.
     """
     config = read_subject(ExportRecipe, "model", words)
-    if not carry_out(export_model, config, out):
+    if not run_stage(export_model, config, out):
         click.echo(f"{out} is there already, made from this very recipe.", err=True)
     found: dict[str, Any] = {"kind": "export", "path": str(out), "format": config.format}
     found["files"] = sorted(file.name for file in out.iterdir())

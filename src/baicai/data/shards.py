@@ -25,7 +25,7 @@ from baicai.data.manifest import FORMAT, damaged, read_manifest, read_receipt, s
 from baicai.data.readers import fingerprint, read_documents
 from baicai.data.tokenizer import Tokenizer
 from baicai.errors import ConfigError, DataError
-from baicai.run import Meter
+from baicai.run import Progress
 
 SHARD_TOKENS = 2**27
 
@@ -125,7 +125,7 @@ def write_shards(
     limit = sys.maxsize if max_tokens is None else max_tokens
     sources, licences = Counter[str](), Counter[str]()
     with atomic_folder(folder) as part:
-        writer, meter = _Writer(part, tokenizer, shard_tokens), Meter("tokenize", max_tokens)
+        writer, meter = _Writer(part, tokenizer, shard_tokens), Progress("tokenize", max_tokens)
         with meter.running(0):
             for batch in _batches(documents):
                 room = limit - writer.num_tokens

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from baicai.artefact import home
+from baicai.artefact import home_folder
 from baicai.config import Count, recipe
 from baicai.data.shards import TokenShards, cached_shards
 from baicai.data.tokenizer import Tokenizer
@@ -60,7 +60,7 @@ def open_source(source: SourceConfig, tokenizer: Tokenizer) -> TokenShards:
     Raises: DataError if the text is empty or cannot be read.
     """
     return cached_shards(
-        source.path, tokenizer, home() / "shards", licence=source.licence, max_tokens=source.max_tokens
+        source.path, tokenizer, home_folder() / "shards", licence=source.licence, max_tokens=source.max_tokens
     )
 
 

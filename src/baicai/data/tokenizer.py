@@ -218,7 +218,7 @@ def _load(definition: Mapping[str, Any]) -> tokenizers.Tokenizer:
     return bpe
 
 
-class Decoder:
+class Detokenizer:
     """Turns ids into text one by one and holds back bytes until they are whole characters."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:

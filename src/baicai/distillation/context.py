@@ -6,19 +6,19 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from baicai.artefact import find
+from baicai.artefact import find_artefact
 from baicai.data.shards import TokenShards
 from baicai.data.sources import open_sources
 from baicai.data.tokenizer import Tokenizer
 from baicai.distillation.config import DistillRecipe
-from baicai.distillation.measuring.held_out import Exam, set_exam
+from baicai.distillation.measuring.held_out import HeldOut, set_exam
 from baicai.distillation.measuring.metrics import Reader
 from baicai.distillation.student.initialize import student_shape
 from baicai.distillation.teacher.models import Teacher, open_teacher
 from baicai.distillation.teacher.weakness import Weakness, find_weakness
 from baicai.errors import ConfigError, DataError
 from baicai.evaluation.bits_per_byte import held_out_windows
-from baicai.run import Run, say
+from baicai.run import Run, notify
 from baicai.training.loop import pick_device
 
 SAMPLE_TOKENS = 8192
@@ -26,7 +26,7 @@ SAMPLE_TOKENS = 8192
 
 
 @dataclasses.dataclass(frozen=True)
-class Setting:
+class DistillationContext:
     """An opened recipe."""
 
     config: DistillRecipe
@@ -37,8 +37,8 @@ class Setting:
     """The student's."""
     own: Mapping[str, TokenShards]
     """Text of each wanted ability, in the student's tokens."""
-    exam: Exam
-    teacher_exam: Exam
+    exam: HeldOut
+    teacher_exam: HeldOut
     """The same in the teacher's tokens, where those are others."""
 
     def sample(self, name: str) -> list[Tensor]:
@@ -57,20 +57,22 @@ class Setting:
         if len(alone) > 1:
             others |= {f"leaf {leaf} alone": reader for leaf, reader in alone.items()}
         if self.config.reinforce == "weak" and not others:
-            say("reinforce=weak knows of wrong answers alone: to compare the teacher with others, give baseline=MODEL.")
+            notify(
+                "reinforce=weak knows of wrong answers alone: to compare the teacher with others, give baseline=MODEL."
+            )
         return {
             name: find_weakness(self.teacher, others, self.sample(name), self.tokenizer, self.device)
             for name in self.own
         }
 
 
-def open_setting(config: DistillRecipe, run: Run) -> Setting:
+def open_setting(config: DistillRecipe, run: Run) -> DistillationContext:
     """Return all that a recipe names.
 
     Raises: ConfigError, ArtefactError or DataError if a part is missing or does not fit the others.
     """
     device, length = pick_device(config.train.device), config.train.sequence_tokens
-    tokenizer = Tokenizer.open(find(config.tokenizer)) if config.tokenizer else None
+    tokenizer = Tokenizer.open(find_artefact(config.tokenizer)) if config.tokenizer else None
     by_text = config.teach.signal in ("sequences", "none")
     teacher = open_teacher(config.teacher, None if by_text else tokenizer, device)
     if length > teacher.max_tokens:
@@ -86,7 +88,7 @@ def open_setting(config: DistillRecipe, run: Run) -> Setting:
         if not shards.num_windows(length):
             raise DataError(f"text of '{name}' has {shards.num_tokens} tokens, a window {length + 1}: add text")
         if config.teach.signal in ("cache", "sequences") and shards.num_tokens > 2 * config.train.trained_tokens:
-            say(
+            notify(
                 f"{name} has {shards.num_tokens:,} tokens, all of which the teacher reads, and the student "
                 f"{config.train.trained_tokens:,} at most: max_tokens spares it the rest."
             )
@@ -98,4 +100,4 @@ def open_setting(config: DistillRecipe, run: Run) -> Setting:
         theirs = open_sources(config.held_out, teacher.tokenizer)
         teacher_exam = set_exam(theirs, teacher.tokenizer, length, config.max_tokens)
     baseline = open_teacher(config.baseline, student_tokenizer, device) if config.baseline else None
-    return Setting(config, device, teacher, baseline, student_tokenizer, own, exam, teacher_exam)
+    return DistillationContext(config, device, teacher, baseline, student_tokenizer, own, exam, teacher_exam)

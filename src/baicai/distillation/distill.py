@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 
-from baicai.artefact import atomic_folder, home, read_json, read_tensors, value_hash
+from baicai.artefact import atomic_folder, home_folder, read_json, read_tensors, value_hash
 from baicai.config import to_table
 from baicai.data.shards import TokenShards
 from baicai.data.sources import lineage, open_sources
 from baicai.distillation.config import DistillRecipe
-from baicai.distillation.context import Setting, open_setting
+from baicai.distillation.context import DistillationContext, open_setting
 from baicai.distillation.reinforce import reinforced, to_reinforce
 from baicai.distillation.report.collect import findings
 from baicai.distillation.report.page import headline, write_report
@@ -23,10 +23,10 @@ from baicai.distillation.teacher.cache import CacheSettings, TeacherCache, write
 from baicai.distillation.teacher.generated_text import SequenceSettings, write_sequences
 from baicai.distillation.teacher.models import Teacher, open_teacher
 from baicai.distillation.teacher.weakness import Weakness
-from baicai.distillation.training.train_student import Lessons, Teaching, train_student
+from baicai.distillation.training.train_student import StudentData, TeacherSignal, train_student
 from baicai.errors import ConfigError
 from baicai.leaves.model import open_model
-from baicai.run import Run, carry_out, say
+from baicai.run import Run, notify, run_stage
 
 PROMPT_TOKENS = 32
 """Of own text, which the teacher goes on after where it writes; of short sequences half."""
@@ -63,7 +63,7 @@ def distill_model(config: DistillRecipe, run: Run) -> None:
         try:
             trained["untaught"] = _train("untaught", twin, _own_text(setting), None, like, run)
         except ConfigError as error:  # it diverges: that holds up no student that did not
-            say(f"The report does without a twin: {error}")
+            notify(f"The report does without a twin: {error}")
         else:
             scores["untaught"] = setting.exam.take(twin.model, setting.device)
             operations["untaught"] = twin.training_flops(like.train.trained_tokens)
@@ -76,7 +76,7 @@ def distill_model(config: DistillRecipe, run: Run) -> None:
         shutil.rmtree(run.folder / "report", ignore_errors=True)  # what a kill left half-written
         write_report(results, run.folder / "report")
     open_model(run.out)  # as whoever gets it will; its hashes are known from here on
-    say(f"{headline(results)}\nReport: {(run.folder / 'report' / 'report.html').resolve()}")
+    notify(f"{headline(results)}\nReport: {(run.folder / 'report' / 'report.html').resolve()}")
 
 
 def _tell(weak: Mapping[str, Weakness]) -> None:
@@ -84,10 +84,12 @@ def _tell(weak: Mapping[str, Weakness]) -> None:
         found = [f"worse than others on {one.worse} of {one.documents} documents"] if one.documents else []
         found += [f"wrong in {one.wrong} of {one.answers} answers"] if one.answers else []
         if found:
-            say(f"{name}: the teacher is {', and '.join(found)}.")
+            notify(f"{name}: the teacher is {', and '.join(found)}.")
 
 
-def _reinforce(setting: Setting, weak: Mapping[str, Weakness], run: Run) -> tuple[Setting, dict[str, str]]:
+def _reinforce(
+    setting: DistillationContext, weak: Mapping[str, Weakness], run: Run
+) -> tuple[DistillationContext, dict[str, str]]:
     """Return the setting, its teacher with a leaf more for each ability to reinforce, and those leaves' hashes."""
     config, names = setting.config, to_reinforce(setting.config, weak)
     if not names:
@@ -101,19 +103,19 @@ def _reinforce(setting: Setting, weak: Mapping[str, Weakness], run: Run) -> tupl
     return dataclasses.replace(setting, teacher=teacher, config=config), hashes
 
 
-def _begin(setting: Setting) -> Student:
+def _begin(setting: DistillationContext) -> Student:
     config, teacher = setting.config, setting.teacher
     shape = student_shape(config, teacher.shape, teacher.parameters, teacher.sparse, setting.tokenizer.vocab_size)
     windows = [rows_BS1 for name in setting.own for rows_BS1 in setting.sample(name)]
     return begin(config, shape, teacher.sparse, windows, setting.device)
 
 
-def _own_text(setting: Setting) -> Lessons:
+def _own_text(setting: DistillationContext) -> StudentData:
     weights = [source.weight for source in setting.config.data]
-    return Lessons(list(setting.own), list(setting.own.values()), weights)
+    return StudentData(list(setting.own), list(setting.own.values()), weights)
 
 
-def _lessons(setting: Setting) -> tuple[Lessons, list[TeacherCache], int]:
+def _lessons(setting: DistillationContext) -> tuple[StudentData, list[TeacherCache], int]:
     """Return what the student reads, what the teacher said of it where that is kept, and of how many tokens in all."""
     config, teacher, lessons = setting.config, setting.teacher, _own_text(setting)
     teach, train = config.teach, config.train
@@ -135,17 +137,17 @@ def _lessons(setting: Setting) -> tuple[Lessons, list[TeacherCache], int]:
         for shards in texts.values()
     ]
     own, theirs = ([share * weight for weight in lessons.weights] for share in (1 - teach.share, teach.share))
-    twice = Lessons([*setting.own] * 2, [*lessons.sources, *written], [*own, *theirs])
+    twice = StudentData([*setting.own] * 2, [*lessons.sources, *written], [*own, *theirs])
     return twice, [], sum(shards.num_tokens for shards in texts.values())
 
 
 def _kept(teacher: Teacher, shards: TokenShards, settings: CacheSettings | SequenceSettings) -> Path:
     """Return where what a teacher says of a text is kept for the next student."""
-    return home() / "teachers" / value_hash([teacher.hash, shards.hash, to_table(settings)])[:32]
+    return home_folder() / "teachers" / value_hash([teacher.hash, shards.hash, to_table(settings)])[:32]
 
 
-def _teaching(setting: Setting, caches: list[TeacherCache]) -> Teaching:
-    return Teaching(
+def _teaching(setting: DistillationContext, caches: list[TeacherCache]) -> TeacherSignal:
+    return TeacherSignal(
         teacher=setting.teacher,
         caches=caches,
         end_id=setting.tokenizer.end_id,
@@ -155,11 +157,11 @@ def _teaching(setting: Setting, caches: list[TeacherCache]) -> Teaching:
 
 
 def _train(
-    name: str, student: Student, lessons: Lessons, teaching: Teaching | None, config: DistillRecipe, run: Run
+    name: str, student: Student, lessons: StudentData, teaching: TeacherSignal | None, config: DistillRecipe, run: Run
 ) -> dict[str, Any]:
     """Train a student in a run inside this one, which resumes by itself, and return how it went."""
     out = run.scratch() / name
-    carry_out(functools.partial(train_student, student, lessons, teaching), config, out)
+    run_stage(functools.partial(train_student, student, lessons, teaching), config, out)
     tensors = read_tensors(out / "weights.safetensors")
     with torch.no_grad():
         for key, parameter in student.trained().items():
@@ -177,7 +179,7 @@ def _untaught(config: DistillRecipe, factor: float) -> DistillRecipe:
     )
 
 
-def _about(setting: Setting, results: Mapping[str, Any], training: Mapping[str, Any]) -> dict[str, Any]:
+def _about(setting: DistillationContext, results: Mapping[str, Any], training: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the student's card says: how good it is, and nothing of the user's text."""
     recipe = {key: value for key, value in to_table(setting.config).items() if key not in PRIVATE_KEYS}
     recipe["teach"] |= {"cache": None}

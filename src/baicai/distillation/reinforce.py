@@ -9,7 +9,7 @@ from baicai.distillation.teacher.weakness import Weakness
 from baicai.errors import ConfigError
 from baicai.leaves.grow import GrowRecipe, grow_leaf
 from baicai.leaves.model import SparseModel, open_model, write_model
-from baicai.run import Run, carry_out, say
+from baicai.run import Run, notify, run_stage
 
 WEAK_SHARE = 0.5
 """A teacher is weak at an ability if others are better on more of its documents, or it gets more answers wrong."""
@@ -46,11 +46,11 @@ def reinforced(
             name=leaf,
             trunk=str(teacher.trunk.path),
             data=[source for source in config.data if source.domain == name],
-            leaf=teacher.model.leaf_config or config.reinforce_leaf,
+            leaf=teacher.network.leaf_config or config.reinforce_leaf,
             train=config.reinforce_train,
         )
-        say(f"The teacher is weak at {name}: a leaf is grown for it first.")
-        carry_out(grow_leaf, recipe, run.folder / "leaves" / leaf)
+        notify(f"The teacher is weak at {name}: a leaf is grown for it first.")
+        run_stage(grow_leaf, recipe, run.folder / "leaves" / leaf)
         grown[name] = leaf
     out = run.folder / "teacher"
     if not out.exists():

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numba
 
-from baicai.artefact import home
+from baicai.artefact import home_folder
 
 _HERE = Path(__file__).parent
 _SOURCES = hashlib.sha256(b"".join(file.read_bytes() for file in sorted(_HERE.rglob("*.py")))).hexdigest()
-_ROOM = _HERE / "__pycache__" if os.access(_HERE, os.W_OK) else home() / "compiled"
+_ROOM = _HERE / "__pycache__" if os.access(_HERE, os.W_OK) else home_folder() / "compiled"
 COMPILED = _ROOM / _SOURCES[:16]
 setattr(numba.config, "CACHE_DIR", str(COMPILED))  # noqa: B010  (mypy knows no such name)

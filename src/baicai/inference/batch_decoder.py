@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from baicai.inference.cpu.thread_pool import Crew
+from baicai.inference.cpu.thread_pool import ThreadPool
 from baicai.inference.cpu.weight_table import Int8, Tables
 from baicai.model.transformer import Cache, Transformer
 
@@ -32,7 +32,7 @@ class Part(NamedTuple):
     """Whether logits are wanted after each token, not after the last alone."""
 
 
-class Told(NamedTuple):
+class StepOutput(NamedTuple):
     """What a model says of a part."""
 
     logits_NV: NDArray[np.float32]
@@ -50,7 +50,7 @@ class BatchDecoder:
     ) -> None:
         self._leaves = list(model.leaves)
         self.max_tokens = model.config.max_tokens
-        self._crew = Crew(
+        self._crew = ThreadPool(
             Tables(model, self._leaves, Cache(model.config), int8, block_tokens, blocks), STEP_TOKENS, texts
         )
 
@@ -62,7 +62,7 @@ class BatchDecoder:
         """Say in which blocks of the pool a text lies, the first ones first."""
         self._crew.stream.blocks[text, : len(blocks)] = blocks
 
-    def step(self, parts: Sequence[Part]) -> list[Told]:
+    def step(self, parts: Sequence[Part]) -> list[StepOutput]:
         """Read on in some texts, at most `STEP_TOKENS` tokens together, and say what comes next.
 
         What a text gets does not depend, bit for bit, on the others beside it. Answers are good until the next step.
@@ -78,6 +78,6 @@ class BatchDecoder:
         self._crew.step(first, [*chain.from_iterable(wanted)])
         weights_TG = self._crew.leaf_weights(first)
         return [
-            Told(stream.logits_TV[told.start : told.stop], stream.hidden_TD[rows], weights_TG[rows])
+            StepOutput(stream.logits_TV[told.start : told.stop], stream.hidden_TD[rows], weights_TG[rows])
             for rows, told in zip(spans, wanted, strict=True)
         ]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from baicai.errors import ConfigError
 from baicai.inference.cpu.buffers import MAX_STEP_TOKENS
-from baicai.inference.cpu.thread_pool import Crew
+from baicai.inference.cpu.thread_pool import ThreadPool
 from baicai.inference.cpu.weight_table import Int8, Tables
 from baicai.model.experts import Leaf
 from baicai.model.grouped_experts import can_group
@@ -165,7 +165,7 @@ class CompiledDecoder(Decoder):
     ) -> None:
         """Make the tables; weights in int8, where given, stand in for those of the model."""
         super().__init__(model, leaves, max_tokens)
-        self._crew = Crew(Tables(model, self.leaves, self._cache, int8))
+        self._crew = ThreadPool(Tables(model, self.leaves, self._cache, int8))
 
     def step(self, tokens: Sequence[int], last: int = 1) -> Step:
         """Read on, one token or many, and tell what comes after each of the `last` ones."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from baicai.artefact import atomic_folder, home, locked, read_tensors, remove_parts, write_tensors
+from baicai.artefact import atomic_folder, home_folder, locked, read_tensors, remove_parts, write_tensors
 from baicai.inference.cpu.simd import BLOCK
 from baicai.inference.cpu.weight_table import SCALES
 
@@ -27,7 +27,7 @@ def quantized(digest: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
     Routers are left out: what they choose is not to change.
     """
-    folder = home() / "int8" / digest
+    folder = home_folder() / "int8" / digest
     with locked(folder):
         if not folder.exists():
             remove_parts(folder)

@@ -35,7 +35,7 @@ class CalibrateRecipe:
 def calibrate_model(config: CalibrateRecipe, run: Run) -> None:
     """Learn the scales and write the model with them to the run's artefact folder."""
     opened = open_model(config.model)
-    model, leaves = opened.model, opened.leaves
+    model, leaves = opened.network, opened.leaves
     if not leaves:
         raise ConfigError(f"{config.model} has no leaves: there is nothing to calibrate")
     run.hold({"model": opened.hash})
@@ -51,7 +51,7 @@ def calibrate_model(config: CalibrateRecipe, run: Run) -> None:
         sequence_tokens=settings.sequence_tokens,
         seed=settings.seed,
     )
-    layers = {name: leaf.leaf.stack() for name, leaf in leaves.items()}
+    layers = {name: leaf.experts.stack() for name, leaf in leaves.items()}
     scales = {name: nn.Parameter(torch.ones(len(stack), device=device)) for name, stack in layers.items()}
     rows = {name: [layer.router_ED.detach().clone() for layer in stack] for name, stack in layers.items()}
 

@@ -17,7 +17,7 @@ from baicai.evaluation.routing import routing_share
 from baicai.evaluation.tables import markdown_table
 from baicai.leaves.model import SparseModel, open_model
 from baicai.model.cost import count_cost
-from baicai.run import Meter, Run
+from baicai.run import Progress, Run
 
 
 @recipe
@@ -42,7 +42,7 @@ def measure(model: SparseModel, config: EvaluateRecipe, run: Run) -> dict[str, A
     domains = open_sources(config.data, model.tokenizer)
     columns = ["trunk", *sorted(model.leaves), *(["joined"] if model.leaves else [])]
     known = {(line["domain"], line["column"]): line for line in run.metrics() if _still_holds(line, model, domains)}
-    meter = Meter("evaluate", len(domains) * len(columns))
+    meter = Progress("evaluate", len(domains) * len(columns))
     scores: dict[str, dict[str, float | None]] = {}
     with meter.running(0):
         for domain, shards in domains.items():
@@ -55,8 +55,8 @@ def measure(model: SparseModel, config: EvaluateRecipe, run: Run) -> dict[str, A
                 meter.show(len(scores) * len(columns) + columns.index(column) + 1, {"domain": domain, "of": column})
             scores[domain] = {column: known[domain, column]["bits_per_byte"] for column in columns}
             scores[domain]["oracle"] = scores[domain].get(domain)
-    names = list(model.model.leaves)
-    first = model.model.first_leaf_layer
+    names = list(model.network.leaves)
+    first = model.network.first_leaf_layer
     return {
         "format": 1,
         "model": model.hash,
@@ -67,15 +67,15 @@ def measure(model: SparseModel, config: EvaluateRecipe, run: Run) -> dict[str, A
         "bytes": {domain: known[domain, "trunk"]["bytes"] for domain in domains},
         "routing": {
             "leaves": names,
-            "layers": list(range(first, model.model.config.num_layers)),
+            "layers": list(range(first, model.network.config.num_layers)),
             "share": {
-                domain: routing_share(model.model, _windows(config, shards)) for domain, shards in domains.items()
+                domain: routing_share(model.network, _windows(config, shards)) for domain, shards in domains.items()
             }
             if names
             else {},
         },
         "curves": {"trunk": model.trunk.card["curve"], **{n: leaf.card["curve"] for n, leaf in model.leaves.items()}},
-        "cost": dataclasses.asdict(count_cost(model.model)),
+        "cost": dataclasses.asdict(count_cost(model.network)),
         "summary": summarise(scores),
         "samples": [],
     }
@@ -125,6 +125,6 @@ def _windows(config: EvaluateRecipe, shards: TokenShards) -> Any:
 def _score(model: SparseModel, config: EvaluateRecipe, shards: TokenShards, column: str) -> dict[str, float]:
     on_G: torch.Tensor | None = None
     if column != "joined":
-        on_G = model.model.leaf_mask([] if column == "trunk" else [column])
-    quality = bits_per_byte(token_nats(model.model, on_G), _windows(config, shards), model.tokenizer)
+        on_G = model.network.leaf_mask([] if column == "trunk" else [column])
+    quality = bits_per_byte(token_nats(model.network, on_G), _windows(config, shards), model.tokenizer)
     return {"bits_per_byte": quality.bits_per_byte, "bytes": quality.num_bytes}

@@ -4,11 +4,11 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from baicai.data.document import Message
-from baicai.data.tokenizer import Decoder
+from baicai.data.tokenizer import Detokenizer
 from baicai.inference.decoder import open_decoder
 from baicai.inference.generate import SamplingConfig, generate
 from baicai.leaves.model import SparseModel
-from baicai.leaves.stop_strings import HeldBack
+from baicai.leaves.stop_strings import StopStringFilter
 
 RECOGNISED = 0.2
 """A leaf is named for a token if it got this share of the weight that its experts could get together."""
@@ -29,7 +29,7 @@ def chat_prompt(model: SparseModel, messages: Sequence[Message]) -> list[int]:
 
     Where they do not fit, the oldest are left out; what the system says stays as long as anything else does.
     """
-    limit = model.model.config.max_tokens * 3 // 4
+    limit = model.network.config.max_tokens * 3 // 4
     system = [message for message in messages if message.role == "system"]
     talk = [message for message in messages if message.role != "system"]
     for first in range(len(talk)):
@@ -49,13 +49,13 @@ def answer(
     model: SparseModel, prompt: Sequence[int], sampling: SamplingConfig, leaves: Collection[str] | None = None
 ) -> Iterator[Piece]:
     """Yield the continuation of a prompt; text that may begin a stop text is held back until that is known."""
-    sizes = model.model.leaf_config
+    sizes = model.network.leaf_config
     most = sizes.top_k * sizes.routed_scaling_factor if sizes else 1.0
-    text_of = Decoder(model.tokenizer)
-    rows_without_token = range(model.tokenizer.vocab_size, model.model.config.vocab_size)
+    text_of = Detokenizer(model.tokenizer)
+    rows_without_token = range(model.tokenizer.vocab_size, model.network.config.vocab_size)
     ends = {*model.tokenizer.stop_ids, *rows_without_token}
-    held = HeldBack[dict[str, float]](sampling.stop)
-    decoder = open_decoder(model.model, leaves, len(prompt) + sampling.max_tokens, model.int8)
+    held = StopStringFilter[dict[str, float]](sampling.stop)
+    decoder = open_decoder(model.network, leaves, len(prompt) + sampling.max_tokens, model.int8)
     for token in generate(decoder, prompt, sampling, end_ids=ends):
         weights = {name: weight / most for name, weight in token.leaf_weights.items()}
         yield from (_piece(*one) for one in held.add(text_of.feed(token.id), weights) if one[0])

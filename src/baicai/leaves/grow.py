@@ -23,7 +23,7 @@ from baicai.model.cost import growing_share
 from baicai.model.experts import Leaf
 from baicai.model.router import LayerTrace
 from baicai.model.transformer import Transformer
-from baicai.run import Run, say
+from baicai.run import Run, notify
 from baicai.training.compile import compiled
 from baicai.training.config import TrainConfig
 from baicai.training.loop import curve, mixed_precision, pick_device, train
@@ -74,8 +74,8 @@ def grow_leaf(config: GrowRecipe, run: Run) -> None:
     trunk = open_trunk(config.trunk)
     sizes = config.leaf
     if sizes.first_layer < 0:
-        sizes = dataclasses.replace(sizes, first_layer=trunk.model.config.num_layers // 2)
-    last_layer = trunk.model.config.num_layers - 1
+        sizes = dataclasses.replace(sizes, first_layer=trunk.network.config.num_layers // 2)
+    last_layer = trunk.network.config.num_layers - 1
     if sizes.first_layer > last_layer:
         raise ConfigError(f"leaf.first_layer is {sizes.first_layer}: this trunk's last layer is {last_layer}")
     settings = config.train
@@ -91,7 +91,7 @@ def grow_leaf(config: GrowRecipe, run: Run) -> None:
         seed=settings.seed,
     )
     device = pick_device(settings.device)
-    model = trunk.model.to(device)
+    model = trunk.network.to(device)
     leaf = Leaf(model.config, sizes)
     leaf.start(settings.seed)
     leaf.to(device)
@@ -176,7 +176,7 @@ def _quality(trunk: Trunk, config: GrowRecipe) -> dict[str, dict[str, float]]:
         found[domain] = {}
         for column, on in (("trunk", torch.zeros(1, dtype=torch.bool)), ("leaf", None)):
             windows = held_out_windows(shards, config.train.sequence_tokens, CARD_TOKENS)
-            scored = bits_per_byte(token_nats(trunk.model, on), windows, trunk.tokenizer)
+            scored = bits_per_byte(token_nats(trunk.network, on), windows, trunk.tokenizer)
             found[domain][column] = scored.bits_per_byte
     return found
 
@@ -186,12 +186,12 @@ def _last(metrics: dict[str, Any]) -> dict[str, Any]:
 
 
 def _print_saving(trunk: Trunk, leaf: Leaf) -> None:
-    config, first = trunk.model.config, leaf.config.first_layer
-    whole = {name: p for name, p in trunk.model.trunk_tensors().items() if not name.startswith("mtp.")}
+    config, first = trunk.network.config, leaf.config.first_layer
+    whole = {name: p for name, p in trunk.network.trunk_tensors().items() if not name.startswith("mtp.")}
     alone = training_bytes(dict(leaf.named_parameters()))
     every = alone + training_bytes(whole)
     work = growing_share(config, sum(p.numel() for p in whole.values()), leaf.config)
-    say(
+    notify(
         f"Against training everything, growing takes {work:.0%} of the arithmetic (no backward pass in {first} of "
         f"{config.num_layers} layers) and {alone / every:.0%} of the memory for gradients and optimizer "
         f"({alone / 1e6:.0f} MB instead of {every / 1e6:.0f} MB)."

@@ -11,7 +11,7 @@ from baicai.leaves.model import assemble, open_model, write_model
 from baicai.leaves.signing import check_signature
 from baicai.leaves.trunk import Trunk, open_trunk
 from baicai.model.router import LayerTrace
-from baicai.run import Meter, Run
+from baicai.run import Progress, Run
 
 PROBE_WINDOWS = 32
 
@@ -50,7 +50,7 @@ def join_leaves(config: JoinRecipe, run: Run) -> None:
     """
     trunk = open_trunk(config.trunk)
     leaves = [open_leaf(reference, trunk) for reference in config.leaves]
-    meter = Meter("join", len(leaves))
+    meter = Progress("join", len(leaves))
     with meter.running(0):
         for number, leaf in enumerate(leaves, 1):
             if config.trusted_keys:
@@ -69,7 +69,7 @@ def peel_leaves(config: PeelRecipe, run: Run) -> None:
 def _probe(trunk: Trunk, leaf: GrownLeaf, config: JoinRecipe) -> None:
     """Run a leaf on the trunk's public sample, where it should keep still."""
     replay = trunk.replay()
-    length = min(256, trunk.model.config.max_tokens, replay.num_tokens - 1)
+    length = min(256, trunk.network.config.max_tokens, replay.num_tokens - 1)
     if length < 1:
         raise ArtefactError(f"the public sample of trunk {trunk.path} is empty: no leaf can be checked on it")
     count = min(PROBE_WINDOWS, replay.num_windows(length))
@@ -77,12 +77,12 @@ def _probe(trunk: Trunk, leaf: GrownLeaf, config: JoinRecipe) -> None:
     losses, trace = [], list[LayerTrace]()
     for joined in (False, True):
         if joined:
-            trunk.model.join(leaf.name, leaf.leaf)
-        logits = trunk.model(rows[:, :-1], trace=trace)
+            trunk.network.join(leaf.name, leaf.experts)
+        logits = trunk.network(rows[:, :-1], trace=trace)
         losses.append(float(torch.nn.functional.cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten())))
-    trunk.model.peel(leaf.name)
+    trunk.network.peel(leaf.name)
     harm = losses[1] / losses[0] - 1
-    sizes = leaf.leaf.config
+    sizes = leaf.experts.config
     most = sizes.top_k * sizes.routed_scaling_factor
     firing = float(torch.stack([layer.leaf_weights().mean() for layer in trace]).mean()) / most
     remedy = "grow it again with a larger public_share, or raise"

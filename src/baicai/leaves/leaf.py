@@ -10,7 +10,7 @@ from torch import Tensor
 
 from baicai.artefact import (
     atomic_folder,
-    find,
+    find_artefact,
     named_hash,
     read_json,
     read_tensors,
@@ -45,7 +45,7 @@ class GrownLeaf:
     path: Path
     hash: str
     name: str
-    leaf: Leaf
+    experts: Leaf
     card: dict[str, Any]
 
 
@@ -123,7 +123,7 @@ def open_leaf(reference: str | Path, trunk: Trunk, expected_hash: str | None = N
 
     Raises: ArtefactError if it is damaged, of another trunk, of wrong shapes, not finite, or its router rows too long.
     """
-    path = find(reference)
+    path = find_artefact(reference)
     card = read_json(path / CARD)
     if card.get("kind") != "leaf" or card.get("format") != FORMAT:
         raise ArtefactError(f"{path} is not a leaf of format {FORMAT}: it says kind={card.get('kind')}")
@@ -142,10 +142,10 @@ def open_leaf(reference: str | Path, trunk: Trunk, expected_hash: str | None = N
         raise ArtefactError(f"leaf {path} is {card['hash'][:8]}, wanted is {wanted[:8]}: give the right leaf")
     sizes = from_table(LeafConfig, card["sizes"], str(path / CARD))
     check_card(card, path / CARD)
-    if not 0 <= sizes.first_layer < trunk.model.config.num_layers:
+    if not 0 <= sizes.first_layer < trunk.network.config.num_layers:
         raise ArtefactError(f"leaf {path} begins at layer {sizes.first_layer}, which this trunk has not: do not use it")
     with torch.device("meta"):  # no memory before the shapes are checked
-        leaf = Leaf(trunk.model.config, sizes)
+        leaf = Leaf(trunk.network.config, sizes)
     load_tensors(leaf, tensors, path / TENSORS)
     leaf.requires_grad_(False).eval()
     for number in leaf.layers:  # in the map that goes: what is only looked at takes no memory

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import tomli_w
 
-from baicai.artefact import atomic_folder, find, named_hash, register, value_hash, write_atomic
+from baicai.artefact import atomic_folder, find_artefact, named_hash, register, value_hash, write_atomic
 from baicai.config import Count, from_table, recipe
 from baicai.data.tokenizer import Tokenizer
 from baicai.errors import ArtefactError, ConfigError
@@ -52,7 +52,7 @@ class SparseModel:
     """An opened model, ready to run; a trunk alone is a model without leaves."""
 
     hash: str
-    model: Transformer
+    network: Transformer
     trunk: Trunk
     leaves: dict[str, GrownLeaf]
     topk_group: int
@@ -75,14 +75,14 @@ def assemble(
     """
     ordered = sorted(leaves, key=lambda leaf: leaf.hash)
     for leaf in ordered:
-        trunk.model.join(leaf.name, leaf.leaf)
-    trunk.model.topk_group = topk_group
+        trunk.network.join(leaf.name, leaf.experts)
+    trunk.network.topk_group = topk_group
     scales = dict(calibration or {})
     for leaf in ordered:
-        for layer, scale in zip(leaf.leaf.stack(), scales.get(leaf.hash, []), strict=False):
+        for layer, scale in zip(leaf.experts.stack(), scales.get(leaf.hash, []), strict=False):
             layer.router_ED.data = layer.router_ED.data * scale  # in place it would change the leaf's mapped file
     digest = model_hash(trunk.hash, [leaf.hash for leaf in ordered], topk_group, scales)
-    return SparseModel(digest, trunk.model, trunk, {leaf.name: leaf for leaf in ordered}, topk_group, scales)
+    return SparseModel(digest, trunk.network, trunk, {leaf.name: leaf for leaf in ordered}, topk_group, scales)
 
 
 def model_hash(trunk: str, leaves: Sequence[str], topk_group: int, calibration: Mapping[str, list[float]]) -> str:
@@ -137,7 +137,7 @@ def open_model(
     Raises: ArtefactError if the lock file or a part is missing, damaged or of another trunk, or does not have the hash
     locked; ConfigError if there is no leaf to peel, or if names or sizes collide.
     """
-    path = find(reference)
+    path = find_artefact(reference)
     file = path if path.is_file() else path / "model.toml"
     if file.exists():
         trunk, leaves, lock = _open_locked(file, reference)
@@ -181,8 +181,8 @@ def _without(leaves: Sequence[GrownLeaf], peel: Sequence[str]) -> list[GrownLeaf
 def _with(weights: Literal["stored", "int8"], model: SparseModel) -> SparseModel:
     if weights == "stored":
         return model
-    int8 = {name: quantized(leaf.hash, leaf.leaf.state_dict()) for name, leaf in model.leaves.items()}
-    return dataclasses.replace(model, int8=int8 | {"": quantized(model.trunk.hash, model.model.trunk_tensors())})
+    int8 = {name: quantized(leaf.hash, leaf.experts.state_dict()) for name, leaf in model.leaves.items()}
+    return dataclasses.replace(model, int8=int8 | {"": quantized(model.trunk.hash, model.network.trunk_tensors())})
 
 
 def read_lock(file: Path) -> Lock:
@@ -202,7 +202,7 @@ def read_lock(file: Path) -> Lock:
 
 def _place(folder: Path, part: Part) -> Path:
     beside = folder / part.path
-    return beside if beside.exists() else find(part.hash)
+    return beside if beside.exists() else find_artefact(part.hash)
 
 
 def _relative(path: Path, out: Path) -> str:

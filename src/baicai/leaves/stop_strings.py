@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class HeldBack(Generic[T]):
+class StopStringFilter(Generic[T]):
     """Pieces of an answer on their way out, each with what is known about it."""
 
     def __init__(self, stops: Sequence[str]) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 
-from baicai.artefact import find
+from baicai.artefact import find_artefact
 from baicai.config import Count, Share, recipe, to_table
 from baicai.data.batches import Batch, Batches, splice
 from baicai.data.shards import TokenShards
@@ -52,7 +52,7 @@ class TrunkRecipe:
 
 def train_trunk(config: TrunkRecipe, run: Run) -> None:
     """Train a trunk and write it to the run's artefact folder; several processes may do it together."""
-    tokenizer = Tokenizer.open(find(config.tokenizer))
+    tokenizer = Tokenizer.open(find_artefact(config.tokenizer))
     if config.model.vocab_size != tokenizer.vocab_size:
         raise ConfigError(
             f"model.vocab_size is {config.model.vocab_size}, the tokenizer has {tokenizer.vocab_size}: make them equal"

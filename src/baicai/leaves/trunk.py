@@ -9,7 +9,7 @@ import torch
 
 from baicai.artefact import (
     atomic_folder,
-    find,
+    find_artefact,
     named_hash,
     read_json,
     read_tensors,
@@ -38,7 +38,7 @@ class Trunk:
 
     path: Path
     hash: str
-    model: Transformer
+    network: Transformer
     tokenizer: Tokenizer
     card: dict[str, Any]
 
@@ -115,7 +115,7 @@ def open_trunk(reference: str | Path, expected_hash: str | None = None) -> Trunk
 
     Raises: ArtefactError if it is missing, damaged or not the expected one.
     """
-    path = find(reference)
+    path = find_artefact(reference)
     card = read_json(path / CARD)
     if card.get("kind") != "trunk" or card.get("format") != FORMAT:
         told = f"{path} is not a trunk of format {FORMAT}: it says kind={card.get('kind')}"

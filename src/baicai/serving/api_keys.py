@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from baicai.artefact import home, locked, read_json, write_atomic
+from baicai.artefact import home_folder, locked, read_json, write_atomic
 from baicai.config import canonical, from_table, recipe, to_table
 from baicai.errors import ConfigError
 
@@ -38,7 +38,7 @@ class Key:
 
 def keys_file() -> Path:
     """Return where keys are kept."""
-    return home() / "keys.json"
+    return home_folder() / "keys.json"
 
 
 def add_key(config: KeyRecipe) -> str:

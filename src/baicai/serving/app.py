@@ -13,10 +13,10 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Match
 
 from baicai.errors import BaicaiError
-from baicai.serving.auth import CLIENT, Guard, open_ring
+from baicai.serving.auth import CLIENT, AuthMiddleware, open_ring
 from baicai.serving.config import ServeRecipe
 from baicai.serving.errors import ApiError, error_response, explain, refusal
-from baicai.serving.metrics import Counted, Figures
+from baicai.serving.metrics import Metrics, MetricsMiddleware
 from baicai.serving.openai.body import read_body
 from baicai.serving.openai.chat import ChatForm
 from baicai.serving.openai.completions import CompletionForm
@@ -39,13 +39,13 @@ from baicai.serving.openai.responses_stream import last, response_events, writte
 from baicai.serving.openai.streaming import chunks, respond, streamed, whole
 from baicai.serving.routes.dashboard import Catalog, add_overview
 from baicai.serving.routes.web_page import FILES, show_page
-from baicai.serving.served_model import Served, find_model
+from baicai.serving.served_model import ServedModel, find_model
 
 METHOD_NOT_ALLOWED = 405
 NO_SCRIPTS = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
 
 
-def make_app(config: ServeRecipe, models: Sequence[Served], catalog: Catalog | None = None) -> FastAPI:
+def make_app(config: ServeRecipe, models: Sequence[ServedModel], catalog: Catalog | None = None) -> FastAPI:
     """Return the server of some models; the sequence is looked at anew with each request.
 
     Raises: ConfigError if others can reach the server and nobody has a key.
@@ -71,8 +71,8 @@ def make_app(config: ServeRecipe, models: Sequence[Served], catalog: Catalog | N
     add_overview(app, config, catalog)
     for path in FILES:
         app.add_api_route(path, show_page, methods=["GET"], include_in_schema=False)
-    app.add_middleware(Guard, config=config, ring=open_ring(config))
-    app.add_middleware(Counted, figures=routes.figures)
+    app.add_middleware(AuthMiddleware, config=config, ring=open_ring(config))
+    app.add_middleware(MetricsMiddleware, figures=routes.figures)
     app.add_exception_handler(BaicaiError, _refuse)
     app.add_exception_handler(HTTPException, _refuse_route)
     app.add_exception_handler(RequestValidationError, _refuse_query)
@@ -81,8 +81,8 @@ def make_app(config: ServeRecipe, models: Sequence[Served], catalog: Catalog | N
 
 
 class _Routes:
-    def __init__(self, config: ServeRecipe, models: Sequence[Served], app: FastAPI) -> None:
-        self._config, self._models, self._app, self.figures = config, models, app, Figures()
+    def __init__(self, config: ServeRecipe, models: Sequence[ServedModel], app: FastAPI) -> None:
+        self._config, self._models, self._app, self.figures = config, models, app, Metrics()
 
     async def list_models(self) -> dict[str, Any]:
         """Tell which models there are, with their leaves, sizes and hashes."""

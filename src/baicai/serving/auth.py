@@ -6,7 +6,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from baicai.errors import ArtefactError, BaicaiError, ConfigError
-from baicai.network import is_loopback
+from baicai.ip_addresses import is_loopback
 from baicai.serving.api_keys import KeyRing
 from baicai.serving.config import ServeRecipe
 from baicai.serving.errors import ApiError, error_response, refusal
@@ -34,7 +34,7 @@ def open_ring(config: ServeRecipe) -> KeyRing:
     return ring
 
 
-class Guard:
+class AuthMiddleware:
     """Lets requests through to the server, or refuses them."""
 
     def __init__(self, app: ASGIApp, config: ServeRecipe, ring: KeyRing) -> None:

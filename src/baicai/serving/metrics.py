@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300)
 
 
-class Figures:
+class Metrics:
     """Counts of one server."""
 
     def __init__(self) -> None:
@@ -74,10 +74,10 @@ class Figures:
             self._tokens.labels(model, kind).inc(count)
 
 
-class Counted:
+class MetricsMiddleware:
     """Notes each request of a server: its route, and the status that it got."""
 
-    def __init__(self, app: ASGIApp, figures: Figures) -> None:
+    def __init__(self, app: ASGIApp, figures: Metrics) -> None:
         self._app, self._figures = app, figures
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -4,15 +4,15 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
-from baicai.artefact import find
+from baicai.artefact import find_artefact
 from baicai.errors import ArtefactError
 from baicai.serving.config import ServeRecipe
 from baicai.serving.engine.client import EngineOptions, Worker
 from baicai.serving.errors import ApiError
-from baicai.serving.served_model import Served, serve_as, unknown_model
+from baicai.serving.served_model import ServedModel, serve_as, unknown_model
 
 
-class Shelf:
+class ModelRegistry:
     """The models of a server, each with an engine of its own.
 
     Engines map weights from their files, so that a trunk or a leaf that several have is in memory once: while one takes
@@ -20,7 +20,7 @@ class Shelf:
     """
 
     def __init__(self, config: ServeRecipe) -> None:
-        self.models: list[Served] = []
+        self.models: list[ServedModel] = []
         """Those that can be asked."""
         self._config = config
         self._engines = set[Worker]()
@@ -28,7 +28,7 @@ class Shelf:
         self._loading = set[str]()
         self._leaving = set[asyncio.Task[None]]()
 
-    async def load(self, model: str, name: str = "", peel: Sequence[str] = (), join: Sequence[str] = ()) -> Served:
+    async def load(self, model: str, name: str = "", peel: Sequence[str] = (), join: Sequence[str] = ()) -> ServedModel:
         """Open a model and serve it; if another has its name, new requests go to this one from the moment it is ready.
 
         Raises: BaicaiError if it cannot be opened, or there is no room for it: what is served stays as it was.
@@ -95,7 +95,7 @@ class Shelf:
         if name in self._loading:
             raise ApiError(f"'{name}' is being loaded: try again when it is.", code="model_loading", status=409)
 
-    def _replace(self, name: str, *served: Served) -> None:
+    def _replace(self, name: str, *served: ServedModel) -> None:
         """Put a model, or nothing, where there was one of that name, or nothing."""
         place = self._names().index(name) if name in self._names() else len(self.models)
         before, self.models[place : place + 1] = self.models[place : place + 1], served
@@ -104,7 +104,7 @@ class Shelf:
             self._leaving.add(task)
             task.add_done_callback(self._leaving.discard)
 
-    async def _leave(self, served: Served) -> None:
+    async def _leave(self, served: ServedModel) -> None:
         while served.askers:
             await asyncio.wait(served.askers)
         assert isinstance(served.worker, Worker)
@@ -119,6 +119,6 @@ def _check_places(model: str, join: Sequence[str]) -> None:
     """Refuse what is nowhere before an engine is started for it."""
     for param, reference in [("model", model), *((f"join[{number}]", one) for number, one in enumerate(join))]:
         try:
-            find(reference)
+            find_artefact(reference)
         except ArtefactError as error:
             raise ApiError(str(error), param=param, code="artefact_not_found") from None

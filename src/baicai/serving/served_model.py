@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from baicai.data.tokenizer import Tokenizer
 from baicai.model.cost import Cost
 from baicai.serving.engine.client import Ask
-from baicai.serving.engine.events import News
+from baicai.serving.engine.events import EngineEvent
 from baicai.serving.errors import ApiError
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -49,12 +49,12 @@ class Answering(Protocol):
     def status(self) -> Mapping[str, int]:
         """How many texts are running, and how many waiting."""
 
-    def answer(self, ask: Ask) -> AsyncGenerator[Sequence[News], None]:
+    def answer(self, ask: Ask) -> AsyncGenerator[Sequence[EngineEvent], None]:
         """Yield an answer's tokens, and how it ended, as many as have come; whoever closes the generator stops it."""
 
 
 @dataclass(frozen=True)
-class Served:
+class ServedModel:
     """A model, without its weights."""
 
     name: str
@@ -123,13 +123,13 @@ class Served:
         return [name for name in self.leaves if name in names]
 
 
-def serve_as(name: str, worker: Answering, about: Mapping[str, Any]) -> Served:
+def serve_as(name: str, worker: Answering, about: Mapping[str, Any]) -> ServedModel:
     """Return a model as it is served under a name; `about` is what its engine says of it.
 
     Raises: ArtefactError if its tokenizer is missing or damaged.
     """
     known = about["serving"]
-    return Served(
+    return ServedModel(
         name=name,
         worker=worker,
         tokenizer=Tokenizer.open(Path(known["tokenizer"])),
@@ -146,7 +146,7 @@ def serve_as(name: str, worker: Answering, about: Mapping[str, Any]) -> Served:
     )
 
 
-def find_model(models: Sequence[Served], name: str) -> tuple[Served, str]:
+def find_model(models: Sequence[ServedModel], name: str) -> tuple[ServedModel, str]:
     """Return the model that a request names, kept for it, and what stands behind the colon.
 
     Raises: ApiError
@@ -159,7 +159,7 @@ def find_model(models: Sequence[Served], name: str) -> tuple[Served, str]:
     raise unknown_model(models, name)
 
 
-def unknown_model(models: Sequence[Served], name: str) -> ApiError:
+def unknown_model(models: Sequence[ServedModel], name: str) -> ApiError:
     """Return what is told of a name that no model has."""
     known = ", ".join(served.name for served in models) or "none"
     told = f"The model '{name}' does not exist: this server has {known}."

@@ -14,7 +14,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from baicai.errors import ConfigError
 from baicai.serving.app import make_app
 from baicai.serving.config import ServeRecipe
-from baicai.serving.registry import Shelf
+from baicai.serving.registry import ModelRegistry
 from baicai.serving.routes.dashboard import Catalog
 from baicai.serving.routes.models import add_loading
 
@@ -88,7 +88,7 @@ async def serve(config: ServeRecipe, ready: Callable[[str, str], None], catalog:
 
     Raises: BaicaiError if the model cannot be opened, the port is taken, or others can reach it and nobody has a key.
     """
-    shelf = Shelf(config)
+    shelf = ModelRegistry(config)
     app = make_app(config, shelf.models, catalog)  # what is wrong shows before an engine starts
     add_loading(app, config, shelf)
     with _listen(config) as listener:

@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from baicai.errors import ConfigError, MachineError
-from baicai.run import Run, carry_out
+from baicai.run import Run, run_stage
 
 R = TypeVar("R")
 
@@ -50,13 +50,13 @@ class Follower(Run):
         return self.checkpoint()
 
 
-def carry_out_on_all(stage: Callable[[Any, Run], None], recipe: object, out: Path) -> bool | None:
+def run_stage_on_all_ranks(stage: Callable[[Any, Run], None], recipe: object, out: Path) -> bool | None:
     """Carry out a stage as `carry_out` does, on all processes that torchrun started; None on all but process 0.
 
     Raises: MachineError if there are more processes than GPUs.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return carry_out(stage, recipe, out)
+        return run_stage(stage, recipe, out)
     with _group():
         if rank() == 0:
             with Run(out, recipe) as run:

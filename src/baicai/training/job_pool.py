@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from baicai.errors import MachineError
-from baicai.run import Meter, Run, carry_out, last_metrics
+from baicai.run import Progress, Run, last_metrics, run_stage
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ def carry_out_all(title: str, jobs: Sequence[Job], workers: int) -> None:
     total = sum(job.steps for job in jobs)
     with ProcessPoolExecutor(workers, context, _begin, (threads, os.getpid())) as pool:
         longest_first = sorted(jobs, key=lambda job: -job.steps)
-        every = waiting = {pool.submit(carry_out, job.stage, job.recipe, job.out) for job in longest_first}
-        meter = Meter(title, total)
+        every = waiting = {pool.submit(run_stage, job.stage, job.recipe, job.out) for job in longest_first}
+        meter = Progress(title, total)
         try:
             with meter.running(0):
                 while waiting:

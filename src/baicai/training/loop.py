@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from baicai.data.batches import Batch, Batches
 from baicai.errors import ConfigError, MachineError
 from baicai.model.layers import has_fast_bfloat16
-from baicai.run import Meter, Run
+from baicai.run import Progress, Run
 from baicai.training.config import TrainConfig
 from baicai.training.distributed import agreed, averaged, gathered, in_turn, part_of, whole
 from baicai.training.optimizer import make_optimizers, restore, state_tensors
@@ -51,7 +51,7 @@ def train(
     """
     optimizers = make_optimizers(parameters, learning_rate=config.learning_rate, weight_decay=config.weight_decay)
     step = _resume(parameters, optimizers, batches, run)
-    meter, last_saved, since, since_step = Meter(title, config.steps), time.monotonic(), time.monotonic(), step
+    meter, last_saved, since, since_step = Progress(title, config.steps), time.monotonic(), time.monotonic(), step
     metrics: dict[str, Any] = {}
     with meter.running(step):
         while step < config.steps:

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from baicai.artefact import home, read_json
+from baicai.artefact import home_folder, read_json
 from baicai.config import recipe
 from baicai.errors import DataError
 from baicai.leaves import leaf, trunk
@@ -36,7 +36,7 @@ def affected(config: AffectedRecipe) -> dict[str, Any]:
     ids = set(config.documents) or _taken_back(folder)
     shards = set(shards_with(folder, ids))
     places = [Path(one) for one in config.artefacts] or [
-        Path(entry.read_text()) for entry in (home() / "index").iterdir()
+        Path(entry.read_text()) for entry in (home_folder() / "index").iterdir()
     ]
     cards = [_card(path) for path in places]
     trained = [

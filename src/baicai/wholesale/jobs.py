@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from baicai.errors import DataError, MachineError
-from baicai.run import Meter
+from baicai.run import Progress
 
 TRIES = 3
 
@@ -33,7 +33,7 @@ def carry_out_all(title: str, tasks: Sequence[Task], workers: int, ray: str = ""
     Raises: DataError if workers die again and again at a task, MachineError if there is no such cluster.
     """
     left = [task for task in tasks if not task.out.exists()]
-    meter, done = Meter(title, len(tasks)), len(tasks) - len(left)
+    meter, done = Progress(title, len(tasks)), len(tasks) - len(left)
     with meter.running(done):
         for _ in range(TRIES):
             for task in _on_cluster(left, ray) if ray else _in_pool(left, workers):

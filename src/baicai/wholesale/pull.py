@@ -18,11 +18,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import zstandard
 
-from baicai.artefact import home, locked, read_json, write_atomic, write_json
+from baicai.artefact import home_folder, locked, read_json, write_atomic, write_json
 from baicai.config import recipe, to_table
 from baicai.data.manifest import RECEIPT, Receipt
 from baicai.errors import ArtefactError, ConfigError
-from baicai.run import Meter, say
+from baicai.run import Progress, notify
 from baicai.wholesale.release.manifest import (
     MANIFEST,
     MANIFESTS,
@@ -105,13 +105,13 @@ def pull(config: PullRecipe, out: Path, now: datetime | None = None) -> Pulled:
         trust = Trust(before.get("key") or config.key, before.get("version", 0), before.get("manifest", ""))
         manifest, signer = _newest(source, config, trust, now)
         if not trust.key:
-            say(f"Trusting key {signer} from now on, as nothing else was given.")
+            notify(f"Trusting key {signer} from now on, as nothing else was given.")
         fresh = _unproven(out, manifest)
         here = _held(out, {one for takedown in fresh for one in takedown.documents})
         wanted = parse_slice(config.slice)
         known = _known(out)
         shards = [shard for shard in manifest.shards if wanted.may_hold(shard)]
-        meter = Meter("pull", len(shards))
+        meter = Progress("pull", len(shards))
         with meter.running(0):
             for done, shard in enumerate(shards, 1):
                 if not (out / "frames" / f"{shard.file}.json").exists():
@@ -265,7 +265,7 @@ def _drop(out: Path, named: set[str]) -> set[str]:
 
 def _forget_tokens(shards: set[str]) -> None:
     """Remove tokens that were made of documents that were taken back."""
-    for manifest in (home() / "shards").glob("*/manifest.json"):
+    for manifest in (home_folder() / "shards").glob("*/manifest.json"):
         receipt = read_json(manifest).get("receipt")
         if receipt and shards & set(receipt["shards"]):
             shutil.rmtree(manifest.parent)

@@ -17,7 +17,7 @@ from pydantic import Field
 
 from baicai.config import recipe
 from baicai.errors import ConfigError
-from baicai.network import is_loopback
+from baicai.ip_addresses import is_loopback
 from baicai.wholesale.release.dataset_card import CARD, CROISSANT
 from baicai.wholesale.release.manifest import MANIFEST
 from baicai.wholesale.release.publish import read_release

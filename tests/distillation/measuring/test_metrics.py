@@ -37,14 +37,14 @@ def test_nats_are_those_of_whole_logits_and_no_logits_are_more_than_a_chunk(
     sparse: SparseModel, sample: Sample, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tokens, seen = sample("fruit")[0], list[int]()
-    whole, logits = token_nats(sparse.model)(tokens), sparse.model.logits
+    whole, logits = token_nats(sparse.network)(tokens), sparse.network.logits
 
     def counted(hidden: torch.Tensor) -> torch.Tensor:
         seen.append(len(hidden))
         return logits(hidden)
 
-    monkeypatch.setattr(sparse.model, "logits", counted)
-    torch.testing.assert_close(window_nats(sparse.model, tokens), whole.detach())
+    monkeypatch.setattr(sparse.network, "logits", counted)
+    torch.testing.assert_close(window_nats(sparse.network, tokens), whole.detach())
     assert max(seen) == 50
     assert sum(seen) == whole.numel()
 
@@ -53,14 +53,14 @@ def test_quality_is_the_projects_own_and_calibration_the_definition_on_the_same_
     model: SparseModel, tokenizer: Tokenizer, make_shards: Callable[..., TokenShards]
 ) -> None:
     windows, bytes_V = list(held_out_windows(make_shards("held", 0, 20), 32)), torch.from_numpy(tokenizer.token_bytes())
-    found = measure_quality(model.model, iter(windows), tokenizer, CPU)
-    wanted = bits_per_byte(token_nats(model.model), windows, tokenizer)
+    found = measure_quality(model.network, iter(windows), tokenizer, CPU)
+    wanted = bits_per_byte(token_nats(model.network), windows, tokenizer)
     assert found.num_bytes == wanted.num_bytes
     assert found.bits_per_byte == pytest.approx(wanted.bits_per_byte, rel=1e-6)
     tokens = torch.cat(windows)
     scored = bytes_V[tokens[:, 1:]] > 0
     assert not scored.all(), "documents end"
-    best = model.model(tokens[:, :-1]).softmax(-1).max(-1)
+    best = model.network(tokens[:, :-1]).softmax(-1).max(-1)
     confidence, right = best.values[scored].double().numpy(), (best.indices == tokens[:, 1:])[scored].numpy()
     assert found.calibration_error == pytest.approx(defined(confidence, right), abs=1e-6)
 
@@ -71,13 +71,13 @@ def test_a_teacher_is_read_like_its_network_and_each_leaf_alone(
     windows, tokenizer = sample("fruit"), sparse.tokenizer
     ours = measure_quality(taught, windows, tokenizer, CPU)
     assert ours.bits_per_byte == pytest.approx(
-        measure_quality(sparse.model, windows, tokenizer, CPU).bits_per_byte, rel=0.01
+        measure_quality(sparse.network, windows, tokenizer, CPU).bits_per_byte, rel=0.01
     )
     alone = {
         name: measure_quality(leaf, windows, tokenizer, CPU).bits_per_byte for name, leaf in taught.leaves().items()
     }
     for name, found in alone.items():
-        nats_of = token_nats(sparse.model, sparse.model.leaf_mask([name])[0])
+        nats_of = token_nats(sparse.network, sparse.network.leaf_mask([name])[0])
         assert found == pytest.approx(bits_per_byte(nats_of, windows, tokenizer).bits_per_byte, rel=0.01)
     assert alone["fruit"] < 0.9 * alone["metal"]
     assert measure_quality(taught, windows, tokenizer, CPU) == ours, "it still has all its leaves on"
@@ -96,10 +96,10 @@ def test_speed_is_the_median_round_of_tokens_after_the_first(
     seconds = [100.0, 2.0, 1.0, 4.0]  # the first round warms up
     clock = itertools.chain.from_iterable((10 * n, 10 * n + took) for n, took in enumerate(seconds))
     monkeypatch.setattr(metrics, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
-    assert tokens_per_second(sparse.model, range(10)) == (64 - 10 - 1) / 2.0, "as many as there is room for"
+    assert tokens_per_second(sparse.network, range(10)) == (64 - 10 - 1) / 2.0, "as many as there is room for"
     assert next(clock, None) is None
 
 
 def test_a_prompt_without_room_is_refused(sparse: SparseModel) -> None:
     with pytest.raises(ConfigError, match="a prompt of 64 tokens does not fit"):
-        tokens_per_second(sparse.model, range(64))
+        tokens_per_second(sparse.network, range(64))

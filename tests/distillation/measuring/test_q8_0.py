@@ -45,7 +45,7 @@ def test_weights_and_bytes_are_those_of_the_file(case: str, tokenizer: Tokenizer
     pytest.importorskip("transformers", reason="the converter reads its format")
     opened = make_model(tmp_path, tokenizer, **CASES[case])
     theirs, size = read_back(opened, tmp_path)
-    ours, num_bytes = rounded(opened.model)
+    ours, num_bytes = rounded(opened.network)
     assert num_bytes == size
     assert torch.equal(ours.embedding.weight, theirs["token_embd.weight"])
     if ours.head is not None:
@@ -68,14 +68,14 @@ def test_weights_and_bytes_are_those_of_the_file(case: str, tokenizer: Tokenizer
 
 def test_it_is_a_copy_that_runs_with_its_leaves_and_says_nearly_the_same(model: SparseModel) -> None:
     pytest.importorskip("gguf", reason="baicai[gguf] is not installed")
-    before = {name: tensor.clone() for name, tensor in model.model.state_dict().items()}
-    made = rounded(model.model).model
+    before = {name: tensor.clone() for name, tensor in model.network.state_dict().items()}
+    made = rounded(model.network).model
     tokens_BS = torch.randint(300, (2, 16), generator=torch.Generator().manual_seed(0))
-    theirs, ours = made(tokens_BS), model.model(tokens_BS)
+    theirs, ours = made(tokens_BS), model.network(tokens_BS)
     assert 1e-4 < (theirs - ours).abs().mean() / ours.std() < 0.05
     for tensor in made.parameters():
         tensor.data.zero_()
-    assert all(torch.equal(tensor, before[name]) for name, tensor in model.model.state_dict().items())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.network.state_dict().items())
 
 
 def test_drafting_has_no_part() -> None:

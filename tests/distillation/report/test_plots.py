@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from baicai.distillation.report.page import plots
 from baicai.errors import ArtefactError
 from baicai.evaluation import figure_style
-from tests.distillation.test_report import bare, example
+from tests.distillation.report.test_page import bare, example
 from tests.evaluation.test_plots import pixels, rgb, share_of
 
 

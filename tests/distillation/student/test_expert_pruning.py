@@ -14,7 +14,7 @@ from baicai.errors import ConfigError, DataError
 from baicai.leaves.join import JoinRecipe, join_leaves
 from baicai.leaves.model import SparseModel, open_model
 from baicai.model.experts import Leaf
-from baicai.run import carry_out
+from baicai.run import run_stage
 from baicai.serving.config import ServeRecipe
 from baicai.serving.engine.model_info import describe
 from baicai.serving.served_model import serve_as
@@ -25,10 +25,10 @@ from tests.serving.servers import ThreadWorker, serving
 
 def swap(sparse: SparseModel, leaves: dict[str, Leaf]) -> None:
     """Put pruned leaves in the place of the whole ones, in the same order."""
-    for name in list(sparse.model.leaves):
-        sparse.model.peel(name)
+    for name in list(sparse.network.leaves):
+        sparse.network.peel(name)
     for name, leaf in leaves.items():
-        sparse.model.join(name, leaf)
+        sparse.network.join(name, leaf)
 
 
 @torch.no_grad()
@@ -36,22 +36,22 @@ def test_experts_that_never_fire_are_not_missed(sparse: SparseModel, sample: Sam
     """Router rows look at one feature each: their products are exact, whatever order a machine adds them up in."""
     windows = sample("fruit", "metal")
     for which, grown in enumerate(sparse.leaves.values()):
-        for number, layer in enumerate(grown.leaf.stack()):
+        for number, layer in enumerate(grown.experts.stack()):
             layer.router_ED.copy_(4 * torch.eye(32)[4 * which : 4 * which + 4])
             layer.bias_E[number] = -9  # another one in each layer
-    use = measure_experts(sparse.model, sparse.leaves, windows)
+    use = measure_experts(sparse.network, sparse.leaves, windows)
     assert ((use.added_LGE == 0).sum(-1) == 1).all()
-    before = [sparse.model(tokens_BS) for tokens_BS in windows]
+    before = [sparse.network(tokens_BS) for tokens_BS in windows]
     leaves = prune_leaves(sparse, list(sparse.leaves), windows, 3)
     swap(sparse, leaves)
     assert all(leaf.layer(1).gate_EFD.shape[0] == 3 for leaf in leaves.values())
     for tokens_BS, logits_BSV in zip(windows, before, strict=True):
-        assert torch.equal(sparse.model(tokens_BS), logits_BSV)
+        assert torch.equal(sparse.network(tokens_BS), logits_BSV)
 
 
 @torch.no_grad()
 def test_what_adds_most_is_kept_layer_by_layer(sparse: SparseModel, sample: Sample) -> None:
-    stack = sparse.leaves["fruit"].leaf.stack()
+    stack = sparse.leaves["fruit"].experts.stack()
     for expert, layer in zip((3, 1), stack, strict=True):
         layer.down_EDF[expert] *= 50
     (pruned,) = prune_leaves(sparse, ["fruit"], sample("fruit"), 1).values()
@@ -65,7 +65,7 @@ def test_what_adds_most_is_kept_layer_by_layer(sparse: SparseModel, sample: Samp
 def test_use_is_weight_times_length_summed(sparse: SparseModel, sample: Sample) -> None:
     """A loop over tokens and the experts that they chose, in the first leaf layer."""
     windows = sample("fruit")[:1]
-    model, leaf = sparse.model, sparse.leaves["fruit"].leaf
+    model, leaf = sparse.network, sparse.leaves["fruit"].experts
     use = measure_experts(model, ["fruit"], windows)
     tokens_BS = windows[0][:, :-1]
     h_TD = model.layers[1].shared_norm(model.lower(tokens_BS)).flatten(0, 1)
@@ -84,7 +84,7 @@ def test_use_is_weight_times_length_summed(sparse: SparseModel, sample: Sample) 
 
 
 def test_a_leaf_that_the_text_does_not_reach_is_named(sparse: SparseModel, sample: Sample) -> None:
-    for layer in sparse.leaves["metal"].leaf.stack():
+    for layer in sparse.leaves["metal"].experts.stack():
         layer.bias_E -= 9
     with pytest.raises(DataError, match="leaf 'metal' adds nothing on the sample text: give text of what is to be"):
         prune_leaves(sparse, ["fruit", "metal"], sample("fruit"), 2)
@@ -102,15 +102,15 @@ def test_a_pruned_leaf_joins_serves_and_exports(
     leaves = prune_leaves(sparse, ["fruit", "metal"], windows, 2)
     paths = [str(tmp_path / name) for name in leaves]
     hashes = {n: save_pruned(tmp_path / n, n, leaf, sparse, {}) for n, leaf in leaves.items()}
-    carry_out(join_leaves, JoinRecipe(trunk=workshop.path("trunk"), leaves=paths), tmp_path / "model")
+    run_stage(join_leaves, JoinRecipe(trunk=workshop.path("trunk"), leaves=paths), tmp_path / "model")
     student = open_model(tmp_path / "model")
     assert {name: leaf.hash for name, leaf in student.leaves.items()} == hashes
     assert student.leaves["fruit"].card["pruned"] == sparse.leaves["fruit"].hash
     assert student.leaves["fruit"].card["data"] == sparse.leaves["fruit"].card["data"]
     swap(sparse, {name: leaves[name] for name in student.leaves})
     with torch.no_grad():
-        assert torch.equal(student.model(windows[0]), sparse.model(windows[0]))
-    carry_out(export_model, ExportRecipe(model=str(tmp_path / "model")), tmp_path / "theirs")
+        assert torch.equal(student.network(windows[0]), sparse.network(windows[0]))
+    run_stage(export_model, ExportRecipe(model=str(tmp_path / "model")), tmp_path / "theirs")
     found = check_export(tmp_path / "theirs", student, prompts=8)
     assert (found.problem, found.equal_prompts) == (None, 8)
     worker = ThreadWorker(student)

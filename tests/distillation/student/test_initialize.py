@@ -21,7 +21,7 @@ from baicai.errors import ConfigError
 from baicai.leaves.model import SparseModel, open_model
 from baicai.leaves.trunk import TENSORS, complete_trunk, open_trunk
 from baicai.model.cost import count_cost
-from baicai.run import carry_out
+from baicai.run import run_stage
 from baicai.training.config import TrainConfig
 from tests.cli.conftest import Command
 from tests.conftest import Workshop
@@ -39,7 +39,7 @@ def recipe(domains: tuple[str, ...] = ("fruit", "metal"), **changes: Any) -> Dis
 
 
 def shape_of(model: SparseModel) -> Shape:
-    return Shape(model.model.config, model.model.leaf_config, len(model.leaves))
+    return Shape(model.network.config, model.network.leaf_config, len(model.leaves))
 
 
 def size_of(model: SparseModel) -> tuple[Shape, int]:
@@ -81,10 +81,10 @@ def test_a_student_has_the_sizes_that_were_derived(sparse: SparseModel, sample: 
 def test_a_start_is_what_it_says(sparse: SparseModel, sample: Sample) -> None:
     windows, target = sample("fruit", "metal"), Target(parameters=55_000)
     slices, shape = begun(recipe(start="slices", target=SLICES), sparse, windows)
-    expected = slice_trunk(sparse.model, shape.model, windows)
+    expected = slice_trunk(sparse.network, shape.model, windows)
     assert tensors_hash(slices.model.state_dict()) == tensors_hash(expected.state_dict())
     dense, shape = begun(recipe(start="dense", target=target), sparse, windows)
-    expected = leaf_to_dense(sparse.model, ["fruit", "metal"], windows, shape.model.ffn_dim, seed=4)
+    expected = leaf_to_dense(sparse.network, ["fruit", "metal"], windows, shape.model.ffn_dim, seed=4)
     assert tensors_hash(dense.model.state_dict()) == tensors_hash(expected.state_dict())
     fresh, _ = begun(recipe(start="fresh", target=target), sparse, windows)
     other = recipe(start="fresh", target=target, train=TrainConfig(tokens=1, sequence_tokens=32, seed=5))
@@ -92,7 +92,7 @@ def test_a_start_is_what_it_says(sparse: SparseModel, sample: Sample) -> None:
 
 
 def test_of_a_pruned_student_the_leaves_are_trained(sparse: SparseModel, sample: Sample) -> None:
-    before = tensors_hash(sparse.model.state_dict())
+    before = tensors_hash(sparse.network.state_dict())
     student, shape = begun(recipe(start="pruned", target=Target(parameters=58_000)), sparse, sample("fruit", "metal"))
     assert shape.leaf is not None
     assert 1 <= shape.leaf.num_experts < 4
@@ -108,7 +108,7 @@ def test_of_a_pruned_student_the_leaves_are_trained(sparse: SparseModel, sample:
     with torch.no_grad():
         for parameter in student.trained().values():
             parameter.zero_()
-    assert tensors_hash(sparse.model.state_dict()) == before, "the teacher has its own"
+    assert tensors_hash(sparse.network.state_dict()) == before, "the teacher has its own"
     whole = 3 * count_cost(student.model).flops_per_token * 1000
     assert 0.4 * whole < student.training_flops(1000) < 0.9 * whole, "no backward pass below, and less above"
 
@@ -151,7 +151,7 @@ def test_a_student_is_exported_and_says_the_same(
 def test_a_pruned_student_has_learnt(distilled: Distillery, workshop: Workshop) -> None:
     student, teacher = open_model(distilled.distil("pruned")), open_model(workshop.path("model"))
     config = distilled.recipe(start="pruned", target=Target(parameters=58_000), data=[distilled.source("own", "fruit")])
-    fruit, whole = student.leaves["fruit"].leaf, teacher.leaves["fruit"].leaf
+    fruit, whole = student.leaves["fruit"].experts, teacher.leaves["fruit"].leaf
     assert fruit.config == student_shape(config, *size_of(teacher), teacher, 320).leaf
     rows = [set(map(tuple, one.layer(1).router_ED.tolist())) for one in (fruit, whole)]
     assert not rows[0] & rows[1]
@@ -163,7 +163,7 @@ def test_a_quarter_is_of_all_that_a_teacher_of_transformers_has(tokenizer: Token
     sizes = {"dim": 96, "num_layers": 6, "ffn_dim": 128}
     leaf = dataclasses.replace(recipe().reinforce_leaf, first_layer=1, num_experts=4, expert_dim=32)
     make_model(tmp_path, tokenizer, num_leaves=2, leaf=leaf, **sizes)
-    carry_out(export_model, ExportRecipe(model=str(tmp_path / "model")), tmp_path / "theirs")
+    run_stage(export_model, ExportRecipe(model=str(tmp_path / "model")), tmp_path / "theirs")
     teacher = open_teacher(tmp_path / "theirs", None, CPU)
     found = student_shape(recipe(start="fresh"), teacher.shape, teacher.parameters, None, tokenizer.vocab_size)
     assert teacher.shape.parameters() < 4 * found.parameters() <= teacher.parameters
@@ -176,7 +176,7 @@ def test_a_teacher_of_transformers_has_a_fresh_student(
     small = Target(parameters=33_000)
     teach = TeachConfig(signal=signal, on_policy=0.3)
     words = {"teacher": str(exported), "start": "fresh", "target": small, "teach": teach, "untaught": False}
-    carry_out(distill_model, distilled.recipe(**words), tmp_path / "student")
+    run_stage(distill_model, distilled.recipe(**words), tmp_path / "student")
     results, student = results_of(tmp_path / "student"), open_model(tmp_path / "student")
     assert student.trunk.hash == results["student"]["hash"]
     assert student.trunk.replay().num_tokens > 1000, "it has written a public sample itself"
@@ -194,9 +194,9 @@ def test_slices_of_a_trunk_without_a_public_sample_write_one(
     tensors = read_tensors(trunk.path / TENSORS)
     write_tensors(bare / TENSORS, tensors)
     about = {"metrics": {"tokens": 1, "loss": 1.0}, "data": [], "curve": []}
-    complete_trunk(bare, tensors_hash(tensors), trunk.model.config, trunk.tokenizer, replay=None, about=about)
+    complete_trunk(bare, tensors_hash(tensors), trunk.network.config, trunk.tokenizer, replay=None, about=about)
     train = dataclasses.replace(QUICK, tokens=QUICK.step_tokens)
     words = {"teacher": str(bare), "start": "slices", "target": SLICES, "train": train, "untaught": False}
-    carry_out(distill_model, distilled.recipe(**words), tmp_path / "student")
+    run_stage(distill_model, distilled.recipe(**words), tmp_path / "student")
     assert open_model(tmp_path / "student").trunk.replay().hash != trunk.replay().hash
     assert open_model(distilled.distil("slices")).trunk.replay().hash == trunk.replay().hash

@@ -95,19 +95,19 @@ def test_query_heads_stay_with_their_key_head() -> None:
 
 def test_a_slice_of_a_trained_trunk_starts_better_than_a_fresh_one(sparse: SparseModel, sample: Sample) -> None:
     windows = sample("public", "fruit", "metal")
-    sizes = dataclasses.replace(sparse.model.config, num_layers=2, ffn_dim=48)
+    sizes = dataclasses.replace(sparse.network.config, num_layers=2, ffn_dim=48)
     fresh = Transformer(sizes)
     fresh.start(0)
-    assert loss(slice_trunk(sparse.model, sizes, windows), windows) < loss(fresh, windows)
+    assert loss(slice_trunk(sparse.network, sizes, windows), windows) < loss(fresh, windows)
 
 
 @torch.no_grad()
 def test_slicing_is_deterministic_and_leaves_the_teacher_alone(sparse: SparseModel, sample: Sample) -> None:
-    windows, before = sample("public"), {k: v.clone() for k, v in sparse.model.state_dict().items()}
-    sizes = dataclasses.replace(sparse.model.config, num_layers=2, dim=16)
-    one, other = (slice_trunk(sparse.model, sizes, windows).state_dict() for _ in range(2))
+    windows, before = sample("public"), {k: v.clone() for k, v in sparse.network.state_dict().items()}
+    sizes = dataclasses.replace(sparse.network.config, num_layers=2, dim=16)
+    one, other = (slice_trunk(sparse.network, sizes, windows).state_dict() for _ in range(2))
     assert all(torch.equal(one[name], other[name]) for name in one)
-    assert all(torch.equal(before[name], tensor) for name, tensor in sparse.model.state_dict().items())
+    assert all(torch.equal(before[name], tensor) for name, tensor in sparse.network.state_dict().items())
 
 
 def steady(*names: str) -> Transformer:
@@ -163,12 +163,12 @@ def test_experts_that_add_least_are_cut_off_and_silent_ones_dropped() -> None:
 
 
 def test_a_dense_student_starts_near_its_teacher(sparse: SparseModel, sample: Sample) -> None:
-    windows, on = sample("fruit"), sparse.model.leaf_mask(["fruit"]).expand(16, -1)
-    ffn_dim = sparse.model.config.ffn_dim + 4 * 16
-    student = leaf_to_dense(sparse.model, ["fruit"], windows, ffn_dim)
+    windows, on = sample("fruit"), sparse.network.leaf_mask(["fruit"]).expand(16, -1)
+    ffn_dim = sparse.network.config.ffn_dim + 4 * 16
+    student = leaf_to_dense(sparse.network, ["fruit"], windows, ffn_dim)
     fresh = Transformer(student.config)
     fresh.start(0)
-    taught, trunk = loss(sparse.model, windows, on), loss(sparse.model, windows, torch.zeros_like(on))
+    taught, trunk = loss(sparse.network, windows, on), loss(sparse.network, windows, torch.zeros_like(on))
     begun = loss(student, windows)
     assert begun - taught < 0.2 * (loss(fresh, windows) - taught)
     assert begun < trunk, "some of the leaf is left"

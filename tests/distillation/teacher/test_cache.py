@@ -65,7 +65,7 @@ def test_it_takes_28_bytes_a_token_and_says_so(
     teacher: Teacher, make_shards: MakeShards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[str] = []
-    monkeypatch.setattr(cache, "say", told.append)
+    monkeypatch.setattr(cache, "notify", told.append)
     shards = make_shards("a", 0, 8)
     made = write_cache(tmp_path / "cache", teacher, shards, SETTINGS)
     tokens = shards.num_windows(16) * 16

@@ -31,8 +31,8 @@ def test_a_model_teaches_with_all_its_leaves_and_a_trunk_alone(model: SparseMode
         teacher, opened = open_teacher(folder / name, tokenizer, CPU), open_model(folder / name)
         assert teacher.hash == opened.hash
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=has_fast_bfloat16(CPU)):
-            hidden = opened.model.hidden(TOKENS)
-        assert torch.equal(said(teacher), opened.model.logits(hidden))
+            hidden = opened.network.hidden(TOKENS)
+        assert torch.equal(said(teacher), opened.network.logits(hidden))
         assert not said(teacher).requires_grad
     assert torch.equal(
         said(open_teacher(model.hash, tokenizer, CPU)), said(open_teacher(folder / "model", tokenizer, CPU))

@@ -18,7 +18,7 @@ from baicai.distillation.config import DistillRecipe, TeachConfig
 from baicai.distillation.teacher.cache import CacheSettings, read_rows, write_cache
 from baicai.distillation.teacher.models import Teacher, open_teacher
 from baicai.distillation.training.data_mix import AbilityBatches
-from baicai.distillation.training.train_student import Teaching, real_text_loss, taught_loss
+from baicai.distillation.training.train_student import TeacherSignal, real_text_loss, taught_loss
 from baicai.errors import ConfigError
 from baicai.model.transformer import Transformer
 from baicai.training.config import TrainConfig
@@ -39,7 +39,7 @@ class Lesson:
 
     teacher: Teacher
     student: Transformer
-    teaching: Teaching
+    teaching: TeacherSignal
     batches: AbilityBatches
     batch: Batch
 
@@ -67,7 +67,7 @@ def begin(teacher: Teacher, folder: Path, cached: bool) -> Lesson:
     torch.nn.init.normal_(student.embedding.weight, std=0.08, generator=torch.Generator().manual_seed(6))
     bits = {"text": 1.0}
     end_id = teacher.tokenizer.end_id
-    teaching = Teaching(teacher, caches if cached else [], end_id, bits, student_bits=lambda *_: 1.0)
+    teaching = TeacherSignal(teacher, caches if cached else [], end_id, bits, student_bits=lambda *_: 1.0)
     batches = AbilityBatches(
         sources, [1, 1], lambda _: (GAPS, [1, 1]), 100, batch_sequences=6, sequence_tokens=LENGTH, seed=3
     )

@@ -7,7 +7,7 @@ import openai
 import pytest
 from pydantic import BaseModel, Field
 
-from tests.serving.test_chat import ASK
+from tests.serving.openai.test_chat import ASK
 
 langchain = pytest.importorskip("langchain_openai", reason="pip install langchain-openai")
 

@@ -12,7 +12,7 @@ from baicai.data.hf_tokenizer import write_tokenizer
 from baicai.inference.generate import SamplingConfig
 from baicai.leaves.generation import answer
 from baicai.leaves.model import SparseModel
-from tests.serving.test_completions import chances
+from tests.serving.openai.test_completions import chances
 
 QUESTIONS = [
     {"question": "apple pear plum", "choices": ["cherry quince", "iron zinc", "the"], "answer": 0},
@@ -86,7 +86,7 @@ def test_choices_are_weighed_as_in_this_process(samples: dict[str, list[dict[str
             begin = len(sparse.tokenizer.encode(context)) - 1
             assert likelihood == pytest.approx(sum(chances(sparse, ids)[begin:]), abs=1e-4)
             with torch.no_grad():
-                best = sparse.model(torch.tensor([ids]))[0].argmax(-1).tolist()
+                best = sparse.network(torch.tensor([ids]))[0].argmax(-1).tolist()
             assert greedy == (best[begin:-1] == ids[begin + 1 :])
             greedily.append(greedy)
     assert len(greedily) == sum(len(question["choices"]) for question in QUESTIONS)

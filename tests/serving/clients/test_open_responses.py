@@ -19,27 +19,27 @@ PARAMETERS = {"type": "object", "properties": {"kind": {"enum": ["apple", "pear"
 TOOL = {"type": "function", "name": "pick", "description": "Pick a fruit.", "parameters": PARAMETERS}
 
 
-def say(role: str, content: Any) -> dict[str, Any]:
+def notify(role: str, content: Any) -> dict[str, Any]:
     return {"type": "message", "role": role, "content": content}
 
 
 ASKED: dict[str, dict[str, Any]] = {
     "a text": {"input": "apple pear"},
-    "a message": {"input": [say("user", "apple pear")]},
-    "a message in parts": {"input": [say("user", [{"type": "input_text", "text": "apple pear"}])]},
-    "the system": {"input": [say("system", "of the"), say("user", "apple")]},
-    "the developer": {"input": [say("developer", "of the"), say("user", "apple")]},
+    "a message": {"input": [notify("user", "apple pear")]},
+    "a message in parts": {"input": [notify("user", [{"type": "input_text", "text": "apple pear"}])]},
+    "the system": {"input": [notify("system", "of the"), notify("user", "apple")]},
+    "the developer": {"input": [notify("developer", "of the"), notify("user", "apple")]},
     "several turns": {
         "input": [
-            say("user", "apple"),
-            say("assistant", [{"type": "output_text", "text": "pear", "annotations": []}]),
-            say("user", "plum"),
+            notify("user", "apple"),
+            notify("assistant", [{"type": "output_text", "text": "pear", "annotations": []}]),
+            notify("user", "plum"),
         ]
     },
     "instructions": {"input": "apple", "instructions": "of the"},
     "a tool's output": {
         "input": [
-            say("user", "apple"),
+            notify("user", "apple"),
             {"type": "function_call", "call_id": "call_1", "name": "pick", "arguments": '{"kind": "pear"}'},
             {"type": "function_call_output", "call_id": "call_1", "output": "pear"},
         ],
@@ -141,7 +141,7 @@ def test_an_answer_that_is_cut_is_incomplete(server: httpx.Client) -> None:
 
 
 def test_a_tool_may_be_asked_for_and_heard_of(server: httpx.Client) -> None:
-    asked = {"input": [say("user", "apple")], "tools": [TOOL], "tool_choice": "required"}
+    asked = {"input": [notify("user", "apple")], "tools": [TOOL], "tool_choice": "required"}
     (call,) = server.post("responses", json=body(asked)).json()["output"]
     assert json.loads(call["arguments"])["kind"] in ("apple", "pear")
     for output in ("pear", [{"type": "input_text", "text": "pear"}]):
@@ -154,7 +154,7 @@ def test_a_tool_may_be_asked_for_and_heard_of(server: httpx.Client) -> None:
 IMAGE = [{"type": "input_image", "image_url": "data:image/png;base64,"}]
 ALLOWED = {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": "pick"}]}
 NOT_HERE: list[tuple[dict[str, Any], str, str]] = [
-    ({"input": [say("user", IMAGE)]}, "input[0].content[0].type", "models read text alone"),
+    ({"input": [notify("user", IMAGE)]}, "input[0].content[0].type", "models read text alone"),
     ({"previous_response_id": "resp_1"}, "previous_response_id", "nothing is kept between requests"),
     ({"background": True}, "background", "nothing is kept between requests"),
     ({"tools": [TOOL], "tool_choice": ALLOWED}, "tool_choice.type", "leave the others out of the tools"),

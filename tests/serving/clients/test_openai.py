@@ -4,8 +4,8 @@ import asyncio
 
 import openai
 
-from tests.serving.test_chat import ASK
-from tests.serving.test_shapes import PICK, Fruit
+from tests.serving.openai.test_chat import ASK
+from tests.serving.openai.test_structured_output import PICK, Fruit
 
 
 def test_many_are_answered_at_once(client: openai.OpenAI) -> None:

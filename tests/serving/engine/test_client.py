@@ -16,7 +16,7 @@ from baicai.inference.decoder import CompiledDecoder
 from baicai.inference.generate import SamplingConfig, generate
 from baicai.leaves.model import open_model
 from baicai.serving.engine.client import Ask, BusyError, EngineOptions, StoppedError, Worker
-from baicai.serving.engine.events import Begun, Embedded, Ended, News, Token
+from baicai.serving.engine.events import Begun, Embedded, Ended, EngineEvent, Token
 from baicai.serving.engine.scheduler import Engine, Request
 from tests.conftest import Workshop
 
@@ -38,7 +38,7 @@ def with_worker(workshop: Workshop, act: Callable[[Worker], Awaitable[None]], **
     asyncio.run(asyncio.wait_for(run(), 120))
 
 
-async def collect(answer: AsyncIterator[Sequence[News]]) -> tuple[list[int], str]:
+async def collect(answer: AsyncIterator[Sequence[EngineEvent]]) -> tuple[list[int], str]:
     ids = []
     async for news in answer:
         for told in news:
@@ -61,7 +61,7 @@ def test_many_ask_at_once_and_get_what_each_gets_alone(workshop: Workshop) -> No
     expected = []
     for one in asked:
         sampling = SamplingConfig(temperature=0.8, top_p=1.0, seed=one.seed, max_tokens=20)
-        expected.append([t.id for t in generate(CompiledDecoder(model.model, one.leaves), one.prompt, sampling)])
+        expected.append([t.id for t in generate(CompiledDecoder(model.network, one.leaves), one.prompt, sampling)])
 
     async def act(worker: Worker) -> None:
         found = await asyncio.gather(*(collect(worker.answer(one)) for one in asked))
@@ -73,7 +73,7 @@ def test_many_ask_at_once_and_get_what_each_gets_alone(workshop: Workshop) -> No
 
 
 def test_an_embedding_comes_over_as_it_was_made(workshop: Workshop) -> None:
-    engine, told = Engine(open_model(workshop.path("model")).model, texts=1), list[News]()
+    engine, told = Engine(open_model(workshop.path("model")).network, texts=1), list[EngineEvent]()
     asked = ask(workshop, max_tokens=0, embed=True)
     request = Request(prompt=asked.prompt, leaves=asked.leaves, max_tokens=0, embed=True, sampling=SamplingConfig())
     engine.submit(request, told.append)

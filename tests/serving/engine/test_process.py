@@ -29,7 +29,7 @@ class SlowGrammars(Grammars):
     """Opens a grammar when it is told to."""
 
     def __init__(self, model: SparseModel) -> None:
-        super().__init__(model.tokenizer, model.model.config.vocab_size)
+        super().__init__(model.tokenizer, model.network.config.vocab_size)
         self.go = threading.Semaphore(0)
         self.asked: list[str] = []
 
@@ -46,7 +46,7 @@ class Asker:
         self.grammars, self.opener, self._ends = SlowGrammars(model), ThreadPoolExecutor(1), model.tokenizer.stop_ids
         self.messages: Messages = queue.SimpleQueue()
         self._lines = queue.SimpleQueue[dict[str, Any]]()
-        service = Service(Engine(model.model, texts=2, queue=2), self.grammars, self.opener, self.messages)
+        service = Service(Engine(model.network, texts=2, queue=2), self.grammars, self.opener, self.messages)
         self._thread = threading.Thread(target=service.serve, args=(self._lines.put,))
         self._thread.start()
 

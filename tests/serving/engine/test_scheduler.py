@@ -13,7 +13,7 @@ from baicai.errors import ConfigError
 from baicai.inference.decoder import CompiledDecoder
 from baicai.inference.generate import SamplingConfig, draw, generate
 from baicai.model.transformer import Transformer
-from baicai.serving.engine.events import Begun, Embedded, Ended, News, Token
+from baicai.serving.engine.events import Begun, Embedded, Ended, EngineEvent, Token
 from baicai.serving.engine.scheduler import BLOCK_TOKENS, Engine, Request
 from tests.inference.test_decoder import TOKENS, joined
 
@@ -29,7 +29,7 @@ class Answer:
         self.cached = -1
         self.embedding: tuple[float, ...] = ()
 
-    def __call__(self, told: News) -> None:
+    def __call__(self, told: EngineEvent) -> None:
         assert self.ended is None, "nothing is told after the end"
         if isinstance(told, Ended):
             self.ended = told

@@ -74,14 +74,14 @@ def test_log_probabilities_spell_the_answer(client: openai.OpenAI) -> None:
 
 
 def test_a_seed_gives_the_same_answer_whatever_else_runs(client: openai.OpenAI) -> None:
-    def say(**more: object) -> list[str]:
+    def notify(**more: object) -> list[str]:
         told = client.chat.completions.create(model="tiny", messages=ASK, seed=11, max_tokens=16, **more)
         return [choice.message.content for choice in told.choices]
 
-    alone = say()
+    alone = notify()
     others = [client.chat.completions.create(model="tiny", messages=ASK, max_tokens=30, stream=True) for _ in range(3)]
-    assert say() == alone
-    assert say(n=4)[:1] == alone
+    assert notify() == alone
+    assert notify(n=4)[:1] == alone
     for other in others:
         other.close()
     unseeded = {
@@ -128,16 +128,16 @@ def test_what_was_read_before_is_said_to_be_cached(client: openai.OpenAI) -> Non
 
 
 def test_tokens_are_wanted_more_or_less(client: openai.OpenAI, sparse: SparseModel) -> None:
-    def say(**more: Any) -> str:
+    def notify(**more: Any) -> str:
         told = client.chat.completions.create(model="tiny", messages=ASK, temperature=0, max_tokens=20, **more)
         return told.choices[0].message.content or ""
 
-    plain, token = say(), sparse.tokenizer.encode("z")[0]
-    assert say(logit_bias={str(token): 100}) == "z" * 20
-    assert say(logit_bias={str(token): 0}, frequency_penalty=0, presence_penalty=0) == plain
+    plain, token = notify(), sparse.tokenizer.encode("z")[0]
+    assert notify(logit_bias={str(token): 100}) == "z" * 20
+    assert notify(logit_bias={str(token): 0}, frequency_penalty=0, presence_penalty=0) == plain
     unwanted = sparse.tokenizer.encode(plain)[0]
-    assert sparse.tokenizer.encode(say(logit_bias={str(unwanted): -100}))[0] != unwanted
-    assert plain not in (say(frequency_penalty=2), say(presence_penalty=2), say(presence_penalty=-2))
+    assert sparse.tokenizer.encode(notify(logit_bias={str(unwanted): -100}))[0] != unwanted
+    assert plain not in (notify(frequency_penalty=2), notify(presence_penalty=2), notify(presence_penalty=-2))
     text = client.completions.create(model="tiny", prompt="z", max_tokens=3, logit_bias={str(token): 100})
     assert text.choices[0].text == "zzz"
 

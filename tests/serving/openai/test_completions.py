@@ -13,9 +13,9 @@ TEXT = "apple pear plum cherry the of"
 
 
 def chances(model: SparseModel, ids: list[int], leaves: list[str] | None = None) -> list[float]:
-    on = None if leaves is None else model.model.leaf_mask(leaves)
+    on = None if leaves is None else model.network.leaf_mask(leaves)
     with torch.no_grad():
-        logits = model.model(torch.tensor([ids]), on_BG=on)[0].log_softmax(-1)
+        logits = model.network(torch.tensor([ids]), on_BG=on)[0].log_softmax(-1)
     return [float(logits[place, token]) for place, token in enumerate(ids[1:])]
 
 
@@ -107,5 +107,5 @@ def test_the_harness_reads_its_likelihoods(web: httpx.Client, sparse: SparseMode
         assert sum(likely) == pytest.approx(sum(expected), abs=1e-4)
         greedy = all(one == max(top.values()) for one, top in zip(likely, tops, strict=True))
         with torch.no_grad():
-            best = sparse.model(torch.tensor([row]))[0].argmax(-1).tolist()
+            best = sparse.network(torch.tensor([row]))[0].argmax(-1).tolist()
         assert greedy == (best[len(context) - 1 : -1] == row[len(context) :])

@@ -13,7 +13,7 @@ from baicai.leaves.generation import text_prompt
 from baicai.leaves.model import SparseModel
 from baicai.model.cost import count_cost
 from tests.serving.servers import ThreadWorker, figures
-from tests.serving.test_refusals import check
+from tests.serving.test_errors import check
 
 TEXT = "apple pear plum cherry the of"
 ASK: dict[str, Any] = {"model": "tiny", "input": TEXT, "encoding_format": "float"}
@@ -38,9 +38,9 @@ WRONG = [
 
 
 def mean(model: SparseModel, ids: list[int], leaves: list[str] | None = None) -> list[float]:
-    on = None if leaves is None else model.model.leaf_mask(leaves)
+    on = None if leaves is None else model.network.leaf_mask(leaves)
     with torch.no_grad():
-        mean_D = model.model.hidden(torch.tensor([ids]), on_BG=on)[0].mean(0)
+        mean_D = model.network.hidden(torch.tensor([ids]), on_BG=on)[0].mean(0)
     return (mean_D / mean_D.norm()).tolist()
 
 
@@ -93,7 +93,7 @@ def test_what_it_took_is_told_and_counted(client: openai.OpenAI, web: httpx.Clie
     before, texts = figures(web), [TEXT, "iron"]
     usage = client.embeddings.create(**ASK | {"model": "tiny:fruit", "input": texts}).usage
     after = figures(web)
-    read, cost = sum(len(text_prompt(sparse, text)) for text in texts), count_cost(sparse.model, on=1)
+    read, cost = sum(len(text_prompt(sparse, text)) for text in texts), count_cost(sparse.network, on=1)
     assert usage.prompt_tokens == usage.total_tokens == read
     assert usage.baicai["active_parameters"] == cost.active_parameters
     assert usage.baicai["total_parameters"] == cost.total_parameters

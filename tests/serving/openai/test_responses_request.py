@@ -7,10 +7,10 @@ import httpx
 import openai
 import pytest
 
+from tests.serving.openai.test_chat import ASK
+from tests.serving.openai.test_structured_output import Fruit
 from tests.serving.servers import ThreadWorker
-from tests.serving.test_chat import ASK
-from tests.serving.test_refusals import check
-from tests.serving.test_shapes import Fruit
+from tests.serving.test_errors import check
 
 PICK = {
     "type": "function",

@@ -15,8 +15,8 @@ from baicai.serving.engine.grammar import GrammarConstraint
 from baicai.serving.openai.requests import ChatRequest
 from baicai.serving.openai.structured_output import MAX_SCHEMA_BYTES, conversation
 from baicai.serving.openai.tool_calls import CallReader, joined
-from tests.serving.test_chat import ASK
-from tests.serving.test_refusals import CHAT, check
+from tests.serving.openai.test_chat import ASK
+from tests.serving.test_errors import CHAT, check
 
 
 class Fruit(BaseModel):

@@ -12,14 +12,14 @@ import pytest
 from baicai.artefact import read_json, write_json
 from baicai.errors import MachineError
 from baicai.leaves.evaluate import EvaluateRecipe, evaluate_model
-from baicai.run import Run, carry_out, last_metrics
+from baicai.run import Run, last_metrics, run_stage
 from baicai.serving.config import ServeRecipe
 from baicai.serving.routes.run_reader import MAX_METRICS_BYTES
 from baicai.wholesale.release.catalog import Catalog
 from tests.conftest import TRAIN, Workshop, grow_recipe
 from tests.serving.servers import serving
-from tests.serving.test_refusals import check
-from tests.wholesale.test_catalog import KEY, manifest, shard
+from tests.serving.test_errors import check
+from tests.wholesale.release.test_catalog import KEY, manifest, shard
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def report(workshop: Workshop) -> Path:
     out = workshop.folder / "report"
     data = [workshop.text("fruit"), workshop.text("metal"), workshop.text("public")]
     recipe = EvaluateRecipe(model=workshop.path("model"), data=data, sequence_tokens=32, max_tokens=640)
-    carry_out(evaluate_model, recipe, out)
+    run_stage(evaluate_model, recipe, out)
     return out
 
 

@@ -12,7 +12,7 @@ from baicai.artefact import read_json
 from baicai.data.readers import read_documents
 from baicai.wholesale.release.dataset_card import CARD, CROISSANT, card
 from baicai.wholesale.release.takedown import TakedownRecipe, take_down
-from tests.wholesale.test_catalog import KEY, manifest
+from tests.wholesale.release.test_catalog import KEY, manifest
 from tests.wholesale.test_release import Shop, write_pages
 
 HOSTILE = 'a<script>alert(1)</script>"&'

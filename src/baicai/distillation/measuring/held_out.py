@@ -18,7 +18,7 @@ BATCH_SEQUENCES = 16
 
 
 @dataclass(frozen=True)
-class Exam:
+class HeldOut:
     """Held-out text of each ability, in one tokenizer's tokens."""
 
     tokenizer: Tokenizer
@@ -39,7 +39,9 @@ class Exam:
         return measure_quality(reader, torch.split(windows_BS1, BATCH_SEQUENCES), self.tokenizer, device)
 
 
-def set_exam(held_out: Mapping[str, TokenShards], tokenizer: Tokenizer, sequence_tokens: int, max_tokens: int) -> Exam:
+def set_exam(
+    held_out: Mapping[str, TokenShards], tokenizer: Tokenizer, sequence_tokens: int, max_tokens: int
+) -> HeldOut:
     """Return an exam on up to `max_tokens` of each text.
 
     Raises: DataError if a text is shorter than two windows.
@@ -54,4 +56,4 @@ def set_exam(held_out: Mapping[str, TokenShards], tokenizer: Tokenizer, sequence
         every = torch.cat(list(held_out_windows(shards, sequence_tokens, max_tokens)))
         chosen = torch.arange(len(every)) % PROBE_PART == 0
         probes[name], windows[name] = every[chosen][:PROBE_WINDOWS], every[~chosen]
-    return Exam(tokenizer, windows, probes)
+    return HeldOut(tokenizer, windows, probes)

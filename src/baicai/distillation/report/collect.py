@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from baicai.distillation.context import Setting
-from baicai.distillation.measuring.held_out import Exam
+from baicai.distillation.context import DistillationContext
+from baicai.distillation.measuring.held_out import HeldOut
 from baicai.distillation.measuring.metrics import Measured, tokens_per_second
 from baicai.distillation.measuring.q8_0 import rounded
 from baicai.distillation.sizing import Shape
@@ -18,7 +18,7 @@ from baicai.distillation.teacher.weakness import Weakness
 from baicai.errors import MachineError
 from baicai.inference.generate import continued
 from baicai.model.transformer import Transformer
-from baicai.run import say
+from baicai.run import notify
 
 FORMAT = 1
 PROMPT_TOKENS, ANSWER_TOKENS = 32, 48
@@ -28,7 +28,7 @@ Scores = Mapping[str, Mapping[str, Measured]]
 
 
 def findings(
-    setting: Setting,
+    setting: DistillationContext,
     student: Student,
     scores: Scores,
     weak: Mapping[str, Weakness],
@@ -83,21 +83,21 @@ def _by_ability(scores: Scores, what: str, columns: Sequence[str]) -> dict[str, 
     }
 
 
-def _with_eight_bits(setting: Setting, model: Transformer, scores: Scores) -> tuple[Scores, int | None]:
+def _with_eight_bits(setting: DistillationContext, model: Transformer, scores: Scores) -> tuple[Scores, int | None]:
     """Return the scores with those of the student's weights in eight bits, and its bytes, if these can be made."""
     try:
         in_eight = rounded(model)
     except MachineError as error:
-        say(f"Not measured in eight bits: {error}")
+        notify(f"Not measured in eight bits: {error}")
         return scores, None
     return {**scores, "q8": setting.exam.take(in_eight.model, setting.device)}, in_eight.num_bytes
 
 
-def _speed(setting: Setting, model: Transformer) -> dict[str, float | None]:
+def _speed(setting: DistillationContext, model: Transformer) -> dict[str, float | None]:
     """Return tokens per second of one text on this machine's processor, each in its own tokens."""
     name, sparse = next(iter(setting.exam.windows)), setting.teacher.sparse
     theirs, ours = (_prompt(exam, name)[0].tolist() for exam in (setting.teacher_exam, setting.exam))
-    teacher = None if sparse is None else tokens_per_second(sparse.model, theirs)
+    teacher = None if sparse is None else tokens_per_second(sparse.network, theirs)
     return {"teacher": teacher, "student": tokens_per_second(model, ours)}
 
 
@@ -108,7 +108,7 @@ def _cache(caches: Sequence[TeacherCache]) -> dict[str, Any] | None:
     return {"bytes": size, "bytes_per_token": size / tokens, "samples": caches[0].settings.samples}
 
 
-def _samples(setting: Setting, model: Transformer) -> list[dict[str, str]]:
+def _samples(setting: DistillationContext, model: Transformer) -> list[dict[str, str]]:
     """Return how teacher and student go on after the beginning of held-out text, each taking the likeliest token."""
     found = []
     for name in setting.exam.windows:
@@ -130,7 +130,7 @@ def _samples(setting: Setting, model: Transformer) -> list[dict[str, str]]:
     return found
 
 
-def _prompt(exam: Exam, name: str) -> Tensor:
+def _prompt(exam: HeldOut, name: str) -> Tensor:
     """Return the beginning of an ability's first window, [1, P]; there is as much room behind it at least."""
     window_1S = exam.windows[name][:1]
     return window_1S[:, : min(PROMPT_TOKENS, window_1S.shape[1] // 2)]

@@ -27,11 +27,11 @@ def prune_leaves(
 
     Raises: ConfigError for a leaf there is not, DataError if a leaf never fires on the text or says what is not finite.
     """
-    model = teacher.model
+    model = teacher.network
     use, first = measure_experts(model, list(wanted), windows), model.first_leaf_layer
     pruned = {}
     for number, name in enumerate(use.names):
-        leaf = teacher.leaves[name].leaf
+        leaf = teacher.leaves[name].experts
         kept = [best(added_GE[number], num_experts) for added_GE in use.added_LGE]
         tensors = {}
         for key, tensor in leaf.state_dict().items():

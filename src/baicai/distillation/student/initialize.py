@@ -61,7 +61,7 @@ def wanted_leaves(config: DistillRecipe, teacher: SparseModel) -> list[str]:
 
     Raises: ConfigError for a leaf there is not, or if there is none to keep.
     """
-    teacher.model.leaf_mask(config.leaves)
+    teacher.network.leaf_mask(config.leaves)
     abilities = {source.domain for source in config.data}
     names = config.leaves or [name for name in teacher.leaves if name.removesuffix(MORE) in abilities]
     if not names:
@@ -109,9 +109,9 @@ def begin(
     if config.start == "pruned":
         return _begin_pruned(config, shape, sparse, windows, device)
     if config.start == "slices":
-        return Student(slice_trunk(sparse.model, shape.model, windows).to(device), {})
+        return Student(slice_trunk(sparse.network, shape.model, windows).to(device), {})
     names = wanted_leaves(config, sparse)
-    return Student(leaf_to_dense(sparse.model, names, windows, shape.model.ffn_dim, config.train.seed).to(device), {})
+    return Student(leaf_to_dense(sparse.network, names, windows, shape.model.ffn_dim, config.train.seed).to(device), {})
 
 
 def _begin_pruned(
@@ -120,7 +120,7 @@ def _begin_pruned(
     assert shape.leaf is not None
     kept = prune_leaves(sparse, wanted_leaves(config, sparse), windows, shape.leaf.num_experts)
     leaves = {name: leaf.float().requires_grad_(True) for name, leaf in kept.items()}
-    model = open_trunk(sparse.trunk.path, sparse.trunk.hash).model
+    model = open_trunk(sparse.trunk.path, sparse.trunk.hash).network
     for name, leaf in leaves.items():
         model.join(name, leaf)
     model.topk_group = min(sparse.topk_group, len(leaves))

@@ -28,7 +28,7 @@ from baicai.data.shards import TokenShards
 from baicai.distillation.teacher.logit_sampling import ask, record_type
 from baicai.distillation.teacher.models import Teacher
 from baicai.errors import ArtefactError, ConfigError, MachineError
-from baicai.run import Meter, say
+from baicai.run import Progress, notify
 
 FILE = "manifest.json"
 M = TypeVar("M")
@@ -179,12 +179,12 @@ def _check_room(folder: Path, manifest: _Manifest, record_bytes: int) -> None:
     told = f"the teacher's cache takes {size / 1e9:.3g} GB, {record_bytes} bytes for each of {tokens:,} tokens"
     if size > free:
         raise MachineError(f"{told}, {folder.parent} has {free / 1e9:.3g} GB free: lower samples, or free some")
-    say(f"{told}: {folder}")
+    notify(f"{told}: {folder}")
 
 
 def _fill(folder: Path, manifest: _Manifest, teacher: Teacher, shards: TokenShards) -> None:
     parts = -(-manifest.windows // manifest.part_windows)
-    meter = Meter("ask the teacher", parts)
+    meter = Progress("ask the teacher", parts)
     with disk_errors(folder), meter.running(len(manifest.files)):
         folder.mkdir(exist_ok=True)
         for stale in folder.glob(".*.part"):  # what a kill left half-written

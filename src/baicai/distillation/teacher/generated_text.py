@@ -23,7 +23,7 @@ from baicai.data.tokenizer import Tokenizer
 from baicai.distillation.teacher.cache import FILE, resumed
 from baicai.distillation.teacher.models import Teacher
 from baicai.errors import ConfigError
-from baicai.run import Meter
+from baicai.run import Progress
 
 FORMAT = 1
 PART_TOKENS = 2**15
@@ -90,7 +90,7 @@ def write_sequences(
             stale.unlink()
         write_json(folder / FILE, to_table(manifest))
         starts = range(0, windows, manifest.part_windows)
-        meter = Meter("let the teacher write", len(starts))
+        meter = Progress("let the teacher write", len(starts))
         with meter.running(0):
             for number, start in enumerate(starts):
                 file = texts / f"texts-{number:05d}.jsonl"

@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from baicai.artefact import file_hash, find, read_json, value_hash
+from baicai.artefact import file_hash, find_artefact, read_json, value_hash
 from baicai.config import canonical
 from baicai.data.hf_tokenizer import read_tokenizer
 from baicai.data.shards import TokenShards
@@ -135,7 +135,7 @@ def open_teacher(reference: str | Path, tokenizer: Tokenizer | None, device: tor
     Raises: ArtefactError if it is missing, damaged, or its tokens are not the student's; MachineError if it is in
     transformers' format and that is not installed.
     """
-    path = find(reference)
+    path = find_artefact(reference)
     if not (path / "model.toml").exists() and (path / "config.json").exists():
         config = read_json(path / "config.json")
         if "model_type" in config:
@@ -152,9 +152,9 @@ class _Sparse(Teacher):
     """A Baicai model, all its leaves on."""
 
     def __init__(self, name: str, model: SparseModel, tokenizer: Tokenizer, device: torch.device) -> None:
-        super().__init__(name, model.hash, device, tokenizer, model.model.config.max_tokens)
+        super().__init__(name, model.hash, device, tokenizer, model.network.config.max_tokens)
         self.sparse = model
-        self.network = self._model = model.model.requires_grad_(False).eval().to(device)
+        self.network = self._model = model.network.requires_grad_(False).eval().to(device)
         self._autocast = torch.autocast(device.type, torch.bfloat16, enabled=has_fast_bfloat16(device))
         self._on_1G: Tensor | None = None
 

@@ -38,7 +38,7 @@ Loss = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class Lessons:
+class StudentData:
     """What a student reads; the sequences have one entry for each source."""
 
     abilities: Sequence[str]
@@ -47,7 +47,7 @@ class Lessons:
 
 
 @dataclass(frozen=True)
-class Teaching:
+class TeacherSignal:
     """What a student hears beside the text, and how it stands."""
 
     teacher: Teacher
@@ -61,7 +61,7 @@ class Teaching:
 
 
 def train_student(
-    student: Student, lessons: Lessons, teaching: Teaching | None, config: DistillRecipe, run: Run
+    student: Student, lessons: StudentData, teaching: TeacherSignal | None, config: DistillRecipe, run: Run
 ) -> None:
     """Train a student, and write its weights and how it went to the run's artefact folder."""
     model, settings = student.model, config.train
@@ -85,7 +85,7 @@ def train_student(
 
 
 def _measure(
-    model: Transformer, lessons: Lessons, teaching: Teaching, config: DistillRecipe, run: Run, count: int
+    model: Transformer, lessons: StudentData, teaching: TeacherSignal, config: DistillRecipe, run: Run, count: int
 ) -> tuple[list[float], list[float]]:
     """Return a Measure's results, and log them."""
     theirs, weights = teaching.teacher_bits, list(lessons.weights)
@@ -118,7 +118,7 @@ def real_text_loss(model: Transformer, config: DistillRecipe) -> LossOf:
     return loss_of
 
 
-def taught_loss(model: Transformer, teaching: Teaching, config: DistillRecipe, batches: AbilityBatches) -> LossOf:
+def taught_loss(model: Transformer, teaching: TeacherSignal, config: DistillRecipe, batches: AbilityBatches) -> LossOf:
     """Return the loss of a student on real text and on what its teacher says of it, or of the student's own words."""
     teach, settings = config.teach, config.train
 
@@ -149,7 +149,7 @@ def taught_loss(model: Transformer, teaching: Teaching, config: DistillRecipe, b
 
 
 def _heard(
-    teaching: Teaching, teach: TeachConfig, batch: Batch, tokens_BS1: Tensor
+    teaching: TeacherSignal, teach: TeachConfig, batch: Batch, tokens_BS1: Tensor
 ) -> tuple[Callable[[], Tensor], Loss]:
     """Return what gives the teacher's nats of the real next tokens, and the loss by what it says of them."""
     if not teaching.caches:
@@ -184,7 +184,7 @@ def divergence_of(teach: TeachConfig) -> losses.Divergence:
 
 def _share(
     teach: TeachConfig,
-    teaching: Teaching,
+    teaching: TeacherSignal,
     batches: AbilityBatches,
     batch: Batch,
     theirs_T: Callable[[], Tensor],

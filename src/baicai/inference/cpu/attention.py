@@ -15,11 +15,11 @@ from baicai.inference.cpu.buffers import (
     Q_NORM,
     SIN,
     V_BIAS,
-    Bench,
     K,
     Q,
     Sizes,
-    Stream,
+    StepBuffers,
+    ThreadBuffers,
     V,
     Weights,
 )
@@ -87,7 +87,7 @@ def fetch_rows(rows_PC: Floats, first: int, rows: int) -> None:
 
 @compiled
 def score(
-    query_GC: Floats, rows_PC: Floats, stream: Stream, bench: Bench, text: int, size: int, out_GP: Floats
+    query_GC: Floats, rows_PC: Floats, stream: StepBuffers, bench: ThreadBuffers, text: int, size: int, out_GP: Floats
 ) -> None:
     """Multiply queries with the first rows of a text, which lie in blocks of `size`, as many as there is room for."""
     (queries, places), count = query_GC.shape, out_GP.shape[1]
@@ -128,7 +128,14 @@ def mix(shares: Floats, rows_PC: Floats, blocks: Numbers, text: int, size: int, 
 
 @compiled
 def grouped_attention(
-    sizes: Sizes, weights: Weights, layer: int, stream: Stream, bench: Bench, count: int, thread: int, meetings: int
+    sizes: Sizes,
+    weights: Weights,
+    layer: int,
+    stream: StepBuffers,
+    bench: ThreadBuffers,
+    count: int,
+    thread: int,
+    meetings: int,
 ) -> int:
     """Attend, and leave the heads' outputs in stream.out. Queries share keys in groups.
 
@@ -153,7 +160,7 @@ def grouped_attention(
 
 
 @compiled
-def place_group(sizes: Sizes, weights: Weights, layer: int, stream: Stream, t: int, head: int) -> None:
+def place_group(sizes: Sizes, weights: Weights, layer: int, stream: StepBuffers, t: int, head: int) -> None:
     """Put a token's key and value where later ones find them, and make its queries ready."""
     row, size, inner = weights.layers[layer], sizes.head_dim, stream.inner
     group, at, block = sizes.heads // sizes.kv_heads, stream.positions[t], sizes.block_tokens
@@ -181,7 +188,9 @@ def place_group(sizes: Sizes, weights: Weights, layer: int, stream: Stream, t: i
 
 
 @compiled
-def attend_group(sizes: Sizes, weights: Weights, layer: int, stream: Stream, bench: Bench, t: int, head: int) -> None:
+def attend_group(
+    sizes: Sizes, weights: Weights, layer: int, stream: StepBuffers, bench: ThreadBuffers, t: int, head: int
+) -> None:
     """Attend with the queries of a token that share a head of keys and values."""
     size, group, cache = sizes.head_dim, sizes.heads // sizes.kv_heads, weights.caches[layer]
     at, text, block = stream.positions[t], stream.texts[t], sizes.block_tokens
@@ -211,8 +220,8 @@ def latent_attention(
     sizes: Sizes,
     weights: Weights,
     layer: int,
-    stream: Stream,
-    bench: Bench,
+    stream: StepBuffers,
+    bench: ThreadBuffers,
     count: int,
     thread: int,
     meetings: int,
@@ -263,8 +272,8 @@ def latent_head(
     sizes: Sizes,
     weights: Weights,
     row: Table,
-    stream: Stream,
-    bench: Bench,
+    stream: StepBuffers,
+    bench: ThreadBuffers,
     latents: Floats,
     rope_keys: Floats,
     query: Floats,

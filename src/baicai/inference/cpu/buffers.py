@@ -75,7 +75,7 @@ class Weights(NamedTuple):
     counts the pool's positions."""
 
 
-class Stream(NamedTuple):
+class StepBuffers(NamedTuple):
     """What the threads share in a step."""
 
     x_TD: NDArray[np.float32]
@@ -107,7 +107,7 @@ class Stream(NamedTuple):
     """`MET`, `ORDERED` and `STOP`, each in a cache line of its own."""
 
 
-class Bench(NamedTuple):
+class ThreadBuffers(NamedTuple):
     """What a thread has for itself."""
 
     input: Vectors

@@ -13,9 +13,9 @@ from baicai.inference.cpu.buffers import (
     MET,
     ROUTER,
     UP,
-    Bench,
     Sizes,
-    Stream,
+    StepBuffers,
+    ThreadBuffers,
     Weights,
 )
 from baicai.inference.cpu.kernels import Floats, add, compiled, exact, floats, prepare, share, sigmoid
@@ -23,7 +23,7 @@ from baicai.inference.cpu.matmul import multiply
 
 
 @compiled
-def choose(sizes: Sizes, weights: Weights, layer: int, stream: Stream, bench: Bench, t: int) -> None:
+def choose(sizes: Sizes, weights: Weights, layer: int, stream: StepBuffers, bench: ThreadBuffers, t: int) -> None:
     """Choose a token's experts; source as `baicai.model.router.choose_experts`."""
     experts, leaves, choice = sizes.experts, sizes.leaves, bench.choice
     for leaf in range(leaves):
@@ -62,7 +62,14 @@ def choose(sizes: Sizes, weights: Weights, layer: int, stream: Stream, bench: Be
 
 @compiled
 def feed_forward(
-    sizes: Sizes, weights: Weights, layer: int, stream: Stream, bench: Bench, count: int, thread: int, meetings: int
+    sizes: Sizes,
+    weights: Weights,
+    layer: int,
+    stream: StepBuffers,
+    bench: ThreadBuffers,
+    count: int,
+    thread: int,
+    meetings: int,
 ) -> int:
     """Add the shared expert and the chosen experts of this layer to the stream."""
     row, inner, hidden, routed = weights.layers[layer], stream.inner, sizes.hidden, layer - sizes.first_leaf_layer
@@ -108,7 +115,7 @@ def feed_forward(
 
 
 @compiled
-def is_on(stream: Stream, leaf: int, count: int) -> bool:
+def is_on(stream: StepBuffers, leaf: int, count: int) -> bool:
     """Return whether a leaf is on for one of the step's tokens."""
     found = False
     for t in range(count):
@@ -125,7 +132,7 @@ def swish(gates: Floats, ups: Floats, weight: float) -> None:
 
 
 @compiled
-def sort_jobs(sizes: Sizes, bench: Bench, count: int) -> None:
+def sort_jobs(sizes: Sizes, bench: ThreadBuffers, count: int) -> None:
     """Put the jobs of this step in the order of their experts, so that each expert's weights are read once."""
     ends, ids = bench.ends, bench.expert_ids
     ends[:] = 0
@@ -146,7 +153,14 @@ def sort_jobs(sizes: Sizes, bench: Bench, count: int) -> None:
 
 @compiled
 def expert_gates(
-    sizes: Sizes, weights: Weights, routed: int, stream: Stream, bench: Bench, count: int, thread: int, meetings: int
+    sizes: Sizes,
+    weights: Weights,
+    routed: int,
+    stream: StepBuffers,
+    bench: ThreadBuffers,
+    count: int,
+    thread: int,
+    meetings: int,
 ) -> int:
     """Choose experts and prepare what their down-projections read; each thread makes a part and then takes all."""
     size, top_k = sizes.expert_hidden, sizes.top_k

@@ -21,9 +21,9 @@ from baicai.inference.cpu.buffers import (
     OUT,
     SHARED_NORM,
     STOP,
-    Bench,
     Sizes,
-    Stream,
+    StepBuffers,
+    ThreadBuffers,
     Weights,
 )
 from baicai.inference.cpu.feed_forward import feed_forward
@@ -32,7 +32,7 @@ from baicai.inference.cpu.matmul import multiply
 
 
 @compiled
-def norm_all(sizes: Sizes, weight: int, stream: Stream, bench: Bench, count: int) -> None:
+def norm_all(sizes: Sizes, weight: int, stream: StepBuffers, bench: ThreadBuffers, count: int) -> None:
     """Norm the stream of every token into this thread's input."""
     for t in range(count):
         rms_norm(stream.x_TD[t, : sizes.dim], floats(weight, sizes.dim), sizes.eps, bench.input.plain[t, : sizes.dim])
@@ -40,7 +40,9 @@ def norm_all(sizes: Sizes, weight: int, stream: Stream, bench: Bench, count: int
 
 
 @compiled
-def merge(sizes: Sizes, weights: Weights, stream: Stream, bench: Bench, count: int, thread: int, meetings: int) -> int:
+def merge(
+    sizes: Sizes, weights: Weights, stream: StepBuffers, bench: ThreadBuffers, count: int, thread: int, meetings: int
+) -> int:
     """Begin the MTP module: the output in stream.hidden_TD and the next token's embedding make its stream."""
     dim, ends, every = sizes.dim, weights.ends, bench.numbers[:count]
     for t in range(count):
@@ -58,8 +60,8 @@ def merge(sizes: Sizes, weights: Weights, stream: Stream, bench: Bench, count: i
 def run_step(
     sizes: Sizes,
     weights: Weights,
-    stream: Stream,
-    bench: Bench,
+    stream: StepBuffers,
+    bench: ThreadBuffers,
     count: int,
     drafting: int,
     thread: int,
@@ -108,7 +110,7 @@ def run_step(
 
 @compiled
 def take_part(
-    sizes: Sizes, weights: Weights, stream: Stream, bench: Bench, thread: int, orders: int, patience: int
+    sizes: Sizes, weights: Weights, stream: StepBuffers, bench: ThreadBuffers, thread: int, orders: int, patience: int
 ) -> int:
     """Do a thread's part: the first orders the step that `stream.order` describes; nothing can come in between.
 

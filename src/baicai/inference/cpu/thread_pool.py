@@ -11,18 +11,18 @@ from numpy.typing import NDArray
 from baicai.inference import COMPILED
 from baicai.inference.cpu import step
 from baicai.inference.cpu.barrier import post
-from baicai.inference.cpu.buffers import IDLE_LOOKS, MAX_STEP_TOKENS, ORDERED, SLEEP_SECONDS, STOP, Stream
+from baicai.inference.cpu.buffers import IDLE_LOOKS, MAX_STEP_TOKENS, ORDERED, SLEEP_SECONDS, STOP, StepBuffers
 from baicai.inference.cpu.weight_table import Tables, make_bench, make_stream
-from baicai.run import say
+from baicai.run import notify
 
 
-class Crew:
+class ThreadPool:
     """As many threads as PyTorch has; the caller's is one of them, the others sleep between steps."""
 
     def __init__(self, tables: Tables, tokens: int = MAX_STEP_TOKENS, texts: int = 1) -> None:
         """Make room for steps of at most so many tokens, of so many texts."""
         if not any(COMPILED.rglob("*.nbc")):
-            say("Compiling the decoder for this processor: half a minute, this once.")
+            notify("Compiling the decoder for this processor: half a minute, this once.")
         self._tables = tables  # keeps the weights
         self.sizes = tables.sizes
         self.stream = make_stream(self.sizes, tokens, texts)
@@ -60,7 +60,7 @@ def _work(arguments: tuple[Any, ...], wake: threading.Event) -> None:
         orders = step.take_part(*arguments, orders, IDLE_LOOKS if woken else 1)
 
 
-def _dismiss(stream: Stream, wake: Sequence[threading.Event]) -> None:
+def _dismiss(stream: StepBuffers, wake: Sequence[threading.Event]) -> None:
     stream.counters[STOP] = 1
     post(stream.counters, ORDERED)
     for event in wake:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from baicai.errors import MachineError
 from baicai.inference.cpu import buffers
-from baicai.inference.cpu.buffers import MAX_STEP_TOKENS, Bench, Sizes, Stream, Weights
+from baicai.inference.cpu.buffers import MAX_STEP_TOKENS, Sizes, StepBuffers, ThreadBuffers, Weights
 from baicai.inference.cpu.kernels import BFLOAT16, FLOAT32, INT8, make_vectors
 from baicai.model.config import GQAConfig
 from baicai.model.experts import Leaf
@@ -188,12 +188,12 @@ def _sizes(
     )
 
 
-def make_stream(sizes: Sizes, tokens: int = MAX_STEP_TOKENS, texts: int = 1) -> Stream:
+def make_stream(sizes: Sizes, tokens: int = MAX_STEP_TOKENS, texts: int = 1) -> StepBuffers:
     """Return room for what the threads share; each token is of the first text, with all leaves on."""
     top_k = max(1, sizes.top_k)
     grouped = (sizes.heads + 2 * sizes.kv_heads) * sizes.head_dim
     latent = sizes.kv_rank + sizes.rope_dim + sizes.q_rank + sizes.heads * (sizes.head_dim + sizes.rope_dim)
-    return Stream(
+    return StepBuffers(
         x_TD=np.zeros((tokens, sizes.dim), np.float32),
         inner=np.zeros((tokens, max(grouped, latent, 2 * sizes.hidden)), np.float32),
         out=np.zeros((tokens * top_k, max(sizes.heads * sizes.value_dim, sizes.expert_hidden)), np.float32),
@@ -213,12 +213,12 @@ def make_stream(sizes: Sizes, tokens: int = MAX_STEP_TOKENS, texts: int = 1) -> 
     )
 
 
-def make_bench(sizes: Sizes, tokens: int = MAX_STEP_TOKENS) -> Bench:
+def make_bench(sizes: Sizes, tokens: int = MAX_STEP_TOKENS) -> ThreadBuffers:
     """Return room for what one thread has for itself."""
     top_k = max(1, sizes.top_k)
     group = sizes.heads // sizes.kv_heads if sizes.kv_heads else 2
     widest = max(2 * sizes.dim, sizes.hidden, sizes.heads * sizes.value_dim, sizes.q_rank)
-    return Bench(
+    return ThreadBuffers(
         input=make_vectors(tokens, widest),
         experts=make_vectors(tokens * top_k, max(sizes.expert_hidden, sizes.kv_rank, 2)),
         scratch=np.zeros((tokens, max(sizes.dim, sizes.kv_rank, sizes.rope_dim, sizes.expert_hidden)), np.float32),

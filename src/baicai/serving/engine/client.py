@@ -17,7 +17,7 @@ from typing import Any, Literal
 import orjson
 
 from baicai.errors import BaicaiError, ConfigError, MachineError
-from baicai.serving.engine.events import Alternative, Begun, Embedded, Ended, News, Token
+from baicai.serving.engine.events import Alternative, Begun, Embedded, Ended, EngineEvent, Token
 
 LINE_BYTES = 2**26
 RESTART_SECONDS = 1.0
@@ -82,7 +82,7 @@ ERRORS: Mapping[str, type[BaicaiError]] = {
     "stopped": StoppedError,
 }
 NO_TEXTS: Mapping[str, int] = {"running": 0, "waiting": 0}
-_Told = News | BaicaiError
+_Told = EngineEvent | BaicaiError
 
 
 class Worker:
@@ -121,7 +121,7 @@ class Worker:
                 await self._keeper
         self._stop()
 
-    async def answer(self, ask: Ask) -> AsyncGenerator[Sequence[News], None]:
+    async def answer(self, ask: Ask) -> AsyncGenerator[Sequence[EngineEvent], None]:
         """Yield an answer's tokens, and how it ended: whatever has come meanwhile, so that who is slow gets several.
 
         Whoever stops listening stops it.

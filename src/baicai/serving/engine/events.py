@@ -44,5 +44,5 @@ class Ended(NamedTuple):
     """stop (an end token), length, cancelled, or lost: what may come next cannot be told."""
 
 
-News = Begun | Token | Embedded | Ended
-Tell = Callable[[News], None]
+EngineEvent = Begun | Token | Embedded | Ended
+Tell = Callable[[EngineEvent], None]

@@ -18,13 +18,13 @@ import torch
 from baicai.errors import BaicaiError, ConfigError, MachineError
 from baicai.inference.generate import SamplingConfig
 from baicai.leaves.model import open_model
-from baicai.serving.engine.events import Begun, Embedded, Ended, News, Token
+from baicai.serving.engine.events import Begun, Embedded, Ended, EngineEvent, Token
 from baicai.serving.engine.grammar import GrammarConstraint, Grammars
 from baicai.serving.engine.model_info import describe
 from baicai.serving.engine.scheduler import Engine, Request
 
 Messages = queue.SimpleQueue[dict[str, Any] | None]
-KINDS: dict[type[News], str] = {Begun: "begun", Token: "token", Embedded: "embedded", Ended: "ended"}
+KINDS: dict[type[EngineEvent], str] = {Begun: "begun", Token: "token", Embedded: "embedded", Ended: "ended"}
 
 
 def main(descriptor: str) -> None:
@@ -40,7 +40,7 @@ def main(descriptor: str) -> None:
                 torch.set_num_threads(told["threads"])
             model = open_model(told["model"], told["weights"], peel=told["peel"], join=told["join"])
             room = {name: told[name] for name in ("texts", "memory_tokens", "queue")}
-            engine = Engine(model.model, **room, int8=model.int8)
+            engine = Engine(model.network, **room, int8=model.int8)
             engine.warm_up()
         except BaicaiError as error:
             write({"error": "config" if isinstance(error, ConfigError) else "machine", "message": str(error)})
@@ -119,7 +119,7 @@ class Service:
         opened.add_done_callback(lambda _: self._messages.put({"opened": number}))
 
     def _submit(self, number: int, ask: dict[str, Any], opened: Future[GrammarConstraint] | None = None) -> None:
-        def tell(told: News) -> None:
+        def tell(told: EngineEvent) -> None:
             self._told.append((number, [KINDS[type(told)], *told]))
             if isinstance(told, Ended):
                 del self._numbers[number]

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from baicai.errors import ConfigError
-from baicai.inference.batch_decoder import STEP_TOKENS, BatchDecoder, Part, Told
+from baicai.inference.batch_decoder import STEP_TOKENS, BatchDecoder, Part, StepOutput
 from baicai.inference.cpu.sampling import draw_token, log_sum
 from baicai.inference.cpu.weight_table import Int8
 from baicai.inference.generate import SamplingConfig
@@ -219,7 +219,7 @@ class Engine:
                 room -= count
                 yield text, count
 
-    def _take(self, text: _Text, part: Part, told: Told) -> None:
+    def _take(self, text: _Text, part: Part, told: StepOutput) -> None:
         request = text.request
         text.read += len(part.tokens)
         if request.echo and part.start < len(request.prompt):
@@ -257,7 +257,7 @@ class Engine:
             constraint.accept(token)
         return token
 
-    def _echo(self, text: _Text, part: Part, told: Told) -> None:
+    def _echo(self, text: _Text, part: Part, told: StepOutput) -> None:
         """Tell the tokens of a prompt that this step has predicted, and first of all the first, which nothing has."""
         prompt, top = text.request.prompt, text.request.top_logprobs
         weights_SG = told.leaf_weights_SG[:, text.on_G]
@@ -268,7 +268,7 @@ class Engine:
                 made = _token(prompt[place], logits_V, weights_G, top)
                 text.tell(made._replace(of_prompt=True))
 
-    def _embed(self, text: _Text, told: Told) -> None:
+    def _embed(self, text: _Text, told: StepOutput) -> None:
         """Add up a prompt's tokens one by one: the sum does not depend, bit for bit, on how it was cut into steps."""
         for hidden_D in told.hidden_SD:
             text.sum_D += hidden_D

@@ -8,12 +8,12 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from baicai.data.tokenizer import Decoder
+from baicai.data.tokenizer import Detokenizer
 from baicai.errors import ConfigError
-from baicai.leaves.stop_strings import HeldBack
+from baicai.leaves.stop_strings import StopStringFilter
 from baicai.serving.engine.client import Ask, StoppedError
 from baicai.serving.engine.events import Begun, Ended, Token
-from baicai.serving.served_model import Served
+from baicai.serving.served_model import ServedModel
 
 Reason = Literal["stop", "length"]
 
@@ -50,12 +50,12 @@ class End:
     """Of the leaves that are on, sum over the answer's tokens."""
 
 
-async def pieces(served: Served, ask: Ask, stops: Sequence[str]) -> AsyncGenerator[Piece | End, None]:
+async def pieces(served: ServedModel, ask: Ask, stops: Sequence[str]) -> AsyncGenerator[Piece | End, None]:
     """Yield an answer; text that may begin a stop text is held back until that is known.
 
     Raises: what the engine does, StoppedError if it drops the answer, ConfigError if it loses the grammar.
     """
-    text_of, held = Decoder(served.tokenizer), HeldBack[tuple[Said, ...]](stops)
+    text_of, held = Detokenizer(served.tokenizer), StopStringFilter[tuple[Said, ...]](stops)
     offset, count, cached, weights_G, ended = 0, 0, 0, np.zeros(len(ask.leaves)), Ended("cancelled")
     async with aclosing(served.worker.answer(ask)) as answer:
         async for news in answer:

@@ -5,13 +5,13 @@ from typing import Any
 
 from baicai.serving.engine.events import Token
 from baicai.serving.openai.detokenizer import Said
-from baicai.serving.served_model import Served
+from baicai.serving.served_model import ServedModel
 
 LOWEST = -9999.0
 """What OpenAI writes for a probability of nothing: JSON has no infinity."""
 
 
-def spell(served: Served, token: int) -> str:
+def spell(served: ServedModel, token: int) -> str:
     """Return a token as text; one that is no whole characters as `bytes:\\xe7\\x99`, a special one by its name."""
     content = _bytes(served, token)
     if not content:
@@ -22,7 +22,7 @@ def spell(served: Served, token: int) -> str:
         return "bytes:" + "".join(f"\\x{byte:02x}" for byte in content)
 
 
-def chat_logprobs(served: Served, said: Sequence[Said]) -> list[dict[str, Any]]:
+def chat_logprobs(served: ServedModel, said: Sequence[Said]) -> list[dict[str, Any]]:
     """Return tokens in the form of chat answers."""
     return [
         _entry(served, token.id, token.log_probability)
@@ -31,7 +31,7 @@ def chat_logprobs(served: Served, said: Sequence[Said]) -> list[dict[str, Any]]:
     ]
 
 
-def completion_logprobs(served: Served, said: Sequence[Said]) -> dict[str, list[Any]]:
+def completion_logprobs(served: ServedModel, said: Sequence[Said]) -> dict[str, list[Any]]:
     """Return tokens in the form of completions."""
     return {
         "tokens": [spell(served, token.id) for token, _, _ in said],
@@ -41,7 +41,7 @@ def completion_logprobs(served: Served, said: Sequence[Said]) -> dict[str, list[
     }
 
 
-def routing(served: Served, leaves: Sequence[str], said: Sequence[Said]) -> list[dict[str, Any]]:
+def routing(served: ServedModel, leaves: Sequence[str], said: Sequence[Said]) -> list[dict[str, Any]]:
     """Return for each token its text and the share that each leaf had of the most that leaves can get."""
     return [
         {
@@ -54,7 +54,7 @@ def routing(served: Served, leaves: Sequence[str], said: Sequence[Said]) -> list
     ]
 
 
-def _others(served: Served, token: Token) -> dict[str, float | None] | None:
+def _others(served: ServedModel, token: Token) -> dict[str, float | None] | None:
     """Return the likeliest tokens, and the one that came; of two with one spelling, the likelier."""
     if token.log_probability is None:
         return None
@@ -64,12 +64,12 @@ def _others(served: Served, token: Token) -> dict[str, float | None] | None:
     return found
 
 
-def _entry(served: Served, token: int, log_probability: float | None) -> dict[str, Any]:
+def _entry(served: ServedModel, token: int, log_probability: float | None) -> dict[str, Any]:
     content = list(_bytes(served, token))
     return {"token": spell(served, token), "logprob": _number(log_probability), "bytes": content}
 
 
-def _bytes(served: Served, token: int) -> bytes:
+def _bytes(served: ServedModel, token: int) -> bytes:
     return served.tokenizer.bytes_of(token) if token < served.tokenizer.vocab_size else b""
 
 

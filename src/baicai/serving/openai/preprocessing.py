@@ -10,7 +10,7 @@ from baicai.serving.engine.client import Ask
 from baicai.serving.errors import ApiError
 from baicai.serving.openai.requests import ChatRequest, CompletionRequest, EmbeddingRequest, Generation, TokenizeRequest
 from baicai.serving.openai.structured_output import conversation, grammar_of, usable_tools
-from baicai.serving.served_model import Served
+from baicai.serving.served_model import ServedModel
 
 TINY = 1e-9
 """A share of probability that the likeliest token alone holds: `top_p` of 0."""
@@ -20,7 +20,7 @@ TINY = 1e-9
 class Plan:
     """Answers that are wanted together."""
 
-    served: Served
+    served: ServedModel
     name: str
     """What the request called the model."""
     asks: list[Ask]
@@ -31,7 +31,7 @@ class Plan:
     """Those that are on."""
 
 
-async def plan_chat(request: ChatRequest, served: Served, alias: str, config: ServeRecipe, client: str) -> Plan:
+async def plan_chat(request: ChatRequest, served: ServedModel, alias: str, config: ServeRecipe, client: str) -> Plan:
     """Return what a conversation asks for.
 
     Raises: ApiError
@@ -52,7 +52,7 @@ async def plan_chat(request: ChatRequest, served: Served, alias: str, config: Se
 
 
 async def plan_completion(
-    request: CompletionRequest, served: Served, alias: str, config: ServeRecipe, client: str
+    request: CompletionRequest, served: ServedModel, alias: str, config: ServeRecipe, client: str
 ) -> Plan:
     """Return what texts to be continued ask for.
 
@@ -76,7 +76,7 @@ async def plan_completion(
 
 
 async def plan_embeddings(
-    request: EmbeddingRequest, served: Served, alias: str, config: ServeRecipe, client: str
+    request: EmbeddingRequest, served: ServedModel, alias: str, config: ServeRecipe, client: str
 ) -> Plan:
     """Return what texts to be embedded ask for.
 
@@ -95,7 +95,7 @@ async def plan_embeddings(
     return Plan(served, request.model, asks, 1, [], leaves)
 
 
-async def plan_tokens(request: TokenizeRequest, served: Served) -> list[int]:
+async def plan_tokens(request: TokenizeRequest, served: ServedModel) -> list[int]:
     """Return the tokens of a text or a conversation, no more than the model takes.
 
     Raises: ApiError
@@ -110,7 +110,7 @@ async def plan_tokens(request: TokenizeRequest, served: Served) -> list[int]:
     return tokens
 
 
-def _plan(request: Generation, served: Served, alias: str, client: str, templates: Sequence[Ask]) -> Plan:
+def _plan(request: Generation, served: ServedModel, alias: str, client: str, templates: Sequence[Ask]) -> Plan:
     strange = next((token for token in request.logit_bias if int(token) >= served.vocab_size), None)
     if strange is not None:
         told = f"Invalid 'logit_bias': {strange} is not one of the model's {served.vocab_size} tokens."
@@ -138,7 +138,7 @@ def _plan(request: Generation, served: Served, alias: str, client: str, template
     return Plan(served, request.model, asks, request.n, request.stop, leaves)
 
 
-def _prompts(prompts: Sequence[str | list[int]], served: Served, param: str = "prompt") -> list[list[int]]:
+def _prompts(prompts: Sequence[str | list[int]], served: ServedModel, param: str = "prompt") -> list[list[int]]:
     """Return the tokens of each prompt; a text is the beginning of a document."""
     tokenizer, begin = served.tokenizer, served.tokenizer.begin_ids or (served.tokenizer.end_id,)
     found = []
@@ -160,7 +160,7 @@ def _check_choices(answers: int, prompts: int, config: ServeRecipe) -> None:
         raise ApiError(told, param="n", code="integer_above_max_value")
 
 
-def _check_length(prompt: int, answer: int, served: Served, wanted: str, param: str) -> None:
+def _check_length(prompt: int, answer: int, served: ServedModel, wanted: str, param: str) -> None:
     if prompt + answer > served.max_tokens:
         at_least = ", and the answer needs at least 1" if answer else ""
         of_answer = f" and {answer} for the answer" if wanted else at_least

@@ -22,7 +22,7 @@ from baicai.serving.openai.requests import (
     Seed,
     refuse_what_is_not_carried_out,
 )
-from baicai.serving.served_model import Served
+from baicai.serving.served_model import ServedModel
 
 NEUTRAL: dict[str, tuple[object, ...]] = {
     "previous_response_id": (),
@@ -190,7 +190,9 @@ class ResponseRequest(Body):
         return ChatRequest.model_validate(asked)
 
 
-async def plan_response(request: ResponseRequest, served: Served, alias: str, config: ServeRecipe, client: str) -> Plan:
+async def plan_response(
+    request: ResponseRequest, served: ServedModel, alias: str, config: ServeRecipe, client: str
+) -> Plan:
     """Return what a request for a response asks for.
 
     Raises: ApiError, with the names that parameters have here

@@ -12,7 +12,7 @@ from baicai.serving.openai.openapi import gives, takes
 from baicai.serving.openai.requests import Body, Name
 from baicai.serving.openai.response_models import Deleted, Model
 from baicai.serving.openai.streaming import unless_gone
-from baicai.serving.registry import Shelf
+from baicai.serving.registry import ModelRegistry
 
 MAX_PATH, MAX_LEAVES = 4096, 256
 
@@ -35,7 +35,7 @@ class LoadRequest(Body):
     """Leaves that are joined to it."""
 
 
-def add_loading(app: FastAPI, config: ServeRecipe, shelf: Shelf) -> None:
+def add_loading(app: FastAPI, config: ServeRecipe, shelf: ModelRegistry) -> None:
     """Add the routes to a server of the models on a shelf."""
     routes = _Routes(config, shelf)
     app.add_api_route("/v1/models", routes.load, methods=["POST"], **takes(LoadRequest, Model))
@@ -43,7 +43,7 @@ def add_loading(app: FastAPI, config: ServeRecipe, shelf: Shelf) -> None:
 
 
 class _Routes:
-    def __init__(self, config: ServeRecipe, shelf: Shelf) -> None:
+    def __init__(self, config: ServeRecipe, shelf: ModelRegistry) -> None:
         self._config, self._shelf = config, shelf
 
     async def load(self, request: Request) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 
-from baicai.artefact import disk_errors, home
+from baicai.artefact import disk_errors, home_folder
 from baicai.config import recipe
 from baicai.errors import ArtefactError, ConfigError, MachineError
 from baicai.wholesale.release.manifest import MANIFEST, MAX_MANIFEST_BYTES, Manifest, unsealed
@@ -90,7 +90,7 @@ class Catalog:
         Raises: ConfigError for a URL that is none, MachineError if the database does not answer, ArtefactError if it is
         no catalogue of ours.
         """
-        self._url = _parse(url or os.environ.get("BAICAI_CATALOG") or f"sqlite:///{home() / 'catalog.sqlite'}")
+        self._url = _parse(url or os.environ.get("BAICAI_CATALOG") or f"sqlite:///{home_folder() / 'catalog.sqlite'}")
         self.address = self._url.render_as_string(hide_password=True)
         self._engine = _engine(self._url)
         try:

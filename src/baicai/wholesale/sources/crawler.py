@@ -26,7 +26,7 @@ from pydantic import Field
 from resiliparse.parse.html import HTMLTree
 
 from baicai.config import Count, Positive, recipe
-from baicai.run import Meter
+from baicai.run import Progress
 from baicai.wholesale.sources.captures import Capture, CaptureWriter
 from baicai.wholesale.sources.html_limits import is_overgrown
 from baicai.wholesale.sources.http_fetcher import Answer, Fetcher, RefusedError
@@ -175,7 +175,7 @@ class _Crawl:
         self._starts = [_normal(url) for url in config.starts]
         self._allowed = {urlsplit(url).netloc for url in self._starts}
         self._fetched = 0
-        self._meter = Meter("crawl", config.max_pages)
+        self._meter = Progress("crawl", config.max_pages)
 
     async def run(self) -> None:
         self._frontier.again(self._starts)
