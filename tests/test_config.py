@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -232,3 +233,25 @@ def test_classes_without_validators_are_told_apart_too() -> None:
 
     with pytest.raises(ConfigError, match=r"^test: unknown key 'shape\.sid': the nearest is 'shape\.side'$"):
         from_table(Drawing, {"shape": {"sid": 3}}, "test")
+
+
+@recipe
+class Renamed:
+    """A recipe with a key that had another name."""
+
+    RENAMED: ClassVar[dict[str, str]] = {"texts": "max_sequences"}
+
+    max_sequences: int = 16
+
+
+@recipe
+class Outer:
+    """A recipe that contains it."""
+
+    inner: Renamed = dataclasses.field(default_factory=Renamed)
+
+
+@pytest.mark.parametrize(("kind", "key"), [(Renamed, "texts"), (Outer, "inner.texts")])
+def test_a_former_key_names_its_successor(kind: type, key: str) -> None:
+    with pytest.raises(ConfigError, match=f"key '{key}' is now called 'max_sequences': rename it"):
+        read_recipe(kind, None, [f"{key}=4"])

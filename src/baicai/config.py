@@ -149,6 +149,8 @@ def _explain(kind: type, error: ValidationError) -> str:
     classes = _class_names(kind)  # which pydantic puts into the place where there is a union
     key = ".".join(str(part) for part in first["loc"] if not _names_kind(str(part), classes))
     if first["type"] in unknown:
+        if new_key := _renamed(kind).get(key.rpartition(".")[2]):
+            return f"key '{key}' is now called '{new_key}': rename it"
         plain = ".".join(part for part in key.split(".") if not part.isdigit())
         close = difflib.get_close_matches(plain, [one for one in keys(kind) if one != plain], n=1, cutoff=0.0)
         return f"unknown key '{key}': the nearest is '{close[0]}'" if close else f"unknown key '{key}'"
@@ -158,6 +160,15 @@ def _explain(kind: type, error: ValidationError) -> str:
         return f"key '{key}' = {first['input']!r}: a list is wanted, in a shell '{key}=[\"A\", \"B\"]'"
     message = first["msg"].removeprefix("Value error, ")
     return f"key '{key}' = {first['input']!r}: {message}" if key else message
+
+
+def _renamed(kind: type) -> dict[str, str]:
+    """Return the `RENAMED` tables of a recipe class and of those nested in it: former key to present key."""
+    own: dict[str, str] = dict(getattr(kind, "RENAMED", {}))
+    for field in dataclasses.fields(kind):
+        for inner in _nested(field.type):
+            own |= _renamed(inner)
+    return own
 
 
 def _names_kind(part: str, classes: set[str]) -> bool:
