@@ -30,7 +30,7 @@ from baicai.leaves.join import JoinRecipe, join_leaves
 from baicai.model.config import LeafConfig
 from baicai.run import run_stage
 from baicai.training.config import TrainConfig
-from baicai.training.job_pool import Job, carry_out_all
+from baicai.training.job_pool import Job, run_jobs
 from distill_starts import CORPUS, STARTER, compare_starts, place
 from distill_teacher import measure_cache, measure_memory
 
@@ -72,7 +72,7 @@ class ThreadBuffers:
                 GrowRecipe(name=name, trunk=str(STARTER), data=[text(name, "train")], leaf=LEAF, train=train)
             )
         jobs = [Job(grow_leaf, one, place(self.work, one.name, one), one.train.steps) for one in recipes]
-        carry_out_all("leaves", jobs, workers=2)
+        run_jobs("leaves", jobs, workers=2)
         join = JoinRecipe(trunk=str(STARTER), leaves=[str(job.out) for job in jobs])
         run_stage(join_leaves, join, place(self.work, "teacher", join))
         return place(self.work, "teacher", join)
@@ -83,7 +83,7 @@ class ThreadBuffers:
             name: [Job(distill_model, one, place(self.work, "student", one), one.train.steps) for one in recipes]
             for name, recipes in groups.items()
         }
-        carry_out_all(", ".join(groups), [job for some in jobs.values() for job in some], workers=2)
+        run_jobs(", ".join(groups), [job for some in jobs.values() for job in some], workers=2)
         return {
             name: [read_json(job.out.with_name(f"{job.out.name}.run") / "report" / "results.json") for job in some]
             for name, some in jobs.items()

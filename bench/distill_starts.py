@@ -22,7 +22,7 @@ from baicai.model.config import LeafConfig
 from baicai.model.transformer import Transformer
 from baicai.run import Run, run_stage
 from baicai.training.config import TrainConfig
-from baicai.training.job_pool import Job, carry_out_all
+from baicai.training.job_pool import Job, run_jobs
 from baicai.training.loop import mixed_precision, pick_device, train
 from baicai.training.losses import linear_cross_entropy
 
@@ -69,7 +69,7 @@ def compare_starts(work: Path, seeds: Sequence[int], scale: float) -> dict[str, 
                 start=start, trunk=str(STARTER), leaf=str(leaf), own=own, held_out=held_out, train=train
             )
             jobs[start, seed] = Job(train_student, config, place(work, start, config), train.steps)
-    carry_out_all("starts", list(jobs.values()), workers=2)
+    run_jobs("starts", list(jobs.values()), workers=2)
     curves = {key: read_json(job.out / "curve.json")["held_out"] for key, job in jobs.items()}
     found = [summary({start: curves[start, seed] for start in RATES}) for seed in seeds]
     least = {key: min((one[key] for one in found if one[key] is not None), default=None) for key in found[0]}

@@ -39,7 +39,7 @@ from baicai.model.experts import Leaf
 from baicai.model.transformer import Transformer
 from baicai.run import run_stage
 from baicai.training.config import TrainConfig
-from baicai.training.job_pool import Job, carry_out_all
+from baicai.training.job_pool import Job, run_jobs
 from baselines import (
     Scores,
     average_leaves,
@@ -193,7 +193,7 @@ def grow_all(budget: Budget, work: Path, texts: Texts, trunk: Path, seed: int) -
         recipe = GrowRecipe(name=domain, trunk=str(trunk), data=[source], leaf=budget.leaf, train=train)
         out = work / f"{domain}-{value_hash(to_table(recipe))[:12]}"
         jobs.append(Job(grow_leaf, recipe, out, train.steps))
-    carry_out_all(f"leaves, seed {seed}", jobs, budget.workers)
+    run_jobs(f"leaves, seed {seed}", jobs, budget.workers)
     return [job.out for job in jobs]
 
 

@@ -29,8 +29,8 @@ import numpy as np
 from baicai.artefact import read_json, write_json
 from baicai.data.readers import read_documents
 from baicai.wholesale.processing.clean import CleanConfig, clean, document_id
-from baicai.wholesale.processing.minhash import DuplicateIndex, sign
-from baicai.wholesale.processing.quality_signals import statistics
+from baicai.wholesale.processing.minhash import DuplicateIndex, minhash
+from baicai.wholesale.processing.quality_signals import compute_signals
 from baicai.wholesale.pull import PullRecipe, pull
 from baicai.wholesale.release.manifest import Takedown
 from baicai.wholesale.release.publish import PublishRecipe, publish
@@ -146,7 +146,7 @@ def measure_rules() -> dict[str, Any]:
 
     def ours() -> int:
         for text in pages:
-            statistics(text)
+            compute_signals(text)
         return len(pages)
 
     def theirs() -> int:
@@ -168,7 +168,7 @@ def measure_minhash() -> dict[str, Any]:
 
     def ours() -> int:
         shutil.rmtree(FOLDER / "index", ignore_errors=True)
-        signatures = sign([statistics(text)[1] for text in pages])
+        signatures = minhash([compute_signals(text)[1] for text in pages])
         DuplicateIndex(FOLDER / "index").add("pages", signatures)
         return len(pages)
 
@@ -234,7 +234,7 @@ def unlike(texts: list[list[str]]) -> list[list[str]]:
 
 
 def _signed(texts: list[list[str]]) -> Any:
-    return sign([statistics(" ".join(words))[1] for words in texts])
+    return minhash([compute_signals(" ".join(words))[1] for words in texts])
 
 
 def _edited(words: list[str], share: float, seed: int) -> list[str]:

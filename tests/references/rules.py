@@ -99,7 +99,7 @@ def duplicate(text: str, words: Sequence[Span], n: int) -> float:
     return len(covered) / max(1, len(text))
 
 
-def statistics(text: str) -> dict[str, float]:
+def compute_signals(text: str) -> dict[str, float]:
     words, lines, paragraphs = find_words(text), find_lines(text), find_paragraphs(text)
     texts = [text[start:stop] for start, stop in words]
     many, rows = max(1, len(words)), [text[start:stop] for start, stop in lines]

@@ -11,7 +11,7 @@ from baicai.artefact import atomic_folder
 from baicai.config import recipe
 from baicai.errors import ArtefactError, MachineError
 from baicai.run import Run
-from baicai.training.job_pool import Job, carry_out_all
+from baicai.training.job_pool import Job, run_jobs
 
 
 @recipe
@@ -47,7 +47,7 @@ def test_all_jobs_are_done_and_share_the_cores(
 ) -> None:
     monkeypatch.setenv("BAICAI_QUIET", "0")
     two = jobs(tmp_path, Recipe(), Recipe(seconds=0.01))
-    carry_out_all("leaves", two, workers=2)
+    run_jobs("leaves", two, workers=2)
     share = max(1, (os.cpu_count() or 1) // 2)
     assert [(job.out / "threads").read_text() for job in two] == [f"{share} 1"] * 2
     assert all((tmp_path / f"{job.out.name}.run" / "done").exists() for job in two)
@@ -56,18 +56,18 @@ def test_all_jobs_are_done_and_share_the_cores(
 
 def test_a_run_whose_newest_line_is_no_step_is_waited_for(tmp_path: Path) -> None:
     (job,) = jobs(tmp_path, Recipe(act="measure", seconds=1.2))
-    carry_out_all("jobs", [job], workers=1)
+    run_jobs("jobs", [job], workers=1)
     assert job.out.exists()
 
 
 def test_an_error_in_one_is_raised_as_it_is_and_ends_the_queue(tmp_path: Path) -> None:
     slow = [Recipe(seconds=0.5)] * 6
     with pytest.raises(ArtefactError, match=r"^leaf 'law' was grown on another trunk: grow it again$"):
-        carry_out_all("leaves", jobs(tmp_path, Recipe(act="fail"), *slow), workers=1)
+        run_jobs("leaves", jobs(tmp_path, Recipe(act="fail"), *slow), workers=1)
     assert not (tmp_path / "0").exists()
     assert not (tmp_path / "6").exists(), "what waited in the queue is not begun"
 
 
 def test_a_killed_process_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(MachineError, match="leaves: a process was killed, memory may be short: run it again to resume"):
-        carry_out_all("leaves", jobs(tmp_path, Recipe(act="die")), workers=1)
+        run_jobs("leaves", jobs(tmp_path, Recipe(act="die")), workers=1)

@@ -8,7 +8,7 @@ import pytest
 
 from baicai.artefact import atomic_folder
 from baicai.errors import DataError
-from baicai.wholesale.jobs import Task, carry_out_all
+from baicai.wholesale.jobs import Task, run_tasks
 
 
 def work(text: str, out: Path) -> None:
@@ -35,23 +35,23 @@ def refuse(text: str, out: Path) -> None:
 @pytest.mark.parametrize("workers", [1, 2])
 def test_each_task_is_done_once(tmp_path: Path, workers: int) -> None:
     tasks = [Task(work, (str(number),), tmp_path / str(number)) for number in range(5)]
-    carry_out_all("work", tasks[:2], workers)
+    run_tasks("work", tasks[:2], workers)
     before = (tmp_path / "0" / "text").stat().st_mtime_ns
-    carry_out_all("work", tasks, workers)
+    run_tasks("work", tasks, workers)
     assert [(task.out / "text").read_text() for task in tasks] == list("01234")
     assert (tmp_path / "0" / "text").stat().st_mtime_ns == before
 
 
 def test_a_worker_that_dies_is_replaced(tmp_path: Path) -> None:
     tasks = [Task(die_once if number == 1 else work, (str(number),), tmp_path / str(number)) for number in range(4)]
-    carry_out_all("work", tasks, 2)
+    run_tasks("work", tasks, 2)
     assert [(task.out / "text").read_text() for task in tasks] == list("0123")
 
 
 def test_one_at_which_all_die_is_named(tmp_path: Path) -> None:
     tasks = [Task(work, ("fine",), tmp_path / "fine"), Task(die, ("deadly",), tmp_path / "deadly")]
     with pytest.raises(DataError, match="work: processes died 3 times at deadly: leave it out"):
-        carry_out_all("work", tasks, 2)
+        run_tasks("work", tasks, 2)
     assert (tmp_path / "fine").exists()
 
 
@@ -59,4 +59,4 @@ def test_one_at_which_all_die_is_named(tmp_path: Path) -> None:
 def test_what_is_wrong_is_told(tmp_path: Path, workers: int) -> None:
     tasks = [Task(refuse, (name,), tmp_path / name) for name in ("this", "that")]
     with pytest.raises(DataError, match=r"th.. is wrong"):
-        carry_out_all("work", tasks, workers)
+        run_tasks("work", tasks, workers)

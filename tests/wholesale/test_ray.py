@@ -11,7 +11,7 @@ import pytest
 from baicai.config import read_recipe
 from baicai.errors import MachineError
 from baicai.wholesale.gather import GatherRecipe, gather
-from baicai.wholesale.jobs import Task, carry_out_all
+from baicai.wholesale.jobs import Task, run_tasks
 from baicai.wholesale.release.publish import PublishRecipe, publish
 from tests.wholesale.test_jobs import work
 from tests.wholesale.test_release import NOW, write_pages
@@ -67,4 +67,4 @@ def test_a_machine_that_goes_takes_nothing_along(recipe: Path, alone: dict[str, 
 
 def test_a_cluster_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(MachineError, match=r"no Ray cluster at nowhere.*: start one \(ray start --head\)"):
-        carry_out_all("work", [Task(work, ("x",), tmp_path / "x")], 1, "nowhere")
+        run_tasks("work", [Task(work, ("x",), tmp_path / "x")], 1, "nowhere")

@@ -19,9 +19,9 @@ def _gather(config: Any, out: Path) -> dict[str, Any]:
 
 
 def _domains(config: Any, out: Path | None) -> dict[str, Any]:
-    from baicai.wholesale.domains.assign import give_domains
+    from baicai.wholesale.domains.assign import assign_domains
 
-    return give_domains(config)
+    return assign_domains(config)
 
 
 def _publish(config: Any, out: Path) -> dict[str, Any]:

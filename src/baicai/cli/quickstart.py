@@ -31,7 +31,7 @@ from baicai.model.config import GQAConfig, LeafConfig, ModelConfig
 from baicai.run import run_stage
 from baicai.synthesis import household, market_zh
 from baicai.training.config import TrainConfig
-from baicai.training.job_pool import Job, carry_out_all
+from baicai.training.job_pool import Job, run_jobs
 
 STARTER = Path(baicai.__file__).parent / "starter"
 WORLD = 7
@@ -70,7 +70,7 @@ def quickstart(out: Path, from_scratch: bool) -> None:
     )
     recipes = [_grow_recipe(name, trunk) for name in PRIVATE]
     jobs = [Job(grow_leaf, recipe, out / "leaves" / recipe.name, recipe.train.steps) for recipe in recipes]
-    carry_out_all("leaves", jobs, workers=2)
+    run_jobs("leaves", jobs, workers=2)
     console.print("[bold]3. The model[/]: the leaves are joined by hash. Nothing is trained, no weight is copied.")
     join = JoinRecipe(trunk=str(trunk), leaves=[str(job.out) for job in jobs])
     run_stage(join_leaves, join, out / "model")

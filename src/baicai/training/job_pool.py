@@ -28,7 +28,7 @@ class Job:
     """Optimizer steps that it takes."""
 
 
-def carry_out_all(title: str, jobs: Sequence[Job], workers: int) -> None:
+def run_jobs(title: str, jobs: Sequence[Job], workers: int) -> None:
     """Carry out the jobs, the longest first, `workers` at a time with an equal share of the cores each.
 
     What is done stays done.

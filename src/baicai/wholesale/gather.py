@@ -14,15 +14,15 @@ from baicai.artefact import atomic_folder, read_json, value_hash, write_json
 from baicai.config import Count, recipe
 from baicai.data.readers import corpus_files, fingerprint
 from baicai.errors import ConfigError, DataError
-from baicai.wholesale.jobs import Task, carry_out_all
+from baicai.wholesale.jobs import Task, run_tasks
 from baicai.wholesale.processing.clean import CleanConfig, clean, task_name
 from baicai.wholesale.processing.minhash import DuplicateIndex
 from baicai.wholesale.release.warehouse import Batch, Warehouse
 from baicai.wholesale.sources.captures import CaptureWriter
 from baicai.wholesale.sources.crawler import CrawlConfig, crawl
 from baicai.wholesale.sources.files import VERSION, read_files
-from baicai.wholesale.sources.media_types import kind_of
-from baicai.wholesale.sources.warc import Skips
+from baicai.wholesale.sources.media_types import file_type
+from baicai.wholesale.sources.warc import SkipCounts
 
 SKIPPED = "skipped.json"
 CAPTURES_BYTES = 2**28
@@ -70,7 +70,7 @@ def gather(config: GatherRecipe, folder: Path) -> dict[str, int]:
                     name, str(captures), source.path or ", ".join(source.crawl.starts if source.crawl else [])
                 )
                 found.append((batch, Task(clean, (captures, source.clean), warehouse.documents(name))))
-        carry_out_all("clean", [task for _, task in found], config.workers, config.ray)
+        run_tasks("clean", [task for _, task in found], config.workers, config.ray)
         index = DuplicateIndex(warehouse.duplicates)
         for batch, task in found:
             index.add(batch.task, np.load(task.out / "signatures.npy", mmap_mode="r", allow_pickle=False))
@@ -96,7 +96,7 @@ def _captures(source: SourceConfig, warehouse: Warehouse, counts: Counter[str]) 
     if not path.exists():
         raise DataError(f"source {path} does not exist: check the path")
     files = list(corpus_files(path))
-    in_place = [file for file, name in files if kind_of(name).read_as == "WARC"]
+    in_place = [file for file, name in files if file_type(name).format == "WARC"]
     yield from (file.resolve() for file in in_place)
     if len(in_place) == len(files):
         return
@@ -110,7 +110,7 @@ def _captures(source: SourceConfig, warehouse: Warehouse, counts: Counter[str]) 
 
 def _write(path: Path, url: str, folder: Path) -> None:
     """Write the captures in files, and how many were left out, by reason, into skipped.json."""
-    number, size, skips = 0, CAPTURES_BYTES, Skips()
+    number, size, skips = 0, CAPTURES_BYTES, SkipCounts()
     writer: CaptureWriter | None = None
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         for capture in read_files(path, url, Path(scratch)):

@@ -27,7 +27,7 @@ class Task(NamedTuple):
     out: Path
 
 
-def carry_out_all(title: str, tasks: Sequence[Task], workers: int, ray: str = "") -> None:
+def run_tasks(title: str, tasks: Sequence[Task], workers: int, ray: str = "") -> None:
     """Do what is not done yet, in so many processes here, or on the Ray cluster at an address.
 
     Raises: DataError if workers die again and again at a task, MachineError if there is no such cluster.

@@ -18,7 +18,7 @@ Hashes = NDArray[np.uint64]
 Ints = NDArray[np.int64]
 
 
-def codes_of(text: str) -> Codes:
+def code_points(text: str) -> Codes:
     """Return the characters of a text as numbers."""
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
 
@@ -27,31 +27,31 @@ MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 TURN = np.uint64(29)
 
 
-def compiled(function: Any) -> Any:
+def jit(function: Any) -> Any:
     """Compile without the interpreter's lock; what was compiled is kept for the next process."""
     return njit(function, nogil=True, cache=True, error_model="numpy", boundscheck=False)
 
 
-@compiled
+@jit
 def mix(digest: np.uint64, value: np.uint64) -> np.uint64:
     """Return a hash of what `digest` stands for, followed by a value."""
     digest = (digest ^ value) * MULTIPLIER
     return digest ^ (digest >> TURN)
 
 
-@compiled
+@jit
 def lower(code: np.uint32) -> np.uint64:
     """Return a character without case, where that is one bit: Latin letters without accents."""
     return np.uint64(code + 32 if 65 <= code <= 90 else code)
 
 
-@compiled
+@jit
 def class_of(code: np.uint32, classes: Classes) -> np.uint8:
     """Return what a character is."""
     return classes[code] if code < len(classes) else np.uint8(SOLO | ALPHA)
 
 
-@compiled
+@jit
 def find_words(text_C: Codes, classes: Classes, hashes_W: Hashes, spans_W2: Ints, found: Ints) -> int:
     """Fill in each word's hash and span and return how many there are.
 
@@ -89,8 +89,8 @@ def find_words(text_C: Codes, classes: Classes, hashes_W: Hashes, spans_W2: Ints
     return count
 
 
-@compiled
-def words_of(text_C: Codes, classes: Classes) -> Hashes:
+@jit
+def hash_words(text_C: Codes, classes: Classes) -> Hashes:
     """Return the hash of each word."""
     room = max(1, len(text_C))
     hashes_W = np.empty(room, np.uint64)
@@ -98,7 +98,7 @@ def words_of(text_C: Codes, classes: Classes) -> Hashes:
     return hashes_W[:words]
 
 
-@compiled
+@jit
 def find_lines(text_C: Codes, classes: Classes, hashes_L: Hashes, spans_L2: Ints, blank_lines: int) -> int:
     """Fill in hash and span, without space at its ends, of each line that is not empty; return how many there are.
 
@@ -125,7 +125,7 @@ def find_lines(text_C: Codes, classes: Classes, hashes_L: Hashes, spans_L2: Ints
     return count
 
 
-@compiled
+@jit
 def slot_of(key: np.uint64, keys_S: Hashes, used_S: Ints, stamp: int) -> int:
     """Return where a hash is in the table, or where it belongs: slots with another stamp are free."""
     mask = len(keys_S) - 1
@@ -135,7 +135,7 @@ def slot_of(key: np.uint64, keys_S: Hashes, used_S: Ints, stamp: int) -> int:
     return at
 
 
-@compiled
+@jit
 def repeated(hashes_L: Hashes, spans_L2: Ints, keys_S: Hashes, used_S: Ints, stamp: int) -> tuple[int, int]:
     """Return how many lines were there before in the text, and their characters."""
     lines, characters = 0, 0
@@ -148,7 +148,7 @@ def repeated(hashes_L: Hashes, spans_L2: Ints, keys_S: Hashes, used_S: Ints, sta
     return lines, characters
 
 
-@compiled
+@jit
 def gram_of(hashes_W: Hashes, first: int, n: int) -> np.uint64:
     """Return the hash of n words."""
     digest = np.uint64(n)
@@ -157,8 +157,8 @@ def gram_of(hashes_W: Hashes, first: int, n: int) -> np.uint64:
     return digest
 
 
-@compiled
-def grams(hashes_W: Hashes, n: int) -> Hashes:
+@jit
+def ngram_hashes(hashes_W: Hashes, n: int) -> Hashes:
     """Return the hash of each run of n words; of none, if there are fewer."""
     out = np.empty(max(0, len(hashes_W) - n + 1), np.uint64)
     for first in range(len(out)):
@@ -166,7 +166,7 @@ def grams(hashes_W: Hashes, n: int) -> Hashes:
     return out
 
 
-@compiled
+@jit
 def most_repeated(
     hashes_W: Hashes, spans_W2: Ints, n: int, keys_S: Hashes, used_S: Ints, counts_S: Ints, stamp: int
 ) -> int:
@@ -187,7 +187,7 @@ def most_repeated(
     return characters
 
 
-@compiled
+@jit
 def all_repeated(hashes_W: Hashes, spans_W2: Ints, n: int, keys_S: Hashes, used_S: Ints, stamp: int) -> int:
     """Return the characters in runs of n words that were there before; none counts twice."""
     characters, free = 0, 0
@@ -202,8 +202,8 @@ def all_repeated(hashes_W: Hashes, spans_W2: Ints, n: int, keys_S: Hashes, used_
     return characters
 
 
-@compiled
-def hash_of(text_C: Codes) -> np.uint64:
+@jit
+def hash_word(text_C: Codes) -> np.uint64:
     """Return the hash that a word of these characters has."""
     digest = np.uint64(0)
     for code in text_C:
@@ -211,7 +211,7 @@ def hash_of(text_C: Codes) -> np.uint64:
     return digest
 
 
-@compiled
+@jit
 def ends_in_ellipsis(text_C: Codes, start: int, stop: int, classes: Classes) -> bool:
     """Return whether a span ends in an ellipsis or three full stops."""
     if class_of(text_C[stop - 1], classes) & ELLIPSIS:
@@ -219,7 +219,7 @@ def ends_in_ellipsis(text_C: Codes, start: int, stop: int, classes: Classes) -> 
     return stop - start >= 3 and text_C[stop - 1] == 46 and text_C[stop - 2] == 46 and text_C[stop - 3] == 46
 
 
-@compiled
+@jit
 def count(text_C: Codes, classes: Classes, stops_N: Hashes, short: int, out: NDArray[np.float64]) -> Hashes:
     """Fill in the numbers of `statistics.COUNTED`, in their order, and return the words' hashes.
 

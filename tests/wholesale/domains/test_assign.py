@@ -17,8 +17,14 @@ from baicai.artefact import read_json
 from baicai.cli.arguments import read_words
 from baicai.data.readers import read_documents
 from baicai.errors import ArtefactError, BaicaiError, MachineError
-from baicai.wholesale.domains.assign import UNNAMED, DomainsRecipe, classify, give_domains
-from baicai.wholesale.domains.classifier import CHARACTERS, learn_clusters, learn_labels, open_domain_model, terms_of
+from baicai.wholesale.domains.assign import UNNAMED, DomainsRecipe, assign_domains, classify
+from baicai.wholesale.domains.classifier import (
+    CHARACTERS,
+    open_domain_model,
+    terms_of,
+    train_on_clusters,
+    train_on_labels,
+)
 from baicai.wholesale.release.takedown import TakedownRecipe, take_down
 from baicai.wholesale.release.warehouse import Warehouse
 from tests.cli.conftest import Command, command  # noqa: F401  (a fixture)
@@ -67,7 +73,7 @@ def shop(tmp_path: Path) -> Shop:
 
 
 def give(shop: Shop, **changes: Any) -> dict[str, Any]:
-    return give_domains(DomainsRecipe(warehouse=str(shop.warehouse), workers=1, **changes))
+    return assign_domains(DomainsRecipe(warehouse=str(shop.warehouse), workers=1, **changes))
 
 
 def written(shop: Shop) -> dict[str, int]:
@@ -135,7 +141,7 @@ def test_a_model_says_the_same_from_its_files_as_its_twin_and_as_scikit_learn(tm
     texts = [text_of(kind, number % 20) for number, kind in enumerate(names)]
     asked = [text_of("law", 50) + text_of("cook", 50), "", "nothing 床前 known", *texts[:3], text_of("sea", 9).upper()]
     for count in (2, 3):
-        model = learn_labels(texts[: 20 * count], names[: 20 * count], {"version": 0})
+        model = train_on_labels(texts[: 20 * count], names[: 20 * count], {"version": 0})
         folder = tmp_path / model.hash
         model.save(folder, {})
         assert (open_domain_model(folder).scores(asked) == model.scores(asked)).all()
@@ -242,7 +248,7 @@ def test_what_cannot_be_is_told_in_one_line(
     for domain, count in named.items():
         gather(shop, "law", range(count), domain)
     with pytest.raises(BaicaiError, match=message) as found:
-        give_domains(read_words(DomainsRecipe, [f"warehouse={shop.warehouse}", "workers=1", *words]))
+        assign_domains(read_words(DomainsRecipe, [f"warehouse={shop.warehouse}", "workers=1", *words]))
     assert "\n" not in str(found.value)
     assert not (shop.warehouse / "domains.json").exists()
 
@@ -303,12 +309,12 @@ def test_real_domains_are_told_by_a_few_sentences_and_others_are_left(corpus: di
     """Measured: all whole texts and 0.99 of their first 200 characters; of what was not learnt none sure."""
     train, valid = corpus["train"], corpus["valid"]
     for length, bar in ((CHARACTERS, 0.99), (200, 0.96)):
-        model = learn_labels([text[:length] for text in texts_of(train)], names_of(train), {})
+        model = train_on_labels([text[:length] for text in texts_of(train)], names_of(train), {})
         told = model.scores([text[:length] for text in texts_of(valid)]).argmax(1)
         assert (np.array(model.domains)[told] == names_of(valid)).mean() >= bar
     for left_out in ("recipes-en", "c-code"):
         known = {name: texts for name, texts in train.items() if name != left_out}
-        model = learn_labels(texts_of(known), names_of(known), {})
+        model = train_on_labels(texts_of(known), names_of(known), {})
         assert (model.scores(train[left_out]).max(1) >= SURE).mean() < 0.05
         assert (model.scores(texts_of({**valid, left_out: []})).max(1) >= SURE).mean() > 0.85
 
@@ -316,7 +322,7 @@ def test_real_domains_are_told_by_a_few_sentences_and_others_are_left(corpus: di
 def test_real_domains_are_found_without_names(corpus: dict[str, dict[str, list[str]]]) -> None:
     """Measured: 0.999 of the texts are in the cluster that most of their domain are in."""
     texts, names = texts_of(corpus["train"]), np.array(names_of(corpus["train"]))
-    model, sizes = learn_clusters(texts, len(corpus["train"]), 0, {})
+    model, sizes = train_on_clusters(texts, len(corpus["train"]), 0, {})
     assert max(sizes) - min(sizes) <= 1
     owners = model.scores(texts).argmax(1)
     most = [np.unique(names[owners == owner], return_counts=True)[1].max() for owner in np.unique(owners)]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from baicai.wholesale.processing.decontamination import GRAM_WORDS, Benchmarks, fingerprints, open_benchmarks
+from baicai.wholesale.processing.decontamination import GRAM_WORDS, Benchmarks, fingerprints, load_benchmarks
 
 QUESTION = "Please add another song by that singer to the playlist for tonight"
 OTHER = "a walk along the river in the early morning light was what she liked best of all"
@@ -37,7 +37,7 @@ def test_the_assistant_benchmarks_are_found() -> None:
     folder = SHARED / "bench" / "snips"
     if not folder.exists():
         pytest.skip(f"{folder} is not on this machine")
-    known = open_benchmarks((str(folder / "valid.jsonl"),))
+    known = load_benchmarks((str(folder / "valid.jsonl"),))
     line = "I'd like to have this track onto my Classical Relaxations playlist."
     assert known.share(f"{line} {OTHER}") == pytest.approx(12 / 29, abs=0.03)
     assert known.share(OTHER) == 0

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from baicai.wholesale.processing.minhash import DuplicateIndex, Signatures, agreement, sign
-from baicai.wholesale.processing.quality_signals import statistics
+from baicai.wholesale.processing.minhash import DuplicateIndex, MinHashes, estimate_jaccard, minhash
+from baicai.wholesale.processing.quality_signals import compute_signals
 
 WORDS = [
     f"{first}{last}" for first in ("gar", "win", "ker", "dol", "mas") for last in ("den", "ter", "nel", "lar", "ton")
@@ -23,15 +23,15 @@ def edited(words: list[str], share: float, seed: int) -> list[str]:
     return [draw.choice(WORDS) if draw.random() < share else word for word in words]
 
 
-def signed(*texts: list[str]) -> Signatures:
-    return sign([statistics(" ".join(words))[1] for words in texts])
+def signed(*texts: list[str]) -> MinHashes:
+    return minhash([compute_signals(" ".join(words))[1] for words in texts])
 
 
 def test_signatures_estimate_what_is_in_common() -> None:
     one, other = text_of(1, 1000), text_of(2, 1000)
     half = one[:500] + other[500:]
     signatures = signed(one, half, other, one)
-    shared = agreement(signatures[:1], signatures)
+    shared = estimate_jaccard(signatures[:1], signatures)
     assert shared[3] == 1
     assert shared[1] == pytest.approx(1 / 3, abs=0.12)
     assert shared[2] < 0.1
@@ -76,7 +76,7 @@ def test_texts_without_words_are_no_trouble(tmp_path: Path) -> None:
     groups = index.add("short", signed([], ["one"], ["one", "two"], []))
     assert groups[0] == groups[3]
     assert len({*groups.tolist()}) == 3
-    assert len(index.add("none", sign([]))) == 0
+    assert len(index.add("none", minhash([]))) == 0
 
 
 def test_what_is_known_takes_no_memory(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from baicai.wholesale.processing.pii import count_personal, mask_personal
+from baicai.wholesale.processing.pii import count_pii, mask_pii
 
 
 @pytest.mark.parametrize(
@@ -23,9 +23,9 @@ from baicai.wholesale.processing.pii import count_personal, mask_personal
     ],
 )
 def test_counted_and_masked(text: str, masked: str, counts: tuple[int, int, int]) -> None:
-    assert tuple(count_personal(text).values()) == counts
-    assert mask_personal(text) == masked
-    assert sum(count_personal(masked).values()) == 0
+    assert tuple(count_pii(text).values()) == counts
+    assert mask_pii(text) == masked
+    assert sum(count_pii(masked).values()) == 0
 
 
 @pytest.mark.parametrize(
@@ -35,5 +35,5 @@ def test_hostile_text_takes_no_time(text: str) -> None:
     import time
 
     begun = time.monotonic()
-    count_personal(text)
+    count_pii(text)
     assert time.monotonic() - begun < 10

@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 
-from baicai.wholesale.processing.quality_signals import COLUMNS, COUNTED, LIMITS, quality, statistics
+from baicai.wholesale.processing.quality_signals import COLUMNS, COUNTED, LIMITS, compute_signals, quality_score
 from tests.references import rules
 
 TEXTS = {
@@ -47,8 +47,8 @@ def drawn(seed: int) -> str:
 
 @pytest.mark.parametrize("text", [*TEXTS.values(), *map(drawn, range(40))], ids=lambda text: repr(text[:12]))
 def test_numbers_are_those_of_the_slow_twin(text: str) -> None:
-    numbers, words_W = statistics(text)
-    expected = rules.statistics(text)
+    numbers, words_W = compute_signals(text)
+    expected = rules.compute_signals(text)
     assert set(expected) == set(COUNTED)
     assert len(words_W) == expected["words"]
     for name, value in zip(COLUMNS, numbers, strict=True):
@@ -57,7 +57,7 @@ def test_numbers_are_those_of_the_slow_twin(text: str) -> None:
 
 
 def test_numbers_by_hand() -> None:
-    numbers = dict(zip(COLUMNS, statistics(TEXTS["marks"])[0], strict=True))
+    numbers = dict(zip(COLUMNS, compute_signals(TEXTS["marks"])[0], strict=True))
     assert numbers["gopher_hash_word_ratio"] == 3 / 16
     assert numbers["gopher_ellipsis_word_ratio"] == 4 / 16
     assert [numbers[name] for name in COLUMNS[len(COUNTED) :]] == [1, 1, 1, 1]
@@ -67,7 +67,7 @@ def test_each_rule_is_a_column_and_quality_is_the_share_that_passes() -> None:
     assert set(LIMITS) <= set(COLUMNS)
     draw, words = random.Random(0), ["river", "stone", "garden", "that", "with", "have", "letter", "of", "winter", "be"]
     text = "\n".join(f"The {' '.join(draw.choices(words, k=12))} number {n}." for n in range(40))
-    good, bad = quality(statistics(text)[0]), quality(statistics("buy now " * 500)[0])
+    good, bad = quality_score(compute_signals(text)[0]), quality_score(compute_signals("buy now " * 500)[0])
     assert 0 <= bad < 0.75 < 0.95 < good <= 1
     low = np.array([LIMITS.get(name, (0.0, 0.0))[0] for name in COLUMNS])
-    assert quality(low) == 1, "limits belong to what passes"
+    assert quality_score(low) == 1, "limits belong to what passes"

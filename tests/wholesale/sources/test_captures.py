@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from baicai.wholesale.sources.captures import MAX_CAPTURE_BYTES, Capture, CaptureWriter, read_captures
-from baicai.wholesale.sources.warc import Skips
+from baicai.wholesale.sources.warc import SkipCounts
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -27,8 +27,8 @@ def write(path: Path, count: int = 20) -> bytes:
     return path.read_bytes()
 
 
-def read(path: Path) -> tuple[list[Capture], Skips]:
-    skips: Skips = Counter()
+def read(path: Path) -> tuple[list[Capture], SkipCounts]:
+    skips: SkipCounts = Counter()
     return list(read_captures(path, skips)), skips
 
 

@@ -15,7 +15,7 @@ from aiohttp import web
 from baicai.wholesale.gather import GatherRecipe, SourceConfig, gather
 from baicai.wholesale.sources.captures import read_captures
 from baicai.wholesale.sources.crawler import CrawlConfig, crawl
-from baicai.wholesale.sources.warc import Skips
+from baicai.wholesale.sources.warc import SkipCounts
 from tests.loopback import serving
 
 PAGES = ["/", "/a", "/b", "/b?x=1", "/deep/1", "/deep/2"]
@@ -114,7 +114,7 @@ def test_what_a_kill_left_half_written_is_cut_off(site: Site, tmp_path: Path) ->
     with files[0].open("ab") as file:
         file.write(b"\x1f\x8b\x08half a record")
     files, _ = crawl(site.config(), tmp_path)
-    skips: Skips = Counter()
+    skips: SkipCounts = Counter()
     assert len([capture for file in files for capture in read_captures(file, skips)]) == 6
     assert not skips
 

@@ -13,16 +13,16 @@ from aiohttp import web
 
 from baicai.errors import ConfigError
 from baicai.wholesale.sources import http_fetcher
-from baicai.wholesale.sources.http_fetcher import Answer, Fetcher, RefusedError, is_public, networks
+from baicai.wholesale.sources.http_fetcher import Fetcher, FetchError, Response, is_public, networks
 
 LOCAL = ("127.0.0.1/32",)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def fetch(handler: Handler, path: str = "/", allowed: tuple[str, ...] = LOCAL, **changes: Any) -> Answer:
+def fetch(handler: Handler, path: str = "/", allowed: tuple[str, ...] = LOCAL, **changes: Any) -> Response:
     """Start a server on loopback and fetch from it."""
 
-    async def act() -> Answer:
+    async def act() -> Response:
         app = web.Application()
         app.router.add_get("/{path:.*}", handler)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
@@ -44,7 +44,7 @@ def refuse(url: str, allowed: tuple[str, ...] = ()) -> str:
         async with Fetcher(allowed) as fetcher:
             await fetcher.fetch(url)
 
-    with pytest.raises(RefusedError) as found:
+    with pytest.raises(FetchError) as found:
         asyncio.run(act())
     return str(found.value)
 
@@ -110,7 +110,7 @@ def test_each_hop_of_a_redirect_is_checked(target: str) -> None:
     async def redirect(request: web.Request) -> web.StreamResponse:
         return web.Response(status=302, headers={"Location": target})
 
-    with pytest.raises(RefusedError, match="private address"):
+    with pytest.raises(FetchError, match="private address"):
         fetch(redirect)
 
 
@@ -118,7 +118,7 @@ def test_a_redirect_to_a_file_is_refused() -> None:
     async def redirect(request: web.Request) -> web.StreamResponse:
         return web.Response(status=302, headers={"Location": "file:///etc/passwd"})
 
-    with pytest.raises(RefusedError, match="no web address"):
+    with pytest.raises(FetchError, match="no web address"):
         fetch(redirect)
 
 
@@ -128,7 +128,7 @@ def test_redirects_are_followed_for_a_while() -> None:
         return web.Response(status=301, headers={"Location": f"/{left - 1}"}) if left else web.Response(body=b"there")
 
     assert fetch(redirect, "/5").content == b"there"
-    with pytest.raises(RefusedError, match="too many redirects"):
+    with pytest.raises(FetchError, match="too many redirects"):
         fetch(redirect, "/6")
 
 
@@ -152,7 +152,7 @@ def test_too_much_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         while True:
             await answer.write(b"x" * 5000)
 
-    with pytest.raises(RefusedError, match="too large"):
+    with pytest.raises(FetchError, match="too large"):
         fetch(endless)
 
 
@@ -164,7 +164,7 @@ def test_bombs_are_refused(packing: str) -> None:
     async def bomb(request: web.Request) -> web.StreamResponse:
         return web.Response(body=body, headers={"Content-Encoding": packing})
 
-    with pytest.raises(RefusedError, match="too large when unpacked"):
+    with pytest.raises(FetchError, match="too large when unpacked"):
         fetch(bomb)
 
 
@@ -180,7 +180,7 @@ def test_what_cannot_be_unpacked_is_refused(packing: str, body: bytes, reason: s
     async def answer(request: web.Request) -> web.StreamResponse:
         return web.Response(body=body, headers={"Content-Encoding": packing})
 
-    with pytest.raises(RefusedError, match=reason):
+    with pytest.raises(FetchError, match=reason):
         fetch(answer)
 
 
@@ -200,7 +200,7 @@ def test_slow_servers_are_left() -> None:
             await asyncio.sleep(0.1)
         return answer
 
-    with pytest.raises(RefusedError, match="too slow"):
+    with pytest.raises(FetchError, match="too slow"):
         fetch(slow, total_seconds=0.5)
 
 

@@ -26,11 +26,11 @@ from baicai.wholesale.domains.classifier import (
     CARD,
     CHARACTERS,
     DomainModel,
-    learn_clusters,
-    learn_labels,
     open_domain_model,
+    train_on_clusters,
+    train_on_labels,
 )
-from baicai.wholesale.jobs import Task, carry_out_all
+from baicai.wholesale.jobs import Task, run_tasks
 from baicai.wholesale.processing.clean import CleanConfig
 from baicai.wholesale.release.selection import GIVEN, Selection
 from baicai.wholesale.release.warehouse import Warehouse
@@ -68,7 +68,7 @@ class _Learnt(NamedTuple):
     report: dict[str, Any]
 
 
-def give_domains(config: DomainsRecipe) -> dict[str, Any]:
+def assign_domains(config: DomainsRecipe) -> dict[str, Any]:
     """Put the model of these settings in force, learn it first if there is none, and return what it did.
 
     What it has seen before it does not look at again. Raises: DataError, MachineError, ArtefactError.
@@ -90,7 +90,7 @@ def give_domains(config: DomainsRecipe) -> dict[str, Any]:
             )
             for batch in warehouse.batches()
         ]
-        carry_out_all("domains", tasks, config.workers)
+        run_tasks("domains", tasks, config.workers)
         warehouse.put_in_force(model)
         counts = Counter[str]()
         for task in tasks:
@@ -154,7 +154,7 @@ def _find_clusters(config: DomainsRecipe, selection: Selection) -> _Learnt:
             f"domains: {len(texts)} documents of '{UNNAMED}' for {config.clusters} clusters in {config.warehouse}: ask "
             "for fewer, or gather more"
         )
-    model, sizes = learn_clusters(texts, config.clusters, config.seed, _settings(config))
+    model, sizes = train_on_clusters(texts, config.clusters, config.seed, _settings(config))
     return _Learnt(model, {"learnt_from": len(texts), "sizes": dict(zip(model.domains, sizes, strict=True))})
 
 
@@ -176,7 +176,7 @@ def _learn_names(config: DomainsRecipe, selection: Selection) -> _Learnt:
             held_out = place % FEWEST == FEWEST - 1
             (held_texts if held_out else texts).append(text)
             (held_names if held_out else names).append(name)
-    model = learn_labels(texts, names, _settings(config))
+    model = train_on_labels(texts, names, _settings(config))
     return _Learnt(model, {"learnt_from": len(texts), **_report(model, held_texts, held_names)})
 
 

@@ -124,7 +124,7 @@ def terms_of(text: str) -> list[str]:
     return found
 
 
-def learn_labels(texts: Iterable[str], names: Sequence[str], settings: dict[str, Any]) -> DomainModel:
+def train_on_labels(texts: Iterable[str], names: Sequence[str], settings: dict[str, Any]) -> DomainModel:
     """Return a model of documents whose domains are known: two domains or more."""
     vectorizer, tfidf_NT = _vectors(texts)
     from sklearn.linear_model import LogisticRegression
@@ -136,7 +136,7 @@ def learn_labels(texts: Iterable[str], names: Sequence[str], settings: dict[str,
     return _model(vectorizer, weights_DT, bias_D, [str(name) for name in line.classes_], settings)
 
 
-def learn_clusters(
+def train_on_clusters(
     texts: Iterable[str], count: int, seed: int, settings: dict[str, Any]
 ) -> tuple[DomainModel, list[int]]:
     """Return a model of clusters of nearly equal size, named after their terms, and how many documents each has.

@@ -18,13 +18,13 @@ import xxhash
 from baicai.artefact import atomic_folder, file_hash, value_hash, write_json
 from baicai.config import canonical, recipe, to_table
 from baicai.wholesale.processing import pii, quality_signals
-from baicai.wholesale.processing.decontamination import fingerprints, open_benchmarks
+from baicai.wholesale.processing.decontamination import fingerprints, load_benchmarks
 from baicai.wholesale.processing.licences import licence_class
-from baicai.wholesale.processing.minhash import PERMUTATIONS, sign
+from baicai.wholesale.processing.minhash import PERMUTATIONS, minhash
 from baicai.wholesale.processing.text_extraction import Extractor, NoTextError, extract, extractor_of, extractor_version
 from baicai.wholesale.sources import wikitext
 from baicai.wholesale.sources.captures import Capture, read_captures
-from baicai.wholesale.sources.warc import Skips
+from baicai.wholesale.sources.warc import SkipCounts
 from baicai.wholesale.text_kernels import Hashes
 
 VERSION = 1
@@ -93,19 +93,19 @@ def task_name(captures: Path, config: CleanConfig) -> str:
 
 def clean(captures: Path, config: CleanConfig, out: Path) -> None:
     """Write the folder `out`: documents.parquet, signatures.npy, and report.json, which counts what was left out."""
-    skips: Skips = Counter()
+    skips: SkipCounts = Counter()
     written = 0
     with atomic_folder(out) as part, pq.ParquetWriter(part / "documents.parquet", SCHEMA, compression="zstd") as table:
         signatures = [np.empty((0, PERMUTATIONS), np.uint32)]
         for rows in _batches(_rows(captures, config, skips)):
             table.write_table(pa.Table.from_pylist([row.values for row in rows], SCHEMA))
-            signatures.append(sign([row.words_W for row in rows]))
+            signatures.append(minhash([row.words_W for row in rows]))
             written += len(rows)
         np.save(part / "signatures.npy", np.concatenate(signatures))
         write_json(part / "report.json", {"documents": written, "skipped": dict(sorted(skips.items()))})
 
 
-def _rows(captures: Path, config: CleanConfig, skips: Skips) -> Iterator[_Row]:
+def _rows(captures: Path, config: CleanConfig, skips: SkipCounts) -> Iterator[_Row]:
     extractor = extractor_version(config.extractor)
     for capture in read_captures(captures, skips):
         try:
@@ -118,10 +118,10 @@ def _rows(captures: Path, config: CleanConfig, skips: Skips) -> Iterator[_Row]:
 
 def make_row(capture: Capture, title: str, text: str, config: CleanConfig, extractor: str) -> _Row:
     """Return a document as a row of `SCHEMA`, and the hashes of its words."""
-    found = pii.count_personal(text)
+    found = pii.count_pii(text)
     if config.mask_personal and any(found.values()):
-        text = pii.mask_personal(text)
-    numbers, words_W = quality_signals.statistics(text)
+        text = pii.mask_pii(text)
+    numbers, words_W = quality_signals.compute_signals(text)
     language, score = _language(text)
     licence = capture.licence or config.licence
     values = {
@@ -138,8 +138,8 @@ def make_row(capture: Capture, title: str, text: str, config: CleanConfig, extra
         "licence_class": licence_class(licence),
         "extractor": extractor,
         "permission": capture.permission,
-        "quality": quality_signals.quality(numbers),
-        "benchmark_overlap": open_benchmarks(tuple(config.benchmarks)).share(text) if config.benchmarks else 0.0,
+        "quality": quality_signals.quality_score(numbers),
+        "benchmark_overlap": load_benchmarks(tuple(config.benchmarks)).share(text) if config.benchmarks else 0.0,
     }
     told = {key: str(value) for key, value in values.items() if key not in UNTOLD}
     values["version"] = xxhash.xxh3_128_hexdigest(canonical(told))

@@ -13,8 +13,8 @@ import numpy as np
 
 from baicai.artefact import file_hash
 from baicai.data.readers import corpus_files, read_documents
-from baicai.wholesale.processing.quality_signals import words_of
-from baicai.wholesale.text_kernels import Hashes, grams
+from baicai.wholesale.processing.quality_signals import hash_words
+from baicai.wholesale.text_kernels import Hashes, ngram_hashes
 
 GRAM_WORDS = 8
 MARKS = re.compile(r"[^\w\s]+")
@@ -24,13 +24,13 @@ class Benchmarks:
     """The runs of words of some benchmarks."""
 
     def __init__(self, texts: Iterable[str]) -> None:
-        found = [grams(_words(line), GRAM_WORDS) for text in texts for line in text.splitlines()]
+        found = [ngram_hashes(_words(line), GRAM_WORDS) for text in texts for line in text.splitlines()]
         self._known = np.unique(np.concatenate([np.empty(0, np.uint64), *found]))
 
     def share(self, text: str) -> float:
         """Return the share of a text's words that are in a run which a benchmark has."""
         words_W = _words(text)
-        met = np.isin(grams(words_W, GRAM_WORDS), self._known)
+        met = np.isin(ngram_hashes(words_W, GRAM_WORDS), self._known)
         covered = np.zeros(len(words_W) + 1, np.int64)
         np.add.at(covered, np.flatnonzero(met), 1)
         np.add.at(covered, np.flatnonzero(met) + GRAM_WORDS, -1)
@@ -38,7 +38,7 @@ class Benchmarks:
 
 
 @cache
-def open_benchmarks(paths: tuple[str, ...]) -> Benchmarks:
+def load_benchmarks(paths: tuple[str, ...]) -> Benchmarks:
     """Return the benchmarks in files and folders that `baicai.data.readers` reads.
 
     Raises: DataError if one cannot be read.
@@ -52,4 +52,4 @@ def fingerprints(paths: Sequence[str]) -> list[str]:
 
 
 def _words(text: str) -> Hashes:
-    return words_of(MARKS.sub(" ", text))
+    return hash_words(MARKS.sub(" ", text))

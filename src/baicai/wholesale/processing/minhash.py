@@ -14,9 +14,9 @@ import rensa
 from numpy.typing import NDArray
 
 from baicai.artefact import atomic_folder, read_json
-from baicai.wholesale.text_kernels import Hashes, grams
+from baicai.wholesale.text_kernels import Hashes, ngram_hashes
 
-Signatures = NDArray[np.uint32]
+MinHashes = NDArray[np.uint32]
 GRAM_WORDS = 3
 PERMUTATIONS, BANDS = 128, 32
 """Bands of four: of documents that share 0.57 of their runs of three words, as after an edit of one word in ten, 97 %
@@ -29,17 +29,17 @@ BLOCK = 2**14
 SEED = 0x8A1CA1
 
 
-def sign(words: Sequence[Hashes]) -> Signatures:
+def minhash(words: Sequence[Hashes]) -> MinHashes:
     """Return the signatures [N, P] of documents, given as the hashes of their words."""
     if not words:
         return np.empty((0, PERMUTATIONS), np.uint32)
-    shingles = [grams(hashes_W, min(GRAM_WORDS, max(1, len(hashes_W)))) for hashes_W in words]
+    shingles = [ngram_hashes(hashes_W, min(GRAM_WORDS, max(1, len(hashes_W)))) for hashes_W in words]
     ends = np.cumsum([0, *map(len, shingles)]).astype(np.uint64)
     matrix = rensa.RMinHash.digest_matrix_from_flat_token_hashes(np.concatenate(shingles), ends, PERMUTATIONS, SEED)
     return np.array(matrix.to_rows(), np.uint32)
 
 
-def band_keys(signatures_NP: Signatures) -> Hashes:
+def band_keys(signatures_NP: MinHashes) -> Hashes:
     """Return the keys [B, N] under which documents meet."""
     rows = (
         np.ascontiguousarray(signatures_NP).reshape(len(signatures_NP), BANDS, PERMUTATIONS // BANDS).astype(np.uint64)
@@ -51,18 +51,18 @@ def band_keys(signatures_NP: Signatures) -> Hashes:
     return np.ascontiguousarray(keys_NB.T)
 
 
-def agreement(left_NP: Signatures, right_NP: Signatures) -> NDArray[np.float64]:
+def estimate_jaccard(left_NP: MinHashes, right_NP: MinHashes) -> NDArray[np.float64]:
     """Return the share of places in which signatures agree, an estimate of the share of runs of words in common."""
     found: NDArray[np.float64] = (left_NP == right_NP).mean(1)
     return found
 
 
-def _are_alike(left_NP: Signatures, right_NP: Signatures, pairs: NDArray[np.int64]) -> NDArray[np.bool_]:
+def _are_alike(left_NP: MinHashes, right_NP: MinHashes, pairs: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Return which pairs, a document of each side, are near-duplicates."""
     alike = [np.empty(0, np.bool_)]
     for begin in range(0, len(pairs), BLOCK):
         left, right = pairs[begin : begin + BLOCK].T
-        alike.append(agreement(left_NP[left], right_NP[right]) >= ALIKE)
+        alike.append(estimate_jaccard(left_NP[left], right_NP[right]) >= ALIKE)
     return np.concatenate(alike)
 
 
@@ -81,7 +81,7 @@ class DuplicateIndex:
         """Return how many documents are known."""
         return sum(len(segment) for segment in self._segments)
 
-    def add(self, name: str, signatures_NP: Signatures) -> NDArray[np.int64]:
+    def add(self, name: str, signatures_NP: MinHashes) -> NDArray[np.int64]:
         """Add a batch and return the group of each of its documents.
 
         A batch of a name that is known already is not added again: its groups are those it got then.
@@ -103,7 +103,7 @@ class DuplicateIndex:
         """Return the groups of a batch's documents."""
         return next(segment.groups_N for segment in self._segments if segment.name == name)
 
-    def find(self, signatures_NP: Signatures) -> list[list[int]]:
+    def find(self, signatures_NP: MinHashes) -> list[list[int]]:
         """Return, for each document, the numbers of all known ones that are near-duplicates of it."""
         found: list[list[int]] = [[] for _ in signatures_NP]
         keys_BN = band_keys(signatures_NP)
@@ -113,7 +113,7 @@ class DuplicateIndex:
                 found[number].append(segment.first + int(place))
         return found
 
-    def _alike(self, signatures_NP: Signatures, keys_BN: Hashes) -> Iterator[tuple[int, int]]:
+    def _alike(self, signatures_NP: MinHashes, keys_BN: Hashes) -> Iterator[tuple[int, int]]:
         """Yield document and group of the documents that are like an earlier one, the earliest last."""
         for segment in reversed(self._segments):
             known_NP, groups_N = segment.signatures_NP, segment.groups_N
@@ -138,7 +138,7 @@ class _Segment:
         return self._count
 
     @property
-    def signatures_NP(self) -> Signatures:
+    def signatures_NP(self) -> MinHashes:
         return _load(self._folder / "signatures.npy")
 
     @property
@@ -171,7 +171,7 @@ def _load(path: Path) -> NDArray[Any]:
 
 
 def _write_segment(
-    folder: Path, name: str, first: int, signatures_NP: Signatures, keys_BN: Hashes, groups_N: NDArray[np.int64]
+    folder: Path, name: str, first: int, signatures_NP: MinHashes, keys_BN: Hashes, groups_N: NDArray[np.int64]
 ) -> None:
     order_BN = np.argsort(keys_BN, axis=1, kind="stable")
     np.save(folder / "signatures.npy", signatures_NP)
@@ -181,7 +181,7 @@ def _write_segment(
     (folder / "segment.json").write_text(json.dumps({"name": name, "first": first}))
 
 
-def _join_within(signatures_NP: Signatures, keys_BN: Hashes, groups_N: NDArray[np.int64]) -> None:
+def _join_within(signatures_NP: MinHashes, keys_BN: Hashes, groups_N: NDArray[np.int64]) -> None:
     """Give documents of one batch that are alike one group: the smallest that one of them has."""
     pairs = [np.empty((0, 2), np.int64)]
     for keys_N in keys_BN:

@@ -42,7 +42,7 @@ KINDS: Mapping[str, Kind] = {
 COLUMNS = tuple(KINDS)
 
 
-def count_personal(text: str) -> dict[str, int]:
+def count_pii(text: str) -> dict[str, int]:
     """Return how many e-mail addresses, telephone numbers and public network addresses a text names."""
     return {
         name: sum(kind.is_one(found) for found in kind.pattern.findall(text)) if _may_have(text, kind) else 0
@@ -50,7 +50,7 @@ def count_personal(text: str) -> dict[str, int]:
     }
 
 
-def mask_personal(text: str) -> str:
+def mask_pii(text: str) -> str:
     """Return the text with what `count_personal` counts replaced by its kind, as in <email>."""
     for kind in KINDS.values():
         text = kind.pattern.sub(partial(_masked, kind), text) if _may_have(text, kind) else text

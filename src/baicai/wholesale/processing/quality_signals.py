@@ -79,10 +79,10 @@ _ALONE = [COLUMNS.index(name) for name in LIMITS]
 _LOW, _HIGH = np.array(list(LIMITS.values())).T
 
 
-def statistics(text: str) -> tuple[NDArray[np.float64], text_kernels.Hashes]:
+def compute_signals(text: str) -> tuple[NDArray[np.float64], text_kernels.Hashes]:
     """Return a text's numbers, in the order of `COLUMNS`, and the hashes of its words."""
     out = np.zeros(len(COLUMNS))
-    words_W = text_kernels.count(text_kernels.codes_of(text), _classes(), _stop_words(), SHORT_LINE_CHARACTERS, out)
+    words_W = text_kernels.count(text_kernels.code_points(text), _classes(), _stop_words(), SHORT_LINE_CHARACTERS, out)
     small = text.lower()
     out[len(COUNTED) :] = (
         text.count("{"),
@@ -93,13 +93,13 @@ def statistics(text: str) -> tuple[NDArray[np.float64], text_kernels.Hashes]:
     return out, words_W
 
 
-def words_of(text: str) -> text_kernels.Hashes:
+def hash_words(text: str) -> text_kernels.Hashes:
     """Return the hashes of a text's words."""
-    found: text_kernels.Hashes = text_kernels.words_of(text_kernels.codes_of(text), _classes())
+    found: text_kernels.Hashes = text_kernels.hash_words(text_kernels.code_points(text), _classes())
     return found
 
 
-def quality(numbers: NDArray[np.float64]) -> float:
+def quality_score(numbers: NDArray[np.float64]) -> float:
     """Return the share of the rules in `LIMITS` that a text's numbers pass."""
     alone = numbers[_ALONE]
     return float(((alone >= _LOW) & (alone <= _HIGH)).mean())
@@ -107,7 +107,7 @@ def quality(numbers: NDArray[np.float64]) -> float:
 
 @functools.cache
 def _stop_words() -> text_kernels.Hashes:
-    return np.array([text_kernels.hash_of(text_kernels.codes_of(word)) for word in STOP_WORDS], np.uint64)
+    return np.array([text_kernels.hash_word(text_kernels.code_points(word)) for word in STOP_WORDS], np.uint64)
 
 
 @functools.cache

@@ -10,7 +10,7 @@ from resiliparse.parse.html import HTMLTree
 
 from baicai.errors import MachineError
 from baicai.wholesale.sources.captures import Capture
-from baicai.wholesale.sources.html_limits import is_overgrown
+from baicai.wholesale.sources.html_limits import exceeds_html_limits
 from baicai.wholesale.sources.media_types import HTML, PLAIN, WIKITEXT
 from baicai.wholesale.sources.wikitext import NAME, wikitext_to_text
 
@@ -29,7 +29,7 @@ def extract(capture: Capture, extractor: Extractor) -> tuple[str, str]:
     if capture.media_type not in (*HTML, *PLAIN, WIKITEXT):
         raise NoTextError(f"media type {capture.media_type or 'unknown'}")
     page = _decode(capture)
-    if capture.media_type in HTML and is_overgrown(page):
+    if capture.media_type in HTML and exceeds_html_limits(page):
         raise NoTextError("overgrown markup")
     if capture.media_type in HTML:
         title, text = EXTRACTORS[extractor](page)

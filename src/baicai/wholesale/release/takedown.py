@@ -8,8 +8,8 @@ import duckdb
 from baicai.config import Positive, recipe
 from baicai.errors import ConfigError, DataError
 from baicai.wholesale.processing.clean import document_id
-from baicai.wholesale.processing.minhash import DuplicateIndex, sign
-from baicai.wholesale.processing.quality_signals import words_of
+from baicai.wholesale.processing.minhash import DuplicateIndex, minhash
+from baicai.wholesale.processing.quality_signals import hash_words
 from baicai.wholesale.release.manifest import Takedown
 from baicai.wholesale.release.warehouse import Warehouse
 
@@ -73,7 +73,7 @@ def _nearly(path: Path, warehouse: Warehouse) -> set[str]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"takedown: text {path} cannot be read ({error}): give a UTF-8 file") from None
     index = DuplicateIndex(warehouse.duplicates)
-    (numbers,) = index.find(sign([words_of(text)]))
+    (numbers,) = index.find(minhash([hash_words(text)]))
     found: set[str] = set()
     first = 0
     with duckdb.connect() as base:

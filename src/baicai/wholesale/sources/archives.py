@@ -19,8 +19,8 @@ from typing import Any, NamedTuple, cast
 
 from baicai.data.document import MAX_DOCUMENT_BYTES
 from baicai.errors import DataError
-from baicai.wholesale.sources.decompression_limits import Allowance, BombError, Unpacked, unpack
-from baicai.wholesale.sources.media_types import kind_of
+from baicai.wholesale.sources.decompression_limits import Allowance, DecompressionBombError, Unpacked, unpack
+from baicai.wholesale.sources.media_types import file_type
 from baicai.wholesale.sources.mediawiki_dump import ENDING
 
 MAX_MEMBERS = 2**18
@@ -60,7 +60,7 @@ def read_members(archive: Path, scratch: Path) -> Iterator[Member | str]:
     read = _read_zip if archive.suffix.lower() == ".zip" else _read_tar
     try:
         yield from read(archive, scratch)
-    except BombError:
+    except DecompressionBombError:
         yield BOMB
     except DataError:
         yield DAMAGED
@@ -82,12 +82,12 @@ def _refusal(name: str, size: int) -> str:
     """Return why a member is not read, or nothing."""
     if not name:
         return "path outside the archive"
-    kind = kind_of(name)
-    if kind.read_as == "archive":
+    kind = file_type(name)
+    if kind.format == "archive":
         return "nested archive"
-    if kind.read_as == "nothing":
+    if kind.format == "nothing":
         return f"media type {kind.media_type}"
-    large = kind.read_as in ("table", "WARC") or ENDING.search(name)
+    large = kind.format in ("table", "WARC") or ENDING.search(name)
     return "too large" if not 0 <= size <= (MAX_TABLE_BYTES if large else MAX_DOCUMENT_BYTES) else ""
 
 
@@ -108,7 +108,7 @@ class _ZipFile(io.BufferedReader):
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is not None and size > MAX_DIRECTORY_BYTES:
-            raise BombError
+            raise DecompressionBombError
         return super().read(size)
 
 
@@ -117,7 +117,7 @@ def _read_zip(archive: Path, scratch: Path) -> Iterator[Member | str]:
     with _ZipFile(io.FileIO(archive)) as raw:
         try:
             opened = zipfile.ZipFile(raw)
-        except BombError:
+        except DecompressionBombError:
             yield CROWDED
             return
         except ZIP_ERRORS:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fastwarc.warc import WarcRecord, WarcRecordType
 
-from baicai.wholesale.sources.warc import MAX_RECORD_BYTES, Skips, read_records
+from baicai.wholesale.sources.warc import MAX_RECORD_BYTES, SkipCounts, read_records
 
 MAX_CAPTURE_BYTES = MAX_RECORD_BYTES
 """Of one capture, unpacked: what is larger is skipped, and counted."""
@@ -48,7 +48,7 @@ class Capture:
     """If the source says it beside the content."""
 
 
-def read_captures(path: Path, skips: Skips) -> Iterator[Capture]:
+def read_captures(path: Path, skips: SkipCounts) -> Iterator[Capture]:
     """Yield the captures of a WARC file, in its order; what cannot be read is counted in `skips`."""
     for content in read_records(path, skips):
         try:

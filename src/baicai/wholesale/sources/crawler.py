@@ -28,11 +28,11 @@ from resiliparse.parse.html import HTMLTree
 from baicai.config import Count, Positive, recipe
 from baicai.run import Progress
 from baicai.wholesale.sources.captures import Capture, CaptureWriter
-from baicai.wholesale.sources.html_limits import is_overgrown
-from baicai.wholesale.sources.http_fetcher import Answer, Fetcher, RefusedError
+from baicai.wholesale.sources.html_limits import exceeds_html_limits
+from baicai.wholesale.sources.http_fetcher import Fetcher, FetchError, Response
 from baicai.wholesale.sources.media_types import HTML, PLAIN
 from baicai.wholesale.sources.robots import Decision, Evidence, Robots, decide, from_headers, from_page, from_tdmrep
-from baicai.wholesale.sources.warc import Skips
+from baicai.wholesale.sources.warc import SkipCounts
 
 FEEDS = ("application/rss+xml", "application/atom+xml", "application/xml", "text/xml")
 LINK = re.compile(r"<(?:loc|link)\b[^>]{0,200}>\s*([^<\s]{1,2000})\s*</|<link\b[^>]{0,500}?href=[\"']([^\"']{1,2000})")
@@ -73,7 +73,7 @@ class _Host:
     next_time: float = 0.0
 
 
-def crawl(config: CrawlConfig, folder: Path) -> tuple[list[Path], Skips]:
+def crawl(config: CrawlConfig, folder: Path) -> tuple[list[Path], SkipCounts]:
     """Crawl to the end, from where it was left, and return the WARC files and why pages were left out."""
     with _Frontier(folder) as frontier:
         asyncio.run(_Crawl(config, frontier).run())
@@ -160,13 +160,13 @@ class _Frontier:
         if capture is not None:
             self._base.execute("COMMIT")
 
-    def finish(self) -> tuple[list[Path], Skips]:
+    def finish(self) -> tuple[list[Path], SkipCounts]:
         """Return the WARC files, and how many addresses were left out, by reason."""
         if self._writer is not None:
             self._writer.close()
             self._writer = None
         left = self._base.execute("SELECT reason, count(*) FROM pages WHERE state = 'left' GROUP BY reason")
-        return sorted(self._folder.glob("*.warc.gz")), Skips(dict(left.fetchall()))
+        return sorted(self._folder.glob("*.warc.gz")), SkipCounts(dict(left.fetchall()))
 
 
 class _Crawl:
@@ -207,14 +207,14 @@ class _Crawl:
         try:
             answer = await self._fetcher.fetch(f"{base}/robots.txt")
             robots, content = answer.status, answer.content
-        except RefusedError as error:
+        except FetchError as error:
             if str(error) == "too large":
                 robots = 500
         about = _Host(Robots(robots, content, _now()), b"")
         try:
             answer = await self._fetcher.fetch(f"{base}/.well-known/tdmrep.json")
             about.tdmrep = answer.content if answer.status == 200 else b""
-        except RefusedError:
+        except FetchError:
             pass
         sitemaps = [url for url in about.robots.sitemaps if urlsplit(url).netloc in self._allowed]
         self._frontier.add(sitemaps, 0)
@@ -229,7 +229,7 @@ class _Crawl:
         try:
             headers = {name: value for name, value in before.items() if value}
             answer = await self._fetcher.fetch(url, headers, lambda moved: self._may_follow(moved, about))
-        except RefusedError as error:
+        except FetchError as error:
             return self._frontier.leave(url, str(error))
         finally:
             asked = min(about.robots.crawl_delay_seconds, MAX_DELAY_SECONDS)
@@ -245,7 +245,7 @@ class _Crawl:
         allowed = urlsplit(url).netloc in self._allowed
         return allowed and decide([*about.robots.about(url), *from_tdmrep(about.tdmrep, url, _now())]).allowed
 
-    def _take(self, url: str, depth: int, answer: Answer, evidence: list[Evidence]) -> None:
+    def _take(self, url: str, depth: int, answer: Response, evidence: list[Evidence]) -> None:
         """Keep what a server said, if it may be kept, and follow its links."""
         media_type, _, parameters = answer.headers.get("content-type", "").lower().partition(";")
         media_type, charset = media_type.strip(), parameters.partition("charset=")[2].split(";")[0].strip("\"' ")
@@ -275,7 +275,7 @@ class _Crawl:
 
     def _links(self, page: str, url: str) -> list[str]:
         """Return the addresses on our hosts that a page links to, in order."""
-        if is_overgrown(page):
+        if exceeds_html_limits(page):
             return []
         found: dict[str, None] = {}
         document = HTMLTree.parse(page).document

@@ -13,7 +13,7 @@ FREE_BYTES, MAX_RATIO = 100 * 2**20, 200
 BLOCK_BYTES = 2**16
 
 
-class BombError(Exception):
+class DecompressionBombError(Exception):
     """A file unpacks to far more than its size."""
 
 
@@ -30,7 +30,7 @@ class Allowance:
         """
         self._left -= count
         if self._left < 0:
-            raise BombError
+            raise DecompressionBombError
 
 
 class Unpacked:
@@ -75,7 +75,7 @@ def is_bomb(path: Path) -> bool:
         with unpack(path) as stream:
             while stream.read(BLOCK_BYTES):
                 pass
-    except BombError:
+    except DecompressionBombError:
         return True
     except DataError:
         pass

@@ -13,9 +13,9 @@ from baicai.errors import DataError
 from baicai.wholesale.sources.archives import read_members
 from baicai.wholesale.sources.captures import Capture, read_captures
 from baicai.wholesale.sources.decompression_limits import is_bomb, read_whole
-from baicai.wholesale.sources.media_types import PLAIN, kind_of
+from baicai.wholesale.sources.media_types import PLAIN, file_type
 from baicai.wholesale.sources.mediawiki_dump import is_dump, read_dump
-from baicai.wholesale.sources.warc import Skips
+from baicai.wholesale.sources.warc import SkipCounts
 
 VERSION = 1
 """To be raised when the same files give other captures."""
@@ -28,29 +28,29 @@ def read_files(path: Path, url: str, scratch: Path) -> Iterator[Capture | str]:
     `scratch` is a folder to write to.
     """
     for file, name in corpus_files(path):
-        kind, changed = kind_of(name), datetime.fromtimestamp(int(file.stat().st_mtime), UTC)
-        if kind.read_as == "archive":
+        kind, changed = file_type(name), datetime.fromtimestamp(int(file.stat().st_mtime), UTC)
+        if kind.format == "archive":
             within = "" if file == path else f"{name}/"
             for member in read_members(file, scratch):
                 if isinstance(member, str):
                     yield member
                     continue
                 yield from _read(member.path, within + member.name, url, member.changed or changed)
-        elif kind.read_as != "WARC":
+        elif kind.format != "WARC":
             yield from _read(file, name, url, changed)
 
 
 def _read(file: Path, name: str, url: str, changed: datetime) -> Iterator[Capture | str]:
     """Yield the captures in one file, which is no archive."""
-    kind, base = kind_of(name), f"{url.rstrip('/')}/" if url else "file:"
-    if kind.read_as == "WARC":
-        skips: Skips = Counter()
+    kind, base = file_type(name), f"{url.rstrip('/')}/" if url else "file:"
+    if kind.format == "WARC":
+        skips: SkipCounts = Counter()
         yield from read_captures(file, skips)
         for reason, count in skips.items():
             yield from repeat(reason, count)
-    elif kind.read_as == "table":
+    elif kind.format == "table":
         yield from _read_table(file, name, base + name, changed)
-    elif kind.read_as == "nothing":
+    elif kind.format == "nothing":
         yield f"media type {kind.media_type}"
     elif is_dump(file):
         yield from read_dump(file, base)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from baicai.wholesale.text_kernels import Codes, Hashes, codes_of, compiled, hash_of
+from baicai.wholesale.text_kernels import Codes, Hashes, code_points, hash_word, jit
 
 MAX_DEPTH, MAX_ATTRIBUTES = 1000, 1000
 """Parsing takes a time that grows with the square of either."""
@@ -13,13 +13,13 @@ NOT_NESTED = (
 """Elements that need no end, or that cannot be in one of their kind without another around it."""
 
 
-def is_overgrown(page: str) -> bool:
+def exceeds_html_limits(page: str) -> bool:
     """Return whether elements are nested too deeply, or one has too many attributes."""
-    depth, attributes = measure(codes_of(page), _NOT_NESTED)
+    depth, attributes = measure(code_points(page), _NOT_NESTED)
     return bool(depth > MAX_DEPTH or attributes > MAX_ATTRIBUTES)
 
 
-@compiled
+@jit
 def measure(page: Codes, not_nested: Hashes) -> tuple[int, int]:
     """Return the most elements that are open at once, and the most attributes of an element, or more."""
     depth, deepest, most, at, end = 0, 0, 0, 0, len(page)
@@ -35,7 +35,7 @@ def measure(page: Codes, not_nested: Hashes) -> tuple[int, int]:
             at += 1
         if at == start:
             continue
-        name, nests = hash_of(page[start:at]), True
+        name, nests = hash_word(page[start:at]), True
         for one in not_nested:
             nests &= name != one
         if nests:
@@ -51,4 +51,4 @@ def measure(page: Codes, not_nested: Hashes) -> tuple[int, int]:
     return deepest, most
 
 
-_NOT_NESTED = np.array([hash_of(codes_of(name)) for name in NOT_NESTED], np.uint64)
+_NOT_NESTED = np.array([hash_word(code_points(name)) for name in NOT_NESTED], np.uint64)

@@ -23,12 +23,12 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
-class RefusedError(Exception):
+class FetchError(Exception):
     """An address is not fetched, or what came is not kept: the message is the reason, a few words that are counted."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     """What a server said."""
 
     url: str
@@ -85,7 +85,7 @@ class _Resolver(AbstractResolver):
         """Refuse an address that is not public and not allowed. Raises: RefusedError."""
         address = ipaddress.ip_address(text.partition("%")[0])
         if not is_public(address) and not any(address in network for network in self._allowed):
-            raise RefusedError("private address")
+            raise FetchError("private address")
 
     async def close(self) -> None:
         """Nothing is held."""
@@ -117,7 +117,7 @@ class Fetcher:
         url: str,
         headers: Mapping[str, str] | None = None,
         may_follow: Callable[[str], bool] = lambda url: True,
-    ) -> Answer:
+    ) -> Response:
         """Return what is at an address, redirects followed if they may be.
 
         Raises: RefusedError, also if the server does not answer, says too much or takes too long.
@@ -131,33 +131,33 @@ class Fetcher:
                         content = await _content(answer)
                         names = {name.lower() for name in answer.headers}
                         told = {name: ", ".join(answer.headers.getall(name)) for name in names}
-                        return Answer(url, answer.status, told, content)
+                        return Response(url, answer.status, told, content)
                     url = urljoin(url, moved)
                     if not may_follow(url):
-                        raise RefusedError("moved to where it may not be followed")
-            except RefusedError:
+                        raise FetchError("moved to where it may not be followed")
+            except FetchError:
                 raise
             except TimeoutError:
-                raise RefusedError("too slow") from None
+                raise FetchError("too slow") from None
             except aiohttp.InvalidURL:
-                raise RefusedError("malformed address") from None
+                raise FetchError("malformed address") from None
             except (aiohttp.ClientError, OSError, ValueError) as error:
                 cause = error.__cause__ or error.__context__
-                if isinstance(cause, RefusedError):
+                if isinstance(cause, FetchError):
                     raise cause from None
-                raise RefusedError(f"no answer ({type(error).__name__})") from None
-        raise RefusedError("too many redirects")
+                raise FetchError(f"no answer ({type(error).__name__})") from None
+        raise FetchError("too many redirects")
 
     def _check(self, url: str) -> None:
         try:
             parts = urlsplit(url)
             host, _ = parts.hostname, parts.port
         except ValueError:
-            raise RefusedError("malformed address") from None
+            raise FetchError("malformed address") from None
         if parts.scheme not in ("http", "https"):
-            raise RefusedError("no web address")
+            raise FetchError("no web address")
         if not host or parts.username is not None or any(character.isspace() for character in url):
-            raise RefusedError("malformed address")
+            raise FetchError("malformed address")
         try:
             literal = ipaddress.ip_address(host.partition("%")[0])
         except ValueError:
@@ -169,13 +169,13 @@ async def _content(answer: aiohttp.ClientResponse) -> bytes:
     """Return an answer's content, unpacked, as far as that is not too much."""
     packing = answer.headers.get("Content-Encoding", "identity").strip().lower()
     if packing not in ("identity", "gzip", "x-gzip", "deflate", ""):
-        raise RefusedError(f"packed as {packing[:20]}")
+        raise FetchError(f"packed as {packing[:20]}")
     member = None if packing in ("identity", "") else zlib.decompressobj(wbits=47 if "gzip" in packing else 15)
     kept, received = bytearray(), 0
     async for chunk in answer.content.iter_chunked(CHUNK_BYTES):
         received += len(chunk)
         if received > MAX_BYTES:
-            raise RefusedError("too large")
+            raise FetchError("too large")
         if member is None:
             kept += chunk
             continue
@@ -183,10 +183,10 @@ async def _content(answer: aiohttp.ClientResponse) -> bytes:
             while chunk and not member.eof:
                 kept += member.decompress(chunk, CHUNK_BYTES)
                 if len(kept) > MAX_UNPACKED_BYTES:
-                    raise RefusedError("too large when unpacked")
+                    raise FetchError("too large when unpacked")
                 chunk = member.unconsumed_tail
         except zlib.error:
-            raise RefusedError("cannot be unpacked") from None
+            raise FetchError("cannot be unpacked") from None
     if member is not None and received and not member.eof:
-        raise RefusedError("cannot be unpacked")
+        raise FetchError("cannot be unpacked")
     return bytes(kept)

@@ -16,26 +16,26 @@ TEXT = (".toml", ".json", ".yaml", ".yml", ".md", ".rst", ".tex", ".xml", ".csv"
 """Endings of text that the system may call something else."""
 
 
-class Kind(NamedTuple):
+class FileType(NamedTuple):
     """How a file is read, if at all, and the media type of the one document in it."""
 
-    read_as: Literal["WARC", "archive", "table", "document", "nothing"]
+    format: Literal["WARC", "archive", "table", "document", "nothing"]
     media_type: str = ""
 
 
-def kind_of(name: str) -> Kind:
+def file_type(name: str) -> FileType:
     """Return how a file of this name is read."""
     name, path = name.lower(), Path(name)
     if name.endswith(WARC):
-        return Kind("WARC")
+        return FileType("WARC")
     if name.endswith(ARCHIVES):
-        return Kind("archive")
+        return FileType("archive")
     if is_table(path):
-        return Kind("table")
+        return FileType("table")
     name = name.removesuffix(path.suffix.lower()) if is_packed(path) else name
     media_type = mimetypes.guess_type(name)[0] or PLAIN[0]
     if media_type in HTML:
-        return Kind("document", media_type)
+        return FileType("document", media_type)
     if media_type.startswith("text/") or name.endswith(TEXT):
-        return Kind("document", PLAIN[0])
-    return Kind("nothing", media_type)
+        return FileType("document", PLAIN[0])
+    return FileType("nothing", media_type)

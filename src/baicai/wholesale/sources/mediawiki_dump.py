@@ -16,7 +16,7 @@ from baicai.data.compression import open_stream
 from baicai.data.document import MAX_DOCUMENT_BYTES
 from baicai.errors import DataError
 from baicai.wholesale.sources.captures import Capture
-from baicai.wholesale.sources.decompression_limits import BLOCK_BYTES, BombError, unpack
+from baicai.wholesale.sources.decompression_limits import BLOCK_BYTES, DecompressionBombError, unpack
 from baicai.wholesale.sources.media_types import WIKITEXT
 from baicai.wholesale.sources.wikitext import CATEGORIES, FILES
 
@@ -62,7 +62,7 @@ def read_dump(path: Path, address: str) -> Iterator[Capture | str]:
             dump.finish()
     except DataError:
         end = "cut off"
-    except BombError:
+    except DecompressionBombError:
         end = "unpacks to far too much"
     except expat.ExpatError:
         end = "cut off" if dump.ended else "malformed XML"

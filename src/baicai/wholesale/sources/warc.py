@@ -21,7 +21,7 @@ GZIP, ZSTD = b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd"
 HEADER = re.compile(rb"\r?\n\r?\n")
 LENGTH = re.compile(rb"(?i)\r?\ncontent-length:[ \t]*(\d{1,15})[ \t]*(?=\r?\n)")
 
-Skips = Counter[str]
+SkipCounts = Counter[str]
 """How many captures were left out, by reason."""
 
 
@@ -29,7 +29,7 @@ class _DamageError(Exception):
     """What is being read is damaged; what comes after is not."""
 
 
-def read_records(path: Path, skips: Skips) -> Iterator[bytes]:
+def read_records(path: Path, skips: SkipCounts) -> Iterator[bytes]:
     """Yield each record, header and content, and count in `skips` what is not one."""
     with path.open("rb") as file:
         stream, lost = _Stream(file), False
@@ -47,7 +47,7 @@ def read_records(path: Path, skips: Skips) -> Iterator[bytes]:
                 yield record
 
 
-def _record(stream: "_Stream", skips: Skips) -> bytes | None:
+def _record(stream: "_Stream", skips: SkipCounts) -> bytes | None:
     """Return the next record, nothing if it was skipped, None at the end.
 
     Raises: _DamageError if there is none here; the stream is then at a place further on.
