@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from baicai.artefact import write_json
-from baicai.serving.engine.client import Ask, EngineOptions, Worker
+from baicai.serving.engine.client import EngineClient, EngineOptions
 from baicai.serving.engine.events import Token
+from baicai.serving.engine.generation_request import GenerationRequest
 from serve_clients import Body, load, server
 from serve_soak import soak
 from speed_models import SIZES, export, make_model
@@ -39,21 +40,25 @@ DENSE = "imported"
 """Whose trunk is what most users start from: reading its weights takes a text alone nearly all its time."""
 
 
-async def one(worker: Worker, seed: int, leaves: Sequence[str], vocab: int) -> int:
+async def one(engine: EngineClient, seed: int, leaves: Sequence[str], vocab: int) -> int:
     """Ask for an answer and return how many tokens came."""
-    ask = Ask(
-        prompt=some_tokens(PROMPT_TOKENS, vocab, seed), leaves=leaves, max_tokens=ANSWER_TOKENS, temperature=0.8,
-        top_p=0.95, seed=seed,
-    )  # fmt: skip
-    return sum([isinstance(told, Token) async for news in worker.answer(ask) for told in news])
+    ask = GenerationRequest(
+        prompt_token_ids=some_tokens(PROMPT_TOKENS, vocab, seed),
+        leaves=leaves,
+        max_tokens=ANSWER_TOKENS,
+        temperature=0.8,
+        top_p=0.95,
+        seed=seed,
+    )
+    return sum([isinstance(told, Token) async for news in engine.generate(ask) for told in news])
 
 
-async def rate(worker: Worker, sets: Sequence[Sequence[str]], vocab: int) -> float:
+async def rate(engine: EngineClient, sets: Sequence[Sequence[str]], vocab: int) -> float:
     """Return tokens per second of as many requests at once as there are sets of leaves: the median of some rounds."""
     seeds, rates = itertools.count(), []
     for turn in range(ROUNDS + 1):
         begun = time.perf_counter()
-        tokens = sum(await asyncio.gather(*(one(worker, next(seeds), leaves, vocab) for leaves in sets)))
+        tokens = sum(await asyncio.gather(*(one(engine, next(seeds), leaves, vocab) for leaves in sets)))
         if turn:
             rates.append(tokens / (time.perf_counter() - begun))
     return statistics.median(rates)
@@ -63,20 +68,20 @@ async def measure(name: str) -> dict[str, float]:
     """Return the rates of one size."""
     make_model(name, FOLDER)
     config, _, count = SIZES[name]
-    worker = Worker(EngineOptions(model=str(FOLDER / f"{name}-{count}"), texts=MANY))
-    await worker.start()
+    engine = EngineClient(EngineOptions(model=str(FOLDER / f"{name}-{count}"), max_sequences=MANY))
+    await engine.start()
     try:
-        every = [leaf["name"] for leaf in worker.about["leaves"]]
+        every = [leaf["name"] for leaf in engine.info["leaves"]]
         pairs = [list(pair) for pair in itertools.combinations(every, 2)]
         mixed = list(itertools.islice(itertools.cycle(pairs), MANY))
         found = {
-            "one": await rate(worker, [every], config.vocab_size),
-            "many": await rate(worker, [every] * MANY, config.vocab_size),
-            "one_set": await rate(worker, [pairs[0]] * MANY, config.vocab_size),
-            "mixed_sets": await rate(worker, mixed, config.vocab_size),
+            "one": await rate(engine, [every], config.vocab_size),
+            "many": await rate(engine, [every] * MANY, config.vocab_size),
+            "one_set": await rate(engine, [pairs[0]] * MANY, config.vocab_size),
+            "mixed_sets": await rate(engine, mixed, config.vocab_size),
         }
     finally:
-        await worker.close()
+        await engine.close()
     print(f"{name:6}", "  ".join(f"{what} {value:,.0f}" for what, value in found.items()), flush=True)
     return {what: round(value, 1) for what, value in found.items()}
 

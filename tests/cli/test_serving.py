@@ -43,13 +43,13 @@ def test_a_server_off_loopback_without_keys_does_not_start(command: Command, wor
 
 
 def test_a_catalogue_that_is_none_is_told(command: Command, workshop: Workshop, tmp_path: Path) -> None:
-    told = command("serve", workshop.path("model"), "catalog=moss")
+    told = command("serve", workshop.path("model"), "catalog_url=moss")
     assert (told.code, told.err) == (
         2,
         "error: catalog: 'moss' is no URL: write sqlite:///FILE or postgresql://HOST/NAME\n",
     )
     missing = tmp_path / "moss" / "catalog.sqlite"
-    told = command("serve", workshop.path("model"), f"catalog=sqlite:///{missing}")
+    told = command("serve", workshop.path("model"), f"catalog_url=sqlite:///{missing}")
     assert (told.code, told.err) == (
         2,
         f"error: catalog: there is no catalogue at {missing}: `baicai data catalog` begins one\n",
@@ -60,7 +60,16 @@ def test_a_catalogue_that_is_none_is_told(command: Command, workshop: Workshop, 
 def test_what_a_server_prints_works_as_it_is(workshop: Workshop, tmp_path: Path) -> None:
     catalog = f"sqlite:///{tmp_path / 'catalog.sqlite'}"
     Catalog(catalog).close()
-    words = [sys.executable, "-m", "baicai", "serve", workshop.path("model"), "port=0", "texts=2", f"catalog={catalog}"]
+    words = [
+        sys.executable,
+        "-m",
+        "baicai",
+        "serve",
+        workshop.path("model"),
+        "port=0",
+        "max_sequences=2",
+        f"catalog_url={catalog}",
+    ]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout is not None

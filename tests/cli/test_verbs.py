@@ -199,7 +199,12 @@ def test_every_verb_helps(command: Command, verb: str) -> None:
 
 @pytest.mark.parametrize(
     ("words", "some"),
-    [("serve", "host, port, hosts"), ("keys add", "name, scope"), ("grow", "train.learning_rate"), ("chat", "model")],
+    [
+        ("serve", "host, port, allowed_hosts"),
+        ("keys add", "name, scope"),
+        ("grow", "train.learning_rate"),
+        ("chat", "model"),
+    ],
 )
 def test_help_names_the_keys(command: Command, words: str, some: str) -> None:
     told = " ".join(command(*words.split(), "--help").out.split())

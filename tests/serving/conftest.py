@@ -17,7 +17,7 @@ from tests import loopback
 from tests.conftest import SIZES, Workshop
 from tests.serving.browsing import CHROMIUM, PATIENCE_MILLISECONDS, Open
 from tests.serving.fake import Script
-from tests.serving.servers import ThreadWorker, serving
+from tests.serving.servers import ThreadEngine, serving
 
 
 @pytest.fixture(scope="session")
@@ -26,20 +26,20 @@ def sparse(workshop: Workshop) -> SparseModel:
 
 
 @pytest.fixture(scope="session")
-def worker(sparse: SparseModel) -> Iterator[ThreadWorker]:
-    made = ThreadWorker(sparse)
+def engine(sparse: SparseModel) -> Iterator[ThreadEngine]:
+    made = ThreadEngine(sparse)
     yield made
     made.close()
 
 
 @pytest.fixture(scope="session")
-def served(sparse: SparseModel, worker: ThreadWorker) -> ServedModel:
-    return serve_as("tiny", worker, describe(sparse))
+def served(sparse: SparseModel, engine: ThreadEngine) -> ServedModel:
+    return serve_as("tiny", engine, describe(sparse))
 
 
 @pytest.fixture(scope="session")
 def address(served: ServedModel) -> Iterator[str]:
-    with serving(ServeRecipe(model="tiny", max_choices=16), [served]) as found:
+    with serving(ServeRecipe(model="tiny", max_completions_per_request=16), [served]) as found:
         yield found
 
 
@@ -61,15 +61,15 @@ def roomy(workshop: Workshop) -> Iterator[openai.OpenAI]:
     sparse = open_model(workshop.path("model"))
     config = sparse.network.config = dataclasses.replace(sparse.network.config, max_tokens=1024)
     sparse.network.rotary = Rotary(SIZES.attention.head_dim, config.max_tokens, config.rope_theta)
-    worker = ThreadWorker(sparse)
+    engine = ThreadEngine(sparse)
     try:
         with (
-            serving(ServeRecipe(model="roomy"), [serve_as("roomy", worker, describe(sparse))]) as found,
+            serving(ServeRecipe(model="roomy"), [serve_as("roomy", engine, describe(sparse))]) as found,
             openai.OpenAI(base_url=f"{found}/v1", api_key="none", max_retries=0) as made,
         ):
             yield made
     finally:
-        worker.close()
+        engine.close()
 
 
 @pytest.fixture(scope="module")

@@ -10,14 +10,14 @@ from collections.abc import AsyncGenerator, Iterator, Sequence
 import httpx
 
 from baicai.errors import ConfigError
-from baicai.inference.generate import SamplingConfig
 from baicai.leaves.model import SparseModel
 from baicai.serving.app import make_app
 from baicai.serving.config import ServeRecipe
-from baicai.serving.engine.client import Ask, BusyError, StoppedError
-from baicai.serving.engine.events import Ended, EngineEvent
+from baicai.serving.engine.client import EngineStoppedError, QueueFullError
+from baicai.serving.engine.events import EngineEvent, Finished
+from baicai.serving.engine.generation_request import GenerationRequest
 from baicai.serving.engine.grammar import Grammars
-from baicai.serving.engine.scheduler import Engine, Request
+from baicai.serving.engine.scheduler import Engine
 from baicai.serving.registry import ModelRegistry
 from baicai.serving.routes.dashboard import Catalog
 from baicai.serving.routes.models import add_loading
@@ -25,17 +25,17 @@ from baicai.serving.served_model import ServedModel
 from baicai.serving.server import make_server
 
 
-class ThreadWorker:
+class ThreadEngine:
     """What answers, as the engine's process does, but in a thread of this one."""
 
-    def __init__(self, model: SparseModel, texts: int = 4, queue: int = 64) -> None:
-        self.engine = Engine(model.network, texts=texts, queue=queue)
-        self._grammars = Grammars(model.tokenizer, self.engine.vocab)
-        self.asked: list[Ask] = []
+    def __init__(self, model: SparseModel, max_sequences: int = 4, max_waiting: int = 64) -> None:
+        self.core = Engine(model.network, max_sequences=max_sequences, max_waiting=max_waiting)
+        self._grammars = Grammars(model.tokenizer, self.core.vocab)
+        self.requests: list[GenerationRequest] = []
         self.steps = 0
         self.step_seconds = 0.0
         self.dead = False
-        self.turn, self._ended = threading.Condition(), False
+        self.condition, self._ended = threading.Condition(), False
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
@@ -45,60 +45,43 @@ class ThreadWorker:
 
     @property
     def status(self) -> dict[str, int]:
-        return {"running": self.engine.running, "waiting": self.engine.waiting}
+        return {"running": self.core.running, "waiting": self.core.waiting}
 
-    async def answer(self, ask: Ask) -> AsyncGenerator[Sequence[EngineEvent], None]:
-        self.asked.append(ask)
-        loop, told = asyncio.get_running_loop(), asyncio.Queue[EngineEvent]()
-        sampling = SamplingConfig(
-            temperature=ask.temperature, top_p=ask.top_p, top_k=ask.top_k, seed=ask.seed, max_tokens=1
-        )
-        request = Request(
-            prompt=ask.prompt,
-            leaves=ask.leaves,
-            max_tokens=ask.max_tokens,
-            sampling=sampling,
-            bias=ask.bias,
-            frequency_penalty=ask.frequency_penalty,
-            presence_penalty=ask.presence_penalty,
-            end_ids=ask.end_ids,
-            top_logprobs=ask.top_logprobs,
-            echo=ask.echo,
-            embed=ask.embed,
-            client=ask.client,
-            constraint=self._grammars.open(ask.grammar) if ask.grammar else None,
-        )
-        with self.turn:
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[Sequence[EngineEvent], None]:
+        self.requests.append(request)
+        loop, events = asyncio.get_running_loop(), asyncio.Queue[EngineEvent]()
+        constraint = self._grammars.open(request.grammar) if request.grammar else None
+        with self.condition:
             try:
-                number = self.engine.submit(
-                    request, lambda one: loop.call_soon_threadsafe(told.put_nowait, one) and None
+                number = self.core.submit(
+                    request, lambda event: loop.call_soon_threadsafe(events.put_nowait, event) and None, constraint
                 )
             except OverflowError as error:
-                raise BusyError(str(error)) from None
-            self.turn.notify()
+                raise QueueFullError(str(error)) from None
+            self.condition.notify()
         try:
-            while not isinstance(one := await told.get(), Ended):
+            while not isinstance(event := await events.get(), Finished):
                 if self.dead:
-                    raise StoppedError("the engine has stopped: ask again")
-                yield [one]
-            yield [one]
+                    raise EngineStoppedError("the engine has stopped: ask again")
+                yield [event]
+            yield [event]
         finally:
-            with self.turn:
-                self.engine.cancel(number)
+            with self.condition:
+                self.core.cancel(number)
 
     def close(self) -> None:
-        with self.turn:
+        with self.condition:
             self._ended = True
-            self.turn.notify()
+            self.condition.notify()
         self._thread.join()
 
     def _run(self) -> None:
         while True:
-            with self.turn:
-                self.turn.wait_for(lambda: self._ended or self.engine.work)
+            with self.condition:
+                self.condition.wait_for(lambda: self._ended or self.core.work)
                 if self._ended:
                     return
-                self.engine.step()
+                self.core.step()
                 self.steps += 1
             time.sleep(self.step_seconds)
 
@@ -123,7 +106,7 @@ def serving(config: ServeRecipe, models: Sequence[ServedModel], catalog: Catalog
             thread.join()
 
 
-def figures(web: httpx.Client) -> dict[str, float]:
+def read_metrics(web: httpx.Client) -> dict[str, float]:
     """Return what a server counts."""
     lines = [line.rpartition(" ") for line in web.get("/metrics").text.splitlines() if not line.startswith("#")]
     return {name: float(value) for name, _, value in lines}

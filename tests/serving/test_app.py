@@ -8,12 +8,11 @@ import openai
 import pytest
 
 from baicai.data.document import Message
-from baicai.inference.generate import SamplingConfig
 from baicai.leaves.model import SparseModel
-from baicai.serving.engine.scheduler import Request
+from baicai.serving.engine.generation_request import GenerationRequest
 from baicai.serving.routes.web_page import FILES, FOLDER
 from tests.serving.openai.test_chat import ASK
-from tests.serving.servers import ThreadWorker, figures
+from tests.serving.servers import ThreadEngine, read_metrics
 from tests.serving.test_errors import CHAT, check
 
 
@@ -39,44 +38,44 @@ def test_tokens_are_told_of_what_fits_into_the_context(web: httpx.Client) -> Non
     check(web.post("/tokenize", json={"model": "tiny", "messages": long}), "messages", "context_length_exceeded")
 
 
-def test_the_server_says_whether_its_engines_are_up(web: httpx.Client, worker: ThreadWorker) -> None:
-    worker.dead = True
+def test_the_server_says_whether_its_engines_are_up(web: httpx.Client, engine: ThreadEngine) -> None:
+    engine.dead = True
     try:
         told = web.get("/health")
         assert (told.status_code, told.json()) == (503, {"status": "starting", "models": ["tiny"]})
     finally:
-        worker.dead = False
+        engine.dead = False
     told = web.get("/health")
     assert (told.status_code, told.json()) == (200, {"status": "ok"})
 
 
-def test_figures_show_the_queue(web: httpx.Client, worker: ThreadWorker) -> None:
-    engine, request = worker.engine, Request(prompt=[5], leaves=[], max_tokens=9, sampling=SamplingConfig())
-    with worker.turn:  # it steps no more meanwhile
-        numbers = [engine.submit(request, lambda told: None) for _ in range(6)]
-        engine.step()
-        found = figures(web)
+def test_figures_show_the_queue(web: httpx.Client, engine: ThreadEngine) -> None:
+    core, request = engine.core, GenerationRequest(prompt_token_ids=[5], leaves=[], max_tokens=9)
+    with engine.condition:  # it steps no more meanwhile
+        numbers = [core.submit(request, lambda told: None) for _ in range(6)]
+        core.step()
+        found = read_metrics(web)
         for number in numbers:
-            engine.cancel(number)
-    shown = [found[f'baicai_texts{{model="tiny",state="{state}"}}'] for state in ("running", "waiting")]
+            core.cancel(number)
+    shown = [found[f'baicai_num_requests{{model="tiny",state="{state}"}}'] for state in ("running", "waiting")]
     assert shown == [4, 2]
-    assert figures(web)['baicai_texts{model="tiny",state="running"}'] == 0
+    assert read_metrics(web)['baicai_num_requests{model="tiny",state="running"}'] == 0
 
 
 def test_figures_count_what_is_answered(web: httpx.Client) -> None:
-    before, usage = figures(web), web.post("/v1/chat/completions", json=CHAT).json()["usage"]
+    before, usage = read_metrics(web), web.post("/v1/chat/completions", json=CHAT).json()["usage"]
     web.post("/v1/chat/completions", json=CHAT | {"n": 0})
-    after = figures(web)
+    after = read_metrics(web)
 
     def grown(name: str) -> float:
         return after.get(name, 0) - before.get(name, 0)
 
-    assert grown('baicai_requests_total{route="/v1/chat/completions",status="200"}') == 1
-    assert grown('baicai_requests_total{route="/v1/chat/completions",status="400"}') == 1
-    assert grown('baicai_tokens_total{kind="prompt",model="tiny"}') == usage["prompt_tokens"]
-    assert grown('baicai_tokens_total{kind="answer",model="tiny"}') == usage["completion_tokens"]
-    assert grown("baicai_answer_seconds_count") == grown("baicai_first_seconds_count") == 1
-    assert after["baicai_requests_running"] == 0
+    assert grown('baicai_http_requests_total{route="/v1/chat/completions",status="200"}') == 1
+    assert grown('baicai_http_requests_total{route="/v1/chat/completions",status="400"}') == 1
+    assert grown('baicai_prompt_tokens_total{model="tiny"}') == usage["prompt_tokens"]
+    assert grown('baicai_generation_tokens_total{model="tiny"}') == usage["completion_tokens"]
+    assert grown("baicai_e2e_request_latency_seconds_count") == grown("baicai_time_to_first_token_seconds_count") == 1
+    assert after["baicai_http_requests_in_progress"] == 0
 
 
 def resolved(document: dict[str, Any], value: object) -> None:
@@ -119,22 +118,22 @@ def test_the_page_is_served_as_it_is(web: httpx.Client) -> None:
     assert set(re.findall(r'(?:src|href)="\./([^"]+)"', web.get("/").text)) == {"page.js", "page.css"}
 
 
-def test_who_waits_is_told_when_the_engine_dies(client: openai.OpenAI, worker: ThreadWorker) -> None:
+def test_who_waits_is_told_when_the_engine_dies(client: openai.OpenAI, engine: ThreadEngine) -> None:
     asked: dict[str, Any] = {"model": "tiny", "messages": ASK, "max_tokens": 30}
-    worker.dead = True
+    engine.dead = True
     try:
         with pytest.raises(openai.InternalServerError, match="the engine has stopped: ask again") as told:
             client.chat.completions.create(**asked)
         assert (told.value.status_code, told.value.code) == (503, "engine_stopped")
         assert told.value.response.headers["Retry-After"] == "1"
-        worker.dead, worker.step_seconds = False, 0.05
+        engine.dead, engine.step_seconds = False, 0.05
         stream = client.chat.completions.create(**asked, stream=True)
         next(stream)
-        worker.dead = True
+        engine.dead = True
         with pytest.raises(openai.APIError, match="the engine has stopped: ask again"):
             list(stream)
     finally:
-        worker.dead, worker.step_seconds = False, 0.0
+        engine.dead, engine.step_seconds = False, 0.0
 
 
 def test_a_failure_of_ours_is_told_in_the_same_form(web: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ from baicai.serving.auth import OPEN
 from baicai.serving.config import ServeRecipe
 from baicai.serving.openai.openapi import describe_api
 from baicai.serving.served_model import ServedModel
-from tests.serving.servers import ThreadWorker, serving, until
+from tests.serving.servers import ThreadEngine, serving, until
 from tests.serving.test_errors import CHAT, check
 
 LOCAL = ServeRecipe(model="tiny")
@@ -88,16 +88,16 @@ def test_what_is_told_without_a_key_of_the_api_is_the_same_of_every_server_and_m
 ) -> None:
     made = []
     monkeypatch.setattr(app, "describe_api", lambda served: made.append(served) or describe_api(served))
-    with serving(replace(LOCAL, model="moss", catalog="sqlite:///moss"), []) as other:
+    with serving(replace(LOCAL, model="moss", catalog_url="sqlite:///moss"), []) as other:
         told = [httpx.get(address + path).raise_for_status().text for address in (guarded, other, guarded, other)]
     assert len(set(told)) == 1
     assert len(made) == 2
 
 
-def test_a_key_lets_its_owner_in(guarded: str, keys: dict[str, str], worker: ThreadWorker) -> None:
+def test_a_key_lets_its_owner_in(guarded: str, keys: dict[str, str], engine: ThreadEngine) -> None:
     with openai.OpenAI(base_url=f"{guarded}/v1", api_key=keys["reader"], max_retries=0) as client:
         client.chat.completions.create(**CHAT)
-        assert worker.asked[-1].client == "reader"
+        assert engine.requests[-1].client == "reader"
     with (
         openai.OpenAI(base_url=f"{guarded}/v1", api_key="bk-moss", max_retries=0) as stranger,
         pytest.raises(openai.AuthenticationError, match="Incorrect API key"),
@@ -199,7 +199,7 @@ def test_names_and_pages_of_others_are_refused(web: httpx.Client, headers: dict[
 
 
 def test_other_names_can_be_allowed(served: ServedModel) -> None:
-    with serving(ServeRecipe(model="tiny", hosts=("Models.example",)), [served]) as address:
+    with serving(ServeRecipe(model="tiny", allowed_hosts=("Models.example",)), [served]) as address:
         for host, status in (("models.example:443", 200), ("localhost", 200), ("other.example", 403)):
             assert httpx.get(f"{address}/v1/models", headers={"Host": host}).status_code == status
 
@@ -211,7 +211,7 @@ def connect(address: str) -> socket.socket:
 
 @pytest.fixture
 def hasty(served: ServedModel) -> Iterator[str]:
-    with serving(ServeRecipe(model="tiny", patience_seconds=0.4), [served]) as address:
+    with serving(ServeRecipe(model="tiny", timeout_seconds=0.4), [served]) as address:
         yield address
 
 
@@ -273,15 +273,15 @@ def test_who_takes_nothing_of_what_is_sent_is_cut(hasty: str) -> None:
 
 
 def test_too_many_waiting_are_asked_to_come_back(sparse: SparseModel, served: ServedModel) -> None:
-    worker = ThreadWorker(sparse, texts=1, queue=2)
-    worker.step_seconds = 0.02
+    engine = ThreadEngine(sparse, max_sequences=1, max_waiting=2)
+    engine.step_seconds = 0.02
     try:
-        with serving(LOCAL, [replace(served, worker=worker)]) as address:
+        with serving(LOCAL, [replace(served, engine=engine)]) as address:
             told = httpx.post(f"{address}/v1/chat/completions", json=CHAT | {"n": 8, "max_tokens": 30})
             check(told, None, "rate_limit_exceeded", 429)
             assert told.headers["Retry-After"] == "1"
             assert told.json()["error"]["type"] == "rate_limit_error"
-            until(lambda: not worker.engine.work)
+            until(lambda: not engine.core.work)
             assert httpx.post(f"{address}/v1/chat/completions", json=CHAT).status_code == 200
     finally:
-        worker.close()
+        engine.close()

@@ -13,7 +13,7 @@ from baicai.model.cost import count_cost
 from baicai.serving.engine.model_info import describe
 from baicai.serving.served_model import ServedModel, is_resident
 from tests.serving.openai.test_chat import ASK
-from tests.serving.servers import ThreadWorker
+from tests.serving.servers import ThreadEngine
 
 CHOICES = [
     ("tiny", None, ["fruit", "metal"]),
@@ -30,13 +30,13 @@ CHOICES = [
 
 @pytest.mark.parametrize(("name", "choice", "on"), CHOICES)
 def test_a_request_chooses_its_leaves(
-    client: openai.OpenAI, worker: ThreadWorker, sparse: SparseModel, name: str, choice: Any, on: list[str]
+    client: openai.OpenAI, engine: ThreadEngine, sparse: SparseModel, name: str, choice: Any, on: list[str]
 ) -> None:
     told = client.chat.completions.create(
         model=name, messages=ASK, temperature=0, max_tokens=8, extra_body={"leaves": choice, "routing": True}
     )
     on = [leaf for leaf in sparse.network.leaves if leaf in on]
-    assert worker.asked[-1].leaves == on
+    assert engine.requests[-1].leaves == on
     assert told.model == name
     costs, baicai = count_cost(sparse.network, on=len(on)), told.usage.baicai
     assert list(baicai["leaves"]) == on

@@ -45,7 +45,9 @@ class Shop:
 
     def __init__(self, workshop: Workshop) -> None:
         self.workshop = workshop
-        self.server = Running(ServeRecipe(model=workshop.path("trunk"), name="tiny", port=0, texts=2, max_models=2))
+        self.server = Running(
+            ServeRecipe(model=workshop.path("trunk"), name="tiny", port=0, max_sequences=2, max_models=2)
+        )
         self.web = httpx.Client(base_url=self.server.address, timeout=60)
         self.client = openai.OpenAI(base_url=f"{self.server.address}/v1", api_key="none", max_retries=0)
         self._threads = ThreadPoolExecutor(4)
@@ -60,7 +62,7 @@ class Shop:
     def stream(self) -> Future[list[Any]]:
         """Ask for an answer, and return when it is being given."""
         told = self.later(lambda: list(self.client.chat.completions.create(**ASKED, stream=True)))
-        until(lambda: "baicai_requests_running 1.0" in self.web.get("/metrics").text)
+        until(lambda: "baicai_http_requests_in_progress 1.0" in self.web.get("/metrics").text)
         return told
 
     def loading(self) -> tuple[int, Future[httpx.Response]]:

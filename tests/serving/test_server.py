@@ -53,7 +53,7 @@ class Running:
 
 @pytest.fixture(scope="module")
 def running(workshop: Workshop) -> Iterator[Running]:
-    made = Running(ServeRecipe(model=workshop.path("model"), port=0, texts=4))
+    made = Running(ServeRecipe(model=workshop.path("model"), port=0, max_sequences=4))
     yield made
     made.stop()
 

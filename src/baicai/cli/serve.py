@@ -24,7 +24,7 @@ def serve_command() -> click.Command:
             from baicai.serving.server import serve
         except ModuleNotFoundError as error:
             raise MachineError(f"{error.name} is not installed: pip install 'baicai[serve]'") from None
-        with closing(_open_catalog(config.catalog)) if config.catalog else nullcontext() as catalog:
+        with closing(_open_catalog(config.catalog_url)) if config.catalog_url else nullcontext() as catalog:
             asyncio.run(serve(config, _tell, catalog))
 
     text = "Serve a model: OpenAI's API, and a page where one sees the leaves answer."
@@ -47,7 +47,7 @@ def _open_catalog(url: str) -> Any:
         raise MachineError(f"{error.name} is not installed: pip install 'baicai[data]'") from None
     file = Path(url.removeprefix(SQLITE))
     if url.startswith(SQLITE) and not file.exists():  # a database that is named by mistake would be made
-        raise ConfigError(f"catalog: there is no catalogue at {file}: `baicai data catalog` begins one")
+        raise ConfigError(f"catalog_url: no catalog at {file}: create one with `baicai data catalog`")
     return Catalog(url)
 
 

@@ -15,7 +15,7 @@ from starlette.routing import Match
 from baicai.errors import BaicaiError
 from baicai.serving.auth import CLIENT, AuthMiddleware, open_ring
 from baicai.serving.config import ServeRecipe
-from baicai.serving.errors import ApiError, error_response, explain, refusal
+from baicai.serving.errors import ApiError, error_response, explain_validation_error, to_api_error
 from baicai.serving.metrics import Metrics, MetricsMiddleware
 from baicai.serving.openai.body import read_body
 from baicai.serving.openai.chat import ChatForm
@@ -72,7 +72,7 @@ def make_app(config: ServeRecipe, models: Sequence[ServedModel], catalog: Catalo
     for path in FILES:
         app.add_api_route(path, show_page, methods=["GET"], include_in_schema=False)
     app.add_middleware(AuthMiddleware, config=config, ring=open_ring(config))
-    app.add_middleware(MetricsMiddleware, figures=routes.figures)
+    app.add_middleware(MetricsMiddleware, metrics=routes.server_metrics)
     app.add_exception_handler(BaicaiError, _refuse)
     app.add_exception_handler(HTTPException, _refuse_route)
     app.add_exception_handler(RequestValidationError, _refuse_query)
@@ -82,17 +82,17 @@ def make_app(config: ServeRecipe, models: Sequence[ServedModel], catalog: Catalo
 
 class _Routes:
     def __init__(self, config: ServeRecipe, models: Sequence[ServedModel], app: FastAPI) -> None:
-        self._config, self._models, self._app, self.figures = config, models, app, Metrics()
+        self._config, self._models, self._app, self.server_metrics = config, models, app, Metrics()
 
     async def list_models(self) -> dict[str, Any]:
         """Tell which models there are, with their leaves, sizes and hashes."""
-        return {"object": "list", "data": [served.about(served.name) for served in self._models]}
+        return {"object": "list", "data": [served.entry(served.name) for served in self._models]}
 
     async def show_model(self, name: str) -> dict[str, Any]:
         """Tell of one model, under its name or one that chooses leaves: NAME:trunk, NAME:LEAF,LEAF."""
         served, alias = find_model(self._models, name)
-        served.on(alias, None)
-        return served.about(name)
+        served.select_leaves(alias, None)
+        return served.entry(name)
 
     async def chat(self, request: Request) -> Response:
         """Answer a conversation."""
@@ -107,7 +107,7 @@ class _Routes:
         served, alias = find_model(self._models, body.model)
         plan = await plan_of(body, served, alias, self._config, _client(request))
         forms = [form(plan, body) for _ in plan.asks]
-        told = self.figures.watched(served.name, chunks(plan, forms))
+        told = self.server_metrics.track(served.name, chunks(plan, forms))
         return await respond(request, told, forms[0], body)
 
     async def respond(self, request: Request) -> Response:
@@ -115,7 +115,7 @@ class _Routes:
         body = await read_body(request, ResponseRequest, self._config)
         served, alias = find_model(self._models, body.model)
         plan = await plan_response(body, served, alias, self._config, _client(request))
-        told = self.figures.watched(served.name, chunks(plan, [ChatForm(plan, body.chat)]))
+        told = self.server_metrics.track(served.name, chunks(plan, [ChatForm(plan, body.chat)]))
         events = response_events(told, body)
         return await (streamed(request, written(events), told) if body.stream else whole(request, last(events, told)))
 
@@ -124,7 +124,7 @@ class _Routes:
         body = await read_body(request, EmbeddingRequest, self._config)
         served, alias = find_model(self._models, body.model)
         plan = await plan_embeddings(body, served, alias, self._config, _client(request))
-        return await whole(request, listed(self.figures.watched(served.name, embeddings(plan, body))))
+        return await whole(request, listed(self.server_metrics.track(served.name, embeddings(plan, body))))
 
     async def tokenize(self, request: Request) -> dict[str, Any]:
         """Tell the tokens of a text or of a conversation, as a model would read them; it must fit into the context."""
@@ -136,15 +136,15 @@ class _Routes:
 
     async def health(self) -> Response:
         """Say whether every model is answered for: 503, and which are not, while an engine is started again."""
-        starting = [served.name for served in self._models if not served.worker.ready]
+        starting = [served.name for served in self._models if not served.engine.ready]
         if starting:
             return JSONResponse({"status": "starting", "models": starting}, 503)
         return JSONResponse({"status": "ok"})
 
     async def metrics(self) -> Response:
         """Tell what the server does, for Prometheus."""
-        engines = {served.name: served.worker.status for served in self._models}
-        return Response(self.figures.text(engines), media_type=CONTENT_TYPE_LATEST)
+        engines = {served.name: served.engine.status for served in self._models}
+        return Response(self.server_metrics.render(engines), media_type=CONTENT_TYPE_LATEST)
 
     async def openapi(self) -> Response:
         """Describe the API for programs."""
@@ -166,7 +166,7 @@ def _client(request: Request) -> str:
 
 def _refuse(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, BaicaiError)
-    return error_response(refusal(error))
+    return error_response(to_api_error(error))
 
 
 def _refuse_route(request: Request, error: Exception) -> JSONResponse:
@@ -181,7 +181,7 @@ def _refuse_route(request: Request, error: Exception) -> JSONResponse:
 
 def _refuse_query(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    return error_response(explain(error))
+    return error_response(explain_validation_error(error))
 
 
 def _fail(request: Request, error: Exception) -> JSONResponse:

@@ -9,7 +9,7 @@ from baicai.errors import ArtefactError, BaicaiError, ConfigError
 from baicai.ip_addresses import is_loopback
 from baicai.serving.api_keys import KeyRing
 from baicai.serving.config import ServeRecipe
-from baicai.serving.errors import ApiError, error_response, refusal
+from baicai.serving.errors import ApiError, error_response, to_api_error
 from baicai.serving.routes.web_page import FILES
 
 OPEN = frozenset({"/health", "/docs", "/openapi.json", *FILES})
@@ -39,7 +39,7 @@ class AuthMiddleware:
 
     def __init__(self, app: ASGIApp, config: ServeRecipe, ring: KeyRing) -> None:
         self._app, self._ring = app, ring
-        names = {name.lower() for name in config.hosts}
+        names = {name.lower() for name in config.allowed_hosts}
         self._names = LOCAL_NAMES | names if is_loopback(config.host) or names else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -55,7 +55,7 @@ class AuthMiddleware:
             self._check_names(headers)
             scope.setdefault("state", {})[CLIENT] = self._client(scope, headers)
         except BaicaiError as error:
-            await error_response(refusal(error))(scope, receive, send)
+            await error_response(to_api_error(error))(scope, receive, send)
             return
         await self._app(scope, receive, send)
 

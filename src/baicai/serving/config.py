@@ -1,6 +1,6 @@
-"""What `baicai serve` is told."""
+"""Recipe of `baicai serve`."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -9,34 +9,46 @@ from baicai.config import Count, recipe
 
 @recipe
 class ServeRecipe:
-    """`baicai serve`: a model over HTTP, as OpenAI's API."""
+    """`baicai serve`: serve a model over HTTP with OpenAI's API."""
+
+    RENAMED: ClassVar[dict[str, str]] = {
+        "hosts": "allowed_hosts",
+        "texts": "max_sequences",
+        "memory_tokens": "kv_cache_tokens",
+        "queue": "max_waiting",
+        "max_choices": "max_completions_per_request",
+        "patience_seconds": "timeout_seconds",
+        "runs": "runs_dir",
+        "catalog": "catalog_url",
+    }
 
     model: str
-    """A model, its lock file or a trunk: path or hash."""
+    """Path or hash of a model, its lock file or a trunk."""
     name: str = ""
-    """How requests name it; default: its folder's name."""
+    """Name of the model in requests; default: the name of its folder."""
     host: str = "127.0.0.1"
+    """Address to listen on; anything but a loopback address requires an API key."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
-    """0 takes a free one."""
-    hosts: tuple[str, ...] = ()
-    """Names under which others reach this server; where given, requests for other names are refused."""
+    """Port to listen on; 0 picks a free one."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Host names under which clients may reach this server; if set, requests for other names are rejected."""
     max_models: Count = 4
-    """Models at once, those that finish their last answers included; while one takes another's place, one more."""
+    """Maximum number of loaded models, including those still draining. Replacing a model temporarily uses one more."""
     weights: Literal["stored", "int8"] = "stored"
-    """Int8 is about twice as fast as bfloat16, and close to it."""
-    texts: Count = 16
-    """Texts that are answered at once."""
-    memory_tokens: Annotated[int, Field(ge=0)] = 0
-    """Tokens for which there is room, of all texts together; 0: each may be as long as the model takes."""
-    queue: Count = 256
-    """Texts that may wait beside those."""
-    max_choices: Count = 128
-    """Answers that a request may ask for: prompts times n."""
+    """Weight format in memory; int8 is about twice as fast as bfloat16, and nearly as accurate."""
+    max_sequences: Count = 16
+    """Maximum number of sequences that each engine decodes at once."""
+    kv_cache_tokens: Annotated[int, Field(ge=0)] = 0
+    """Size of each engine's KV cache in tokens, shared by its sequences; 0 fits `max_sequences` of maximum length."""
+    max_waiting: Count = 256
+    """Maximum number of sequences that wait for a place in each engine; further requests get status 429."""
+    max_completions_per_request: Count = 128
+    """Maximum number of completions per request: prompts times `n`."""
     max_body_bytes: Count = 4 * 2**20
-    """Of a request."""
-    patience_seconds: Annotated[float, Field(gt=0)] = 30
-    """How long a client may take to send a request, or to take a piece of an answer."""
-    runs: str = "out"
-    """Folder under which runs are looked for; empty: none are shown."""
-    catalog: str = ""
-    """URL of a database that lists releases, as of `baicai data catalog`; empty: none is shown."""
+    """Maximum size of a request body in bytes."""
+    timeout_seconds: Annotated[float, Field(gt=0)] = 30
+    """Time that a client may take to send a request, or to accept the next chunk of a response."""
+    runs_dir: str = "out"
+    """Folder to search for runs to show; empty: show none."""
+    catalog_url: str = ""
+    """URL of a release catalog made by `baicai data catalog`; empty: show none."""

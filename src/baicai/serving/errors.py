@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from starlette.responses import JSONResponse
 
 from baicai.errors import BaicaiError
-from baicai.serving.engine.client import BusyError, StoppedError
+from baicai.serving.engine.client import EngineStoppedError, QueueFullError
 
 RETRY_SECONDS = 1
 _KINDS = {
@@ -37,14 +37,14 @@ class ApiError(BaicaiError):
         self.param, self.code, self.status = param, code, status
 
 
-def refusal(error: BaicaiError) -> ApiError:
+def to_api_error(error: BaicaiError) -> ApiError:
     """Return an error as what a client is told."""
     match error:
         case ApiError():
             return error
-        case BusyError():
+        case QueueFullError():
             return ApiError(str(error), code="rate_limit_exceeded", status=429)
-        case StoppedError():
+        case EngineStoppedError():
             return ApiError(str(error), code="engine_stopped", status=503)
     return ApiError(str(error), code="invalid_value")
 
@@ -65,7 +65,7 @@ def error_response(error: ApiError) -> JSONResponse:
     return JSONResponse(error_body(error), error.status, (headers | away | told).get(error.status))
 
 
-def explain(error: ValidationError | RequestValidationError) -> ApiError:
+def explain_validation_error(error: ValidationError | RequestValidationError) -> ApiError:
     """Return the first thing that is wrong with a request's values, in its body or its address."""
     first = error.errors()[0]
     param, kind, given = place(first["loc"]).removeprefix("query."), first["type"], first["input"]

@@ -1,4 +1,4 @@
-"""What a server does, in numbers, as Prometheus reads them."""
+"""Prometheus metrics of the server, named after vLLM's where both measure the same thing."""
 
 import time
 from collections.abc import AsyncGenerator, Mapping
@@ -8,84 +8,92 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300)
+BUCKETS_SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300)
 
 
 class Metrics:
-    """Counts of one server."""
+    """The metrics of one server. The client library adds `_total` to the names of counters."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        of_requests, of_tokens = ["route", "status"], ["model", "kind"]
-        self._requests = Counter("baicai_requests", "Requests answered.", of_requests, registry=self._registry)
-        self._tokens = Counter(
-            "baicai_tokens",
-            "Tokens of prompts, those of them read before, and of answers.",
-            of_tokens,
+        self._http_requests = Counter(
+            "baicai_http_requests", "HTTP requests by route and status.", ["route", "status"], registry=self._registry
+        )
+        self._in_progress = Gauge(
+            "baicai_http_requests_in_progress",
+            "Generation and embedding requests running.",
             registry=self._registry,
         )
-        self._running = Gauge("baicai_requests_running", "Requests that are being answered.", registry=self._registry)
-        self._texts = Gauge(
-            "baicai_texts", "Texts in each engine, running or waiting.", ["model", "state"], registry=self._registry
+        self._num_requests = Gauge(
+            "baicai_num_requests", "Sequences in each engine, by state.", ["model", "state"], registry=self._registry
         )
-        self._first = Histogram(
-            "baicai_first_seconds", "Until the first piece of an answer.", buckets=SECONDS, registry=self._registry
+        self._prompt_tokens = self._token_counter("baicai_prompt_tokens", "Prompt tokens, cached ones included.")
+        self._cached_tokens = self._token_counter("baicai_cached_prompt_tokens", "Prompt tokens found in the KV cache.")
+        self._generation_tokens = self._token_counter("baicai_generation_tokens", "Generated tokens.")
+        self._time_to_first_token = self._histogram(
+            "baicai_time_to_first_token_seconds", "Time from the request to the first chunk of its output."
         )
-        self._whole = Histogram(
-            "baicai_answer_seconds", "Until the last one.", buckets=SECONDS, registry=self._registry
+        self._e2e_latency = self._histogram(
+            "baicai_e2e_request_latency_seconds", "Time from the request to the end of its output."
         )
 
-    def text(self, engines: Mapping[str, Mapping[str, int]]) -> bytes:
-        """Return them all, and how many texts each model's engine has."""
-        self._texts.clear()
-        for model, texts in engines.items():
-            for state, count in texts.items():
-                self._texts.labels(model, state).set(count)
+    def render(self, engines: Mapping[str, Mapping[str, int]]) -> bytes:
+        """Render all metrics in Prometheus' text format.
+
+        Args:
+            engines: for each model, the number of sequences in each state (`running`, `waiting`).
+        """
+        self._num_requests.clear()
+        for model, counts in engines.items():
+            for state, count in counts.items():
+                self._num_requests.labels(model, state).set(count)
         return generate_latest(self._registry)
 
-    def count(self, route: str, status: int) -> None:
-        """Note a request that has been answered."""
-        self._requests.labels(route, str(status)).inc()
+    def count_request(self, route: str, status: int) -> None:
+        """Count an HTTP request whose response has started."""
+        self._http_requests.labels(route, str(status)).inc()
 
-    async def watched(
+    async def track(
         self, model: str, chunks: AsyncGenerator[dict[str, Any], None]
     ) -> AsyncGenerator[dict[str, Any], None]:
-        """Yield what is told of answers, and note how long it took and what it used."""
-        began, first = time.monotonic(), True
-        with self._running.track_inprogress():
+        """Pass on the chunks of a request's output, measuring its latency and the tokens in its usage."""
+        start, first = time.monotonic(), True
+        with self._in_progress.track_inprogress():
             async with aclosing(chunks):
                 async for chunk in chunks:
                     if first:
-                        self._first.observe(time.monotonic() - began)
+                        self._time_to_first_token.observe(time.monotonic() - start)
                     first = False
                     if "usage" in chunk:
-                        self._note(model, chunk["usage"])
+                        self._count_tokens(model, chunk["usage"])
                     yield chunk
-        self._whole.observe(time.monotonic() - began)
+        self._e2e_latency.observe(time.monotonic() - start)
 
-    def _note(self, model: str, usage: dict[str, Any]) -> None:
-        prompt, details = usage["prompt_tokens"], usage.get("prompt_tokens_details", {})
-        counts = {
-            "prompt": prompt,
-            "cached": details.get("cached_tokens", 0),
-            "answer": usage["total_tokens"] - prompt,
-        }
-        for kind, count in counts.items():
-            self._tokens.labels(model, kind).inc(count)
+    def _count_tokens(self, model: str, usage: Mapping[str, Any]) -> None:
+        prompt_tokens = usage["prompt_tokens"]
+        self._prompt_tokens.labels(model).inc(prompt_tokens)
+        self._cached_tokens.labels(model).inc(usage.get("prompt_tokens_details", {}).get("cached_tokens", 0))
+        self._generation_tokens.labels(model).inc(usage["total_tokens"] - prompt_tokens)
+
+    def _token_counter(self, name: str, documentation: str) -> Counter:
+        return Counter(name, documentation, ["model"], registry=self._registry)
+
+    def _histogram(self, name: str, documentation: str) -> Histogram:
+        return Histogram(name, documentation, buckets=BUCKETS_SECONDS, registry=self._registry)
 
 
 class MetricsMiddleware:
-    """Notes each request of a server: its route, and the status that it got."""
+    """Counts each request under its route and the status of its response."""
 
-    def __init__(self, app: ASGIApp, figures: Metrics) -> None:
-        self._app, self._figures = app, figures
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app, self._metrics = app, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
+        """Forward a request to the application, counting it when its response starts."""
 
-        async def note(message: Message) -> None:
+        async def send_and_count(message: Message) -> None:
             if message["type"] == "http.response.start":
-                self._figures.count(getattr(scope.get("route"), "path", "none"), message["status"])
+                self._metrics.count_request(getattr(scope.get("route"), "path", "none"), message["status"])
             await send(message)
 
-        await self._app(scope, receive, note)
+        await self._app(scope, receive, send_and_count)

@@ -7,7 +7,7 @@ from pathlib import Path
 from baicai.artefact import find_artefact
 from baicai.errors import ArtefactError
 from baicai.serving.config import ServeRecipe
-from baicai.serving.engine.client import EngineOptions, Worker
+from baicai.serving.engine.client import EngineClient, EngineOptions
 from baicai.serving.errors import ApiError
 from baicai.serving.served_model import ServedModel, serve_as, unknown_model
 
@@ -23,7 +23,7 @@ class ModelRegistry:
         self.models: list[ServedModel] = []
         """Those that can be asked."""
         self._config = config
-        self._engines = set[Worker]()
+        self._engines = set[EngineClient]()
         """All that run: of models that can be asked, that are being loaded, or that finish their last answers."""
         self._loading = set[str]()
         self._leaving = set[asyncio.Task[None]]()
@@ -36,12 +36,12 @@ class ModelRegistry:
         _check_places(model, join)
         name = name or Path(model).resolve().name
         self._check_room(name)
-        worker = Worker(self._options(model, peel, join))
+        worker = EngineClient(self._options(model, peel, join))
         self._engines.add(worker)
         self._loading.add(name)
         try:
             await worker.start()
-            served = await asyncio.to_thread(serve_as, name, worker, worker.about)
+            served = await asyncio.to_thread(serve_as, name, worker, worker.info)
         except BaseException:  # the server may stop meanwhile
             await self._end(worker)
             raise
@@ -72,9 +72,9 @@ class ModelRegistry:
             peel=peel,
             join=join,
             weights=config.weights,
-            texts=config.texts,
-            memory_tokens=config.memory_tokens,
-            queue=config.queue,
+            max_sequences=config.max_sequences,
+            kv_cache_tokens=config.kv_cache_tokens,
+            max_waiting=config.max_waiting,
         )
 
     def _names(self) -> list[str]:
@@ -105,12 +105,12 @@ class ModelRegistry:
             task.add_done_callback(self._leaving.discard)
 
     async def _leave(self, served: ServedModel) -> None:
-        while served.askers:
-            await asyncio.wait(served.askers)
-        assert isinstance(served.worker, Worker)
-        await self._end(served.worker)
+        while served.active_tasks:
+            await asyncio.wait(served.active_tasks)
+        assert isinstance(served.engine, EngineClient)
+        await self._end(served.engine)
 
-    async def _end(self, worker: Worker) -> None:
+    async def _end(self, worker: EngineClient) -> None:
         await worker.close()
         self._engines.discard(worker)
 

@@ -12,8 +12,8 @@ from typing import Any, Protocol
 
 from baicai.data.tokenizer import Tokenizer
 from baicai.model.cost import Cost
-from baicai.serving.engine.client import Ask
 from baicai.serving.engine.events import EngineEvent
+from baicai.serving.engine.generation_request import GenerationRequest
 from baicai.serving.errors import ApiError
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -38,7 +38,7 @@ class LeafSelection(Protocol):
         """Leaves to remove."""
 
 
-class Answering(Protocol):
+class AsyncEngine(Protocol):
     """Who continues texts."""
 
     @property
@@ -49,7 +49,7 @@ class Answering(Protocol):
     def status(self) -> Mapping[str, int]:
         """How many texts are running, and how many waiting."""
 
-    def answer(self, ask: Ask) -> AsyncGenerator[Sequence[EngineEvent], None]:
+    def generate(self, request: GenerationRequest) -> AsyncGenerator[Sequence[EngineEvent], None]:
         """Yield an answer's tokens, and how it ended, as many as have come; whoever closes the generator stops it."""
 
 
@@ -58,47 +58,52 @@ class ServedModel:
     """A model, without its weights."""
 
     name: str
-    worker: Answering
+    engine: AsyncEngine
     tokenizer: Tokenizer
     card: dict[str, Any]
     """What the list of models shows of it."""
-    files: dict[str, Path]
+    weight_files: dict[str, Path]
     """Where the weights of each leaf are."""
     leaves: list[str]
     """In the order of the model."""
-    dim: int
+    embedding_dim: int
     """Of an embedding."""
     vocab_size: int
     max_tokens: int
-    most: float
+    max_leaf_weight: float
     """Weight that leaves can get together."""
     costs: list[Cost]
     """With none, one, and so on up to all leaves on."""
-    dense_flops: int
+    dense_flops_per_token: int
     """That a model of this size would take for a token if all of it were active."""
     created: int
-    askers: set[asyncio.Task[Any]] = field(default_factory=set)
+    active_tasks: set[asyncio.Task[Any]] = field(default_factory=set)
     """Tasks of requests that its engine is kept for."""
 
+    @property
+    def hash(self) -> str:
+        """Hash of the model."""
+        return str(self.card["hash"])
+
     @cached_property
-    def ends(self) -> list[int]:
+    def stop_token_ids(self) -> list[int]:
         """Tokens that end an answer: those of the chat, and rows of the head that no token has."""
         return [*self.tokenizer.stop_ids, *range(self.tokenizer.vocab_size, self.vocab_size)]
 
-    def keep(self) -> None:
+    def hold_engine(self) -> None:
         """Keep its engine until the task that runs now is over: in one, a request is answered to its last piece."""
         task = asyncio.current_task()
         assert task is not None
-        self.askers.add(task)
-        task.add_done_callback(self.askers.discard)
+        self.active_tasks.add(task)
+        task.add_done_callback(self.active_tasks.discard)
 
-    def about(self, name: str) -> dict[str, Any]:
+    def entry(self, name: str) -> dict[str, Any]:
         """Return its entry in the list of models."""
         told = {"id": name, "object": "model", "created": self.created, "owned_by": "baicai"}
-        leaves = [leaf | {"resident": is_resident(self.files[leaf["name"]])} for leaf in self.card["leaves"]]
+        leaves = [leaf | {"resident": is_resident(self.weight_files[leaf["name"]])} for leaf in self.card["leaves"]]
         return told | {"max_model_len": self.max_tokens, "baicai": self.card | {"leaves": leaves}}
 
-    def on(self, alias: str, selection: LeafSelection | None) -> list[str]:
+    def select_leaves(self, alias: str, selection: LeafSelection | None) -> list[str]:
         """Return the leaves that are on, in the order of the model, for `NAME:alias` and a request's own selection.
 
         Raises: ApiError if there is no such leaf.
@@ -123,25 +128,25 @@ class ServedModel:
         return [name for name in self.leaves if name in names]
 
 
-def serve_as(name: str, worker: Answering, about: Mapping[str, Any]) -> ServedModel:
-    """Return a model as it is served under a name; `about` is what its engine says of it.
+def serve_as(name: str, engine: AsyncEngine, info: Mapping[str, Any]) -> ServedModel:
+    """Return a model as it is served under a name; `info` is what its engine says of it.
 
     Raises: ArtefactError if its tokenizer is missing or damaged.
     """
-    known = about["serving"]
+    known = info["serving"]
     return ServedModel(
         name=name,
-        worker=worker,
+        engine=engine,
         tokenizer=Tokenizer.open(Path(known["tokenizer"])),
-        card={key: value for key, value in about.items() if key != "serving"},
-        files={leaf: Path(file) for leaf, file in known["files"].items()},
-        leaves=[leaf["name"] for leaf in about["leaves"]],
-        dim=known["dim"],
+        card={key: value for key, value in info.items() if key != "serving"},
+        weight_files={leaf: Path(file) for leaf, file in known["files"].items()},
+        leaves=[leaf["name"] for leaf in info["leaves"]],
+        embedding_dim=known["dim"],
         vocab_size=known["vocab_size"],
-        max_tokens=about["max_tokens"],
-        most=known["most_weight"],
+        max_tokens=info["max_tokens"],
+        max_leaf_weight=known["most_weight"],
         costs=[Cost(**cost) for cost in known["costs"]],
-        dense_flops=known["dense_flops"],
+        dense_flops_per_token=known["dense_flops"],
         created=int(time.time()),
     )
 
@@ -154,7 +159,7 @@ def find_model(models: Sequence[ServedModel], name: str) -> tuple[ServedModel, s
     wanted, _, alias = name.partition(":")
     for served in models:
         if served.name == wanted:
-            served.keep()
+            served.hold_engine()
             return served, alias
     raise unknown_model(models, name)
 

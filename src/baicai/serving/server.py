@@ -26,7 +26,7 @@ SHUTDOWN_SECONDS = 2
 class _Connection(H11Protocol):
     """Closed if a request does not begin in time, what is sent is not taken, or there are too many."""
 
-    patience_seconds: float
+    timeout_seconds: float
     most: int
     """Connections at once."""
 
@@ -45,7 +45,7 @@ class _Connection(H11Protocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._stalled = self.loop.call_later(self.patience_seconds, self.transport.abort)
+        self._stalled = self.loop.call_later(self.timeout_seconds, self.transport.abort)
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -57,13 +57,13 @@ class _Connection(H11Protocol):
 
     def _expect(self, before: object) -> None:
         """Wait for a request after the one that was before; a head that drips in does not prolong that."""
-        self.loop.call_later(self.patience_seconds, lambda: self.transport.abort() if self.scope is before else None)
+        self.loop.call_later(self.timeout_seconds, lambda: self.transport.abort() if self.scope is before else None)
 
 
 def make_server(app: ASGIApp, config: ServeRecipe) -> uvicorn.Server:
     """Return a server that has yet to be run."""
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2  # the rest is for engines, files, and whoever is refused
-    connection = type("Connection", (_Connection,), {"patience_seconds": config.patience_seconds, "most": most})
+    connection = type("Connection", (_Connection,), {"patience_seconds": config.timeout_seconds, "most": most})
     return uvicorn.Server(
         uvicorn.Config(
             app,
@@ -75,7 +75,7 @@ def make_server(app: ASGIApp, config: ServeRecipe) -> uvicorn.Server:
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            timeout_keep_alive=int(config.patience_seconds),
+            timeout_keep_alive=int(config.timeout_seconds),
             backlog=min(BACKLOG, most // 4),  # so many are accepted before any is looked at
             timeout_graceful_shutdown=SHUTDOWN_SECONDS,
             h11_max_incomplete_event_size=MAX_HEADER_BYTES,

@@ -20,7 +20,7 @@ from baicai.serving.engine.model_info import describe
 from baicai.serving.served_model import serve_as
 from tests.conftest import Workshop
 from tests.distillation.conftest import Sample
-from tests.serving.servers import ThreadWorker, serving
+from tests.serving.servers import ThreadEngine, serving
 
 
 def swap(sparse: SparseModel, leaves: dict[str, Leaf]) -> None:
@@ -113,12 +113,12 @@ def test_a_pruned_leaf_joins_serves_and_exports(
     run_stage(export_model, ExportRecipe(model=str(tmp_path / "model")), tmp_path / "theirs")
     found = check_export(tmp_path / "theirs", student, prompts=8)
     assert (found.problem, found.equal_prompts) == (None, 8)
-    worker = ThreadWorker(student)
+    engine = ThreadEngine(student)
     try:
-        with serving(ServeRecipe(model="small"), [serve_as("small", worker, describe(student))]) as address:
+        with serving(ServeRecipe(model="small"), [serve_as("small", engine, describe(student))]) as address:
             ask = {"model": "small", "prompt": "apple", "max_tokens": 4, "leaves": {"only": ["fruit"]}}
             answer = httpx.post(f"{address}/v1/completions", json=ask, timeout=240)
     finally:
-        worker.close()
+        engine.close()
     assert answer.status_code == 200, answer.text
     assert answer.json()["usage"]["completion_tokens"] == 4

@@ -12,7 +12,7 @@ import httpx
 import openai
 import pytest
 
-from tests.serving.servers import ThreadWorker
+from tests.serving.servers import ThreadEngine
 
 types = pytest.importorskip("openresponses_types", reason="pip install openresponses-types")
 PARAMETERS = {"type": "object", "properties": {"kind": {"enum": ["apple", "pear"]}}, "required": ["kind"]}
@@ -177,17 +177,17 @@ def test_what_is_not_carried_out_is_refused(
     assert server.post("responses", json={"model": "moss", "input": "apple"}).status_code == 404
 
 
-def test_what_goes_wrong_later_is_told_and_the_response_has_failed(address: str, worker: ThreadWorker) -> None:
+def test_what_goes_wrong_later_is_told_and_the_response_has_failed(address: str, engine: ThreadEngine) -> None:
     asked = {"model": "tiny", "input": "apple", "max_output_tokens": 30, "stream": True}
-    worker.step_seconds, found = 0.05, list[dict[str, Any]]()
+    engine.step_seconds, found = 0.05, list[dict[str, Any]]()
     try:
         with httpx.stream("POST", f"{address}/v1/responses", json=asked) as told:
             for line in told.iter_lines():
-                worker.dead = True
+                engine.dead = True
                 if line.startswith("data: {"):
                     found.append(json.loads(line.removeprefix("data: ")))
     finally:
-        worker.dead, worker.step_seconds = False, 0.0
+        engine.dead, engine.step_seconds = False, 0.0
     *_, error, failed = found
     assert (error["type"], failed["type"]) == ("error", "response.failed")
     for event in (error, failed):

@@ -22,7 +22,9 @@ CHAT = {"model": "tiny", "messages": [{"role": "user", "content": "apple"}], "ma
 
 def count_answers(web: httpx.Client) -> Counter[str]:
     """Return how often each route has answered, not refused."""
-    found = re.findall(r'^baicai_requests_total\{route="(.*)",status="200"\} (.*)$', web.get("/metrics").text, re.M)
+    found = re.findall(
+        r'^baicai_http_requests_total\{route="(.*)",status="200"\} (.*)$', web.get("/metrics").text, re.M
+    )
     return Counter({route: int(float(count)) for route, count in found})
 
 

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any
 
 import llguidance
 import pytest
@@ -15,9 +16,10 @@ from baicai.errors import ArtefactError, BaicaiError, ConfigError, MachineError
 from baicai.inference.decoder import CompiledDecoder
 from baicai.inference.generate import SamplingConfig, generate
 from baicai.leaves.model import open_model
-from baicai.serving.engine.client import Ask, BusyError, EngineOptions, StoppedError, Worker
-from baicai.serving.engine.events import Begun, Embedded, Ended, EngineEvent, Token
-from baicai.serving.engine.scheduler import Engine, Request
+from baicai.serving.engine.client import EngineClient, EngineOptions, EngineStoppedError, QueueFullError
+from baicai.serving.engine.events import EngineEvent, Finished, PromptEmbedding, PromptStarted, Token
+from baicai.serving.engine.generation_request import GenerationRequest
+from baicai.serving.engine.scheduler import Engine
 from tests.conftest import Workshop
 
 PROMPT = "apple pear plum"
@@ -26,9 +28,9 @@ HEAVY = json.dumps({"grammars": [{"json_schema": MULTIPLE}]})
 """What validation lets through, and no matcher can follow."""
 
 
-def with_worker(workshop: Workshop, act: Callable[[Worker], Awaitable[None]], **options: int) -> None:
+def with_worker(workshop: Workshop, act: Callable[[EngineClient], Awaitable[None]], **options: int) -> None:
     async def run() -> None:
-        worker = Worker(EngineOptions(model=workshop.path("model"), threads=1, **options))  # type: ignore[arg-type]
+        worker = EngineClient(EngineOptions(model=workshop.path("model"), threads=1, **options))  # type: ignore[arg-type]
         await worker.start()
         try:
             await act(worker)
@@ -42,17 +44,21 @@ async def collect(answer: AsyncIterator[Sequence[EngineEvent]]) -> tuple[list[in
     ids = []
     async for news in answer:
         for told in news:
-            if isinstance(told, Ended):
+            if isinstance(told, Finished):
                 return ids, told.reason
             if isinstance(told, Token):
                 ids.append(told.id)
     raise AssertionError("it did not end")
 
 
-def ask(workshop: Workshop, **changes: object) -> Ask:
+def ask(workshop: Workshop, **changes: Any) -> GenerationRequest:
     model = open_model(workshop.path("model"))
-    told: dict[str, object] = {"prompt": model.tokenizer.encode(PROMPT), "leaves": list(model.leaves), "max_tokens": 20}
-    return Ask(**(told | changes))  # type: ignore[arg-type]
+    told: dict[str, object] = {
+        "prompt_token_ids": model.tokenizer.encode(PROMPT),
+        "leaves": list(model.leaves),
+        "max_tokens": 20,
+    }
+    return GenerationRequest(**(told | changes))  # type: ignore[arg-type]
 
 
 def test_many_ask_at_once_and_get_what_each_gets_alone(workshop: Workshop) -> None:
@@ -61,81 +67,82 @@ def test_many_ask_at_once_and_get_what_each_gets_alone(workshop: Workshop) -> No
     expected = []
     for one in asked:
         sampling = SamplingConfig(temperature=0.8, top_p=1.0, seed=one.seed, max_tokens=20)
-        expected.append([t.id for t in generate(CompiledDecoder(model.network, one.leaves), one.prompt, sampling)])
+        expected.append(
+            [t.id for t in generate(CompiledDecoder(model.network, one.leaves), one.prompt_token_ids, sampling)]
+        )
 
-    async def act(worker: Worker) -> None:
-        found = await asyncio.gather(*(collect(worker.answer(one)) for one in asked))
+    async def act(worker: EngineClient) -> None:
+        found = await asyncio.gather(*(collect(worker.generate(one)) for one in asked))
         assert found == [(ids, "length") for ids in expected]
-        assert worker.about["hash"] == model.hash
-        assert {leaf["name"] for leaf in worker.about["leaves"]} == {"fruit", "metal"}
+        assert worker.info["hash"] == model.hash
+        assert {leaf["name"] for leaf in worker.info["leaves"]} == {"fruit", "metal"}
 
     with_worker(workshop, act)
 
 
 def test_an_embedding_comes_over_as_it_was_made(workshop: Workshop) -> None:
-    engine, told = Engine(open_model(workshop.path("model")).network, texts=1), list[EngineEvent]()
+    engine, told = Engine(open_model(workshop.path("model")).network, max_sequences=1), list[EngineEvent]()
     asked = ask(workshop, max_tokens=0, embed=True)
-    request = Request(prompt=asked.prompt, leaves=asked.leaves, max_tokens=0, embed=True, sampling=SamplingConfig())
-    engine.submit(request, told.append)
+    engine.submit(asked, told.append)
     engine.step()
 
-    async def act(worker: Worker) -> None:
-        found = [one async for news in worker.answer(asked) for one in news]
-        assert list(map(type, found)) == list(map(type, told)) == [Begun, Embedded, Ended]
+    async def act(worker: EngineClient) -> None:
+        found = [one async for news in worker.generate(asked) for one in news]
+        assert list(map(type, found)) == list(map(type, told)) == [PromptStarted, PromptEmbedding, Finished]
         assert found[1][0] == pytest.approx(told[1][0], abs=1e-6)
 
     with_worker(workshop, act)
 
 
 def test_who_stops_listening_stops_the_answer(workshop: Workshop) -> None:
-    async def act(worker: Worker) -> None:
-        answer = worker.answer(ask(workshop, max_tokens=40))
+    async def act(worker: EngineClient) -> None:
+        answer = worker.generate(ask(workshop, max_tokens=40))
         await anext(answer)
         await answer.aclose()
-        await collect(worker.answer(ask(workshop, max_tokens=2)))
+        await collect(worker.generate(ask(workshop, max_tokens=2)))
         assert worker.status == {"running": 0, "waiting": 0}
 
     with_worker(workshop, act)
 
 
 def test_an_engine_that_is_killed_comes_back_and_nobody_waits_for_ever(workshop: Workshop) -> None:
-    async def act(worker: Worker) -> None:
-        before, _ = await collect(worker.answer(ask(workshop)))
+    async def act(worker: EngineClient) -> None:
+        before, _ = await collect(worker.generate(ask(workshop)))
         assert worker._process is not None
         os.kill(worker._process.pid, signal.SIGSTOP)  # or it would be done before it is killed
-        answers = [asyncio.create_task(collect(worker.answer(ask(workshop)))) for _ in range(3)]
+        answers = [asyncio.create_task(collect(worker.generate(ask(workshop)))) for _ in range(3)]
         await asyncio.sleep(0)
         worker.status = {"running": 3, "waiting": 0}
         os.kill(worker._process.pid, signal.SIGKILL)
         for answer in answers:
-            with pytest.raises(StoppedError, match="the engine stopped in the middle of the answer: ask again"):
+            with pytest.raises(EngineStoppedError, match="the engine stopped in the middle of the answer: ask again"):
                 await answer
         assert not worker.ready
         assert worker.status == {"running": 0, "waiting": 0}
-        with pytest.raises(StoppedError, match="being started again"):
-            await collect(worker.answer(ask(workshop)))
+        with pytest.raises(EngineStoppedError, match="being started again"):
+            await collect(worker.generate(ask(workshop)))
         await worker._ready.wait()
         assert worker.ready
-        assert await collect(worker.answer(ask(workshop))) == (before, "length")
+        assert await collect(worker.generate(ask(workshop))) == (before, "length")
 
     with_worker(workshop, act)
 
 
 def test_what_is_wrong_is_told(workshop: Workshop) -> None:
-    async def act(worker: Worker) -> None:
+    async def act(worker: EngineClient) -> None:
         for changes, message in (
-            ({"prompt": [0] * 64}, "a prompt of 64 tokens does not fit: this model takes 1 to 63"),
+            ({"prompt_token_ids": [0] * 64}, "a prompt of 64 tokens does not fit: this model takes 1 to 63"),
             ({"leaves": ["law"]}, "there is no leaf 'law'"),
             ({"grammar": "{"}, "the grammar of the answer cannot be used"),
             ({"grammar": HEAVY}, "the grammar of the answer cannot be used: fuel exhausted"),
             ({"temperature": -1.0}, "temperature"),
         ):
             with pytest.raises(ConfigError, match=message):
-                await collect(worker.answer(ask(workshop, **changes)))
-        with pytest.raises(BusyError, match="1 requests wait already"):
-            await asyncio.gather(*(collect(worker.answer(ask(workshop, max_tokens=30))) for _ in range(8)))
+                await collect(worker.generate(ask(workshop, **changes)))
+        with pytest.raises(QueueFullError, match="1 requests wait already"):
+            await asyncio.gather(*(collect(worker.generate(ask(workshop, max_tokens=30))) for _ in range(8)))
 
-    with_worker(workshop, act, texts=1, queue=1)
+    with_worker(workshop, act, max_sequences=1, max_waiting=1)
 
 
 def test_an_engine_that_cannot_be_started_again_is_tried_again(
@@ -149,16 +156,16 @@ def test_an_engine_that_cannot_be_started_again_is_tried_again(
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         return popen(*command, **options)  # type: ignore[call-overload]
 
-    async def act(worker: Worker) -> None:
+    async def act(worker: EngineClient) -> None:
         assert worker._process is not None
         monkeypatch.setattr(subprocess, "Popen", start)
         os.kill(worker._process.pid, signal.SIGKILL)
         while not tries:
             await asyncio.sleep(0.01)
         with pytest.raises(MachineError, match=r"no engine can be started \(Too many open files\)"):
-            await Worker(worker.options).start()
+            await EngineClient(worker.options).start()
         await worker._ready.wait()
-        assert (await collect(worker.answer(ask(workshop))))[1] == "length"
+        assert (await collect(worker.generate(ask(workshop))))[1] == "length"
 
     with_worker(workshop, act)
 
@@ -166,7 +173,7 @@ def test_an_engine_that_cannot_be_started_again_is_tried_again(
 def test_a_model_that_is_not_there_is_told(workshop: Workshop) -> None:
     async def run() -> None:
         with pytest.raises((MachineError, ArtefactError, BaicaiError), match="does not exist"):
-            await Worker(EngineOptions(model=workshop.path("nothing"))).start()
+            await EngineClient(EngineOptions(model=workshop.path("nothing"))).start()
 
     asyncio.run(run())
 
@@ -177,11 +184,11 @@ def test_an_answer_keeps_to_its_grammar(workshop: Workshop) -> None:
     compact = {"whitespace_flexible": False}
     grammar = llguidance.LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=compact)
     tokenizer = open_model(workshop.path("model")).tokenizer
-    changes = {"grammar": grammar, "temperature": 1.0, "end_ids": tokenizer.stop_ids}
+    changes = {"grammar": grammar, "temperature": 1.0, "stop_token_ids": tokenizer.stop_ids}
 
-    async def act(worker: Worker) -> None:
+    async def act(worker: EngineClient) -> None:
         for seed in range(3):
-            ids, reason = await collect(worker.answer(ask(workshop, **changes, seed=seed)))
+            ids, reason = await collect(worker.generate(ask(workshop, **changes, seed=seed)))
             assert reason == "stop"
             assert json.loads(tokenizer.decode(ids))["n"] in (1, 22)
 

@@ -15,7 +15,8 @@ import orjson
 import pytest
 
 from baicai.leaves.model import SparseModel
-from baicai.serving.engine.client import Ask, EngineOptions
+from baicai.serving.engine.client import EngineOptions
+from baicai.serving.engine.generation_request import GenerationRequest
 from baicai.serving.engine.grammar import GrammarConstraint, Grammars
 from baicai.serving.engine.process import Messages, Service
 from baicai.serving.engine.scheduler import Engine
@@ -46,13 +47,17 @@ class Asker:
         self.grammars, self.opener, self._ends = SlowGrammars(model), ThreadPoolExecutor(1), model.tokenizer.stop_ids
         self.messages: Messages = queue.SimpleQueue()
         self._lines = queue.SimpleQueue[dict[str, Any]]()
-        service = Service(Engine(model.network, texts=2, queue=2), self.grammars, self.opener, self.messages)
+        service = Service(
+            Engine(model.network, max_sequences=2, max_waiting=2), self.grammars, self.opener, self.messages
+        )
         self._thread = threading.Thread(target=service.serve, args=(self._lines.put,))
         self._thread.start()
 
     def ask(self, number: int, grammar: str = "") -> None:
-        ask = Ask(prompt=[5, 6], leaves=[], max_tokens=9, end_ids=self._ends, grammar=grammar)
-        self.messages.put({"number": number, "ask": asdict(ask)})
+        ask = GenerationRequest(
+            prompt_token_ids=[5, 6], leaves=[], max_tokens=9, stop_token_ids=self._ends, grammar=grammar
+        )
+        self.messages.put({"id": number, "request": asdict(ask)})
 
     def told(self, number: int) -> list[Any]:
         """Wait for a text's end, and return how it is told of; nothing else is told of meanwhile."""
@@ -61,7 +66,7 @@ class Asker:
             self.status = line["status"]
             for one, news in line["told"]:
                 assert one == number
-                if news[0] not in ("begun", "token"):
+                if news[0] not in ("prompt_started", "token"):
                     return news
 
     def close(self) -> None:
@@ -92,10 +97,10 @@ def test_an_engine_ends_when_its_server_is_killed_before_it_has_read_all(worksho
 def test_others_go_on_while_a_grammar_is_opened(asker: Asker) -> None:
     asker.ask(1, DIGITS)
     asker.ask(2)
-    assert asker.told(2) == ["ended", "length"]
+    assert asker.told(2) == ["finished", "length"]
     assert asker.status == {"running": 0, "waiting": 1}
     asker.grammars.go.release()
-    assert asker.told(1) == ["ended", "stop"]
+    assert asker.told(1) == ["finished", "stop"]
     assert asker.status == {"running": 0, "waiting": 0}
     assert asker.grammars.asked == [DIGITS]
 
@@ -106,17 +111,17 @@ def test_a_text_can_be_cancelled_while_its_grammar_is_opened(asker: Asker) -> No
     until(lambda: asker.grammars.asked)
     for number in (1, 2):
         asker.messages.put({"cancel": number})
-        assert asker.told(number) == ["ended", "cancelled"]
+        assert asker.told(number) == ["finished", "cancelled"]
     asker.ask(3, LETTER)
     asker.grammars.go.release(2)
-    assert asker.told(3) == ["ended", "stop"]
+    assert asker.told(3) == ["finished", "stop"]
     assert asker.grammars.asked == [DIGITS, LETTER], "one that waits is not opened any more"
 
 
 def test_what_is_wrong_with_a_grammar_is_told_of_its_text(asker: Asker) -> None:
     asker.ask(1, "{")
     asker.ask(2)
-    assert asker.told(2) == ["ended", "length"]
+    assert asker.told(2) == ["finished", "length"]
     asker.grammars.go.release()
     kind, message = asker.told(1)
     assert kind == "config"

@@ -13,11 +13,10 @@ from baicai.errors import ConfigError
 from baicai.inference.decoder import CompiledDecoder
 from baicai.inference.generate import SamplingConfig, draw, generate
 from baicai.model.transformer import Transformer
-from baicai.serving.engine.events import Begun, Embedded, Ended, EngineEvent, Token
-from baicai.serving.engine.scheduler import BLOCK_TOKENS, Engine, Request
+from baicai.serving.engine.events import EngineEvent, Finished, PromptEmbedding, PromptStarted, Token
+from baicai.serving.engine.generation_request import GenerationRequest
+from baicai.serving.engine.scheduler import BLOCK_TOKENS, Constraint, Engine
 from tests.inference.test_decoder import TOKENS, joined
-
-GREEDY = SamplingConfig(temperature=0)
 
 
 class Answer:
@@ -25,33 +24,43 @@ class Answer:
 
     def __init__(self) -> None:
         self.tokens: list[Token] = []
-        self.ended: Ended | None = None
+        self.ended: Finished | None = None
         self.cached = -1
         self.embedding: tuple[float, ...] = ()
 
     def __call__(self, told: EngineEvent) -> None:
         assert self.ended is None, "nothing is told after the end"
-        if isinstance(told, Ended):
+        if isinstance(told, Finished):
             self.ended = told
-        elif isinstance(told, Begun):
+        elif isinstance(told, PromptStarted):
             assert not self.tokens
             self.cached = told.cached_tokens
-        elif isinstance(told, Embedded):
+        elif isinstance(told, PromptEmbedding):
             self.embedding = told.values
         else:
             self.tokens.append(told)
 
     @property
     def ids(self) -> list[int]:
-        return [token.id for token in self.tokens if not token.of_prompt]
+        return [token.id for token in self.tokens if not token.in_prompt]
 
 
-def ask(engine: Engine, prompt: list[int], leaves: list[str] | None = None, **changes: object) -> Answer:
+def ask(
+    engine: Engine,
+    prompt: list[int],
+    leaves: list[str] | None = None,
+    constraint: Constraint | None = None,
+    **changes: Any,
+) -> Answer:
     answer = Answer()
-    told: dict[str, object] = {"max_tokens": 12, "sampling": GREEDY} | changes
     leaves = engine.leaves if leaves is None else leaves
-    engine.submit(Request(prompt=prompt, leaves=leaves, **told), answer)  # type: ignore[arg-type]
+    request = GenerationRequest(prompt_token_ids=prompt, leaves=leaves, **({"max_tokens": 12} | changes))
+    engine.submit(request, answer, constraint)
     return answer
+
+
+def sampled(sampling: SamplingConfig) -> dict[str, Any]:
+    return {name: getattr(sampling, name) for name in ("temperature", "top_p", "top_k", "seed")}
 
 
 def run(engine: Engine) -> None:
@@ -73,7 +82,7 @@ def model() -> Transformer:
 
 
 def test_answers_are_those_that_each_gets_alone(model: Transformer) -> None:
-    draw, engine, asked = random.Random(0), Engine(model, texts=4), []
+    draw, engine, asked = random.Random(0), Engine(model, max_sequences=4), []
     names = list(model.leaves)
     for number in range(14):
         prompt = TOKENS[: draw.randrange(1, 30)]
@@ -81,7 +90,9 @@ def test_answers_are_those_that_each_gets_alone(model: Transformer) -> None:
         leaves = [name for name in names if name in leaves]
         sampling = SamplingConfig(temperature=draw.choice([0, 0.9]), seed=number, top_p=0.9)
         most = draw.randrange(1, 20)
-        asked.append((prompt, leaves, sampling, most, ask(engine, prompt, leaves, sampling=sampling, max_tokens=most)))
+        asked.append(
+            (prompt, leaves, sampling, most, ask(engine, prompt, leaves, **sampled(sampling), max_tokens=most))
+        )
         for _ in range(draw.randrange(4)):
             engine.step()
     run(engine)
@@ -90,7 +101,7 @@ def test_answers_are_those_that_each_gets_alone(model: Transformer) -> None:
         assert answer.ids == [token for token, _ in expected]
         told = [token.log_probability for token in answer.tokens]
         assert np.allclose(told, [chance for _, chance in expected], atol=1e-6)
-        assert answer.ended == Ended("length")
+        assert answer.ended == Finished("length")
 
 
 def test_a_first_step_leaves_nothing_behind(model: Transformer) -> None:
@@ -104,7 +115,7 @@ def test_a_first_step_leaves_nothing_behind(model: Transformer) -> None:
 
 
 def test_a_beginning_that_was_read_is_not_read_again(model: Transformer) -> None:
-    engine = Engine(model, texts=2)
+    engine = Engine(model, max_sequences=2)
     first = ask(engine, TOKENS[:33])
     run(engine)
     second, other = ask(engine, TOKENS[:33]), ask(engine, TOKENS[:33], ["leaf-0"])
@@ -117,10 +128,10 @@ def test_a_beginning_that_was_read_is_not_read_again(model: Transformer) -> None
 
 
 def test_an_end_token_ends_an_answer_and_is_no_part_of_it(model: Transformer) -> None:
-    engine = Engine(model, texts=1)
+    engine = Engine(model, max_sequences=1)
     whole = ask(engine, TOKENS[:9])
     run(engine)
-    cut = ask(engine, TOKENS[:9], end_ids=[whole.ids[5]])
+    cut = ask(engine, TOKENS[:9], stop_token_ids=[whole.ids[5]])
     run(engine)
     place = whole.ids.index(whole.ids[5])
     assert cut.ids == whole.ids[:place]
@@ -129,7 +140,7 @@ def test_an_end_token_ends_an_answer_and_is_no_part_of_it(model: Transformer) ->
 
 
 def test_a_prompt_is_echoed_with_its_log_probabilities(model: Transformer) -> None:
-    engine = Engine(model, texts=2)
+    engine = Engine(model, max_sequences=2)
     ask(engine, TOKENS[:30])
     run(engine)
     answer = ask(engine, TOKENS[:30], echo=True, max_tokens=0, top_logprobs=3)
@@ -139,13 +150,13 @@ def test_a_prompt_is_echoed_with_its_log_probabilities(model: Transformer) -> No
     assert [token.id for token in answer.tokens] == TOKENS[:30]
     assert answer.tokens[0].log_probability is None
     for place, token in enumerate(answer.tokens[1:], 1):
-        assert token.of_prompt
+        assert token.in_prompt
         assert token.log_probability == pytest.approx(float(chances[place - 1, token.id]), abs=1e-4)
         assert [one.token for one in token.alternatives] == chances[place - 1].topk(3).indices.tolist()
 
 
 def test_an_embedding_is_the_same_whatever_is_beside_it(model: Transformer) -> None:
-    prompt, engine = TOKENS[:40], Engine(model, texts=4)
+    prompt, engine = TOKENS[:40], Engine(model, max_sequences=4)
     for leaves in ([], ["leaf-1"], list(model.leaves)):
         alone = ask(engine, prompt, leaves, embed=True, max_tokens=0)
         run(engine)
@@ -156,7 +167,7 @@ def test_an_embedding_is_the_same_whatever_is_beside_it(model: Transformer) -> N
             mean_D = model.hidden(torch.tensor([prompt]), on_BG=model.leaf_mask(leaves))[0].mean(0)
         assert alone.embedding == pytest.approx((mean_D / mean_D.norm()).tolist(), abs=1e-5)
         assert beside.embedding == alone.embedding
-        assert (beside.cached, beside.tokens, beside.ended) == (0, [], Ended("length"))
+        assert (beside.cached, beside.tokens, beside.ended) == (0, [], Finished("length"))
         assert all(len(one.ids) == 30 and not one.embedding for one in others)
 
 
@@ -164,16 +175,16 @@ def test_an_embedding_of_nothing_is_nothing() -> None:
     model = joined()
     with torch.no_grad():
         model.norm.weight.zero_()
-    engine = Engine(model, texts=1)
+    engine = Engine(model, max_sequences=1)
     answer = ask(engine, TOKENS[:3], embed=True, max_tokens=0)
     run(engine)
     assert answer.embedding == (0.0,) * model.config.dim
 
 
 def test_one_that_is_cancelled_says_no_more(model: Transformer) -> None:
-    engine = Engine(model, texts=1)
+    engine = Engine(model, max_sequences=1)
     running, waiting = Answer(), Answer()
-    request = Request(prompt=TOKENS[:5], leaves=[], max_tokens=50, sampling=GREEDY)
+    request = GenerationRequest(prompt_token_ids=TOKENS[:5], leaves=[], max_tokens=50)
     numbers = [engine.submit(request, answer) for answer in (running, waiting)]
     for _ in range(3):
         engine.step()
@@ -188,11 +199,11 @@ def test_one_that_is_cancelled_says_no_more(model: Transformer) -> None:
 
 
 def test_clients_take_turns(model: Transformer) -> None:
-    engine, order = Engine(model, texts=1), list[str]()
+    engine, order = Engine(model, max_sequences=1), list[str]()
 
     def note(client: str) -> None:
-        request = Request(prompt=TOKENS[:3], leaves=[], max_tokens=1, sampling=GREEDY, client=client)
-        engine.submit(request, lambda told: order.append(client) if isinstance(told, Ended) else None)
+        request = GenerationRequest(prompt_token_ids=TOKENS[:3], leaves=[], max_tokens=1, client=client)
+        engine.submit(request, lambda told: order.append(client) if isinstance(told, Finished) else None)
 
     for client in ("greedy",) * 4 + ("modest",) * 2:
         note(client)
@@ -201,7 +212,7 @@ def test_clients_take_turns(model: Transformer) -> None:
 
 
 def test_memory_is_kept_to_and_all_are_served(model: Transformer) -> None:
-    engine = Engine(model, texts=8, memory_tokens=64)
+    engine = Engine(model, max_sequences=8, kv_cache_tokens=64)
     answers = [ask(engine, TOKENS[:20], max_tokens=20) for _ in range(6)]
     most = 0
     while engine.work:
@@ -212,7 +223,7 @@ def test_memory_is_kept_to_and_all_are_served(model: Transformer) -> None:
 
 
 def test_the_queue_has_an_end(model: Transformer) -> None:
-    engine = Engine(model, texts=1, queue=2)
+    engine = Engine(model, max_sequences=1, max_waiting=2)
     ask(engine, TOKENS[:3])
     ask(engine, TOKENS[:3])
     with pytest.raises(OverflowError, match="2 requests wait already"):
@@ -242,15 +253,15 @@ class Lost(Even):
 
 
 def test_an_answer_ends_where_its_constraint_is_lost_and_others_go_on(model: Transformer) -> None:
-    engine = Engine(model, texts=2)
+    engine = Engine(model, max_sequences=2)
     free, lost = ask(engine, TOKENS[:7]), ask(engine, TOKENS[:7], constraint=Lost())
     run(engine)
-    assert (len(lost.ids), lost.ended) == (2, Ended("lost"))
-    assert free.ended == Ended("length")
+    assert (len(lost.ids), lost.ended) == (2, Finished("grammar_error"))
+    assert free.ended == Finished("length")
 
 
 def test_a_constraint_is_kept_to(model: Transformer) -> None:
-    engine, even = Engine(model, texts=2), Even()
+    engine, even = Engine(model, max_sequences=2), Even()
     free, bound = ask(engine, TOKENS[:7]), ask(engine, TOKENS[:7], constraint=even)
     run(engine)
     assert all(token % 2 == 0 for token in bound.ids)
@@ -259,15 +270,19 @@ def test_a_constraint_is_kept_to(model: Transformer) -> None:
 
 
 WEIGHTS: list[dict[str, Any]] = [
-    {"bias": [(5, 3.0), (9, -100.0), (11, 2.5)]},
+    {"logit_bias": [(5, 3.0), (9, -100.0), (11, 2.5)]},
     {"frequency_penalty": 1.5},
     {"presence_penalty": 2.0},
-    {"presence_penalty": -2.0, "frequency_penalty": -0.5, "bias": [(3, -4.0)]},
+    {"presence_penalty": -2.0, "frequency_penalty": -0.5, "logit_bias": [(3, -4.0)]},
 ]
 
 
 def weighed_alone(model: Transformer, sampling: SamplingConfig, weights: dict[str, Any]) -> list[int]:
-    tokens, generator, bias = TOKENS[:9], torch.Generator().manual_seed(sampling.seed), dict(weights.get("bias", ()))
+    tokens, generator, bias = (
+        TOKENS[:9],
+        torch.Generator().manual_seed(sampling.seed),
+        dict(weights.get("logit_bias", ())),
+    )
     for _ in range(20):
         with torch.no_grad():
             logits = model(torch.tensor([tokens]))[0, -1]
@@ -281,8 +296,8 @@ def weighed_alone(model: Transformer, sampling: SamplingConfig, weights: dict[st
 
 @pytest.mark.parametrize("temperature", [0, 0.9])
 def test_biases_and_penalties_steer_an_answer_and_none_beside_it(model: Transformer, temperature: float) -> None:
-    engine, sampling = Engine(model, texts=8), SamplingConfig(temperature=temperature, seed=3)
-    asked = [ask(engine, TOKENS[:9], sampling=sampling, max_tokens=20, **weights) for weights in ({}, *WEIGHTS)]
+    engine, sampling = Engine(model, max_sequences=8), SamplingConfig(temperature=temperature, seed=3)
+    asked = [ask(engine, TOKENS[:9], **sampled(sampling), max_tokens=20, **weights) for weights in ({}, *WEIGHTS)]
     run(engine)
     expected = [weighed_alone(model, sampling, weights) for weights in ({}, *WEIGHTS)]
     assert [answer.ids for answer in asked] == expected
@@ -290,15 +305,15 @@ def test_biases_and_penalties_steer_an_answer_and_none_beside_it(model: Transfor
 
 
 def test_the_log_probabilities_told_are_the_models_own(model: Transformer) -> None:
-    engine = Engine(model, texts=2)
-    free, steered = ask(engine, TOKENS[:9]), ask(engine, TOKENS[:9], bias=[(5, 100.0)], top_logprobs=2)
+    engine = Engine(model, max_sequences=2)
+    free, steered = ask(engine, TOKENS[:9]), ask(engine, TOKENS[:9], logit_bias=[(5, 100.0)], top_logprobs=2)
     run(engine)
     assert steered.ids == [5] * 12
     assert steered.tokens[0].alternatives[0] == (free.ids[0], free.tokens[0].log_probability)
     assert steered.tokens[0].log_probability is not None
     assert steered.tokens[0].log_probability < free.tokens[0].log_probability < 0
     with pytest.raises(ConfigError, match="a token is not one of the model's 97"):
-        ask(engine, TOKENS[:9], bias=[(97, 1.0)])
+        ask(engine, TOKENS[:9], logit_bias=[(97, 1.0)])
 
 
 @pytest.mark.parametrize(
@@ -312,4 +327,4 @@ def test_the_log_probabilities_told_are_the_models_own(model: Transformer) -> No
 )
 def test_what_does_not_fit_is_told(model: Transformer, prompt: list[int], leaves: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        ask(Engine(model, texts=1), prompt, leaves)
+        ask(Engine(model, max_sequences=1), prompt, leaves)

@@ -9,7 +9,7 @@ from baicai.data.document import Message
 from baicai.inference.generate import SamplingConfig
 from baicai.leaves.generation import answer
 from baicai.leaves.model import SparseModel
-from tests.serving.servers import ThreadWorker, until
+from tests.serving.servers import ThreadEngine, until
 
 ASK = [{"role": "user", "content": "apple pear"}]
 
@@ -91,17 +91,17 @@ def test_a_seed_gives_the_same_answer_whatever_else_runs(client: openai.OpenAI) 
     assert len(unseeded) > 1
 
 
-def test_a_stop_text_ends_an_answer_before_it(client: openai.OpenAI, worker: ThreadWorker) -> None:
+def test_a_stop_text_ends_an_answer_before_it(client: openai.OpenAI, engine: ThreadEngine) -> None:
     asked = {"model": "tiny", "messages": ASK, "temperature": 0, "max_tokens": 40}
     whole = client.chat.completions.create(**asked).choices[0]
     text = whole.message.content
     for stop in (text[5:8], ["never", text[9:11]]):
         first = min(text.find(one) for one in ([stop] if isinstance(stop, str) else stop) if one in text)
-        steps = worker.steps
+        steps = engine.steps
         told = client.chat.completions.create(**asked, stop=stop)
         assert told.choices[0].message.content == text[:first]
         assert told.choices[0].finish_reason == "stop"
-        assert worker.steps - steps < 30
+        assert engine.steps - steps < 30
         stream = client.chat.completions.create(**asked, stop=stop, stream=True)
         assert "".join(chunk.choices[0].delta.content or "" for chunk in stream) == text[:first]
     assert client.chat.completions.create(**asked, stop="never").choices[0].message.content == text
@@ -143,8 +143,8 @@ def test_tokens_are_wanted_more_or_less(client: openai.OpenAI, sparse: SparseMod
 
 
 @pytest.mark.parametrize("stream", [True, False])
-def test_who_goes_away_is_not_answered_further(client: openai.OpenAI, worker: ThreadWorker, stream: bool) -> None:
-    worker.step_seconds, before = 0.1, worker.steps
+def test_who_goes_away_is_not_answered_further(client: openai.OpenAI, engine: ThreadEngine, stream: bool) -> None:
+    engine.step_seconds, before = 0.1, engine.steps
     try:
         if stream:
             answers = client.chat.completions.create(model="tiny", messages=ASK, n=2, stream=True)
@@ -153,7 +153,7 @@ def test_who_goes_away_is_not_answered_further(client: openai.OpenAI, worker: Th
         else:
             with pytest.raises(openai.APITimeoutError):
                 client.chat.completions.create(model="tiny", messages=ASK, n=2, timeout=0.3)
-        until(lambda: not worker.engine.work)
+        until(lambda: not engine.core.work)
     finally:
-        worker.step_seconds = 0.0
-    assert worker.steps - before < 8
+        engine.step_seconds = 0.0
+    assert engine.steps - before < 8

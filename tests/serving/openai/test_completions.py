@@ -7,7 +7,7 @@ import torch
 
 from baicai.leaves.generation import text_prompt
 from baicai.leaves.model import SparseModel
-from tests.serving.servers import ThreadWorker
+from tests.serving.servers import ThreadEngine
 
 TEXT = "apple pear plum cherry the of"
 
@@ -60,13 +60,13 @@ def test_many_prompts_are_answered_in_their_order(client: openai.OpenAI, sparse:
 
 
 def test_where_one_token_is_wanted_there_is_one_even_if_it_ends_the_text(
-    client: openai.OpenAI, sparse: SparseModel, worker: ThreadWorker
+    client: openai.OpenAI, sparse: SparseModel, engine: ThreadEngine
 ) -> None:
     """lm-evaluation-harness leaves out the last token of an echo, whatever it is."""
     client.completions.create(model="tiny", prompt=TEXT, max_tokens=1, echo=True)
-    assert not worker.asked[-1].end_ids
+    assert not engine.requests[-1].stop_token_ids
     client.completions.create(model="tiny", prompt=TEXT, max_tokens=1)
-    assert set(sparse.tokenizer.stop_ids) <= set(worker.asked[-1].end_ids)
+    assert set(sparse.tokenizer.stop_ids) <= set(engine.requests[-1].stop_token_ids)
 
 
 def test_a_stream_of_completions_says_the_same_as_the_whole(client: openai.OpenAI) -> None:
@@ -81,9 +81,9 @@ def test_a_stream_of_completions_says_the_same_as_the_whole(client: openai.OpenA
     assert (text, tokens, offsets) == (whole.text, whole.logprobs.tokens, whole.logprobs.text_offset)
 
 
-def test_the_default_is_sixteen_tokens(client: openai.OpenAI, worker: ThreadWorker) -> None:
+def test_the_default_is_sixteen_tokens(client: openai.OpenAI, engine: ThreadEngine) -> None:
     client.completions.create(model="tiny", prompt="apple")
-    assert worker.asked[-1].max_tokens == 16
+    assert engine.requests[-1].max_tokens == 16
 
 
 def test_the_harness_reads_its_likelihoods(web: httpx.Client, sparse: SparseModel) -> None:

@@ -12,7 +12,7 @@ import torch
 from baicai.leaves.generation import text_prompt
 from baicai.leaves.model import SparseModel
 from baicai.model.cost import count_cost
-from tests.serving.servers import ThreadWorker, figures
+from tests.serving.servers import ThreadEngine, read_metrics
 from tests.serving.test_errors import check
 
 TEXT = "apple pear plum cherry the of"
@@ -90,20 +90,21 @@ def test_the_leaves_that_are_on_speak(
 
 
 def test_what_it_took_is_told_and_counted(client: openai.OpenAI, web: httpx.Client, sparse: SparseModel) -> None:
-    before, texts = figures(web), [TEXT, "iron"]
+    before, texts = read_metrics(web), [TEXT, "iron"]
     usage = client.embeddings.create(**ASK | {"model": "tiny:fruit", "input": texts}).usage
-    after = figures(web)
+    after = read_metrics(web)
     read, cost = sum(len(text_prompt(sparse, text)) for text in texts), count_cost(sparse.network, on=1)
     assert usage.prompt_tokens == usage.total_tokens == read
     assert usage.baicai["active_parameters"] == cost.active_parameters
     assert usage.baicai["total_parameters"] == cost.total_parameters
     assert usage.baicai["flops"] == read * cost.flops_per_token
     assert usage.baicai["flops"] < usage.baicai["dense_flops"]
-    counted = {"prompt": read, "cached": 0, "answer": 0}
+    counted = {"prompt": read, "cached_prompt": 0, "generation": 0}
     for kind, count in counted.items():
-        name = f'baicai_tokens_total{{kind="{kind}",model="tiny"}}'
+        name = f'baicai_{kind}_tokens_total{{model="tiny"}}'
         assert after[name] - before.get(name, 0) == count
-    assert after["baicai_answer_seconds_count"] - before["baicai_answer_seconds_count"] == 1
+    latency = "baicai_e2e_request_latency_seconds_count"
+    assert after[latency] - before[latency] == 1
 
 
 def test_a_text_may_fill_the_context_and_is_never_cut(client: openai.OpenAI) -> None:
@@ -128,13 +129,13 @@ def test_an_unknown_model_is_not_found(client: openai.OpenAI, name: str) -> None
     assert (told.value.param, told.value.code) == ("model", "model_not_found")
 
 
-def test_who_waits_is_told_when_the_engine_dies(client: openai.OpenAI, worker: ThreadWorker) -> None:
-    worker.dead = True
+def test_who_waits_is_told_when_the_engine_dies(client: openai.OpenAI, engine: ThreadEngine) -> None:
+    engine.dead = True
     try:
         with pytest.raises(openai.InternalServerError, match="the engine has stopped: ask again"):
             client.embeddings.create(**ASK | {"input": [TEXT] * 3})
     finally:
-        worker.dead = False
+        engine.dead = False
 
 
 @pytest.mark.parametrize(("change", "param", "code"), WRONG, ids=lambda value: str(value)[:40])

@@ -9,7 +9,7 @@ import pytest
 
 from tests.serving.openai.test_chat import ASK
 from tests.serving.openai.test_structured_output import Fruit
-from tests.serving.servers import ThreadWorker
+from tests.serving.servers import ThreadEngine
 from tests.serving.test_errors import check
 
 PICK = {
@@ -40,12 +40,12 @@ def test_a_response_is_the_chats_answer(client: openai.OpenAI) -> None:
         assert told.output[0].status == "incomplete"
 
 
-def test_instructions_are_what_the_system_says(client: openai.OpenAI, worker: ThreadWorker) -> None:
+def test_instructions_are_what_the_system_says(client: openai.OpenAI, engine: ThreadEngine) -> None:
     client.responses.create(model="tiny", instructions="of the", input="apple", max_output_tokens=1)
-    prompt = worker.asked[-1].prompt
+    prompt = engine.requests[-1].prompt_token_ids
     messages: Any = [{"role": "system", "content": "of the"}, {"role": "user", "content": "apple"}]
     client.chat.completions.create(model="tiny", messages=messages, max_tokens=1)
-    assert worker.asked[-1].prompt == prompt
+    assert engine.requests[-1].prompt_token_ids == prompt
 
 
 def test_events_tell_the_response(client: openai.OpenAI) -> None:
@@ -125,14 +125,14 @@ def test_a_wrong_field_of_a_response_is_named(
     check(web.post("/v1/responses", json={"model": "tiny", "input": "apple"} | change), param, code)
 
 
-def test_what_goes_wrong_later_is_told(client: openai.OpenAI, worker: ThreadWorker) -> None:
-    worker.step_seconds = 0.05
+def test_what_goes_wrong_later_is_told(client: openai.OpenAI, engine: ThreadEngine) -> None:
+    engine.step_seconds = 0.05
     try:
         stream = client.responses.create(model="tiny", input="apple", max_output_tokens=30, stream=True)
         next(stream)
-        worker.dead = True
+        engine.dead = True
         with pytest.raises(openai.APIError, match="the engine has stopped: ask again") as told:
             list(stream)
         assert told.value.code == "engine_stopped"
     finally:
-        worker.dead, worker.step_seconds = False, 0.0
+        engine.dead, engine.step_seconds = False, 0.0

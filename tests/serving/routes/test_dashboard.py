@@ -33,7 +33,7 @@ def report(workshop: Workshop) -> Path:
 
 @pytest.fixture(scope="module")
 def runs(workshop: Workshop, report: Path) -> Iterator[httpx.Client]:
-    config = ServeRecipe(model="none", runs=str(workshop.folder))
+    config = ServeRecipe(model="none", runs_dir=str(workshop.folder))
     with serving(config, []) as address, httpx.Client(base_url=address) as web:
         yield web
 
@@ -43,7 +43,7 @@ def shelf(tmp_path: Path) -> Iterator[tuple[Path, httpx.Client]]:
     """A folder of runs, and who asks for them."""
     root = tmp_path / "out"
     root.mkdir()
-    with serving(ServeRecipe(model="none", runs=str(root)), []) as address, httpx.Client(base_url=address) as web:
+    with serving(ServeRecipe(model="none", runs_dir=str(root)), []) as address, httpx.Client(base_url=address) as web:
         yield root, web
 
 
@@ -195,7 +195,7 @@ def test_without_a_folder_there_are_no_runs(
 ) -> None:
     monkeypatch.chdir(workshop.folder)
     for runs in ("", str(tmp_path / "nowhere")):
-        with serving(ServeRecipe(model="none", runs=runs), []) as address:
+        with serving(ServeRecipe(model="none", runs_dir=runs), []) as address:
             assert httpx.get(f"{address}/v1/runs").json() == {"object": "list", "data": []}
             check(httpx.get(f"{address}/v1/runs/trunk"), None, "run_not_found", 404)
 

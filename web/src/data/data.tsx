@@ -22,7 +22,7 @@ export function Data(): VNode {
       <p class="lead">{say("dataAbout")}</p>
       {found?.catalog === null ? (
         <p class="note">
-          {say("dataNone")} <code>baicai serve MODEL catalog=sqlite:///FILE</code>
+          {say("dataNone")} <code>baicai serve MODEL catalog_url=sqlite:///FILE</code>
         </p>
       ) : (
         <form class="slice" onSubmit={onSubmit}>

@@ -19,7 +19,7 @@ export function Runs(): VNode {
       {!runs && !problem.value && <p class="note">{say("loading")}</p>}
       {runs?.length === 0 && (
         <p class="note">
-          {say("runsNone")} <code>baicai serve MODEL runs=FOLDER</code>
+          {say("runsNone")} <code>baicai serve MODEL runs_dir=FOLDER</code>
         </p>
       )}
       {runs && runs.length > 0 && <List runs={runs} />}

@@ -17,44 +17,20 @@ from typing import Any, Literal
 import orjson
 
 from baicai.errors import BaicaiError, ConfigError, MachineError
-from baicai.serving.engine.events import Alternative, Begun, Embedded, Ended, EngineEvent, Token
+from baicai.serving.engine.events import Alternative, EngineEvent, Finished, PromptEmbedding, PromptStarted, Token
+from baicai.serving.engine.generation_request import GenerationRequest
 
 LINE_BYTES = 2**26
 RESTART_SECONDS = 1.0
 """Between a death and the next start."""
 
 
-class BusyError(BaicaiError):
+class QueueFullError(BaicaiError):
     """Too many requests wait already."""
 
 
-class StoppedError(BaicaiError):
+class EngineStoppedError(BaicaiError):
     """The engine's process has died."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ask:
-    """A text to be continued."""
-
-    prompt: Sequence[int]
-    leaves: Sequence[str]
-    """Those that are on."""
-    max_tokens: int
-    temperature: float = 0.0
-    top_p: float = 1.0
-    top_k: int = 0
-    seed: int = 0
-    bias: Sequence[tuple[int, float]] = ()
-    """Tokens, and what is added to the logit of each."""
-    frequency_penalty: float = 0.0
-    presence_penalty: float = 0.0
-    end_ids: Sequence[int] = ()
-    top_logprobs: int = 0
-    echo: bool = False
-    embed: bool = False
-    grammar: str = ""
-    """What the answer must keep to, as llguidance writes it (JSON)."""
-    client: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,27 +46,27 @@ class EngineOptions:
     weights: Literal["stored", "int8"] = "stored"
     threads: int = 0
     """0: as many as there are cores."""
-    texts: int = 16
-    memory_tokens: int = 0
-    queue: int = 256
+    max_sequences: int = 16
+    kv_cache_tokens: int = 0
+    max_waiting: int = 256
 
 
 ERRORS: Mapping[str, type[BaicaiError]] = {
     "config": ConfigError,
     "machine": MachineError,
-    "busy": BusyError,
-    "stopped": StoppedError,
+    "busy": QueueFullError,
+    "stopped": EngineStoppedError,
 }
 NO_TEXTS: Mapping[str, int] = {"running": 0, "waiting": 0}
 _Told = EngineEvent | BaicaiError
 
 
-class Worker:
+class EngineClient:
     """An engine in a process of its own."""
 
     def __init__(self, options: EngineOptions) -> None:
         self.options = options
-        self.about: dict[str, Any] = {}
+        self.info: dict[str, Any] = {}
         """What the engine says of itself when it is ready: running and waiting texts are in `status`."""
         self.status: Mapping[str, int] = NO_TEXTS
         self._answers: dict[int, asyncio.Queue[_Told]] = {}
@@ -121,7 +97,7 @@ class Worker:
                 await self._keeper
         self._stop()
 
-    async def answer(self, ask: Ask) -> AsyncGenerator[Sequence[EngineEvent], None]:
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[Sequence[EngineEvent], None]:
         """Yield an answer's tokens, and how it ended: whatever has come meanwhile, so that who is slow gets several.
 
         Whoever stops listening stops it.
@@ -129,16 +105,16 @@ class Worker:
         Raises: ConfigError if it does not fit, BusyError if too many wait, StoppedError if the engine dies meanwhile.
         """
         if not self.ready:
-            raise StoppedError("the engine is being started again: try again in a moment")
+            raise EngineStoppedError("the engine is being started again: try again in a moment")
         self._number += 1
         number, told = self._number, asyncio.Queue[_Told]()
         self._answers[number] = told
-        self._send({"number": number, "ask": ask})
+        self._send({"id": number, "request": request})
         over = False
         try:
             while not over:
                 found = [await told.get(), *(told.get_nowait() for _ in range(told.qsize()))]
-                over = isinstance(found[-1], Ended | BaicaiError)
+                over = isinstance(found[-1], Finished | BaicaiError)
                 news = [one for one in found if not isinstance(one, BaicaiError)]
                 if news:
                     yield news
@@ -165,7 +141,7 @@ class Worker:
         if "error" in found:
             self._stop()
             raise ERRORS[found["error"]](found["message"])
-        self.about = found
+        self.info = found
         self._ready.set()
         return reader
 
@@ -176,7 +152,7 @@ class Worker:
             self._stop()
             self.status = NO_TEXTS
             for told in self._answers.values():
-                told.put_nowait(StoppedError("the engine stopped in the middle of the answer: ask again"))
+                told.put_nowait(EngineStoppedError("the engine stopped in the middle of the answer: ask again"))
             while not self.ready:
                 await asyncio.sleep(RESTART_SECONDS)
                 with contextlib.suppress(BaicaiError):
@@ -224,10 +200,10 @@ def _line(value: Any) -> bytes:
 def _read(told: Sequence[Any]) -> _Told:
     kind, *rest = told
     if kind == "token":
-        number, chance, others, weights, of_prompt = rest
-        return Token(number, chance, tuple(Alternative(*one) for one in others), tuple(weights), of_prompt)
-    if kind == "embedded":
-        return Embedded(tuple(*rest))
+        number, chance, others, weights, in_prompt = rest
+        return Token(number, chance, tuple(Alternative(*one) for one in others), tuple(weights), in_prompt)
+    if kind == "prompt_embedding":
+        return PromptEmbedding(tuple(*rest))
     if kind in ERRORS:
         return ERRORS[kind](*rest)
-    return Begun(*rest) if kind == "begun" else Ended(*rest)
+    return PromptStarted(*rest) if kind == "prompt_started" else Finished(*rest)

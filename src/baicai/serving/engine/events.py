@@ -20,29 +20,29 @@ class Token(NamedTuple):
     alternatives: tuple[Alternative, ...]
     leaf_weights: tuple[float, ...]
     """Of the leaves that are on, in their order: weight when this token was made."""
-    of_prompt: bool = False
+    in_prompt: bool = False
 
 
-class Begun(NamedTuple):
+class PromptStarted(NamedTuple):
     """A prompt is being read."""
 
     cached_tokens: int
     """Its tokens that are not read anew."""
 
 
-class Embedded(NamedTuple):
+class PromptEmbedding(NamedTuple):
     """A prompt has been read: its embedding."""
 
     values: tuple[float, ...]
     """Mean over the tokens of what the head reads, scaled to length 1; each is a float32."""
 
 
-class Ended(NamedTuple):
+class Finished(NamedTuple):
     """An answer is over."""
 
     reason: str
-    """stop (an end token), length, cancelled, or lost: what may come next cannot be told."""
+    """stop (an end token), length, cancelled, or grammar_error: what may come next cannot be told."""
 
 
-EngineEvent = Begun | Token | Embedded | Ended
+EngineEvent = PromptStarted | Token | PromptEmbedding | Finished
 Tell = Callable[[EngineEvent], None]

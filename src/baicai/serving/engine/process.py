@@ -1,6 +1,6 @@
 """What the engine's process does: `python -m baicai.serving.engine.process SOCKET`, started by `worker.py`.
 
-Lines of JSON come in: the options, then {"number", "ask"} and {"cancel"}. A line goes out that describes the model,
+Lines of JSON come in: the options, then {"id", "request"} and {"cancel"}. A line goes out that describes the model,
 then one for each step: what it told, and how many texts there are.
 """
 
@@ -16,15 +16,20 @@ import orjson
 import torch
 
 from baicai.errors import BaicaiError, ConfigError, MachineError
-from baicai.inference.generate import SamplingConfig
 from baicai.leaves.model import open_model
-from baicai.serving.engine.events import Begun, Embedded, Ended, EngineEvent, Token
+from baicai.serving.engine.events import EngineEvent, Finished, PromptEmbedding, PromptStarted, Token
+from baicai.serving.engine.generation_request import GenerationRequest
 from baicai.serving.engine.grammar import GrammarConstraint, Grammars
 from baicai.serving.engine.model_info import describe
-from baicai.serving.engine.scheduler import Engine, Request
+from baicai.serving.engine.scheduler import Engine
 
 Messages = queue.SimpleQueue[dict[str, Any] | None]
-KINDS: dict[type[EngineEvent], str] = {Begun: "begun", Token: "token", Embedded: "embedded", Ended: "ended"}
+KINDS: dict[type[EngineEvent], str] = {
+    PromptStarted: "prompt_started",
+    Token: "token",
+    PromptEmbedding: "prompt_embedding",
+    Finished: "finished",
+}
 
 
 def main(descriptor: str) -> None:
@@ -39,7 +44,7 @@ def main(descriptor: str) -> None:
             if told["threads"]:
                 torch.set_num_threads(told["threads"])
             model = open_model(told["model"], told["weights"], peel=told["peel"], join=told["join"])
-            room = {name: told[name] for name in ("texts", "memory_tokens", "queue")}
+            room = {name: told[name] for name in ("max_sequences", "kv_cache_tokens", "max_waiting")}
             engine = Engine(model.network, **room, int8=model.int8)
             engine.warm_up()
         except BaicaiError as error:
@@ -70,7 +75,7 @@ class Service:
     def __init__(self, engine: Engine, grammars: Grammars, opener: ThreadPoolExecutor, messages: Messages) -> None:
         """Take an engine, and what opens grammars beside it: a large one can take a second."""
         self._engine, self._grammars, self._opener, self._messages = engine, grammars, opener, messages
-        self._opening: dict[int, tuple[dict[str, Any], Future[GrammarConstraint]]] = {}
+        self._opening: dict[int, tuple[GenerationRequest, Future[GrammarConstraint]]] = {}
         """Requests whose grammars are being opened, by their numbers there."""
         self._numbers: dict[int, int] = {}
         """Number of each request here, by its number there."""
@@ -97,38 +102,36 @@ class Service:
         elif "opened" in message:
             if message["opened"] in self._opening:  # not cancelled meanwhile
                 self._submit(message["opened"], *self._opening.pop(message["opened"]))
-        elif message["ask"]["grammar"]:
-            self._open(**message)
+        elif message["request"]["grammar"]:
+            self._open(message["id"], GenerationRequest(**message["request"]))
         else:
-            self._submit(**message)
+            self._submit(message["id"], GenerationRequest(**message["request"]))
 
     def _cancel(self, number: int) -> None:
         if number in self._opening:
             self._opening.pop(number)[1].cancel()
-            self._told.append((number, ["ended", "cancelled"]))
+            self._told.append((number, ["finished", "cancelled"]))
         if number in self._numbers:
             self._engine.cancel(self._numbers[number])
 
-    def _open(self, number: int, ask: dict[str, Any]) -> None:
+    def _open(self, number: int, request: GenerationRequest) -> None:
         """Open a request's grammar while the others go on; a message says when it is."""
-        if len(self._opening) >= self._engine.queue:
+        if len(self._opening) >= self._engine.max_waiting:
             self._told.append((number, ["busy", f"{len(self._opening)} requests wait already: try again later"]))
             return
-        opened = self._opener.submit(self._grammars.open, ask["grammar"])
-        self._opening[number] = ask, opened
+        opened = self._opener.submit(self._grammars.open, request.grammar)
+        self._opening[number] = request, opened
         opened.add_done_callback(lambda _: self._messages.put({"opened": number}))
 
-    def _submit(self, number: int, ask: dict[str, Any], opened: Future[GrammarConstraint] | None = None) -> None:
+    def _submit(self, number: int, request: GenerationRequest, opened: Future[GrammarConstraint] | None = None) -> None:
         def tell(told: EngineEvent) -> None:
             self._told.append((number, [KINDS[type(told)], *told]))
-            if isinstance(told, Ended):
+            if isinstance(told, Finished):
                 del self._numbers[number]
 
         try:
-            sampling = SamplingConfig(**{name: ask.pop(name) for name in ("temperature", "top_p", "top_k", "seed")})
             constraint = opened.result() if opened else None
-            del ask["grammar"]
-            self._numbers[number] = self._engine.submit(Request(**ask, sampling=sampling, constraint=constraint), tell)
+            self._numbers[number] = self._engine.submit(request, tell, constraint)
         except ConfigError as error:
             self._told.append((number, ["config", str(error)]))
         except MachineError as error:

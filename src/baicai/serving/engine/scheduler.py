@@ -5,7 +5,7 @@ oldest first. A text waits until there are blocks for all that it may become, so
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -20,7 +20,8 @@ from baicai.inference.cpu.weight_table import Int8
 from baicai.inference.generate import SamplingConfig
 from baicai.model.transformer import Transformer
 from baicai.serving.engine.block_pool import BlockPool, Name
-from baicai.serving.engine.events import Alternative, Begun, Embedded, Ended, Tell, Token
+from baicai.serving.engine.events import Alternative, Finished, PromptEmbedding, PromptStarted, Tell, Token
+from baicai.serving.engine.generation_request import GenerationRequest
 
 BLOCK_TOKENS = 16
 TINY = 1e-30
@@ -40,45 +41,12 @@ class Constraint(Protocol):
         """Note the token that came."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """A text to be continued."""
-
-    prompt: Sequence[int]
-    leaves: Sequence[str]
-    """Those that are on."""
-    max_tokens: int
-    """Of the answer; 0 only reads the prompt."""
-    sampling: SamplingConfig
-    """Temperature, cuts and seed."""
-    bias: Sequence[tuple[int, float]] = ()
-    """Tokens, and what is added to the logit of each."""
-    frequency_penalty: float = 0.0
-    """Taken off a token's logit for each time that the answer has it."""
-    presence_penalty: float = 0.0
-    """Taken off a token's logit if the answer has it."""
-    end_ids: Sequence[int] = ()
-    """Tokens that end the answer, and are not part of it."""
-    top_logprobs: int = 0
-    """How many alternatives to tell for each token."""
-    echo: bool = False
-    """Tell the prompt's tokens, too."""
-    embed: bool = False
-    """Tell the prompt's embedding, too."""
-    client: str = ""
-    """Clients take turns."""
-    constraint: Constraint | None = None
-
-    @property
-    def tells_prompt(self) -> bool:
-        """Whether something is told of the prompt, which is then read whole."""
-        return self.echo or self.embed
-
-
 @dataclass(eq=False)
-class _Text:
+class _Sequence:
     number: int
-    request: Request
+    request: GenerationRequest
+    sampling: SamplingConfig
+    constraint: Constraint | None
     tell: Tell
     tokens: list[int]
     on_G: NDArray[np.bool_]
@@ -93,25 +61,31 @@ class _Text:
 
     @property
     def answered(self) -> int:
-        return len(self.tokens) - len(self.request.prompt)
+        return len(self.tokens) - len(self.request.prompt_token_ids)
 
 
 class Engine:
     """One model, many texts; one thread calls `step` as long as there is `work`."""
 
     def __init__(
-        self, model: Transformer, *, texts: int = 16, memory_tokens: int = 0, queue: int = 256, int8: Int8 | None = None
+        self,
+        model: Transformer,
+        *,
+        max_sequences: int = 16,
+        kv_cache_tokens: int = 0,
+        max_waiting: int = 256,
+        int8: Int8 | None = None,
     ) -> None:
         """Make room for so many texts at once and tokens of all together (default: each as long as can be)."""
         whole = -(-model.config.max_tokens // BLOCK_TOKENS)
-        blocks = max(whole, memory_tokens // BLOCK_TOKENS) if memory_tokens else texts * whole
-        self._decoder = BatchDecoder(model, texts=texts, blocks=blocks, block_tokens=BLOCK_TOKENS, int8=int8)
-        self._pool, self.queue = BlockPool(blocks, BLOCK_TOKENS), queue
+        blocks = max(whole, kv_cache_tokens // BLOCK_TOKENS) if kv_cache_tokens else max_sequences * whole
+        self._decoder = BatchDecoder(model, texts=max_sequences, blocks=blocks, block_tokens=BLOCK_TOKENS, int8=int8)
+        self._pool, self.max_waiting = BlockPool(blocks, BLOCK_TOKENS), max_waiting
         self.leaves, self.vocab, self.max_tokens = list(model.leaves), model.config.vocab_size, model.config.max_tokens
         self._dim = model.config.dim
-        self._waiting: OrderedDict[str, deque[_Text]] = OrderedDict()
-        self._running: list[_Text] = []
-        self._rows = list(range(texts))[::-1]
+        self._waiting: OrderedDict[str, deque[_Sequence]] = OrderedDict()
+        self._running: list[_Sequence] = []
+        self._rows = list(range(max_sequences))[::-1]
         self._numbers = 0
 
     @property
@@ -129,31 +103,34 @@ class Engine:
         """Texts that have begun."""
         return len(self._running)
 
-    def submit(self, request: Request, tell: Tell) -> int:
+    def submit(self, request: GenerationRequest, tell: Tell, constraint: Constraint | None = None) -> int:
         """Take a request, whose tokens are told as they come, and return its number.
 
         Raises: ConfigError if it does not fit or names a leaf there is not, OverflowError if too many wait already.
         """
-        prompt, room = list(request.prompt), self.max_tokens
-        if not 1 <= len(prompt) <= room - (not request.tells_prompt):
+        sampling = SamplingConfig(
+            temperature=request.temperature, top_p=request.top_p, top_k=request.top_k, seed=request.seed
+        )
+        prompt, room = list(request.prompt_token_ids), self.max_tokens
+        if not 1 <= len(prompt) <= room - (not request.reads_whole_prompt):
             raise ConfigError(f"a prompt of {len(prompt)} tokens does not fit: this model takes 1 to {room - 1}")
         unknown = [name for name in request.leaves if name not in self.leaves]
         if unknown:
             raise ConfigError(f"there is no leaf '{unknown[0]}': this model has {', '.join(self.leaves) or 'none'}")
-        if any(not 0 <= token < self.vocab for token in (*prompt, *(token for token, _ in request.bias))):
+        if any(not 0 <= token < self.vocab for token in (*prompt, *(token for token, _ in request.logit_bias))):
             raise ConfigError(f"a token is not one of the model's {self.vocab}")
-        if self.waiting >= self.queue:
+        if self.waiting >= self.max_waiting:
             raise OverflowError(f"{self.waiting} requests wait already: try again later")
-        generator = torch.Generator().manual_seed(request.sampling.seed)
+        generator = torch.Generator().manual_seed(request.seed)
         self._numbers += 1
         on_G, sum_D = self._decoder.mask(request.leaves), np.zeros(self._dim)
-        text = _Text(self._numbers, request, tell, prompt, on_G, generator, sum_D)
+        text = _Sequence(self._numbers, request, sampling, constraint, tell, prompt, on_G, generator, sum_D)
         self._waiting.setdefault(request.client, deque()).append(text)
         return text.number
 
     def warm_up(self) -> None:
         """Take a first step: where none was ever taken it has to be compiled, and no text should wait for that."""
-        self.submit(Request(prompt=[0], leaves=(), max_tokens=1, sampling=SamplingConfig()), lambda _: None)
+        self.submit(GenerationRequest(prompt_token_ids=[0], leaves=(), max_tokens=1), lambda _: None)
         while self.work:
             self.step()
 
@@ -162,7 +139,7 @@ class Engine:
         for client, texts in list(self._waiting.items()):
             for text in [text for text in texts if text.number == number]:
                 texts.remove(text)
-                text.tell(Ended("cancelled"))
+                text.tell(Finished("cancelled"))
             if not texts:
                 del self._waiting[client]
         for text in [text for text in self._running if text.number == number]:
@@ -191,10 +168,10 @@ class Engine:
             if texts:
                 self._waiting[client] = texts  # the others come first now
 
-    def _begin(self, text: _Text) -> bool:
+    def _begin(self, text: _Sequence) -> bool:
         request = text.request
         most = min(len(text.tokens) + request.max_tokens, self.max_tokens)
-        names = [] if request.tells_prompt else self._pool.names(text.tokens[:-1], request.leaves)
+        names = [] if request.reads_whole_prompt else self._pool.names(text.tokens[:-1], request.leaves)
         taken = self._pool.take(names, -(-most // BLOCK_TOKENS))
         if taken is None:
             return False
@@ -203,10 +180,10 @@ class Engine:
         text.row = self._rows.pop()
         self._decoder.place(text.row, text.blocks)
         self._running.append(text)
-        text.tell(Begun(text.read))
+        text.tell(PromptStarted(text.read))
         return True
 
-    def _plan(self) -> Iterator[tuple[_Text, int]]:
+    def _plan(self) -> Iterator[tuple[_Sequence, int]]:
         """Yield the texts of a step and how many tokens of each it takes."""
         room = STEP_TOKENS
         going_on = [text for text in self._running if text.answered and len(text.tokens) - text.read == 1]
@@ -219,12 +196,12 @@ class Engine:
                 room -= count
                 yield text, count
 
-    def _take(self, text: _Text, part: Part, told: StepOutput) -> None:
+    def _take(self, text: _Sequence, part: Part, told: StepOutput) -> None:
         request = text.request
         text.read += len(part.tokens)
-        if request.echo and part.start < len(request.prompt):
+        if request.echo and part.start < len(request.prompt_token_ids):
             self._echo(text, part, told)
-        if request.embed and part.start < len(request.prompt):
+        if request.embed and part.start < len(request.prompt_token_ids):
             self._embed(text, told)
         self._name_blocks(text)
         if text.read < len(text.tokens):
@@ -236,9 +213,9 @@ class Engine:
         try:
             token = self._draw(text, logits_V)
         except ConfigError:
-            self._end(text, "lost")
+            self._end(text, "grammar_error")
             return
-        if token in request.end_ids:
+        if token in request.stop_token_ids:
             self._end(text, "stop")
             return
         text.tokens.append(token)
@@ -246,8 +223,8 @@ class Engine:
         if text.answered >= request.max_tokens or len(text.tokens) >= self.max_tokens:
             self._end(text, "length")
 
-    def _draw(self, text: _Text, logits_V: NDArray[np.float32]) -> int:
-        sampling, constraint = text.request.sampling, text.request.constraint
+    def _draw(self, text: _Sequence, logits_V: NDArray[np.float32]) -> int:
+        sampling, constraint = text.sampling, text.constraint
         logits_V = _weighed(logits_V, text)
         if constraint is not None:
             logits_V = np.where(constraint.allowed(), logits_V, np.float32(-np.inf))
@@ -257,26 +234,26 @@ class Engine:
             constraint.accept(token)
         return token
 
-    def _echo(self, text: _Text, part: Part, told: StepOutput) -> None:
+    def _echo(self, text: _Sequence, part: Part, told: StepOutput) -> None:
         """Tell the tokens of a prompt that this step has predicted, and first of all the first, which nothing has."""
-        prompt, top = text.request.prompt, text.request.top_logprobs
+        prompt, top = text.request.prompt_token_ids, text.request.top_logprobs
         weights_SG = told.leaf_weights_SG[:, text.on_G]
         if part.start == 0:
             text.tell(Token(prompt[0], None, (), (0.0,) * weights_SG.shape[1], True))
         for place, (logits_V, weights_G) in enumerate(zip(told.logits_NV, weights_SG, strict=True), part.start + 1):
             if place < len(prompt):
                 made = _token(prompt[place], logits_V, weights_G, top)
-                text.tell(made._replace(of_prompt=True))
+                text.tell(made._replace(in_prompt=True))
 
-    def _embed(self, text: _Text, told: StepOutput) -> None:
+    def _embed(self, text: _Sequence, told: StepOutput) -> None:
         """Add up a prompt's tokens one by one: the sum does not depend, bit for bit, on how it was cut into steps."""
         for hidden_D in told.hidden_SD:
             text.sum_D += hidden_D
-        if text.read == len(text.request.prompt):
+        if text.read == len(text.request.prompt_token_ids):
             values_D = text.sum_D / max(float(np.linalg.norm(text.sum_D)), TINY)
-            text.tell(Embedded(tuple(values_D.astype(np.float32).tolist())))
+            text.tell(PromptEmbedding(tuple(values_D.astype(np.float32).tolist())))
 
-    def _name_blocks(self, text: _Text) -> None:
+    def _name_blocks(self, text: _Sequence) -> None:
         full = text.read // BLOCK_TOKENS
         if full > len(text.names):
             names = self._pool.names(text.tokens[: full * BLOCK_TOKENS], text.request.leaves)
@@ -284,23 +261,23 @@ class Engine:
                 self._pool.name(block, name)
             text.names = names
 
-    def _end(self, text: _Text, reason: str) -> None:
+    def _end(self, text: _Sequence, reason: str) -> None:
         self._running.remove(text)
         self._rows.append(text.row)
         self._pool.give_back(text.blocks)
-        text.tell(Ended(reason))
+        text.tell(Finished(reason))
 
 
-def _weighed(logits_V: NDArray[np.float32], text: _Text) -> NDArray[np.float32]:
+def _weighed(logits_V: NDArray[np.float32], text: _Sequence) -> NDArray[np.float32]:
     """Return logits with what a request adds to some, and takes off those of tokens that its answer has."""
     request = text.request
     penalised = request.frequency_penalty or request.presence_penalty
-    if request.bias or penalised:
+    if request.logit_bias or penalised:
         logits_V = logits_V.copy()
-    for token, added in request.bias:
+    for token, added in request.logit_bias:
         logits_V[token] += added
     if penalised:
-        answer = np.asarray(text.tokens[len(request.prompt) :], np.int64)
+        answer = np.asarray(text.tokens[len(request.prompt_token_ids) :], np.int64)
         tokens, counts = np.unique(answer, return_counts=True)
         logits_V[tokens] -= request.frequency_penalty * counts + request.presence_penalty
     return logits_V

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
 
 from baicai.serving.config import ServeRecipe
-from baicai.serving.errors import ApiError, explain
+from baicai.serving.errors import ApiError, explain_validation_error
 from baicai.serving.openai.requests import OWN
 
 MAX_DEPTH = 32
@@ -38,7 +38,7 @@ async def read_body(request: Request, kind: type[B], config: ServeRecipe) -> B:
     try:
         return kind.model_validate(value)
     except ValidationError as error:
-        raise explain(error) from None
+        raise explain_validation_error(error) from None
 
 
 def _check_spelling(value: dict[str, Any], kind: type[BaseModel]) -> None:
@@ -57,7 +57,7 @@ async def _read(request: Request, config: ServeRecipe) -> bytes:
     if not claimed.isdecimal() or int(claimed) > READ_ON * most:
         raise too_large
     try:
-        async with asyncio.timeout(config.patience_seconds):
+        async with asyncio.timeout(config.timeout_seconds):
             async for part in request.stream():
                 size += len(part)
                 if size <= most:
@@ -65,7 +65,7 @@ async def _read(request: Request, config: ServeRecipe) -> bytes:
                 elif size > READ_ON * most:
                     raise too_large
     except TimeoutError:
-        told = f"The body did not come within {config.patience_seconds:g} seconds."
+        told = f"The body did not come within {config.timeout_seconds:g} seconds."
         raise ApiError(told, code="request_timeout", status=408) from None
     except ClientDisconnect:
         raise ApiError("The client has gone.", status=499) from None

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from baicai.data.tokenizer import Detokenizer
 from baicai.errors import ConfigError
 from baicai.leaves.stop_strings import StopStringFilter
-from baicai.serving.engine.client import Ask, StoppedError
-from baicai.serving.engine.events import Begun, Ended, Token
+from baicai.serving.engine.client import EngineStoppedError
+from baicai.serving.engine.events import Finished, PromptStarted, Token
+from baicai.serving.engine.generation_request import GenerationRequest
 from baicai.serving.served_model import ServedModel
 
 Reason = Literal["stop", "length"]
@@ -50,27 +51,29 @@ class End:
     """Of the leaves that are on, sum over the answer's tokens."""
 
 
-async def pieces(served: ServedModel, ask: Ask, stops: Sequence[str]) -> AsyncGenerator[Piece | End, None]:
+async def pieces(
+    served: ServedModel, ask: GenerationRequest, stops: Sequence[str]
+) -> AsyncGenerator[Piece | End, None]:
     """Yield an answer; text that may begin a stop text is held back until that is known.
 
     Raises: what the engine does, StoppedError if it drops the answer, ConfigError if it loses the grammar.
     """
     text_of, held = Detokenizer(served.tokenizer), StopStringFilter[tuple[Said, ...]](stops)
-    offset, count, cached, weights_G, ended = 0, 0, 0, np.zeros(len(ask.leaves)), Ended("cancelled")
-    async with aclosing(served.worker.answer(ask)) as answer:
+    offset, count, cached, weights_G, ended = 0, 0, 0, np.zeros(len(ask.leaves)), Finished("cancelled")
+    async with aclosing(served.engine.generate(ask)) as answer:
         async for news in answer:
             free = list[tuple[str, tuple[Said, ...]]]()
             for told in news:
-                if isinstance(told, Ended):
+                if isinstance(told, Finished):
                     ended = told
-                if isinstance(told, Begun):
+                if isinstance(told, PromptStarted):
                     cached = told.cached_tokens
                 if held.stopped or not isinstance(told, Token):
                     continue
                 text = text_of.feed(told.id) if told.id < served.tokenizer.vocab_size else ""
                 said = (Said(told, offset, text),)
                 offset += len(text)
-                if told.of_prompt:
+                if told.in_prompt:
                     free.append((text, said))
                     continue
                 count += 1
@@ -82,13 +85,13 @@ async def pieces(served: ServedModel, ask: Ask, stops: Sequence[str]) -> AsyncGe
                 break
     if not held.stopped:
         if ended.reason == "cancelled":
-            raise StoppedError("the engine dropped this answer: ask again")
-        if ended.reason == "lost":
+            raise EngineStoppedError("the engine dropped this answer: ask again")
+        if ended.reason == "grammar_error":
             raise ConfigError("the grammar of the answer has become too large to go on with: ask for a simpler one")
         yield _together([*held.rest(), (text_of.flush(), ())])
     drawn = count + (ended.reason == "stop")
     reason: Reason = "length" if ended.reason == "length" else "stop"
-    yield End(reason, count, cached, len(ask.prompt) - cached + max(drawn - 1, 0), weights_G)
+    yield End(reason, count, cached, len(ask.prompt_token_ids) - cached + max(drawn - 1, 0), weights_G)
 
 
 def _together(parts: Sequence[tuple[str, tuple[Said, ...]]]) -> Piece:

@@ -6,7 +6,7 @@ from contextlib import aclosing
 
 import numpy as np
 
-from baicai.serving.engine.events import Embedded
+from baicai.serving.engine.events import PromptEmbedding
 from baicai.serving.openai.preprocessing import Plan
 from baicai.serving.openai.requests import EmbeddingRequest
 from baicai.serving.openai.streaming import Values, costs, merged
@@ -14,15 +14,15 @@ from baicai.serving.openai.streaming import Values, costs, merged
 
 async def embeddings(plan: Plan, request: EmbeddingRequest) -> AsyncGenerator[Values, None]:
     """Yield each embedding as soon as it is there, and last of all what they took."""
-    async with aclosing(merged([plan.served.worker.answer(ask) for ask in plan.asks])) as events:
+    async with aclosing(merged([plan.served.engine.generate(ask) for ask in plan.asks])) as events:
         async for number, news in events:
-            for told in (one for one in news if isinstance(one, Embedded)):
+            for told in (one for one in news if isinstance(one, PromptEmbedding)):
                 values = np.array(told.values, "<f4")
                 written = (
                     b64encode(values.tobytes()).decode() if request.encoding_format == "base64" else values.tolist()
                 )
                 yield {"data": [{"object": "embedding", "index": number, "embedding": written}]}
-    read = sum(len(ask.prompt) for ask in plan.asks)
+    read = sum(len(ask.prompt_token_ids) for ask in plan.asks)
     usage = {"prompt_tokens": read, "total_tokens": read, "baicai": costs(plan, read)}
     yield {"object": "list", "data": [], "model": plan.name, "usage": usage}
 

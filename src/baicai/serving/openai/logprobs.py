@@ -47,7 +47,8 @@ def routing(served: ServedModel, leaves: Sequence[str], said: Sequence[Said]) ->
         {
             "token": text,
             "leaves": {
-                name: round(weight / served.most, 4) for name, weight in zip(leaves, token.leaf_weights, strict=True)
+                name: round(weight / served.max_leaf_weight, 4)
+                for name, weight in zip(leaves, token.leaf_weights, strict=True)
             },
         }
         for token, _, text in said

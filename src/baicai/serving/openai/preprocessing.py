@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from baicai.serving.config import ServeRecipe
-from baicai.serving.engine.client import Ask
+from baicai.serving.engine.generation_request import GenerationRequest
 from baicai.serving.errors import ApiError
 from baicai.serving.openai.requests import ChatRequest, CompletionRequest, EmbeddingRequest, Generation, TokenizeRequest
 from baicai.serving.openai.structured_output import conversation, grammar_of, usable_tools
@@ -23,7 +23,7 @@ class Plan:
     served: ServedModel
     name: str
     """What the request called the model."""
-    asks: list[Ask]
+    asks: list[GenerationRequest]
     """Of each prompt in turn, `choices` times."""
     choices: int
     stops: list[str]
@@ -47,7 +47,9 @@ async def plan_chat(request: ChatRequest, served: ServedModel, alias: str, confi
     param = "max_completion_tokens" if request.max_completion_tokens else "max_tokens"
     most = served.max_tokens - len(prompt) if wanted is None else wanted
     _check_length(len(prompt), max(most, 1), served, param if wanted else "", "messages")
-    template = Ask(prompt=prompt, leaves=(), max_tokens=most, top_logprobs=request.top_logprobs or 0, grammar=grammar)
+    template = GenerationRequest(
+        prompt_token_ids=prompt, leaves=(), max_tokens=most, top_logprobs=request.top_logprobs or 0, grammar=grammar
+    )
     return _plan(request, served, alias, client, [template])
 
 
@@ -70,7 +72,9 @@ async def plan_completion(
         _check_length(len(prompt), request.max_tokens, served, "max_tokens", "prompt")
         top = request.logprobs or 0
         templates.append(
-            Ask(prompt=prompt, leaves=(), max_tokens=request.max_tokens, top_logprobs=top, echo=request.echo)
+            GenerationRequest(
+                prompt_token_ids=prompt, leaves=(), max_tokens=request.max_tokens, top_logprobs=top, echo=request.echo
+            )
         )
     return _plan(request, served, alias, client, templates)
 
@@ -82,16 +86,16 @@ async def plan_embeddings(
 
     Raises: ApiError
     """
-    if len(request.input) > config.max_choices:
-        told = f"Invalid 'input': {len(request.input)} texts are more than {config.max_choices}."
+    if len(request.input) > config.max_completions_per_request:
+        told = f"Invalid 'input': {len(request.input)} texts are more than {config.max_completions_per_request}."
         raise ApiError(told, param="input", code="invalid_value")
-    if request.dimensions not in (None, served.dim):
-        told = f"Unsupported value: 'dimensions' must be {served.dim}, this model's width: embeddings are not cut."
+    if request.dimensions not in (None, served.embedding_dim):
+        told = f"Unsupported value: 'dimensions' must be {served.embedding_dim}, this model's width."
         raise ApiError(told, param="dimensions", code="unsupported_value")
-    leaves, asks = served.on(alias, request.leaves), []
+    leaves, asks = served.select_leaves(alias, request.leaves), []
     for number, prompt in enumerate(await asyncio.to_thread(_prompts, request.input, served, "input")):
         _check_length(len(prompt), 0, served, "", f"input[{number}]")
-        asks.append(Ask(prompt=prompt, leaves=leaves, max_tokens=0, embed=True, client=client))
+        asks.append(GenerationRequest(prompt_token_ids=prompt, leaves=leaves, max_tokens=0, embed=True, client=client))
     return Plan(served, request.model, asks, 1, [], leaves)
 
 
@@ -110,12 +114,14 @@ async def plan_tokens(request: TokenizeRequest, served: ServedModel) -> list[int
     return tokens
 
 
-def _plan(request: Generation, served: ServedModel, alias: str, client: str, templates: Sequence[Ask]) -> Plan:
+def _plan(
+    request: Generation, served: ServedModel, alias: str, client: str, templates: Sequence[GenerationRequest]
+) -> Plan:
     strange = next((token for token in request.logit_bias if int(token) >= served.vocab_size), None)
     if strange is not None:
         told = f"Invalid 'logit_bias': {strange} is not one of the model's {served.vocab_size} tokens."
         raise ApiError(told, param="logit_bias", code="invalid_value")
-    leaves = served.on(alias, request.leaves)
+    leaves = served.select_leaves(alias, request.leaves)
     seed = secrets.randbits(62) if request.seed is None else request.seed
     asks = [
         replace(
@@ -125,11 +131,11 @@ def _plan(request: Generation, served: ServedModel, alias: str, client: str, tem
             top_p=request.top_p or TINY,
             top_k=request.top_k,
             seed=seed + choice,
-            bias=[(int(token), added) for token, added in request.logit_bias.items()],
+            logit_bias=[(int(token), added) for token, added in request.logit_bias.items()],
             frequency_penalty=request.frequency_penalty,
             presence_penalty=request.presence_penalty,
             # where one token is wanted, there is one: who measures an echoed text leaves out the last
-            end_ids=() if one.echo and one.max_tokens == 1 else served.ends,
+            stop_token_ids=() if one.echo and one.max_tokens == 1 else served.stop_token_ids,
             client=client,
         )
         for one in templates
@@ -155,8 +161,10 @@ def _prompts(prompts: Sequence[str | list[int]], served: ServedModel, param: str
 
 
 def _check_choices(answers: int, prompts: int, config: ServeRecipe) -> None:
-    if answers * prompts > config.max_choices:
-        told = f"Invalid 'n': {answers} answers to {prompts} prompts are more than {config.max_choices}."
+    if answers * prompts > config.max_completions_per_request:
+        told = (
+            f"Invalid 'n': {answers} answers to {prompts} prompts are more than {config.max_completions_per_request}."
+        )
         raise ApiError(told, param="n", code="integer_above_max_value")
 
 

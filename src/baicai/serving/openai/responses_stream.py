@@ -7,7 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 from baicai.errors import BaicaiError
-from baicai.serving.errors import ApiError, error_body, refusal
+from baicai.serving.errors import ApiError, error_body, to_api_error
 from baicai.serving.openai.responses_request import ResponseRequest, TextFormat
 from baicai.serving.openai.streaming import DONE, Values, event
 
@@ -52,7 +52,7 @@ async def written(events: AsyncGenerator[Values, None]) -> AsyncGenerator[bytes,
         except BaicaiError as error:
             if not number:
                 raise
-            for one in _failed(refusal(error), number, response):
+            for one in _failed(to_api_error(error), number, response):
                 yield _written(one)
     yield DONE
 

@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from baicai.errors import BaicaiError
-from baicai.serving.errors import ApiError, error_body, refusal
+from baicai.serving.errors import ApiError, error_body, to_api_error
 from baicai.serving.openai.detokenizer import End, Piece, pieces
 from baicai.serving.openai.preprocessing import Plan
 from baicai.serving.openai.requests import Generation
@@ -53,7 +53,7 @@ async def chunks(plan: Plan, forms: Sequence[Form]) -> AsyncGenerator[Values, No
         "object": form.chunk_object,
         "created": int(time.time()),
         "model": plan.name,
-        "system_fingerprint": plan.served.card["hash"][:16],
+        "system_fingerprint": plan.served.hash[:16],
     }
     ends = dict[int, End]()
     begun = set[int]()
@@ -120,12 +120,12 @@ async def streamed(
 def usage(plan: Plan, ends: Sequence[End]) -> Values:
     """Return what answers took: tokens, and what they cost beside a dense model of the same size."""
     served, read = plan.served, sum(end.read for end in ends)
-    prompt = sum(len(ask.prompt) for ask in plan.asks[:: plan.choices])
+    prompt = sum(len(ask.prompt_token_ids) for ask in plan.asks[:: plan.choices])
     cached = sum(
         min(end.cached for end in ends[first : first + plan.choices]) for first in range(0, len(ends), plan.choices)
     )
     completion = sum(end.tokens for end in ends)
-    shares_G = np.sum([end.weights_G for end in ends], 0) / (max(completion, 1) * served.most)
+    shares_G = np.sum([end.weights_G for end in ends], 0) / (max(completion, 1) * served.max_leaf_weight)
     return {
         "prompt_tokens": prompt,
         "completion_tokens": completion,
@@ -143,7 +143,7 @@ def costs(plan: Plan, read: int) -> Values:
         "active_parameters": cost.active_parameters,
         "total_parameters": cost.total_parameters,
         "flops": read * cost.flops_per_token,
-        "dense_flops": read * plan.served.dense_flops,
+        "dense_flops": read * plan.served.dense_flops_per_token,
     }
 
 
@@ -162,7 +162,7 @@ async def _events(told: AsyncGenerator[Values, None], include_usage: bool) -> As
     except BaicaiError as error:
         if not begun:
             raise
-        yield event(error_body(refusal(error)))
+        yield event(error_body(to_api_error(error)))
         return
     yield DONE
 

@@ -37,7 +37,7 @@ class Catalog(Protocol):
 
 def add_overview(app: FastAPI, config: ServeRecipe, catalog: Catalog | None) -> None:
     """Add the routes, which run beside the event loop: disks and databases may be slow."""
-    routes = _Routes(config.runs, catalog)
+    routes = _Routes(config.runs_dir, catalog)
     app.add_api_route("/v1/runs", routes.list_runs, methods=["GET"])
     app.add_api_route("/v1/runs/{name:path}", routes.show_run, methods=["GET"])
     app.add_api_route("/v1/catalog", routes.list_releases, methods=["GET"])

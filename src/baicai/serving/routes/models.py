@@ -53,7 +53,7 @@ class _Routes:
         """
         body = await read_body(request, LoadRequest, self._config)
         served = await unless_gone(request, self._shelf.load(body.model, body.name, body.peel, body.join))
-        return served.about(served.name)
+        return served.entry(served.name)
 
     async def unload(self, name: str) -> dict[str, Any]:
         """Unload a model; answers that run are finished."""
