@@ -14,7 +14,7 @@ from baicai.artefact import atomic_folder, read_json, value_hash, write_json
 from baicai.config import recipe, to_table
 from baicai.data.batches import Batch, Batches
 from baicai.data.sources import SourceConfig, open_source
-from baicai.distillation.student.slicing import leaf_to_dense
+from baicai.distillation.student.slicing import leaves_to_dense
 from baicai.evaluation.bits_per_byte import bits_per_byte, held_out_windows, token_nats
 from baicai.leaves.grow import GrowRecipe, grow_leaf
 from baicai.leaves.model import SparseModel, open_model
@@ -116,7 +116,7 @@ def train_student(config: StartRecipe, run: Run) -> None:
 def begin(start: str, teacher: SparseModel, sample: list[torch.Tensor], seed: int) -> Transformer:
     """Return a network of the trunk's sizes whose feed-forward has room for the leaf."""
     width = teacher.network.config.ffn_dim
-    dense = leaf_to_dense(teacher.network, list(teacher.leaves), sample, width + LEAF.num_experts * LEAF.expert_dim)
+    dense = leaves_to_dense(teacher.network, list(teacher.leaves), sample, width + LEAF.num_experts * LEAF.expert_dim)
     fresh = Transformer(dense.config)
     fresh.start(seed)
     if start == "trunk":

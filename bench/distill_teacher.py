@@ -23,7 +23,7 @@ from torch.nn import functional as F  # noqa: N812
 from baicai.cli.quickstart import STARTER
 from baicai.data.batches import Batches
 from baicai.data.shards import TokenShards, write_tokens
-from baicai.distillation.teacher.cache import CacheSettings, TeacherCache, read_rows, write_cache
+from baicai.distillation.teacher.cache import CacheConfig, TeacherCache, read_soft_targets, write_cache
 from baicai.distillation.teacher.models import open_teacher
 from baicai.distillation.training.losses import forward_kl, linear_divergence, linear_sampled_loss
 from baicai.leaves.trunk import open_trunk
@@ -127,7 +127,7 @@ def measure_cache() -> dict[str, float]:
         sample = trunk.replay().read(0, CORPUS_TOKENS + 1)
         shards = write_tokens(sample, trunk.tokenizer, Path(name) / "corpus", source="starter", licence="CC0-1.0")
         teacher = open_teacher(STARTER, trunk.tokenizer, CPU)
-        cache = write_cache(Path(name) / "cache", teacher, shards, CacheSettings(samples=SAMPLES))
+        cache = write_cache(Path(name) / "cache", teacher, shards, CacheConfig(samples=SAMPLES))
         size = sum(file.stat().st_size for file in cache.folder.iterdir())
         parties = {"text alone": training(shards, None), "with a cache": training(shards, cache)}
         speed = tell("train", rates(parties, rounds=25, warm=3))
@@ -152,7 +152,7 @@ def training(shards: TokenShards, cache: TeacherCache | None) -> Act:
             if cache is None:
                 loss = linear_cross_entropy(hidden_TD, model.head_weight(), targets_T)
             else:
-                samples_TN = read_rows([cache], batch).samples_BSN.flatten(0, 1)
+                samples_TN = read_soft_targets([cache], batch).samples_BSN.flatten(0, 1)
                 share_T = torch.full((len(targets_T),), 0.7)
                 loss = linear_sampled_loss(hidden_TD, model.head_weight(), targets_T, samples_TN, share_T)
         loss.backward()  # type: ignore[no-untyped-call]

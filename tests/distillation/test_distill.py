@@ -157,7 +157,9 @@ def test_a_cache_is_told_of_where_there_is_one(distilled: Distillery) -> None:
 def test_a_teacher_that_writes_is_not_asked_as_well(
     distilled: Distillery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train_student, "taught_loss", lambda *_: pytest.fail("it reads other tokens than its student"))
+    monkeypatch.setattr(
+        train_student, "distillation_loss", lambda *_: pytest.fail("it reads other tokens than its student")
+    )
     changes = STUDENTS["foreign"](distilled) | {"train": dataclasses.replace(QUICK, tokens=1), "untaught": False}
     run_stage(distill_model, distilled.recipe(**changes), tmp_path / "student")
 

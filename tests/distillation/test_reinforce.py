@@ -6,7 +6,7 @@ import pytest
 
 from baicai.data.sources import SourceConfig
 from baicai.distillation.config import DistillRecipe
-from baicai.distillation.reinforce import is_weak, to_reinforce
+from baicai.distillation.reinforce import domains_to_reinforce, is_weak
 from baicai.distillation.teacher.weakness import Weakness
 from baicai.errors import ConfigError
 
@@ -36,7 +36,7 @@ def test_weak_is_where_others_are_better_on_most(found: Weakness, weak: bool) ->
 )
 def test_who_is_named_or_weak_is_reinforced(reinforce: str | list[str], names: list[str]) -> None:
     config = dataclasses.replace(PLAIN, reinforce=reinforce)  # type: ignore[arg-type]
-    assert to_reinforce(config, {"law": FINE, "math": WEAK}) == names
+    assert domains_to_reinforce(config, {"law": FINE, "math": WEAK}) == names
 
 
 def test_a_name_that_no_leaf_may_have_is_refused() -> None:

@@ -133,7 +133,7 @@ def test_a_second_student_hears_what_the_first_one_asked(
     run_stage(distill_model, distilled.recipe(teach=teach, train=train, untaught=False), tmp_path / "first")
     assert sorted(one.name for one in folder.iterdir() if one.is_dir()) == ["fruit", "metal"]
     before = contents(folder)
-    monkeypatch.setattr(cache, "ask", lambda *_: pytest.fail("it was asked again"))
+    monkeypatch.setattr(cache, "sample_teacher_logits", lambda *_: pytest.fail("it was asked again"))
     other = dataclasses.replace(train, seed=1, learning_rate=1e-3)
     second = distilled.recipe(teach=teach, train=other, untaught=False, start="slices", target=SLICES)
     run_stage(distill_model, second, tmp_path / "second")
@@ -145,7 +145,7 @@ def test_a_cache_is_found_in_the_home_folder(
     distilled: Distillery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     distilled.distil("dense")
-    monkeypatch.setattr(cache, "ask", lambda *_: pytest.fail("it was asked again"))
+    monkeypatch.setattr(cache, "sample_teacher_logits", lambda *_: pytest.fail("it was asked again"))
     train = dataclasses.replace(QUICK, tokens=QUICK.step_tokens)
     run_stage(distill_model, distilled.recipe(train=train, untaught=False), tmp_path / "student")
 

@@ -47,11 +47,11 @@ def made(shape: Shape) -> Transformer:
 def test_a_shape_counts_what_the_network_has(trunk: ModelConfig) -> None:
     shape = Shape(trunk, LEAF, 3)
     model = made(shape)
-    assert shape.parameters() == count_cost(model).total_parameters
+    assert shape.num_parameters() == count_cost(model).total_parameters
     tensors = model.state_dict()
-    assert shape.bytes("float32") == sum(4 * tensor.numel() for tensor in tensors.values())
+    assert shape.num_bytes("float32") == sum(4 * tensor.numel() for tensor in tensors.values())
     routers = sum(tensor.numel() for name, tensor in tensors.items() if name.endswith(("router_ED", "bias_E")))
-    assert shape.bytes("bfloat16") == sum(2 * tensor.numel() for tensor in tensors.values()) + 2 * routers
+    assert shape.num_bytes("bfloat16") == sum(2 * tensor.numel() for tensor in tensors.values()) + 2 * routers
 
 
 def test_bytes_in_int8_are_those_of_its_codes_and_scales() -> None:
@@ -60,19 +60,19 @@ def test_bytes_in_int8_are_those_of_its_codes_and_scales() -> None:
     for tensor in Transformer(shape.model).trunk_tensors().values():
         stored = quantize(torch.zeros_like(tensor)) if tensor.ndim > 1 else (tensor.bfloat16(),)
         count += sum(one.numel() * one.element_size() for one in stored)
-    assert shape.bytes("int8") == count
+    assert shape.num_bytes("int8") == count
 
 
 @pytest.mark.parametrize("trunk", [TRUNK, LATENT], ids=["gqa", "mla"])
 @pytest.mark.parametrize("share", [1.0, 0.5, 0.25, 0.1])
 def test_a_slice_is_the_largest_that_fits(trunk: ModelConfig, share: float) -> None:
-    limit = int(Shape(dataclasses.replace(trunk, mtp=False)).parameters() * share)
+    limit = int(Shape(dataclasses.replace(trunk, mtp=False)).num_parameters() * share)
     shape = sliced_shape(Shape(trunk), Target(parameters=limit))
     found = shape.model
-    assert 0.9 * limit < shape.parameters() <= limit
+    assert 0.9 * limit < shape.num_parameters() <= limit
     assert found.dim % STEP == found.ffn_dim % STEP == 0
     wider = dataclasses.replace(found, ffn_dim=found.ffn_dim + STEP)
-    assert found.ffn_dim == trunk.ffn_dim or Shape(wider).parameters() > limit
+    assert found.ffn_dim == trunk.ffn_dim or Shape(wider).num_parameters() > limit
     heads = {"num_heads": found.attention.num_heads}
     heads |= {"num_kv_heads": found.attention.num_kv_heads} if isinstance(found.attention, GQAConfig) else {}
     assert found.attention == dataclasses.replace(trunk.attention, **heads), "what is inside a head is kept"
@@ -82,41 +82,45 @@ def test_a_slice_is_the_largest_that_fits(trunk: ModelConfig, share: float) -> N
 
 
 def test_all_of_the_teacher_fits_into_its_own_size() -> None:
-    limit = Target(parameters=Shape(dataclasses.replace(TRUNK, mtp=False), LEAF, 3).parameters())
+    limit = Target(parameters=Shape(dataclasses.replace(TRUNK, mtp=False), LEAF, 3).num_parameters())
     assert sliced_shape(TEACHER, limit) == Shape(dataclasses.replace(TRUNK, mtp=False), LEAF, 3)
 
 
 def test_a_slice_has_room_for_its_leaves() -> None:
-    limit = TEACHER.bytes("bfloat16") // 4
+    limit = TEACHER.num_bytes("bfloat16") // 4
     found = sliced_shape(TEACHER, Target(bytes=limit))
     assert found.leaf is not None
-    assert found.bytes("bfloat16") <= limit
+    assert found.num_bytes("bfloat16") <= limit
     assert found.num_leaves == 3
     assert found.leaf.first_layer == round(found.model.num_layers / 2)
     assert found.model.dim < sliced_shape(Shape(TRUNK), Target(bytes=limit)).model.dim
 
 
 def test_memory_holds_more_in_int8() -> None:
-    limit = TEACHER.bytes("float32") // 4
-    sizes = [sliced_shape(TEACHER, Target(bytes=limit, dtype=dtype)).parameters() for dtype in ("float32", "bfloat16")]
-    assert sizes[0] < sizes[1] < sliced_shape(TEACHER, Target(bytes=limit, dtype="int8")).parameters()
+    limit = TEACHER.num_bytes("float32") // 4
+    sizes = [
+        sliced_shape(TEACHER, Target(bytes=limit, dtype=dtype)).num_parameters() for dtype in ("float32", "bfloat16")
+    ]
+    assert sizes[0] < sizes[1] < sliced_shape(TEACHER, Target(bytes=limit, dtype="int8")).num_parameters()
 
 
 def test_a_dense_student_takes_in_what_fits_of_the_leaves() -> None:
     trunk = dataclasses.replace(TRUNK, mtp=False)
-    half = (Shape(trunk).parameters() + Shape(dataclasses.replace(trunk, ffn_dim=704 + 3 * 16 * 96)).parameters()) // 2
+    half = (
+        Shape(trunk).num_parameters() + Shape(dataclasses.replace(trunk, ffn_dim=704 + 3 * 16 * 96)).num_parameters()
+    ) // 2
     found = dense_shape(TEACHER, Target(parameters=half))
     assert found.leaf is None
     assert 704 < found.model.ffn_dim < 704 + 3 * 16 * 96
-    assert Shape(dataclasses.replace(trunk, ffn_dim=found.model.ffn_dim + STEP)).parameters() > half
+    assert Shape(dataclasses.replace(trunk, ffn_dim=found.model.ffn_dim + STEP)).num_parameters() > half
     assert dense_shape(TEACHER, Target(parameters=10**9)).model.ffn_dim == 704 + 3 * 16 * 96
 
 
 def test_a_pruned_student_keeps_as_many_experts_as_fit() -> None:
-    five = dataclasses.replace(TEACHER, leaf=dataclasses.replace(LEAF, num_experts=5)).parameters()
+    five = dataclasses.replace(TEACHER, leaf=dataclasses.replace(LEAF, num_experts=5)).num_parameters()
     found = [pruned_shape(TEACHER, Target(parameters=limit)).leaf for limit in (five - 1, five, 10**9)]
     assert [leaf.num_experts for leaf in found if leaf] == [4, 5, 16]
-    three = dataclasses.replace(TEACHER, leaf=dataclasses.replace(LEAF, num_experts=3, top_k=3)).parameters()
+    three = dataclasses.replace(TEACHER, leaf=dataclasses.replace(LEAF, num_experts=3, top_k=3)).num_parameters()
     assert pruned_shape(TEACHER, Target(parameters=three)).leaf == dataclasses.replace(LEAF, num_experts=3, top_k=3)
 
 

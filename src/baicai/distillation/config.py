@@ -110,11 +110,11 @@ class DistillRecipe:
             raise ConfigError(
                 "a tokenizer that is not the teacher's needs start=fresh and teach.signal=sequences, which goes by text"
             )
-        for name in self.reinforced_by_name():
+        for name in self.named_domains_to_reinforce():
             if name not in {source.domain for source in self.data}:
                 raise ConfigError(f"reinforce names '{name}', of which data has no text")
             check_name(name)
 
-    def reinforced_by_name(self) -> list[str]:
+    def named_domains_to_reinforce(self) -> list[str]:
         """Return the abilities that a leaf is to be grown for in any case."""
         return self.reinforce if isinstance(self.reinforce, list) else []

@@ -11,8 +11,8 @@ from baicai.data.shards import TokenShards
 from baicai.data.sources import open_sources
 from baicai.data.tokenizer import Tokenizer
 from baicai.distillation.config import DistillRecipe
-from baicai.distillation.measuring.held_out import HeldOut, set_exam
-from baicai.distillation.measuring.metrics import Reader
+from baicai.distillation.measuring.held_out import HeldOut, build_held_out
+from baicai.distillation.measuring.metrics import LanguageModel
 from baicai.distillation.student.initialize import student_shape
 from baicai.distillation.teacher.models import Teacher, open_teacher
 from baicai.distillation.teacher.weakness import Weakness, find_weakness
@@ -35,15 +35,15 @@ class DistillationContext:
     baseline: Teacher | None
     tokenizer: Tokenizer
     """The student's."""
-    own: Mapping[str, TokenShards]
+    train_shards: Mapping[str, TokenShards]
     """Text of each wanted ability, in the student's tokens."""
-    exam: HeldOut
-    teacher_exam: HeldOut
+    held_out: HeldOut
+    teacher_held_out: HeldOut
     """The same in the teacher's tokens, where those are others."""
 
     def sample(self, name: str) -> list[Tensor]:
         """Return the beginning of an ability's text, windows [B, S + 1]."""
-        return list(held_out_windows(self.own[name], self.config.train.sequence_tokens, SAMPLE_TOKENS))
+        return list(held_out_windows(self.train_shards[name], self.config.train.sequence_tokens, SAMPLE_TOKENS))
 
     def weakness(self) -> dict[str, Weakness]:
         """Return where the teacher is weak on the user's text: worse than the baseline or one of its leaves alone.
@@ -52,7 +52,7 @@ class DistillationContext:
         """
         if self.teacher.tokenizer.hash != self.tokenizer.hash:
             return {}
-        others: dict[str, Reader] = {"baseline": self.baseline} if self.baseline is not None else {}
+        others: dict[str, LanguageModel] = {"baseline": self.baseline} if self.baseline is not None else {}
         alone = self.teacher.leaves()
         if len(alone) > 1:
             others |= {f"leaf {leaf} alone": reader for leaf, reader in alone.items()}
@@ -62,11 +62,11 @@ class DistillationContext:
             )
         return {
             name: find_weakness(self.teacher, others, self.sample(name), self.tokenizer, self.device)
-            for name in self.own
+            for name in self.train_shards
         }
 
 
-def open_setting(config: DistillRecipe, run: Run) -> DistillationContext:
+def open_context(config: DistillRecipe, run: Run) -> DistillationContext:
     """Return all that a recipe names.
 
     Raises: ConfigError, ArtefactError or DataError if a part is missing or does not fit the others.
@@ -82,9 +82,11 @@ def open_setting(config: DistillRecipe, run: Run) -> DistillationContext:
         )
     student_tokenizer = tokenizer or teacher.tokenizer
     if config.reinforce == "never":  # refuse at once what cannot be
-        student_shape(config, teacher.shape, teacher.parameters, teacher.sparse, student_tokenizer.vocab_size)
-    own, held_out = (open_sources(sources, student_tokenizer) for sources in (config.data, config.held_out))
-    for name, shards in own.items():
+        student_shape(config, teacher.shape, teacher.num_parameters, teacher.sparse, student_tokenizer.vocab_size)
+    train_shards, held_out_shards = (
+        open_sources(sources, student_tokenizer) for sources in (config.data, config.held_out)
+    )
+    for name, shards in train_shards.items():
         if not shards.num_windows(length):
             raise DataError(f"text of '{name}' has {shards.num_tokens} tokens, a window {length + 1}: add text")
         if config.teach.signal in ("cache", "sequences") and shards.num_tokens > 2 * config.train.trained_tokens:
@@ -92,12 +94,14 @@ def open_setting(config: DistillRecipe, run: Run) -> DistillationContext:
                 f"{name} has {shards.num_tokens:,} tokens, all of which the teacher reads, and the student "
                 f"{config.train.trained_tokens:,} at most: max_tokens spares it the rest."
             )
-    hashes = {f"data {name}": one.hash for name, one in own.items()}
-    hashes |= {f"held_out {name}": one.hash for name, one in held_out.items()}
+    hashes = {f"data {name}": one.hash for name, one in train_shards.items()}
+    hashes |= {f"held_out {name}": one.hash for name, one in held_out_shards.items()}
     run.hold({"teacher": teacher.hash, "tokenizer": student_tokenizer.hash, **hashes})
-    exam = teacher_exam = set_exam(held_out, student_tokenizer, length, config.max_tokens)
+    held_out = teacher_held_out = build_held_out(held_out_shards, student_tokenizer, length, config.max_tokens)
     if teacher.tokenizer.hash != student_tokenizer.hash:
         theirs = open_sources(config.held_out, teacher.tokenizer)
-        teacher_exam = set_exam(theirs, teacher.tokenizer, length, config.max_tokens)
+        teacher_held_out = build_held_out(theirs, teacher.tokenizer, length, config.max_tokens)
     baseline = open_teacher(config.baseline, student_tokenizer, device) if config.baseline else None
-    return DistillationContext(config, device, teacher, baseline, student_tokenizer, own, exam, teacher_exam)
+    return DistillationContext(
+        config, device, teacher, baseline, student_tokenizer, train_shards, held_out, teacher_held_out
+    )

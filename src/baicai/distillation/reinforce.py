@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from baicai.distillation.config import DistillRecipe
-from baicai.distillation.student.initialize import MORE
+from baicai.distillation.student.initialize import REINFORCED_SUFFIX
 from baicai.distillation.teacher.weakness import Weakness
 from baicai.errors import ConfigError
 from baicai.leaves.grow import GrowRecipe, grow_leaf
@@ -15,11 +15,11 @@ WEAK_SHARE = 0.5
 """A teacher is weak at an ability if others are better on more of its documents, or it gets more answers wrong."""
 
 
-def to_reinforce(config: DistillRecipe, weak: Mapping[str, Weakness]) -> list[str]:
+def domains_to_reinforce(config: DistillRecipe, weak: Mapping[str, Weakness]) -> list[str]:
     """Return the abilities for which a leaf is to be grown first."""
     if config.reinforce == "weak":
         return [name for name, one in weak.items() if is_weak(one)]
-    return config.reinforced_by_name()
+    return config.named_domains_to_reinforce()
 
 
 def is_weak(found: Weakness) -> bool:
@@ -27,7 +27,7 @@ def is_weak(found: Weakness) -> bool:
     return found.worse > WEAK_SHARE * found.documents or (found.wrong or 0) > WEAK_SHARE * found.answers
 
 
-def reinforced(
+def reinforce_teacher(
     config: DistillRecipe, names: list[str], teacher: SparseModel | None, run: Run
 ) -> tuple[Path, dict[str, str]]:
     """Return the teacher with a leaf more for each of the abilities, and those leaves' names; all in the run's folder.
@@ -41,7 +41,7 @@ def reinforced(
         )
     grown = {}
     for name in names:
-        leaf = name if name not in teacher.leaves else name + MORE
+        leaf = name if name not in teacher.leaves else name + REINFORCED_SUFFIX
         recipe = GrowRecipe(
             name=leaf,
             trunk=str(teacher.trunk.path),

@@ -30,11 +30,11 @@ class Shape:
     leaf: LeafConfig | None = None
     num_leaves: int = 0
 
-    def parameters(self) -> int:
+    def num_parameters(self) -> int:
         """Return the number of weights."""
         return sum(count * math.prod(shape) for _, shape, count in self._tensors())
 
-    def bytes(self, dtype: str) -> int:
+    def num_bytes(self, dtype: str) -> int:
         """Return the memory of its weights; routers stay in float32, and a row in int8 has a scale."""
         return sum(count * _tensor_bytes(name, shape, dtype) for name, shape, count in self._tensors())
 
@@ -94,7 +94,7 @@ class Target:
         )
 
     def _size(self, shape: Shape) -> int:
-        return shape.parameters() if self.parameters else shape.bytes(self.dtype)
+        return shape.num_parameters() if self.parameters else shape.num_bytes(self.dtype)
 
 
 def sliced_shape(teacher: Shape, target: Target) -> Shape:

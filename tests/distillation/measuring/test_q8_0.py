@@ -11,7 +11,7 @@ import torch
 from baicai.convert.exporter import write_transformers
 from baicai.convert.gguf_converter import main
 from baicai.data.tokenizer import Tokenizer
-from baicai.distillation.measuring.q8_0 import rounded
+from baicai.distillation.measuring.q8_0 import quantize_q8_0
 from baicai.errors import MachineError
 from baicai.leaves.model import SparseModel
 from tests.convert.models import GQA, LATENT, PLAIN, WIDE_LEAF, make_model
@@ -45,7 +45,7 @@ def test_weights_and_bytes_are_those_of_the_file(case: str, tokenizer: Tokenizer
     pytest.importorskip("transformers", reason="the converter reads its format")
     opened = make_model(tmp_path, tokenizer, **CASES[case])
     theirs, size = read_back(opened, tmp_path)
-    ours, num_bytes = rounded(opened.network)
+    ours, num_bytes = quantize_q8_0(opened.network)
     assert num_bytes == size
     assert torch.equal(ours.embedding.weight, theirs["token_embd.weight"])
     if ours.head is not None:
@@ -69,7 +69,7 @@ def test_weights_and_bytes_are_those_of_the_file(case: str, tokenizer: Tokenizer
 def test_it_is_a_copy_that_runs_with_its_leaves_and_says_nearly_the_same(model: SparseModel) -> None:
     pytest.importorskip("gguf", reason="baicai[gguf] is not installed")
     before = {name: tensor.clone() for name, tensor in model.network.state_dict().items()}
-    made = rounded(model.network).model
+    made = quantize_q8_0(model.network).model
     tokens_BS = torch.randint(300, (2, 16), generator=torch.Generator().manual_seed(0))
     theirs, ours = made(tokens_BS), model.network(tokens_BS)
     assert 1e-4 < (theirs - ours).abs().mean() / ours.std() < 0.05
@@ -80,10 +80,10 @@ def test_it_is_a_copy_that_runs_with_its_leaves_and_says_nearly_the_same(model: 
 
 def test_drafting_has_no_part() -> None:
     pytest.importorskip("gguf", reason="baicai[gguf] is not installed")
-    assert rounded(tiny(mtp=True)).num_bytes == rounded(tiny()).num_bytes
+    assert quantize_q8_0(tiny(mtp=True)).num_bytes == quantize_q8_0(tiny()).num_bytes
 
 
 def test_without_the_library_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gguf", None)
     with pytest.raises(MachineError, match=r"pip install 'baicai\[gguf\]'"):
-        rounded(tiny())
+        quantize_q8_0(tiny())

@@ -237,7 +237,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("dropped", ["poetry-en", "law-de"], "key 'dropped' names a domain that is wanted, or one twice"),
     ("calibration", {}, "key 'calibration.law-de' is missing"),
     ("bytes.tax", 1, "key 'bytes.tax' is of a domain that has no place here"),
-    ("size.teacher.bytes", 0, "key 'size.teacher.bytes' must be above 0"),
+    ("size.teacher.num_bytes", 0, "key 'size.teacher.num_bytes' must be above 0"),
     ("weak.law-de.wrong", 1.5, "key 'weak.law-de.wrong' must be a whole number"),
     ("curves", {"student": []}, "key 'curves.untaught' is missing"),
     ("mix", [{"tokens": 0, "shares": {}, "gaps": {}}], "key 'mix[0].shares.law-de' is missing"),

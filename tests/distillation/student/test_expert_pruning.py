@@ -8,8 +8,8 @@ import torch
 from torch.nn import functional as F  # noqa: N812
 
 from baicai.convert.exporter import ExportRecipe, export_model
-from baicai.distillation.student.expert_pruning import prune_leaves, save_pruned
-from baicai.distillation.student.importance import measure_experts
+from baicai.distillation.student.expert_pruning import prune_leaves, save_pruned_leaf
+from baicai.distillation.student.importance import measure_expert_importance
 from baicai.errors import ConfigError, DataError
 from baicai.leaves.join import JoinRecipe, join_leaves
 from baicai.leaves.model import SparseModel, open_model
@@ -39,8 +39,8 @@ def test_experts_that_never_fire_are_not_missed(sparse: SparseModel, sample: Sam
         for number, layer in enumerate(grown.experts.stack()):
             layer.router_ED.copy_(4 * torch.eye(32)[4 * which : 4 * which + 4])
             layer.bias_E[number] = -9  # another one in each layer
-    use = measure_experts(sparse.network, sparse.leaves, windows)
-    assert ((use.added_LGE == 0).sum(-1) == 1).all()
+    use = measure_expert_importance(sparse.network, sparse.leaves, windows)
+    assert ((use.importance_LGE == 0).sum(-1) == 1).all()
     before = [sparse.network(tokens_BS) for tokens_BS in windows]
     leaves = prune_leaves(sparse, list(sparse.leaves), windows, 3)
     swap(sparse, leaves)
@@ -66,7 +66,7 @@ def test_use_is_weight_times_length_summed(sparse: SparseModel, sample: Sample) 
     """A loop over tokens and the experts that they chose, in the first leaf layer."""
     windows = sample("fruit")[:1]
     model, leaf = sparse.network, sparse.leaves["fruit"].experts
-    use = measure_experts(model, ["fruit"], windows)
+    use = measure_expert_importance(model, ["fruit"], windows)
     tokens_BS = windows[0][:, :-1]
     h_TD = model.layers[1].shared_norm(model.lower(tokens_BS)).flatten(0, 1)
     layer = leaf.layer(1)
@@ -79,7 +79,7 @@ def test_use_is_weight_times_length_summed(sparse: SparseModel, sample: Sample) 
             out_D = down @ (F.silu(gate @ h_TD[token]) * (up @ h_TD[token]))
             added_E[expert] += weights_TE[token, expert] * out_D.norm()
             weights_E[expert] += weights_TE[token, expert] / len(h_TD)
-    torch.testing.assert_close(use.added_LGE[0, 0].float(), added_E, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(use.importance_LGE[0, 0].float(), added_E, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(use.weights_LGE[0, 0].float(), weights_E, rtol=1e-4, atol=1e-5)
 
 
@@ -101,7 +101,7 @@ def test_a_pruned_leaf_joins_serves_and_exports(
     windows = sample("fruit", "metal")
     leaves = prune_leaves(sparse, ["fruit", "metal"], windows, 2)
     paths = [str(tmp_path / name) for name in leaves]
-    hashes = {n: save_pruned(tmp_path / n, n, leaf, sparse, {}) for n, leaf in leaves.items()}
+    hashes = {n: save_pruned_leaf(tmp_path / n, n, leaf, sparse, {}) for n, leaf in leaves.items()}
     run_stage(join_leaves, JoinRecipe(trunk=workshop.path("trunk"), leaves=paths), tmp_path / "model")
     student = open_model(tmp_path / "model")
     assert {name: leaf.hash for name, leaf in student.leaves.items()} == hashes

@@ -14,8 +14,8 @@ from baicai.data.tokenizer import Tokenizer
 from baicai.distillation.config import DistillRecipe, TeachConfig
 from baicai.distillation.distill import distill_model
 from baicai.distillation.sizing import Shape, Target
-from baicai.distillation.student.initialize import Student, begin, student_shape, wanted_leaves
-from baicai.distillation.student.slicing import leaf_to_dense, slice_trunk
+from baicai.distillation.student.initialize import Student, initialize_student, leaves_to_keep, student_shape
+from baicai.distillation.student.slicing import leaves_to_dense, slice_trunk
 from baicai.distillation.teacher.models import open_teacher
 from baicai.errors import ConfigError
 from baicai.leaves.model import SparseModel, open_model
@@ -43,12 +43,12 @@ def shape_of(model: SparseModel) -> Shape:
 
 
 def size_of(model: SparseModel) -> tuple[Shape, int]:
-    return shape_of(model), shape_of(model).parameters()
+    return shape_of(model), shape_of(model).num_parameters()
 
 
 def begun(config: DistillRecipe, model: SparseModel, windows: list[torch.Tensor]) -> tuple[Student, Shape]:
     shape = student_shape(config, *size_of(model), model, model.tokenizer.vocab_size)
-    return begin(config, shape, model, windows, CPU), shape
+    return initialize_student(config, shape, model, windows, CPU), shape
 
 
 @pytest.mark.parametrize("start", STARTS)
@@ -57,23 +57,25 @@ def test_a_quarter_is_what_nobody_asked_for(tokenizer: Tokenizer, tmp_path: Path
     leaf = dataclasses.replace(recipe().reinforce_leaf, first_layer=1, num_experts=64, expert_dim=32)
     model = make_model(tmp_path, tokenizer, num_leaves=2, leaf=leaf, **sizes)
     config = recipe(start=start, leaves=["leaf-0", "leaf-1"] if start in ("dense", "pruned") else [])
-    quarter = shape_of(model).parameters() // 4
+    quarter = shape_of(model).num_parameters() // 4
     found = student_shape(config, *size_of(model), model, tokenizer.vocab_size)
-    assert found.parameters() <= quarter
+    assert found.num_parameters() <= quarter
     assert found == student_shape(
         dataclasses.replace(config, target=Target(parameters=quarter)), *size_of(model), model, tokenizer.vocab_size
     )
-    assert found.parameters() > 0.8 * quarter or start in ("slices", "fresh"), "a trunk is no larger than its teacher's"
+    assert found.num_parameters() > 0.8 * quarter or start in ("slices", "fresh"), (
+        "a trunk is no larger than its teacher's"
+    )
 
 
 @pytest.mark.parametrize("start", STARTS)
 def test_a_student_has_the_sizes_that_were_derived(sparse: SparseModel, sample: Sample, start: str) -> None:
     config = recipe(start=start, target=Target(parameters=55_000))
     student, shape = begun(config, sparse, sample("fruit", "metal"))
-    assert count_cost(student.model).total_parameters == shape.parameters() <= 55_000
+    assert count_cost(student.model).total_parameters == shape.num_parameters() <= 55_000
     assert student.model.config == shape.model
-    assert all(parameter.requires_grad for parameter in student.trained().values())
-    assert all(parameter.dtype == torch.float32 for parameter in student.trained().values())
+    assert all(parameter.requires_grad for parameter in student.trainable_parameters().values())
+    assert all(parameter.dtype == torch.float32 for parameter in student.trainable_parameters().values())
     again, _ = begun(config, sparse, sample("fruit", "metal"))
     assert tensors_hash(student.model.state_dict()) == tensors_hash(again.model.state_dict())
 
@@ -84,7 +86,7 @@ def test_a_start_is_what_it_says(sparse: SparseModel, sample: Sample) -> None:
     expected = slice_trunk(sparse.network, shape.model, windows)
     assert tensors_hash(slices.model.state_dict()) == tensors_hash(expected.state_dict())
     dense, shape = begun(recipe(start="dense", target=target), sparse, windows)
-    expected = leaf_to_dense(sparse.network, ["fruit", "metal"], windows, shape.model.ffn_dim, seed=4)
+    expected = leaves_to_dense(sparse.network, ["fruit", "metal"], windows, shape.model.ffn_dim, seed=4)
     assert tensors_hash(dense.model.state_dict()) == tensors_hash(expected.state_dict())
     fresh, _ = begun(recipe(start="fresh", target=target), sparse, windows)
     other = recipe(start="fresh", target=target, train=TrainConfig(tokens=1, sequence_tokens=32, seed=5))
@@ -97,16 +99,20 @@ def test_of_a_pruned_student_the_leaves_are_trained(sparse: SparseModel, sample:
     assert shape.leaf is not None
     assert 1 <= shape.leaf.num_experts < 4
     assert list(student.leaves) == list(sparse.leaves)
-    trained = {id(parameter) for parameter in student.trained().values()}
+    trained = {id(parameter) for parameter in student.trainable_parameters().values()}
     assert trained == {id(parameter) for parameter in student.model.parameters() if parameter.requires_grad}
     assert (
-        len(trained) == len(student.trained()) == sum(len(list(leaf.parameters())) for leaf in student.leaves.values())
+        len(trained)
+        == len(student.trainable_parameters())
+        == sum(len(list(leaf.parameters())) for leaf in student.leaves.values())
     )
     student.model(sample("fruit")[0][:, :-1]).sum().backward()  # type: ignore[no-untyped-call]
     assert all(parameter.grad is None for parameter in student.model.trunk_tensors().values())
-    assert any(parameter.grad is not None and parameter.grad.any() for parameter in student.trained().values())
+    assert any(
+        parameter.grad is not None and parameter.grad.any() for parameter in student.trainable_parameters().values()
+    )
     with torch.no_grad():
-        for parameter in student.trained().values():
+        for parameter in student.trainable_parameters().values():
             parameter.zero_()
     assert tensors_hash(sparse.network.state_dict()) == before, "the teacher has its own"
     whole = 3 * count_cost(student.model).flops_per_token * 1000
@@ -114,15 +120,15 @@ def test_of_a_pruned_student_the_leaves_are_trained(sparse: SparseModel, sample:
 
 
 def test_leaves_are_wanted_by_the_names_of_abilities(sparse: SparseModel) -> None:
-    assert wanted_leaves(recipe(start="dense"), sparse) == list(sparse.leaves)
-    assert wanted_leaves(recipe(("fruit", "law")), sparse) == ["fruit"]
-    assert wanted_leaves(recipe(("law",), start="dense", leaves=["metal"]), sparse) == ["metal"]
+    assert leaves_to_keep(recipe(start="dense"), sparse) == list(sparse.leaves)
+    assert leaves_to_keep(recipe(("fruit", "law")), sparse) == ["fruit"]
+    assert leaves_to_keep(recipe(("law",), start="dense", leaves=["metal"]), sparse) == ["metal"]
     more = dataclasses.replace(sparse, leaves={"fruit": sparse.leaves["fruit"], "fruit-more": sparse.leaves["metal"]})
-    assert wanted_leaves(recipe(("fruit",)), more) == ["fruit", "fruit-more"], "one that was grown to reinforce it"
+    assert leaves_to_keep(recipe(("fruit",)), more) == ["fruit", "fruit-more"], "one that was grown to reinforce it"
     with pytest.raises(ConfigError, match="there is no leaf 'law': this model has"):
-        wanted_leaves(recipe(start="dense", leaves=["law"]), sparse)
+        leaves_to_keep(recipe(start="dense", leaves=["law"]), sparse)
     with pytest.raises(ConfigError, match=r"start=dense keeps leaves, but no leaf of the teacher \(.+, .+\) is"):
-        wanted_leaves(recipe(("law",), start="dense"), sparse)
+        leaves_to_keep(recipe(("law",), start="dense"), sparse)
     bare = open_model(sparse.trunk.path)
     for start in ("dense", "pruned"):
         with pytest.raises(
@@ -165,8 +171,8 @@ def test_a_quarter_is_of_all_that_a_teacher_of_transformers_has(tokenizer: Token
     make_model(tmp_path, tokenizer, num_leaves=2, leaf=leaf, **sizes)
     run_stage(export_model, ExportRecipe(model=str(tmp_path / "model")), tmp_path / "theirs")
     teacher = open_teacher(tmp_path / "theirs", None, CPU)
-    found = student_shape(recipe(start="fresh"), teacher.shape, teacher.parameters, None, tokenizer.vocab_size)
-    assert teacher.shape.parameters() < 4 * found.parameters() <= teacher.parameters
+    found = student_shape(recipe(start="fresh"), teacher.shape, teacher.num_parameters, None, tokenizer.vocab_size)
+    assert teacher.shape.num_parameters() < 4 * found.num_parameters() <= teacher.num_parameters
 
 
 @pytest.mark.parametrize("signal", ["cache", "online"])

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.nn import functional as F  # noqa: N812
 
-from baicai.distillation.student.importance import measure_trunk
-from baicai.distillation.student.slicing import leaf_to_dense, slice_trunk
+from baicai.distillation.student.importance import measure_trunk_importance
+from baicai.distillation.student.slicing import leaves_to_dense, slice_trunk
 from baicai.errors import ConfigError, DataError
 from baicai.leaves.model import SparseModel
 from baicai.model.config import GQAConfig, MLAConfig, ModelConfig
@@ -88,7 +88,7 @@ def test_query_heads_stay_with_their_key_head() -> None:
         for block in teacher.layers:
             block.attention.out.weight[:, 8:24] = 0  # the second head of the first pair, the first of the second
     student = slice_trunk(teacher, fewer(teacher.config, num_heads=2, num_kv_heads=2), [TOKENS])
-    width = measure_trunk(teacher, [TOKENS]).width_D.argsort(descending=True)[:24].sort().values
+    width = measure_trunk_importance(teacher, [TOKENS]).width_D.argsort(descending=True)[:24].sort().values
     wanted = teacher.layers[0].attention.q.weight[[*range(8), *range(24, 32)]][:, width]
     assert torch.equal(student.layers[0].attention.q.weight, wanted)
 
@@ -126,7 +126,7 @@ def steady(*names: str) -> Transformer:
 @torch.no_grad()
 def test_with_constant_weights_a_dense_student_is_the_sparse_model() -> None:
     model = steady("a", "b")
-    student = leaf_to_dense(model, ["b"], [TOKENS], 48 + 4 * 16)
+    student = leaves_to_dense(model, ["b"], [TOKENS], 48 + 4 * 16)
     wanted = model(TOKENS, on_BG=model.leaf_mask(["b"]).expand(len(TOKENS), -1))
     torch.testing.assert_close(student(TOKENS), wanted, atol=2e-5, rtol=1e-4)
     assert not student.leaves
@@ -136,7 +136,7 @@ def test_with_constant_weights_a_dense_student_is_the_sparse_model() -> None:
 @torch.no_grad()
 def test_room_that_is_left_adds_nothing_and_can_learn() -> None:
     model = steady("a")
-    exact, roomy = (leaf_to_dense(model, ["a"], [TOKENS], width) for width in (48 + 64, 48 + 96))
+    exact, roomy = (leaves_to_dense(model, ["a"], [TOKENS], width) for width in (48 + 64, 48 + 96))
     torch.testing.assert_close(roomy(TOKENS), exact(TOKENS), atol=2e-5, rtol=1e-4)
     torch.testing.assert_close(
         roomy.layers[0].shared.down.weight[:, :48], model.layers[0].shared.down.weight, atol=0, rtol=0
@@ -153,11 +153,11 @@ def test_experts_that_add_least_are_cut_off_and_silent_ones_dropped() -> None:
     for layer in stack:
         layer.down_EDF[2] *= 9
         layer.down_EDF[1] = 0
-    one = leaf_to_dense(model, ["a"], [TOKENS], 48 + 16)
+    one = leaves_to_dense(model, ["a"], [TOKENS], 48 + 16)
     for block, layer in zip(list(one.layers)[1:], stack, strict=True):
         assert torch.equal(block.shared.gate.weight[48:], layer.gate_EFD[2])
         assert torch.equal(block.shared.down.weight[:, 48:], layer.down_EDF[2] * 0.5)
-    whole = leaf_to_dense(model, ["a"], [TOKENS], 48 + 64)
+    whole = leaves_to_dense(model, ["a"], [TOKENS], 48 + 64)
     for block, layer in zip(list(whole.layers)[1:], stack, strict=True):
         assert not (block.shared.gate.weight[48:].view(4, 16, 32) == layer.gate_EFD[1]).all((1, 2)).any()
 
@@ -165,7 +165,7 @@ def test_experts_that_add_least_are_cut_off_and_silent_ones_dropped() -> None:
 def test_a_dense_student_starts_near_its_teacher(sparse: SparseModel, sample: Sample) -> None:
     windows, on = sample("fruit"), sparse.network.leaf_mask(["fruit"]).expand(16, -1)
     ffn_dim = sparse.network.config.ffn_dim + 4 * 16
-    student = leaf_to_dense(sparse.network, ["fruit"], windows, ffn_dim)
+    student = leaves_to_dense(sparse.network, ["fruit"], windows, ffn_dim)
     fresh = Transformer(student.config)
     fresh.start(0)
     taught, trunk = loss(sparse.network, windows, on), loss(sparse.network, windows, torch.zeros_like(on))
@@ -179,7 +179,7 @@ def test_what_is_not_finite_is_one_clear_line() -> None:
     with torch.no_grad():
         model.leaves["a"].stack()[0].down_EDF[0] = torch.nan
     with pytest.raises(DataError, match="leaf 'a' says NaN or infinite values on the sample text"):
-        leaf_to_dense(model, ["a"], [TOKENS], 112)
+        leaves_to_dense(model, ["a"], [TOKENS], 112)
     trunk = tiny()
     with torch.no_grad():
         trunk.layers[1].attention.q.weight.fill_(torch.inf)
@@ -191,6 +191,6 @@ def test_no_text_and_no_such_leaf_are_told() -> None:
     with pytest.raises(DataError, match="stream adds nothing on the sample text"):
         slice_trunk(tiny(), tiny().config, [])
     with pytest.raises(DataError, match="leaf 'a' adds nothing on the sample text"):
-        leaf_to_dense(steady("a"), ["a"], [], 112)
+        leaves_to_dense(steady("a"), ["a"], [], 112)
     with pytest.raises(ConfigError, match="no leaf 'c': this model has a"):
-        leaf_to_dense(steady("a"), ["c"], [TOKENS], 112)
+        leaves_to_dense(steady("a"), ["c"], [TOKENS], 112)

@@ -19,7 +19,7 @@ from baicai.data.shards import TokenShards
 from baicai.data.tokenizer import Tokenizer
 from baicai.distillation.sizing import Shape
 from baicai.distillation.teacher import cache, logit_sampling
-from baicai.distillation.teacher.cache import CacheSettings, TeacherCache, read_rows, write_cache
+from baicai.distillation.teacher.cache import CacheConfig, TeacherCache, read_soft_targets, write_cache
 from baicai.distillation.teacher.models import Teacher, open_teacher
 from baicai.errors import ArtefactError, ConfigError, DataError, MachineError
 from baicai.leaves.model import SparseModel
@@ -27,7 +27,7 @@ from baicai.training import losses
 from tests.conftest import start_process
 from tests.distillation.conftest import CPU
 
-SETTINGS = CacheSettings(samples=12, sequence_tokens=16)
+SETTINGS = CacheConfig(samples=12, sequence_tokens=16)
 MakeShards = Callable[..., TokenShards]
 
 
@@ -49,7 +49,7 @@ def test_rows_are_what_the_teacher_says_of_the_batch(teacher: Teacher, make_shar
     hits, wanted = Counter[bool](), 0.0
     for _ in range(10):
         batch = batches.next()
-        rows = read_rows(caches, batch)
+        rows = read_soft_targets(caches, batch)
         logits = teacher.logits(teacher.hidden(batch.tokens_BS1[:, :-1]))
         nats = F.cross_entropy(logits.flatten(0, 1), batch.tokens_BS1[:, 1:].flatten(), reduction="none")
         torch.testing.assert_close(rows.nats_BS.flatten(), nats, atol=1e-4, rtol=1e-4)
@@ -86,7 +86,7 @@ def test_without_samples_it_holds_the_nats(teacher: Teacher, make_shards: MakeSh
     full = write_cache(tmp_path / "full", teacher, shards, SETTINGS)
     assert np.array_equal(bare.window(9)["nats"], full.window(9)["nats"])
     batch = Batches([shards], [1], batch_sequences=2, sequence_tokens=16, seed=0).next()
-    assert read_rows([bare], batch).samples_BSN.shape == (2, 16, 0)
+    assert read_soft_targets([bare], batch).samples_BSN.shape == (2, 16, 0)
 
 
 class Failing(Teacher):
@@ -187,9 +187,9 @@ def test_bad_input_is_one_line_and_nothing_is_written(
 ) -> None:
     shards, folder = make_shards("a", 0, 8), tmp_path / "cache"
     with pytest.raises(ConfigError, match="takes at most 64 tokens, a sequence has 65"):
-        write_cache(folder, teacher, shards, CacheSettings(sequence_tokens=65))
+        write_cache(folder, teacher, shards, CacheConfig(sequence_tokens=65))
     with pytest.raises(DataError, match="a window has 10001: add text"):
-        write_cache(folder, teacher, shards, CacheSettings(sequence_tokens=10_000))
+        write_cache(folder, teacher, shards, CacheConfig(sequence_tokens=10_000))
     disk = shutil.disk_usage(tmp_path)._replace(free=1000)
     with monkeypatch.context() as full:
         full.setattr(shutil, "disk_usage", lambda _: disk)

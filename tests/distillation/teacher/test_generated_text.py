@@ -13,7 +13,7 @@ from baicai.data.shards import TokenShards, write_shards, write_tokens
 from baicai.data.tokenizer import Tokenizer, train_tokenizer
 from baicai.distillation.sizing import Shape
 from baicai.distillation.teacher import generated_text
-from baicai.distillation.teacher.generated_text import SequenceSettings, write_sequences
+from baicai.distillation.teacher.generated_text import GeneratedTextConfig, write_generated_text
 from baicai.distillation.teacher.models import Teacher, open_teacher
 from baicai.errors import ArtefactError, ConfigError, DataError
 from baicai.leaves.model import SparseModel
@@ -21,7 +21,7 @@ from tests.convert.checkpoints import byte_level, checkpoint, sentence_piece
 from tests.data.texts import document
 from tests.distillation.conftest import CPU
 
-SETTINGS = SequenceSettings(sequence_tokens=16, prompt_tokens=6)
+SETTINGS = GeneratedTextConfig(sequence_tokens=16, prompt_tokens=6)
 MakeShards = Callable[..., TokenShards]
 
 
@@ -79,7 +79,7 @@ def test_a_student_of_other_tokens_reads_the_same_text(
     teacher: Teacher, student: Tokenizer, make_shards: MakeShards, tmp_path: Path
 ) -> None:
     shards = make_shards("a", 0, 8)
-    made = write_sequences(tmp_path / "made", teacher, shards, student, SETTINGS)
+    made = write_generated_text(tmp_path / "made", teacher, shards, student, SETTINGS)
     texts = texts_of(tmp_path / "made")
     assert len(texts) == shards.num_windows(16)
     assert made.tokenizer_hash == student.hash
@@ -109,9 +109,9 @@ def test_a_document_goes_from_its_first_whole_character_to_its_end(
     for number, (what, (given, written, wanted)) in enumerate(cases.items()):
         corpus = np.array([*given, *leaf * 20])
         shards = write_tokens(corpus, tokenizer, tmp_path / f"corpus-{number}", source="made", licence="CC0-1.0")
-        sizes = SequenceSettings(sequence_tokens=len(given) + len(written), prompt_tokens=len(given))
+        sizes = GeneratedTextConfig(sequence_tokens=len(given) + len(written), prompt_tokens=len(given))
         folder = tmp_path / f"made-{number}"
-        write_sequences(folder, Scripted(tokenizer, written), shards, student, sizes)
+        write_generated_text(folder, Scripted(tokenizer, written), shards, student, sizes)
         assert texts_of(folder)[0] == wanted, what
 
 
@@ -124,7 +124,7 @@ def test_a_folder_of_transformers_writes_with_its_own_tokens(style: str, student
     teacher = open_teacher(folder, None, CPU)
     assert teacher.vocab_size == teacher.tokenizer.vocab_size
     shards = write_shards((document(n) for n in range(4)), teacher.tokenizer, tmp_path / "corpus")
-    made = write_sequences(tmp_path / "made", teacher, shards, student, SETTINGS)
+    made = write_generated_text(tmp_path / "made", teacher, shards, student, SETTINGS)
     assert made.tokenizer_hash == student.hash
     begun = texts_of(tmp_path / "made")[0]
     assert document(0).text.startswith(begun[:4]), "no space, and no marker, before it"
@@ -135,16 +135,16 @@ def test_resumed_equals_uninterrupted(
 ) -> None:
     shards, written = make_shards("a", 0, 8), (tokenizer.encode(" leaf") * 10)[:10]
     parts = -(-shards.num_windows(16) // 5)
-    whole = write_sequences(tmp_path / "whole", Scripted(tokenizer, written, parts), shards, student, SETTINGS)
+    whole = write_generated_text(tmp_path / "whole", Scripted(tokenizer, written, parts), shards, student, SETTINGS)
     (tmp_path / "made").mkdir()
     (tmp_path / "made" / ".manifest.json.0123abcd.part").write_bytes(b"half")
     with pytest.raises(KeyboardInterrupt):
-        write_sequences(tmp_path / "made", Scripted(tokenizer, written, 3), shards, student, SETTINGS)
+        write_generated_text(tmp_path / "made", Scripted(tokenizer, written, 3), shards, student, SETTINGS)
     texts = tmp_path / "made" / "texts"
     assert len(list(texts.iterdir())) == 3
     (texts / ".texts-00003.jsonl.0123abcd.part").write_bytes(b"half")
     rest = Scripted(tokenizer, written, parts - 3)
-    assert write_sequences(tmp_path / "made", rest, shards, student, SETTINGS).hash == whole.hash
+    assert write_generated_text(tmp_path / "made", rest, shards, student, SETTINGS).hash == whole.hash
     assert texts_of(tmp_path / "made") == texts_of(tmp_path / "whole")
 
 
@@ -153,7 +153,7 @@ def test_what_is_written_depends_on_the_seed(
 ) -> None:
     shards = make_shards("a", 0, 4)
     found = [
-        write_sequences(tmp_path / str(n), teacher, shards, student, dataclasses.replace(SETTINGS, seed=seed)).hash
+        write_generated_text(tmp_path / str(n), teacher, shards, student, dataclasses.replace(SETTINGS, seed=seed)).hash
         for n, seed in enumerate((0, 0, 1))
     ]
     assert found[0] == found[1] != found[2]
@@ -163,7 +163,7 @@ def test_what_another_teacher_wrote_is_refused_and_kept(
     teacher: Teacher, model: SparseModel, student: Tokenizer, make_shards: MakeShards, tmp_path: Path
 ) -> None:
     shards, folder = make_shards("a", 0, 4), tmp_path / "made"
-    write_sequences(folder, teacher, shards, student, SETTINGS)
+    write_generated_text(folder, teacher, shards, student, SETTINGS)
     before = texts_of(folder)
     trunk = open_teacher(model.trunk.path, None, CPU)
     for key, asked in {
@@ -173,7 +173,7 @@ def test_what_another_teacher_wrote_is_refused_and_kept(
     }.items():
         teacher_, shards_, settings = asked
         with pytest.raises(ArtefactError, match=f"was made with {key} .+, wanted is .+: choose another folder"):
-            write_sequences(folder, teacher_, shards_, student, settings)
+            write_generated_text(folder, teacher_, shards_, student, settings)
     assert texts_of(folder) == before
 
 
@@ -182,14 +182,14 @@ def test_bad_input_is_one_line_and_nothing_is_written(
 ) -> None:
     shards, folder = make_shards("a", 0, 4), tmp_path / "made"
     with pytest.raises(ConfigError, match="prompt_tokens = 16 leave nothing of sequence_tokens = 16"):
-        SequenceSettings(sequence_tokens=16, prompt_tokens=16)
+        GeneratedTextConfig(sequence_tokens=16, prompt_tokens=16)
     with pytest.raises(ConfigError, match="takes at most 64 tokens, a sequence has 65"):
-        write_sequences(folder, teacher, shards, student, SequenceSettings(sequence_tokens=65))
+        write_generated_text(folder, teacher, shards, student, GeneratedTextConfig(sequence_tokens=65))
     with pytest.raises(DataError, match="a window has 10001: add text"):
-        write_sequences(folder, teacher, shards, student, SequenceSettings(sequence_tokens=10_000))
+        write_generated_text(folder, teacher, shards, student, GeneratedTextConfig(sequence_tokens=10_000))
     assert not folder.exists()
     folder.mkdir()
     (folder / "thesis.txt").write_text("mine")
     with pytest.raises(ArtefactError, match="is no teacher's sequences"):
-        write_sequences(folder, teacher, shards, student, SETTINGS)
+        write_generated_text(folder, teacher, shards, student, SETTINGS)
     assert [file.name for file in folder.iterdir()] == ["thesis.txt"]

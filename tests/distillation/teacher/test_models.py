@@ -76,29 +76,29 @@ def test_more_tokens_than_it_takes_are_refused(teacher: Teacher, exported: Path,
     for one in (teacher, open_teacher(exported, tokenizer, CPU)):
         with pytest.raises(ConfigError, match="65 tokens do not fit: this model takes at most 64"):
             one.hidden(torch.zeros(1, 65, dtype=torch.int64))
-        assert one.continued(TOKENS, 49, seed=0).shape == (2, 49)
+        assert one.generate(TOKENS, 49, seed=0).shape == (2, 49)
         with pytest.raises(ConfigError, match="65 tokens do not fit: this model takes at most 64"):
-            one.continued(TOKENS, 50, seed=0)
+            one.generate(TOKENS, 50, seed=0)
 
 
 def goes_on_as_it_says(teacher: Teacher) -> None:
     text = TOKENS
     for _ in range(12):
         text = torch.cat((text, teacher.logits(teacher.hidden(text)[:, -1:]).argmax(-1)), 1)
-    assert torch.equal(teacher.continued(TOKENS, 12, seed=0, temperature=0), text[:, 16:])
+    assert torch.equal(teacher.generate(TOKENS, 12, seed=0, temperature=0), text[:, 16:])
     before = torch.get_rng_state()
-    drawn = teacher.continued(TOKENS, 12, seed=1)
+    drawn = teacher.generate(TOKENS, 12, seed=1)
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(5)
-    assert torch.equal(teacher.continued(TOKENS, 12, seed=1), drawn)
-    assert not torch.equal(teacher.continued(TOKENS, 12, seed=2), drawn)
+    assert torch.equal(teacher.generate(TOKENS, 12, seed=1), drawn)
+    assert not torch.equal(teacher.generate(TOKENS, 12, seed=2), drawn)
     assert drawn.max() < teacher.vocab_size
 
 
 def test_a_model_goes_on_with_a_text(teacher: Teacher, model: SparseModel) -> None:
     goes_on_as_it_says(teacher)
     trunk = open_teacher(model.trunk.path, None, CPU)
-    assert not torch.equal(trunk.continued(TOKENS, 12, seed=1), teacher.continued(TOKENS, 12, seed=1)), "leaves are on"
+    assert not torch.equal(trunk.generate(TOKENS, 12, seed=1), teacher.generate(TOKENS, 12, seed=1)), "leaves are on"
 
 
 @pytest.mark.parametrize("family", ["Llama", "Gemma2", "Rwkv"])
@@ -177,7 +177,7 @@ def test_tensors_that_are_missing_or_not_finite_are_refused(
     tensors["model.norm.weight"][0] = float("nan")
     write_tensors(file, tensors)
     teacher = open_teacher(broken, tokenizer, CPU)
-    for ask in (said, lambda teacher: teacher.continued(TOKENS, 2, seed=0)):
+    for ask in (said, lambda teacher: teacher.generate(TOKENS, 2, seed=0)):
         with pytest.raises(ArtefactError, match="gives logits that are not finite"):
             ask(teacher)
     del tensors["model.norm.weight"]

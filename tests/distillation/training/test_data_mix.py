@@ -9,7 +9,7 @@ import torch
 
 from baicai.data.batches import Batch
 from baicai.data.shards import TokenShards
-from baicai.distillation.training.data_mix import LEAST_GAP, AbilityBatches, Measure, weight
+from baicai.distillation.training.data_mix import MIN_GAP, GapWeightedBatches, MeasureGaps, domain_weight
 from baicai.errors import ArtefactError
 from tests.data.test_batches import MakeShards
 
@@ -30,11 +30,11 @@ class Pupil:
     def measure(self, count: int) -> tuple[list[float], list[float]]:
         self.asked.append(count)
         gaps = [1.0 - count / 10, -0.5 + count / 40]
-        return gaps, [weight(wanted, 2.0, 2.0 + gap) for wanted, gap in zip((1.0, 3.0), gaps, strict=True)]
+        return gaps, [domain_weight(wanted, 2.0, 2.0 + gap) for wanted, gap in zip((1.0, 3.0), gaps, strict=True)]
 
 
-def batches(sources: list[TokenShards], measure: Measure) -> AbilityBatches:
-    return AbilityBatches(sources, [1, 3], measure, EVERY, batch_sequences=8, sequence_tokens=16, seed=1)
+def batches(sources: list[TokenShards], measure: MeasureGaps) -> GapWeightedBatches:
+    return GapWeightedBatches(sources, [1, 3], measure, EVERY, batch_sequences=8, sequence_tokens=16, seed=1)
 
 
 def share_of_first(found: list[Batch]) -> float:
@@ -42,11 +42,11 @@ def share_of_first(found: list[Batch]) -> float:
 
 
 def test_an_ability_weighs_as_much_as_it_is_wanted_and_lacking() -> None:
-    assert weight(1, 2.0, 2.5) == 0.5
-    assert weight(3, 2.0, 2.5) == 1.5
-    assert weight(0, 2.0, 9.0) == 0
+    assert domain_weight(1, 2.0, 2.5) == 0.5
+    assert domain_weight(3, 2.0, 2.5) == 1.5
+    assert domain_weight(0, 2.0, 9.0) == 0
     for student_bits in (2.01, 2.0, 1.0):
-        assert weight(3, 2.0, student_bits) == pytest.approx(3 * LEAST_GAP * 2.0)
+        assert domain_weight(3, 2.0, student_bits) == pytest.approx(3 * MIN_GAP * 2.0)
 
 
 def test_it_measures_when_it_is_due_and_follows_what_it_finds(sources: list[TokenShards]) -> None:

@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from baicai.distillation.teacher.logit_sampling import draw
+from baicai.distillation.teacher.logit_sampling import sample_tokens
 from baicai.distillation.training.losses import (
     Divergence,
-    document_numbers,
+    document_ids,
     forward_kl,
     jensen_shannon,
     linear_divergence,
@@ -178,7 +178,7 @@ def test_gradients_of_samples_are_those_of_forward_kl_on_average(inputs: Inputs)
     assert leaf_TD.grad is not None
     found = torch.stack(
         [
-            gradient(draw(teacher_TV, torch.rand(TOKENS, generator=generator, dtype=torch.float64), 12))
+            gradient(sample_tokens(teacher_TV, torch.rand(TOKENS, generator=generator, dtype=torch.float64), 12))
             for _ in range(draws)
         ]
     )
@@ -230,4 +230,4 @@ def test_the_gate_closes_where_the_teacher_is_worse() -> None:
 def test_documents_are_numbered_by_the_tokens_that_are_predicted() -> None:
     end = 9
     inputs_BS = torch.tensor([[1, 2, end, 3, end], [end, 4, 4, 4, 4], [5, 5, 5, 5, 5]])
-    assert document_numbers(inputs_BS, end).tolist() == [[0, 0, 1, 1, 2], [4, 4, 4, 4, 4], [5, 5, 5, 5, 5]]
+    assert document_ids(inputs_BS, end).tolist() == [[0, 0, 1, 1, 2], [4, 4, 4, 4, 4], [5, 5, 5, 5, 5]]

@@ -15,10 +15,10 @@ from baicai.data.shards import write_shards
 from baicai.data.sources import SourceConfig
 from baicai.data.tokenizer import Tokenizer
 from baicai.distillation.config import DistillRecipe, TeachConfig
-from baicai.distillation.teacher.cache import CacheSettings, read_rows, write_cache
+from baicai.distillation.teacher.cache import CacheConfig, read_soft_targets, write_cache
 from baicai.distillation.teacher.models import Teacher, open_teacher
-from baicai.distillation.training.data_mix import AbilityBatches
-from baicai.distillation.training.train_student import TeacherSignal, real_text_loss, taught_loss
+from baicai.distillation.training.data_mix import GapWeightedBatches
+from baicai.distillation.training.train_student import TeacherSignal, distillation_loss, language_modeling_loss
 from baicai.errors import ConfigError
 from baicai.model.transformer import Transformer
 from baicai.training.config import TrainConfig
@@ -39,15 +39,15 @@ class Lesson:
 
     teacher: Teacher
     student: Transformer
-    teaching: TeacherSignal
-    batches: AbilityBatches
+    signal: TeacherSignal
+    batches: GapWeightedBatches
     batch: Batch
 
     def loss_of(self, **teach: Any) -> LossOf:
-        config = TeachConfig(**{"share": SHARE, "signal": "cache" if self.teaching.caches else "online"} | teach)
+        config = TeachConfig(**{"share": SHARE, "signal": "cache" if self.signal.caches else "online"} | teach)
         text = [SourceConfig(path="text", domain="text")]
         recipe = DistillRecipe(teacher="teacher", data=text, held_out=text, teach=config, train=TRAIN)
-        return taught_loss(self.student, self.teaching, recipe, self.batches)
+        return distillation_loss(self.student, self.signal, recipe, self.batches)
 
     def said(self, tokens_BS: Tensor) -> tuple[Tensor, Tensor]:
         """The student's and the teacher's logits of all tokens there are."""
@@ -60,18 +60,18 @@ def begin(teacher: Teacher, folder: Path, cached: bool) -> Lesson:
     """Two texts of short documents, and a student that has not learnt anything."""
     text = [[document(40 * n + i, 3 + i % 7) for i in range(60)] for n in range(2)]
     sources = [write_shards(one, teacher.tokenizer, folder / f"text-{n}") for n, one in enumerate(text)]
-    settings = CacheSettings(samples=12, sequence_tokens=LENGTH)
+    settings = CacheConfig(samples=12, sequence_tokens=LENGTH)
     caches = [write_cache(folder / f"cache-{n}", teacher, one, settings) for n, one in enumerate(sources)]
     student = Transformer(dataclasses.replace(teacher.shape.model, num_layers=1))
     student.start(5)
     torch.nn.init.normal_(student.embedding.weight, std=0.08, generator=torch.Generator().manual_seed(6))
     bits = {"text": 1.0}
     end_id = teacher.tokenizer.end_id
-    teaching = TeacherSignal(teacher, caches if cached else [], end_id, bits, student_bits=lambda *_: 1.0)
-    batches = AbilityBatches(
+    signal = TeacherSignal(teacher, caches if cached else [], end_id, bits, student_bits=lambda *_: 1.0)
+    batches = GapWeightedBatches(
         sources, [1, 1], lambda _: (GAPS, [1, 1]), 100, batch_sequences=6, sequence_tokens=LENGTH, seed=3
     )
-    return Lesson(teacher, student, teaching, batches, batches.next())
+    return Lesson(teacher, student, signal, batches, batches.next())
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def plain_share(gate: str, lesson: Lesson, ours_T: Tensor, theirs_T: Tensor) -> 
     inputs, share_BS = lesson.batch.tokens_BS1[:, :-1].tolist(), torch.zeros(6, LENGTH)
     worse_BS = (theirs_T - ours_T).view(6, LENGTH)
     for row, source in enumerate(lesson.batch.source_B.tolist()):
-        begins = [place for place, token in enumerate(inputs[row]) if token == lesson.teaching.end_id]
+        begins = [place for place, token in enumerate(inputs[row]) if token == lesson.signal.end_id]
         spans = {
             "ability": [(0, LENGTH)],
             "off": [(0, LENGTH)],
@@ -153,7 +153,7 @@ def test_the_whole_distribution(
 def test_drawn_tokens(cached: Lesson, gate: str) -> None:
     ours_TV, _ = cached.said(cached.batch.tokens_BS1[:, :-1])
     real_T = F.cross_entropy(ours_TV, cached.batch.tokens_BS1[:, 1:].flatten(), reduction="none")
-    rows = read_rows(cached.teaching.caches, cached.batch)
+    rows = read_soft_targets(cached.signal.caches, cached.batch)
     samples_TN = rows.samples_BSN.flatten(0, 1)
     drawn_T = torch.stack([F.cross_entropy(ours_TV, one_T, reduction="none") for one_T in samples_TN.T]).mean(0)
     share_T = plain_share(gate, cached, real_T.detach(), rows.nats_BS.flatten())
@@ -162,7 +162,9 @@ def test_drawn_tokens(cached: Lesson, gate: str) -> None:
 
 def test_real_text_alone(online: Lesson) -> None:
     text = [SourceConfig(path="text", domain="text")]
-    loss_of = real_text_loss(online.student, DistillRecipe(teacher="teacher", data=text, held_out=text, train=TRAIN))
+    loss_of = language_modeling_loss(
+        online.student, DistillRecipe(teacher="teacher", data=text, held_out=text, train=TRAIN)
+    )
     logits_TV = online.student(online.batch.tokens_BS1[:, :-1]).flatten(0, 1)
     expected = F.cross_entropy(logits_TV, online.batch.tokens_BS1[:, 1:].flatten())
     torch.testing.assert_close(loss_of(online.batch), (expected, {}), atol=1e-6, rtol=1e-6)

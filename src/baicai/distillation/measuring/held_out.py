@@ -9,7 +9,7 @@ from torch import Tensor
 
 from baicai.data.shards import TokenShards
 from baicai.data.tokenizer import Tokenizer
-from baicai.distillation.measuring.metrics import Measured, Reader, measure_quality
+from baicai.distillation.measuring.metrics import HeldOutMetrics, LanguageModel, measure_quality
 from baicai.errors import DataError
 from baicai.evaluation.bits_per_byte import held_out_windows
 
@@ -27,19 +27,19 @@ class HeldOut:
     probes: Mapping[str, Tensor]
     """What a training may look at on its way, [B, S + 1]: no window of these is in the report."""
 
-    def take(self, reader: Reader, device: torch.device) -> dict[str, Measured]:
+    def measure(self, reader: LanguageModel, device: torch.device) -> dict[str, HeldOutMetrics]:
         """Return how good a reader that is on this device is at each ability."""
-        return {name: self._measure(reader, windows_BS1, device) for name, windows_BS1 in self.windows.items()}
+        return {name: self._metrics(reader, windows_BS1, device) for name, windows_BS1 in self.windows.items()}
 
-    def probe(self, reader: Reader, name: str, device: torch.device) -> float:
+    def probe_bits_per_byte(self, reader: LanguageModel, name: str, device: torch.device) -> float:
         """Return a reader's bits per byte on the probe of an ability."""
-        return self._measure(reader, self.probes[name], device).bits_per_byte
+        return self._metrics(reader, self.probes[name], device).bits_per_byte
 
-    def _measure(self, reader: Reader, windows_BS1: Tensor, device: torch.device) -> Measured:
+    def _metrics(self, reader: LanguageModel, windows_BS1: Tensor, device: torch.device) -> HeldOutMetrics:
         return measure_quality(reader, torch.split(windows_BS1, BATCH_SEQUENCES), self.tokenizer, device)
 
 
-def set_exam(
+def build_held_out(
     held_out: Mapping[str, TokenShards], tokenizer: Tokenizer, sequence_tokens: int, max_tokens: int
 ) -> HeldOut:
     """Return an exam on up to `max_tokens` of each text.

@@ -24,7 +24,7 @@ from baicai.training.losses import CHUNK_TOKENS
 NEW_TOKENS, ROUNDS = 64, 3
 
 
-class Reader(Protocol):
+class LanguageModel(Protocol):
     """Predicts tokens; a `Teacher` and a `Transformer` are readers."""
 
     def hidden(self, tokens_BS: Tensor, /) -> Tensor:
@@ -34,7 +34,7 @@ class Reader(Protocol):
         """Return the logits [T, V] of the next tokens, in float32."""
 
 
-class Measured(NamedTuple):
+class HeldOutMetrics(NamedTuple):
     """How well held-out text is predicted."""
 
     bits_per_byte: float
@@ -42,19 +42,19 @@ class Measured(NamedTuple):
     calibration_error: float
 
 
-def read_chunks(reader: Reader, tokens_BS1: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+def logit_chunks(reader: LanguageModel, tokens_BS1: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield the logits [T, V] and the real next tokens [T] of some places after others; only those logits exist."""
-    return chunked(reader, *_read(reader, tokens_BS1))
+    return head_logit_chunks(reader, *_read(reader, tokens_BS1))
 
 
-def _read(reader: Reader, tokens_BS1: Tensor) -> tuple[Tensor, Tensor]:
+def _read(reader: LanguageModel, tokens_BS1: Tensor) -> tuple[Tensor, Tensor]:
     """Return what the head reads [T, E], in the precision that teachers run in, and the real next tokens [T]."""
     device = tokens_BS1.device
     with torch.autocast(device.type, torch.bfloat16, enabled=has_fast_bfloat16(device)):
         return reader.hidden(tokens_BS1[:, :-1]).flatten(0, 1), tokens_BS1[:, 1:].flatten()
 
 
-def chunked(reader: Reader, hidden_TE: Tensor, targets_T: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+def head_logit_chunks(reader: LanguageModel, hidden_TE: Tensor, targets_T: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield what `read_chunks` does, given what the head reads."""
     chunk = CHUNK_TOKENS[hidden_TE.device.type]
     for some_TE, some_T in zip(torch.split(hidden_TE, chunk), torch.split(targets_T, chunk), strict=True):
@@ -62,19 +62,21 @@ def chunked(reader: Reader, hidden_TE: Tensor, targets_T: Tensor) -> Iterator[tu
 
 
 @torch.no_grad()
-def window_nats(reader: Reader, tokens_BS1: Tensor) -> Tensor:
+def window_nats(reader: LanguageModel, tokens_BS1: Tensor) -> Tensor:
     """Return the nats of tokens 1 to S of windows that are on the reader's device, [B, S], float32."""
     return target_nats(reader, *_read(reader, tokens_BS1)).view_as(tokens_BS1[:, 1:])
 
 
 @torch.no_grad()
-def target_nats(reader: Reader, hidden_TE: Tensor, targets_T: Tensor) -> Tensor:
+def target_nats(reader: LanguageModel, hidden_TE: Tensor, targets_T: Tensor) -> Tensor:
     """Return the nats of tokens, given what the head reads before each, [T], float32."""
-    chunks = chunked(reader, hidden_TE, targets_T)
+    chunks = head_logit_chunks(reader, hidden_TE, targets_T)
     return torch.cat([F.cross_entropy(logits_TV, some_T, reduction="none") for logits_TV, some_T in chunks])
 
 
-def measure_quality(reader: Reader, windows: Iterable[Tensor], tokenizer: Tokenizer, device: torch.device) -> Measured:
+def measure_quality(
+    reader: LanguageModel, windows: Iterable[Tensor], tokenizer: Tokenizer, device: torch.device
+) -> HeldOutMetrics:
     """Return a reader's quality and calibration on windows [B, S + 1] of text; `device` is where the reader is.
 
     Both leave tokens out that stand for no bytes.
@@ -84,7 +86,7 @@ def measure_quality(reader: Reader, windows: Iterable[Tensor], tokenizer: Tokeni
 
     def nats_of(tokens_BS1: Tensor) -> Tensor:
         tokens_BS1, nats = tokens_BS1.to(device), []
-        for logits_TV, targets_T in read_chunks(reader, tokens_BS1):
+        for logits_TV, targets_T in logit_chunks(reader, tokens_BS1):
             shares_TV, scored_T = logits_TV.log_softmax(-1), scored_V[targets_T]
             best_T, guess_T = shares_TV.max(-1)
             calibration.add(best_T.exp()[scored_T], (guess_T == targets_T)[scored_T])
@@ -92,7 +94,7 @@ def measure_quality(reader: Reader, windows: Iterable[Tensor], tokenizer: Tokeni
         return torch.cat(nats).view_as(tokens_BS1[:, 1:])
 
     quality = bits_per_byte(nats_of, windows, tokenizer)
-    return Measured(*quality, calibration.error())
+    return HeldOutMetrics(*quality, calibration.error())
 
 
 def tokens_per_second(model: Transformer, prompt: Sequence[int]) -> float:

@@ -16,7 +16,7 @@ from baicai.model.config import MLAConfig
 from baicai.model.transformer import Transformer
 
 
-class Rounded(NamedTuple):
+class QuantizedModel(NamedTuple):
     """A model in 8 bits."""
 
     model: Transformer
@@ -25,7 +25,7 @@ class Rounded(NamedTuple):
     """Of all weights in the file."""
 
 
-def rounded(model: Transformer) -> Rounded:
+def quantize_q8_0(model: Transformer) -> QuantizedModel:
     """Return what becomes of a model in a GGUF file of type q8_0; the module for multi-token prediction has no part.
 
     Raises: MachineError if the library gguf is not installed.
@@ -35,7 +35,7 @@ def rounded(model: Transformer) -> Rounded:
     }
     made = copy.deepcopy(model)
     made.load_state_dict({name: tensor for name, (tensor, _) in stored.items()}, strict=False, assign=True)
-    return Rounded(made, sum(size for _, size in stored.values()))
+    return QuantizedModel(made, sum(size for _, size in stored.values()))
 
 
 def _tensor(model: Transformer, name: str, tensor: Tensor) -> tuple[Tensor, int]:

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from baicai.distillation.context import DistillationContext
 from baicai.distillation.measuring.held_out import HeldOut
-from baicai.distillation.measuring.metrics import Measured, tokens_per_second
-from baicai.distillation.measuring.q8_0 import rounded
+from baicai.distillation.measuring.metrics import HeldOutMetrics, tokens_per_second
+from baicai.distillation.measuring.q8_0 import quantize_q8_0
 from baicai.distillation.sizing import Shape
 from baicai.distillation.student.initialize import Student
 from baicai.distillation.teacher.cache import TeacherCache
@@ -23,12 +23,12 @@ from baicai.run import notify
 FORMAT = 1
 PROMPT_TOKENS, ANSWER_TOKENS = 32, 48
 
-Scores = Mapping[str, Mapping[str, Measured]]
+Scores = Mapping[str, Mapping[str, HeldOutMetrics]]
 """From teacher, baseline, start, student, untaught and q8, those that there are, to their quality at each ability."""
 
 
 def findings(
-    setting: DistillationContext,
+    context: DistillationContext,
     student: Student,
     scores: Scores,
     weak: Mapping[str, Weakness],
@@ -38,9 +38,9 @@ def findings(
     caches: Sequence[TeacherCache],
 ) -> dict[str, Any]:
     """Return the results that `write_report` takes; the student's hash is still missing."""
-    config, teacher, model = setting.config, setting.teacher, student.model
+    config, teacher, model = context.config, context.teacher, student.model
     wanted = {source.domain: source.weight for source in config.data}
-    scores, eighth_bytes = _with_eight_bits(setting, model, scores)
+    scores, eighth_bytes = _with_eight_bits(context, model, scores)
     quality = _by_ability(scores, "bits_per_byte", ("teacher", "baseline", "start", "student", "untaught", "q8"))
     shape = Shape(model.config, model.leaf_config, len(model.leaves))
     return {
@@ -56,19 +56,19 @@ def findings(
         "weak": {name: dataclasses.asdict(one) for name, one in weak.items()},
         "reinforced": dict(leaves),
         "size": {
-            "teacher": {"parameters": teacher.parameters, "bytes": teacher.bytes},
+            "teacher": {"parameters": teacher.num_parameters, "bytes": teacher.num_bytes},
             "student": {
-                "parameters": shape.parameters(),
-                "bytes": shape.bytes("bfloat16"),  # as it is kept
+                "parameters": shape.num_parameters(),
+                "bytes": shape.num_bytes("bfloat16"),  # as it is kept
                 "q8_bytes": eighth_bytes,
             },
         },
-        "speed": _speed(setting, model),
+        "speed": _speed(context, model),
         "flops": {"untaught": None, **{name: round(count) for name, count in operations.items()}},
         "cache": _cache(caches),
         "curves": {"untaught": [], **{name: one["curve"] for name, one in trained.items()}},
         "mix": [{key: line[key] for key in ("tokens", "shares", "gaps")} for line in trained["student"]["mix"]],
-        "samples": _samples(setting, model),
+        "samples": _samples(context, model),
     }
 
 
@@ -83,20 +83,20 @@ def _by_ability(scores: Scores, what: str, columns: Sequence[str]) -> dict[str, 
     }
 
 
-def _with_eight_bits(setting: DistillationContext, model: Transformer, scores: Scores) -> tuple[Scores, int | None]:
+def _with_eight_bits(context: DistillationContext, model: Transformer, scores: Scores) -> tuple[Scores, int | None]:
     """Return the scores with those of the student's weights in eight bits, and its bytes, if these can be made."""
     try:
-        in_eight = rounded(model)
+        in_eight = quantize_q8_0(model)
     except MachineError as error:
         notify(f"Not measured in eight bits: {error}")
         return scores, None
-    return {**scores, "q8": setting.exam.take(in_eight.model, setting.device)}, in_eight.num_bytes
+    return {**scores, "q8": context.held_out.measure(in_eight.model, context.device)}, in_eight.num_bytes
 
 
-def _speed(setting: DistillationContext, model: Transformer) -> dict[str, float | None]:
+def _speed(context: DistillationContext, model: Transformer) -> dict[str, float | None]:
     """Return tokens per second of one text on this machine's processor, each in its own tokens."""
-    name, sparse = next(iter(setting.exam.windows)), setting.teacher.sparse
-    theirs, ours = (_prompt(exam, name)[0].tolist() for exam in (setting.teacher_exam, setting.exam))
+    name, sparse = next(iter(context.held_out.windows)), context.teacher.sparse
+    theirs, ours = (_prompt(held_out, name)[0].tolist() for held_out in (context.teacher_held_out, context.held_out))
     teacher = None if sparse is None else tokens_per_second(sparse.network, theirs)
     return {"teacher": teacher, "student": tokens_per_second(model, ours)}
 
@@ -108,29 +108,31 @@ def _cache(caches: Sequence[TeacherCache]) -> dict[str, Any] | None:
     return {"bytes": size, "bytes_per_token": size / tokens, "samples": caches[0].settings.samples}
 
 
-def _samples(setting: DistillationContext, model: Transformer) -> list[dict[str, str]]:
+def _samples(context: DistillationContext, model: Transformer) -> list[dict[str, str]]:
     """Return how teacher and student go on after the beginning of held-out text, each taking the likeliest token."""
     found = []
-    for name in setting.exam.windows:
-        teachers_1P, students_1P = (_prompt(exam, name) for exam in (setting.teacher_exam, setting.exam))
-        room = min(setting.teacher.max_tokens - teachers_1P.shape[1], model.config.max_tokens - students_1P.shape[1])
+    for name in context.held_out.windows:
+        teachers_1P, students_1P = (
+            _prompt(held_out, name) for held_out in (context.teacher_held_out, context.held_out)
+        )
+        room = min(context.teacher.max_tokens - teachers_1P.shape[1], model.config.max_tokens - students_1P.shape[1])
         num_tokens = min(ANSWER_TOKENS, room + 1)  # the last token is not read
-        teachers_1N = setting.teacher.continued(teachers_1P, num_tokens, 0, temperature=0)
+        teachers_1N = context.teacher.generate(teachers_1P, num_tokens, 0, temperature=0)
         students_1N = continued(
-            model, students_1P, num_tokens, 0, temperature=0, vocab_size=setting.tokenizer.vocab_size
+            model, students_1P, num_tokens, 0, temperature=0, vocab_size=context.tokenizer.vocab_size
         )
         found.append(
             {
                 "domain": name,
-                "prompt": setting.tokenizer.decode(students_1P[0].tolist()),
-                "teacher": setting.teacher_exam.tokenizer.decode(teachers_1N[0].tolist()),
-                "student": setting.tokenizer.decode(students_1N[0].tolist()),
+                "prompt": context.tokenizer.decode(students_1P[0].tolist()),
+                "teacher": context.teacher_held_out.tokenizer.decode(teachers_1N[0].tolist()),
+                "student": context.tokenizer.decode(students_1N[0].tolist()),
             }
         )
     return found
 
 
-def _prompt(exam: HeldOut, name: str) -> Tensor:
+def _prompt(held_out: HeldOut, name: str) -> Tensor:
     """Return the beginning of an ability's first window, [1, P]; there is as much room behind it at least."""
-    window_1S = exam.windows[name][:1]
+    window_1S = held_out.windows[name][:1]
     return window_1S[:, : min(PROMPT_TOKENS, window_1S.shape[1] // 2)]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from baicai.distillation.sizing import with_experts
-from baicai.distillation.student.importance import best, measure_experts
+from baicai.distillation.student.importance import best, measure_expert_importance
 from baicai.leaves.leaf import save_leaf
 from baicai.leaves.model import SparseModel
 from baicai.model.experts import Leaf
@@ -28,11 +28,11 @@ def prune_leaves(
     Raises: ConfigError for a leaf there is not, DataError if a leaf never fires on the text or says what is not finite.
     """
     model = teacher.network
-    use, first = measure_experts(model, list(wanted), windows), model.first_leaf_layer
+    use, first = measure_expert_importance(model, list(wanted), windows), model.first_leaf_layer
     pruned = {}
     for number, name in enumerate(use.names):
         leaf = teacher.leaves[name].experts
-        kept = [best(added_GE[number], num_experts) for added_GE in use.added_LGE]
+        kept = [best(added_GE[number], num_experts) for added_GE in use.importance_LGE]
         tensors = {}
         for key, tensor in leaf.state_dict().items():
             layer = int(key.split(".")[1]) - first
@@ -44,7 +44,7 @@ def prune_leaves(
     return pruned
 
 
-def save_pruned(out: Path, name: str, leaf: Leaf, teacher: SparseModel, metrics: Mapping[str, Any]) -> str:
+def save_pruned_leaf(out: Path, name: str, leaf: Leaf, teacher: SparseModel, metrics: Mapping[str, Any]) -> str:
     """Write a pruned leaf as one that joins, serves and exports like any other, and return its hash.
 
     Its card says which leaf it was and what that was grown from; `metrics` are its own.

@@ -21,7 +21,7 @@ from baicai.model.transformer import Transformer
 
 
 @dataclass(frozen=True)
-class TrunkUse:
+class TrunkImportance:
     """What each part of a trunk adds, summed over the sample's tokens; float64."""
 
     width_D: Tensor
@@ -33,19 +33,19 @@ class TrunkUse:
 
 
 @dataclass(frozen=True)
-class ExpertUse:
+class ExpertImportance:
     """What each expert of some leaves adds; L counts the layers from the first leaf layer up. All float64."""
 
     names: tuple[str, ...]
     """The leaves, in the order of G."""
     weights_LGE: Tensor
     """Mean routing weight over the sample's tokens; one that did not choose the expert counts with 0."""
-    added_LGE: Tensor
+    importance_LGE: Tensor
     """Sum over tokens of routing weight times length of the expert's output."""
 
 
 @torch.inference_mode()
-def measure_trunk(model: Transformer, windows: Iterable[Tensor]) -> TrunkUse:
+def measure_trunk_importance(model: Transformer, windows: Iterable[Tensor]) -> TrunkImportance:
     """Return what each part of the trunk adds on windows [B, S + 1]; leaves that are joined are on.
 
     Heads and neurons count with the projection behind them: one whose output is thrown away adds nothing.
@@ -53,7 +53,7 @@ def measure_trunk(model: Transformer, windows: Iterable[Tensor]) -> TrunkUse:
 
     Raises: DataError if there is no text, or what a part adds is not finite.
     """
-    blocks, sizes = blocks_of(model), model.config
+    blocks, sizes = trunk_blocks(model), model.config
     width_D = torch.zeros(sizes.dim, dtype=torch.float64)
     heads_LH = torch.zeros(len(blocks), sizes.attention.num_heads, dtype=torch.float64)
     neurons_LF = torch.zeros(len(blocks), sizes.ffn_dim, dtype=torch.float64)
@@ -68,11 +68,13 @@ def measure_trunk(model: Transformer, windows: Iterable[Tensor]) -> TrunkUse:
             model.hidden(tokens_BS[:, :-1].to(model.embedding.weight.device))
     for what, added in (("stream", width_D), ("attention", heads_LH), ("feed-forward", neurons_LF)):
         _check(what, added)
-    return TrunkUse(width_D, heads_LH, neurons_LF)
+    return TrunkImportance(width_D, heads_LH, neurons_LF)
 
 
 @torch.inference_mode()
-def measure_experts(model: Transformer, names: Collection[str], windows: Iterable[Tensor]) -> ExpertUse:
+def measure_expert_importance(
+    model: Transformer, names: Collection[str], windows: Iterable[Tensor]
+) -> ExpertImportance:
     """Return what each expert of the named leaves adds on windows [B, S + 1], with those leaves on and no others.
 
     Source: Lasby et al., REAP, 2025, whose score is the mean over the tokens that chose an expert. Here it is the sum:
@@ -83,11 +85,11 @@ def measure_experts(model: Transformer, names: Collection[str], windows: Iterabl
     on_1G, first = model.leaf_mask(names), model.first_leaf_layer
     kept = [name for name in model.leaves if name in names]
     assert kept, "an ability is wanted"
-    layers = [layers_of(model, kept, number) for number in range(first, model.config.num_layers)]
+    layers = [leaf_layers(model, kept, number) for number in range(first, model.config.num_layers)]
     shape, tokens = (len(layers), len(kept), len(layers[0][0].bias_E)), 0
-    weights_LGE, added_LGE = (torch.zeros(shape, dtype=torch.float64) for _ in range(2))
+    weights_LGE, importance_LGE = (torch.zeros(shape, dtype=torch.float64) for _ in range(2))
     read: list[Tensor] = []
-    with _listening({block.shared: read.append for block in blocks_of(model)[first:]}):
+    with _listening({block.shared: read.append for block in trunk_blocks(model)[first:]}):
         for tokens_BS in windows:
             read.clear()
             trace: list[LayerTrace] = []
@@ -97,18 +99,18 @@ def measure_experts(model: Transformer, names: Collection[str], windows: Iterabl
             for number, (h_TD, layer) in enumerate(zip(read, trace, strict=True)):
                 weights_GE, lengths_GE = _expert_sums(h_TD, layer.choice, layers[number])
                 weights_LGE[number] += weights_GE
-                added_LGE[number] += lengths_GE
-    for name, added_LE in zip(kept, added_LGE.unbind(1), strict=True):
+                importance_LGE[number] += lengths_GE
+    for name, added_LE in zip(kept, importance_LGE.unbind(1), strict=True):
         _check(f"leaf '{name}'", added_LE)
-    return ExpertUse(tuple(kept), weights_LGE / tokens, added_LGE)
+    return ExpertImportance(tuple(kept), weights_LGE / tokens, importance_LGE)
 
 
-def blocks_of(model: Transformer) -> list[Block]:
+def trunk_blocks(model: Transformer) -> list[Block]:
     """Return the layers of the trunk."""
     return [block for block in model.layers if isinstance(block, Block)]
 
 
-def layers_of(model: Transformer, names: Collection[str], number: int) -> list[LeafLayer]:
+def leaf_layers(model: Transformer, names: Collection[str], number: int) -> list[LeafLayer]:
     """Return a layer's experts of the named leaves, in the model's order."""
     found = (leaf for name, leaf in model.leaves.items() if name in names)
     return [leaf.layer(number) for leaf in found if isinstance(leaf, Leaf)]

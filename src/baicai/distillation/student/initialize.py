@@ -14,8 +14,8 @@ from baicai.data.shards import TokenShards
 from baicai.data.tokenizer import Tokenizer
 from baicai.distillation.config import DistillRecipe
 from baicai.distillation.sizing import Shape, Target, dense_shape, pruned_shape, sliced_shape
-from baicai.distillation.student.expert_pruning import prune_leaves, save_pruned
-from baicai.distillation.student.slicing import leaf_to_dense, slice_trunk
+from baicai.distillation.student.expert_pruning import prune_leaves, save_pruned_leaf
+from baicai.distillation.student.slicing import leaves_to_dense, slice_trunk
 from baicai.errors import ConfigError
 from baicai.leaves.leaf import open_leaf
 from baicai.leaves.model import SparseModel, assemble, lock_table, write_lock
@@ -29,7 +29,7 @@ from baicai.run import Run
 SHARE = 4
 """A student has this share of its teacher's parameters where no target is given."""
 OWN_TOKENS = 8192
-MORE = "-more"
+REINFORCED_SUFFIX = "-more"
 """Ends the name of a leaf that is grown for an ability which has one already."""
 
 
@@ -41,7 +41,7 @@ class Student:
     leaves: Mapping[str, Leaf]
     """Pruned ones, in the order of the teacher's; empty for a trunk."""
 
-    def trained(self) -> dict[str, nn.Parameter]:
+    def trainable_parameters(self) -> dict[str, nn.Parameter]:
         """Return the parameters to train, by name."""
         if not self.leaves:
             return dict(self.model.named_parameters())
@@ -56,14 +56,14 @@ class Student:
         return forward * growing_share(self.model.config, trunk, self.model.leaf_config)
 
 
-def wanted_leaves(config: DistillRecipe, teacher: SparseModel) -> list[str]:
+def leaves_to_keep(config: DistillRecipe, teacher: SparseModel) -> list[str]:
     """Return the teacher's leaves that dense and pruned students keep.
 
     Raises: ConfigError for a leaf there is not, or if there is none to keep.
     """
     teacher.network.leaf_mask(config.leaves)
     abilities = {source.domain for source in config.data}
-    names = config.leaves or [name for name in teacher.leaves if name.removesuffix(MORE) in abilities]
+    names = config.leaves or [name for name in teacher.leaves if name.removesuffix(REINFORCED_SUFFIX) in abilities]
     if not names:
         there = ", ".join(teacher.leaves) or "it has none"
         raise ConfigError(
@@ -94,11 +94,11 @@ def student_shape(
         )
     if config.start == "slices":
         return sliced_shape(Shape(teacher.model), target)
-    kept = dataclasses.replace(teacher, num_leaves=len(wanted_leaves(config, sparse)))
+    kept = dataclasses.replace(teacher, num_leaves=len(leaves_to_keep(config, sparse)))
     return dense_shape(kept, target) if config.start == "dense" else pruned_shape(kept, target)
 
 
-def begin(
+def initialize_student(
     config: DistillRecipe, shape: Shape, sparse: SparseModel | None, windows: Sequence[Tensor], device: torch.device
 ) -> Student:
     """Return the student at its start; `windows` [B, S + 1] of the wanted abilities tell what counts in the teacher."""
@@ -110,15 +110,17 @@ def begin(
         return _begin_pruned(config, shape, sparse, windows, device)
     if config.start == "slices":
         return Student(slice_trunk(sparse.network, shape.model, windows).to(device), {})
-    names = wanted_leaves(config, sparse)
-    return Student(leaf_to_dense(sparse.network, names, windows, shape.model.ffn_dim, config.train.seed).to(device), {})
+    names = leaves_to_keep(config, sparse)
+    return Student(
+        leaves_to_dense(sparse.network, names, windows, shape.model.ffn_dim, config.train.seed).to(device), {}
+    )
 
 
 def _begin_pruned(
     config: DistillRecipe, shape: Shape, sparse: SparseModel, windows: Iterable[Tensor], device: torch.device
 ) -> Student:
     assert shape.leaf is not None
-    kept = prune_leaves(sparse, wanted_leaves(config, sparse), windows, shape.leaf.num_experts)
+    kept = prune_leaves(sparse, leaves_to_keep(config, sparse), windows, shape.leaf.num_experts)
     leaves = {name: leaf.float().requires_grad_(True) for name, leaf in kept.items()}
     model = open_trunk(sparse.trunk.path, sparse.trunk.hash).network
     for name, leaf in leaves.items():
@@ -162,7 +164,7 @@ def _own_sample(run: Run, student: Student, tokenizer: Tokenizer) -> TokenShards
 def _write_pruned(part: Path, out: Path, student: Student, sparse: SparseModel, about: Mapping[str, Any]) -> str:
     trunk = open_trunk(sparse.trunk.path, sparse.trunk.hash)
     for name, leaf in student.leaves.items():
-        save_pruned(part / name, name, leaf, sparse, about["metrics"])
+        save_pruned_leaf(part / name, name, leaf, sparse, about["metrics"])
     model = assemble(trunk, [open_leaf(part / name, trunk) for name in student.leaves], student.model.topk_group)
     place = os.path.relpath(trunk.path.resolve(), out.resolve())
     lock = lock_table(model, place, {name: name for name in model.leaves})

@@ -9,7 +9,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from baicai.distillation.student.importance import best, blocks_of, layers_of, measure_experts, measure_trunk
+from baicai.distillation.student.importance import (
+    best,
+    leaf_layers,
+    measure_expert_importance,
+    measure_trunk_importance,
+    trunk_blocks,
+)
 from baicai.model.config import GQAConfig, MLAConfig, ModelConfig
 from baicai.model.experts import LeafLayer
 from baicai.model.transformer import Transformer
@@ -27,7 +33,7 @@ def slice_trunk(teacher: Transformer, config: ModelConfig, windows: Iterable[Ten
 
     Raises: DataError if there is no text, or the teacher says what is not finite on it.
     """
-    use, sizes = measure_trunk(teacher, windows), teacher.config
+    use, sizes = measure_trunk_importance(teacher, windows), teacher.config
     student = Transformer(dataclasses.replace(config, mtp=False))
     places = {"width": best(use.width_D, config.dim)}
     _copy(student.embedding, teacher.embedding, {"weight": ("", "width")}, places)
@@ -89,7 +95,7 @@ def _rows(numbers: Tensor, size: int) -> Tensor:
 
 
 @torch.no_grad()
-def leaf_to_dense(
+def leaves_to_dense(
     teacher: Transformer, wanted: Collection[str], windows: Iterable[Tensor], ffn_dim: int, seed: int = 0
 ) -> Transformer:
     """Return the trunk with the wanted leaves' experts in its feed-forward, in float32; the other leaves are dropped.
@@ -102,17 +108,17 @@ def leaf_to_dense(
     Raises: ConfigError for a leaf there is not, DataError if there is no text, or the teacher says what is not finite.
     """
     assert ffn_dim >= teacher.config.ffn_dim, "the shared expert stays whole"
-    use, first = measure_experts(teacher, wanted, windows), teacher.first_leaf_layer
+    use, first = measure_expert_importance(teacher, wanted, windows), teacher.first_leaf_layer
     student = Transformer(dataclasses.replace(teacher.config, ffn_dim=ffn_dim, mtp=False))
     student.start(seed)
     for name, parameter in student.named_parameters():
         if ".shared." not in name:
             parameter.copy_(teacher.get_parameter(name))
-    for number, (block, own) in enumerate(zip(blocks_of(student), blocks_of(teacher), strict=True)):
+    for number, (block, own) in enumerate(zip(trunk_blocks(student), trunk_blocks(teacher), strict=True)):
         parts = [(own.shared.gate.weight, own.shared.up.weight, own.shared.down.weight)]
         if number >= first:
-            added_E, weights_E = use.added_LGE[number - first].flatten(), use.weights_LGE[number - first].flatten()
-            parts += _experts(layers_of(teacher, use.names, number), added_E, weights_E)
+            added_E, weights_E = use.importance_LGE[number - first].flatten(), use.weights_LGE[number - first].flatten()
+            parts += _experts(leaf_layers(teacher, use.names, number), added_E, weights_E)
         gate, up, down = (
             torch.cat(stack, axis) for stack, axis in zip(zip(*parts, strict=True), (0, 0, 1), strict=True)
         )

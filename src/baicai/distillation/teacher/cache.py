@@ -25,7 +25,7 @@ from baicai.artefact import disk_errors, file_hash, locked, read_json, write_ato
 from baicai.config import Count, from_table, recipe, to_table
 from baicai.data.batches import Batch
 from baicai.data.shards import TokenShards
-from baicai.distillation.teacher.logit_sampling import ask, record_type
+from baicai.distillation.teacher.logit_sampling import record_type, sample_teacher_logits
 from baicai.distillation.teacher.models import Teacher
 from baicai.errors import ArtefactError, ConfigError, MachineError
 from baicai.run import Progress, notify
@@ -38,7 +38,7 @@ BATCH_TOKENS = 4096
 
 
 @recipe
-class CacheSettings:
+class CacheConfig:
     """How a teacher is asked."""
 
     samples: Annotated[int, Field(ge=0)] = 12
@@ -56,11 +56,11 @@ class _Manifest:
     vocab_size: int
     windows: int
     part_windows: Count
-    settings: CacheSettings
+    settings: CacheConfig
     files: list[str]
 
 
-class TeacherRows(NamedTuple):
+class SoftTargets(NamedTuple):
     """What a teacher says of the next tokens of a batch."""
 
     samples_BSN: Tensor
@@ -106,7 +106,7 @@ class TeacherCache:
         return found
 
 
-def read_rows(caches: Sequence[TeacherCache], batch: Batch) -> TeacherRows:
+def read_soft_targets(caches: Sequence[TeacherCache], batch: Batch) -> SoftTargets:
     """Return what a teacher says of a batch whose sources are, in this order, the corpora of the caches.
 
     Raises: ArtefactError if a file has been damaged since it was opened.
@@ -114,10 +114,10 @@ def read_rows(caches: Sequence[TeacherCache], batch: Batch) -> TeacherRows:
     places = zip(batch.source_B.tolist(), batch.windows_B.tolist(), strict=True)
     rows_BS = np.stack([caches[source].window(window) for source, window in places])
     samples_BSN = torch.from_numpy(rows_BS["samples"].astype(np.int64))
-    return TeacherRows(samples_BSN, torch.from_numpy(rows_BS["nats"].astype(np.float32)))
+    return SoftTargets(samples_BSN, torch.from_numpy(rows_BS["nats"].astype(np.float32)))
 
 
-def write_cache(folder: Path, teacher: Teacher, shards: TokenShards, settings: CacheSettings) -> TeacherCache:
+def write_cache(folder: Path, teacher: Teacher, shards: TokenShards, settings: CacheConfig) -> TeacherCache:
     """Return the cache in `folder`, after computing what is missing of it; its size is told before.
 
     Raises: ArtefactError if it is of another teacher, corpus or settings, damaged, or if the teacher's logits are not
@@ -127,7 +127,7 @@ def write_cache(folder: Path, teacher: Teacher, shards: TokenShards, settings: C
     length, record = settings.sequence_tokens, record_type(teacher.vocab_size, settings.samples)
     windows, part_windows = teacher.num_windows(shards, length), max(1, PART_TOKENS // length)
     with locked(folder):
-        manifest = resumed(
+        manifest = open_or_create_manifest(
             folder,
             _Manifest(
                 format=FORMAT,
@@ -208,10 +208,12 @@ def _records(teacher: Teacher, shards: TokenShards, manifest: _Manifest, windows
         some, length = range(start, min(start + step, windows.stop)), settings.sequence_tokens
         tokens_BS1 = np.stack([shards.window(one, length) for one in some])
         chance_BS = np.stack([np.random.default_rng([settings.seed, one]).random(length) for one in some])
-        yield ask(teacher, torch.from_numpy(tokens_BS1), torch.from_numpy(chance_BS), settings.samples)
+        yield sample_teacher_logits(
+            teacher, torch.from_numpy(tokens_BS1), torch.from_numpy(chance_BS), settings.samples
+        )
 
 
-def resumed(folder: Path, wanted: M, what: str, free: Collection[str]) -> M:
+def open_or_create_manifest(folder: Path, wanted: M, what: str, free: Collection[str]) -> M:
     """Return the manifest in a folder, or the one that is wanted if there is none; keys that are `free` may differ.
 
     Raises: ArtefactError if the folder holds something other than `what`, or was made with other values.

@@ -20,7 +20,7 @@ from baicai.artefact import disk_errors, locked, write_atomic, write_json
 from baicai.config import Count, recipe, to_table
 from baicai.data.shards import TokenShards, cached_shards
 from baicai.data.tokenizer import Tokenizer
-from baicai.distillation.teacher.cache import FILE, resumed
+from baicai.distillation.teacher.cache import FILE, open_or_create_manifest
 from baicai.distillation.teacher.models import Teacher
 from baicai.errors import ConfigError
 from baicai.run import Progress
@@ -33,7 +33,7 @@ NO_TEXT = "\N{REPLACEMENT CHARACTER}"
 
 
 @recipe
-class SequenceSettings:
+class GeneratedTextConfig:
     """What a teacher is asked to write."""
 
     sequence_tokens: Count = 256
@@ -58,11 +58,11 @@ class _Manifest:
     teacher: str
     corpus: str
     part_windows: Count
-    settings: SequenceSettings
+    settings: GeneratedTextConfig
 
 
-def write_sequences(
-    folder: Path, teacher: Teacher, shards: TokenShards, student_tokenizer: Tokenizer, settings: SequenceSettings
+def write_generated_text(
+    folder: Path, teacher: Teacher, shards: TokenShards, student_tokenizer: Tokenizer, settings: GeneratedTextConfig
 ) -> TokenShards:
     """Return what the teacher writes after the beginnings of windows of its corpus, in the student's tokens.
 
@@ -84,7 +84,7 @@ def write_sequences(
     )
     texts = folder / "texts"
     with locked(folder), disk_errors(folder):
-        manifest = resumed(folder, wanted, "teacher's sequences", free=("part_windows",))
+        manifest = open_or_create_manifest(folder, wanted, "teacher's sequences", free=("part_windows",))
         texts.mkdir(parents=True, exist_ok=True)
         for stale in (*folder.glob(".*.part"), *texts.glob(".*.part")):  # what a kill left half-written
             stale.unlink()
@@ -106,13 +106,13 @@ def write_sequences(
         return cached_shards(str(texts), student_tokenizer, folder / "tokens", licence=licences)
 
 
-def _write(teacher: Teacher, shards: TokenShards, windows: range, settings: SequenceSettings) -> list[str]:
+def _write(teacher: Teacher, shards: TokenShards, windows: range, settings: GeneratedTextConfig) -> list[str]:
     """Return the document that the teacher makes of the beginning of each window."""
     length, given = settings.sequence_tokens, settings.prompt_tokens
     begin, ends = list(teacher.tokenizer.begin_ids), set(teacher.tokenizer.stop_ids)
     prompts_BP = [[*begin, *shards.window(one, length).tolist()][:given] for one in windows]
     seed = int(np.random.SeedSequence([settings.seed, windows.start]).generate_state(1)[0])
-    told_BN = teacher.continued(torch.tensor(prompts_BP), length - given, seed, settings.temperature).tolist()
+    told_BN = teacher.generate(torch.tensor(prompts_BP), length - given, seed, settings.temperature).tolist()
     texts = []
     for prompt_P, told_N in zip(prompts_BP, told_BN, strict=True):
         begun = list(takewhile(lambda token: token not in ends, reversed(prompt_P)))

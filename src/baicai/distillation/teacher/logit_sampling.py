@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from baicai.distillation.measuring.metrics import chunked
+from baicai.distillation.measuring.metrics import head_logit_chunks
 from baicai.distillation.teacher.models import Teacher
 
 
@@ -17,7 +17,7 @@ def record_type(vocab_size: int, samples: int) -> np.dtype[np.void]:
     return np.dtype([("nats", "<f4"), ("samples", "<u2" if vocab_size <= 2**16 else "<u4", (samples,))])
 
 
-def draw(logits_TV: Tensor, chance_T: Tensor, samples: int) -> Tensor:
+def sample_tokens(logits_TV: Tensor, chance_T: Tensor, samples: int) -> Tensor:
     """Return ids [T, N] drawn from softmax(logits), ascending, by one number in [0, 1) of each token.
 
     The N points of a comb, all shifted by that number, are looked up in the cumulated distribution. Each id is expected
@@ -30,7 +30,7 @@ def draw(logits_TV: Tensor, chance_T: Tensor, samples: int) -> Tensor:
     return ids_TN.clamp_(max=logits_TV.shape[1] - 1)  # a point may be rounded up to the end
 
 
-def ask(teacher: Teacher, tokens_BS1: Tensor, chance_BS: Tensor, samples: int) -> NDArray[np.void]:
+def sample_teacher_logits(teacher: Teacher, tokens_BS1: Tensor, chance_BS: Tensor, samples: int) -> NDArray[np.void]:
     """Return what a teacher says of windows of a corpus, records [B, S]; only some logits exist at once.
 
     Raises: ArtefactError if a logit is not finite.
@@ -40,9 +40,9 @@ def ask(teacher: Teacher, tokens_BS1: Tensor, chance_BS: Tensor, samples: int) -
     chance_T = chance_BS.flatten().to(teacher.device)
     records_T = np.empty(len(targets_T), record_type(teacher.vocab_size, samples))
     start = 0
-    for logits_TV, some_T in chunked(teacher, hidden_TE, targets_T):
+    for logits_TV, some_T in head_logit_chunks(teacher, hidden_TE, targets_T):
         rows = slice(start, start := start + len(some_T))
         picked_T = logits_TV.gather(1, some_T[:, None]).squeeze(1)
         records_T["nats"][rows] = (logits_TV.logsumexp(1) - picked_T).cpu()
-        records_T["samples"][rows] = draw(logits_TV, chance_T[rows], samples).cpu()
+        records_T["samples"][rows] = sample_tokens(logits_TV, chance_T[rows], samples).cpu()
     return records_T.reshape(chance_BS.shape)

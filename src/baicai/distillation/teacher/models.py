@@ -21,7 +21,7 @@ from baicai.config import canonical
 from baicai.data.hf_tokenizer import read_tokenizer
 from baicai.data.shards import TokenShards
 from baicai.data.tokenizer import FILE, Tokenizer
-from baicai.distillation.measuring.metrics import Reader
+from baicai.distillation.measuring.metrics import LanguageModel
 from baicai.distillation.sizing import Shape
 from baicai.errors import ArtefactError, ConfigError, DataError, MachineError
 from baicai.inference.generate import draw_texts
@@ -51,12 +51,12 @@ class Teacher(ABC):
         self.max_tokens = max_tokens
 
     @property
-    def parameters(self) -> int:
+    def num_parameters(self) -> int:
         """Number of its weights."""
         return sum(parameter.numel() for parameter in self.network.parameters())
 
     @property
-    def bytes(self) -> int:
+    def num_bytes(self) -> int:
         """Memory of its weights, in the types they are stored in."""
         return sum(parameter.numel() * parameter.element_size() for parameter in self.network.parameters())
 
@@ -77,7 +77,7 @@ class Teacher(ABC):
         Raises: ConfigError if the tokens are more than the model takes.
         """
 
-    def leaves(self) -> Mapping[str, Reader]:
+    def leaves(self) -> Mapping[str, LanguageModel]:
         """Return the teacher with one leaf on, for each that it has."""
         return {}
 
@@ -101,7 +101,7 @@ class Teacher(ABC):
         return logits_V
 
     @final
-    def continued(self, prompts_BP: Tensor, num_tokens: int, seed: int, temperature: float = 1.0) -> Tensor:
+    def generate(self, prompts_BP: Tensor, num_tokens: int, seed: int, temperature: float = 1.0) -> Tensor:
         """Return how it goes on after prompts of one length, [B, num_tokens], past the ends of documents.
 
         Raises: ConfigError if that is more than it takes, ArtefactError if a logit is not finite.
@@ -159,8 +159,8 @@ class _Sparse(Teacher):
         self._on_1G: Tensor | None = None
 
     @property
-    def parameters(self) -> int:
-        return self.shape.parameters()
+    def num_parameters(self) -> int:
+        return self.shape.num_parameters()
 
     @property
     def shape(self) -> Shape:
@@ -176,7 +176,7 @@ class _Sparse(Teacher):
         with self._autocast:
             return self._model.hidden(tokens_BS, on_BG=on_BG)
 
-    def leaves(self) -> Mapping[str, Reader]:
+    def leaves(self) -> Mapping[str, LanguageModel]:
         found = {}
         for name in self._model.leaves:
             found[name] = copy.copy(self)
@@ -250,7 +250,7 @@ class _Transformers(Teacher):
     def flops_per_token(self) -> int:
         looked_up = self._network.get_input_embeddings().weight
         tied = looked_up is self._network.get_output_embeddings().weight
-        return 2 * (self.parameters - (0 if tied else looked_up.numel()))
+        return 2 * (self.num_parameters - (0 if tied else looked_up.numel()))
 
     @torch.no_grad()
     def hidden(self, tokens_BS: Tensor) -> Tensor:

@@ -18,10 +18,10 @@ from torch.nn import functional as F  # noqa: N812
 
 from baicai.data.document import Message
 from baicai.data.tokenizer import Tokenizer
-from baicai.distillation.measuring.metrics import Reader, read_chunks, window_nats
+from baicai.distillation.measuring.metrics import LanguageModel, logit_chunks, window_nats
 
 EXAMPLES, CHARACTERS = 3, 200
-LEAST_LOST = 0.01
+MIN_RELATIVE_LOSS = 0.01
 """Of a document's nats: who is better by less is as good, however sure that is."""
 Ids = NDArray[np.int64]
 
@@ -55,8 +55,8 @@ class Weakness:
 
 
 def find_weakness(
-    teacher: Reader,
-    others: Mapping[str, Reader],
+    teacher: LanguageModel,
+    others: Mapping[str, LanguageModel],
     windows: Iterable[Tensor],
     tokenizer: Tokenizer,
     device: torch.device,
@@ -90,7 +90,7 @@ def _lost(nats_RT: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return how many nats the teacher loses on a document to each reader, [R]; 0 if that may be luck, or is little."""
     lost_RT = nats_RT[0] - nats_RT
     lost_R = lost_RT.sum(1)
-    least_R = np.maximum(2 * np.sqrt((lost_RT**2).sum(1)), LEAST_LOST * nats_RT[0].sum())
+    least_R = np.maximum(2 * np.sqrt((lost_RT**2).sum(1)), MIN_RELATIVE_LOSS * nats_RT[0].sum())
     return np.where(lost_R > least_R, lost_R, 0)
 
 
@@ -105,7 +105,7 @@ class _Text(NamedTuple):
 
 
 @torch.no_grad()
-def _read(readers: Sequence[Reader], windows: Iterable[Tensor], device: torch.device) -> _Text:
+def _read(readers: Sequence[LanguageModel], windows: Iterable[Tensor], device: torch.device) -> _Text:
     columns: list[tuple[Tensor, Tensor, Tensor]] = []
     for tokens_BS1 in windows:
         tokens_BS1 = tokens_BS1.to(device)
@@ -113,7 +113,7 @@ def _read(readers: Sequence[Reader], windows: Iterable[Tensor], device: torch.de
             columns.append((tokens_BS1[0, :1], tokens_BS1[0, :1], torch.zeros(len(readers), 1, device=device)))
         said = [
             (logits_TV.argmax(-1), F.cross_entropy(logits_TV, real_T, reduction="none"))
-            for logits_TV, real_T in read_chunks(readers[0], tokens_BS1)
+            for logits_TV, real_T in logit_chunks(readers[0], tokens_BS1)
         ]
         guess_T, nats_T = (torch.cat(chunks) for chunks in zip(*said, strict=True))
         nats_RT = torch.stack([nats_T, *(window_nats(one, tokens_BS1).flatten() for one in readers[1:])])

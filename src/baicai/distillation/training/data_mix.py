@@ -7,27 +7,27 @@ from baicai.data.batches import Batch, Batches
 from baicai.data.shards import TokenShards
 from baicai.errors import ArtefactError
 
-LEAST_GAP = 0.02
+MIN_GAP = 0.02
 """Of a teacher's bits per byte: an ability that lacks less than this counts as if it lacked this much, since real text
 has more to teach than the teacher has."""
 
-Measure = Callable[[int], tuple[list[float], list[float]]]
+MeasureGaps = Callable[[int], tuple[list[float], list[float]]]
 """From the number of batches so far to what the student lacks of each source's ability, and to each source's weight."""
 
 
-def weight(wanted: float, teacher_bits: float, student_bits: float) -> float:
+def domain_weight(wanted: float, teacher_bits: float, student_bits: float) -> float:
     """Return the weight of an ability: how much it is wanted times what the student lacks, in bits per byte."""
-    return wanted * max(student_bits - teacher_bits, LEAST_GAP * teacher_bits)
+    return wanted * max(student_bits - teacher_bits, MIN_GAP * teacher_bits)
 
 
-class AbilityBatches(Batches):
+class GapWeightedBatches(Batches):
     """Batches for which is measured, before the first and every so many, what the student lacks of each ability."""
 
     def __init__(
         self,
         sources: Sequence[TokenShards],
         wanted: Sequence[float],
-        measure: Measure,
+        measure: MeasureGaps,
         every: int,
         *,
         batch_sequences: int,

@@ -119,7 +119,7 @@ def teacher_share(teacher_T: Tensor, reference_T: Tensor, share: float, group_T:
     return torch.where(worse_T <= 0, share, 0.0)
 
 
-def document_numbers(inputs_BS: Tensor, end_id: int) -> Tensor:
+def document_ids(inputs_BS: Tensor, end_id: int) -> Tensor:
     """Return the number, from 0, of the document in which each input's next token is, [B, S]; rows share none."""
     inside_BS = (inputs_BS == end_id).cumsum(1)
     before_B = (inside_BS[:, -1] + 1).cumsum(0).roll(1)

@@ -19,10 +19,10 @@ from baicai.data.shards import TokenShards
 from baicai.distillation.config import DistillRecipe, TeachConfig
 from baicai.distillation.measuring.metrics import target_nats
 from baicai.distillation.student.initialize import Student
-from baicai.distillation.teacher.cache import TeacherCache, read_rows
+from baicai.distillation.teacher.cache import TeacherCache, read_soft_targets
 from baicai.distillation.teacher.models import Teacher
 from baicai.distillation.training import losses
-from baicai.distillation.training.data_mix import AbilityBatches, weight
+from baicai.distillation.training.data_mix import GapWeightedBatches, domain_weight
 from baicai.errors import ConfigError
 from baicai.inference.generate import continued
 from baicai.model.transformer import Transformer
@@ -30,7 +30,7 @@ from baicai.run import Run
 from baicai.training.loop import LossOf, curve, mixed_precision, train
 from baicai.training.losses import linear_cross_entropy
 
-MEASURES = 10
+GAP_MEASUREMENTS = 10
 """How often a training looks at what the student still lacks."""
 
 Loss = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -61,52 +61,56 @@ class TeacherSignal:
 
 
 def train_student(
-    student: Student, lessons: StudentData, teaching: TeacherSignal | None, config: DistillRecipe, run: Run
+    student: Student, data: StudentData, signal: TeacherSignal | None, config: DistillRecipe, run: Run
 ) -> None:
     """Train a student, and write its weights and how it went to the run's artefact folder."""
     model, settings = student.model, config.train
     sizes = {"batch_sequences": settings.batch_sequences, "sequence_tokens": settings.sequence_tokens}
-    if teaching is None:
-        batches = Batches(lessons.sources, lessons.weights, **sizes, seed=settings.seed)
-        loss_of = real_text_loss(model, config)
+    if signal is None:
+        batches = Batches(data.sources, data.weights, **sizes, seed=settings.seed)
+        loss_of = language_modeling_loss(model, config)
     else:
-        measure = functools.partial(_measure, model, lessons, teaching, config, run)
-        every = -(-settings.steps // MEASURES)
-        batches = AbilityBatches(lessons.sources, lessons.weights, measure, every, **sizes, seed=settings.seed)
+        measure = functools.partial(_measure, model, data, signal, config, run)
+        every = -(-settings.steps // GAP_MEASUREMENTS)
+        batches = GapWeightedBatches(data.sources, data.weights, measure, every, **sizes, seed=settings.seed)
         by_text = config.teach.signal == "sequences"  # what the teacher says is among the text
-        loss_of = real_text_loss(model, config) if by_text else taught_loss(model, teaching, config, batches)
-    metrics = train(run.out.name, student.trained(), batches, loss_of, settings, run)
+        loss_of = (
+            language_modeling_loss(model, config) if by_text else distillation_loss(model, signal, config, batches)
+        )
+    metrics = train(run.out.name, student.trainable_parameters(), batches, loss_of, settings, run)
     mix = {line["step"]: line for line in run.metrics() if "gaps" in line}  # one may be there twice after a kill
     with atomic_folder(run.out) as part:
-        write_tensors(part / "weights.safetensors", {name: p.detach().cpu() for name, p in student.trained().items()})
+        write_tensors(
+            part / "weights.safetensors", {name: p.detach().cpu() for name, p in student.trainable_parameters().items()}
+        )
         write_json(
             part / "training.json", {"loss": metrics["loss"], "curve": curve(run, settings), "mix": list(mix.values())}
         )
 
 
 def _measure(
-    model: Transformer, lessons: StudentData, teaching: TeacherSignal, config: DistillRecipe, run: Run, count: int
+    model: Transformer, data: StudentData, signal: TeacherSignal, config: DistillRecipe, run: Run, count: int
 ) -> tuple[list[float], list[float]]:
     """Return a Measure's results, and log them."""
-    theirs, weights = teaching.teacher_bits, list(lessons.weights)
-    ours = {name: teaching.student_bits(model, name) for name in dict.fromkeys(lessons.abilities)}
+    theirs, weights = signal.teacher_bits, list(data.weights)
+    ours = {name: signal.student_bits(model, name) for name in dict.fromkeys(data.abilities)}
     for name, bits in ours.items():
         if not math.isfinite(bits):
             raise ConfigError(f"{run.out.name}: {bits} bits per byte of '{name}' at step {count}: lower learning_rate")
     gaps = {name: ours[name] - theirs[name] for name in ours}
     if config.mix == "gap":
         weights = [
-            weight(wanted, theirs[name], ours[name])
-            for name, wanted in zip(lessons.abilities, lessons.weights, strict=True)
+            domain_weight(wanted, theirs[name], ours[name])
+            for name, wanted in zip(data.abilities, data.weights, strict=True)
         ]
     shares = dict.fromkeys(ours, 0.0)
-    for name, one in zip(lessons.abilities, weights, strict=True):
+    for name, one in zip(data.abilities, weights, strict=True):
         shares[name] += one / sum(weights)
     run.log({"step": count, "tokens": count * config.train.step_tokens, "gaps": gaps, "shares": shares})
-    return [gaps[name] for name in lessons.abilities], weights
+    return [gaps[name] for name in data.abilities], weights
 
 
-def real_text_loss(model: Transformer, config: DistillRecipe) -> LossOf:
+def language_modeling_loss(model: Transformer, config: DistillRecipe) -> LossOf:
     """Return the loss of a student that no teacher tells more than the text does."""
 
     def loss_of(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
@@ -118,7 +122,9 @@ def real_text_loss(model: Transformer, config: DistillRecipe) -> LossOf:
     return loss_of
 
 
-def taught_loss(model: Transformer, teaching: TeacherSignal, config: DistillRecipe, batches: AbilityBatches) -> LossOf:
+def distillation_loss(
+    model: Transformer, signal: TeacherSignal, config: DistillRecipe, batches: GapWeightedBatches
+) -> LossOf:
     """Return the loss of a student on real text and on what its teacher says of it, or of the student's own words."""
     teach, settings = config.teach, config.train
 
@@ -128,7 +134,7 @@ def taught_loss(model: Transformer, teaching: TeacherSignal, config: DistillReci
         if own_words:
             prompts_BP = tokens_BS1[:, : tokens_BS1.shape[1] // 2]
             seed = settings.seed * 2**32 + batches.count
-            num_tokens, known = tokens_BS1.shape[1] - prompts_BP.shape[1], teaching.teacher.vocab_size
+            num_tokens, known = tokens_BS1.shape[1] - prompts_BP.shape[1], signal.teacher.vocab_size
             more_BN = continued(model, prompts_BP, num_tokens, seed, vocab_size=known)
             tokens_BS1 = torch.cat([prompts_BP, more_BN], 1)
         targets_T = tokens_BS1[:, 1:].flatten()
@@ -137,11 +143,11 @@ def taught_loss(model: Transformer, teaching: TeacherSignal, config: DistillReci
             if own_words:
                 share_BS = (torch.arange(tokens_BS1.shape[1] - 1) >= prompts_BP.shape[1] - 1).float()
                 share_T = share_BS.repeat(len(tokens_BS1))
-                _, loss = _asked(teaching.teacher, teach, tokens_BS1)
+                _, loss = _asked(signal.teacher, teach, tokens_BS1)
             else:
-                theirs_T, loss = _heard(teaching, teach, batch, tokens_BS1)
+                theirs_T, loss = _heard(signal, teach, batch, tokens_BS1)
                 ours_T = functools.partial(target_nats, model, hidden_TD.detach(), targets_T)
-                share_T = _share(teach, teaching, batches, batch, theirs_T, ours_T)
+                share_T = _share(teach, signal, batches, batch, theirs_T, ours_T)
             share_T = share_T.to(hidden_TD.device)
             return loss(hidden_TD, head_VD, targets_T, share_T), {"teacher_share": share_T.mean()}
 
@@ -149,12 +155,12 @@ def taught_loss(model: Transformer, teaching: TeacherSignal, config: DistillReci
 
 
 def _heard(
-    teaching: TeacherSignal, teach: TeachConfig, batch: Batch, tokens_BS1: Tensor
+    signal: TeacherSignal, teach: TeachConfig, batch: Batch, tokens_BS1: Tensor
 ) -> tuple[Callable[[], Tensor], Loss]:
     """Return what gives the teacher's nats of the real next tokens, and the loss by what it says of them."""
-    if not teaching.caches:
-        return _asked(teaching.teacher, teach, tokens_BS1)
-    rows = read_rows(teaching.caches, batch)
+    if not signal.caches:
+        return _asked(signal.teacher, teach, tokens_BS1)
+    rows = read_soft_targets(signal.caches, batch)
     nats_T, samples_TN = (rows_BS.to(tokens_BS1.device).flatten(0, 1) for rows_BS in (rows.nats_BS, rows.samples_BSN))
 
     def loss(hidden_TD: Tensor, head_VD: Tensor, targets_T: Tensor, share_T: Tensor) -> Tensor:
@@ -168,13 +174,13 @@ def _asked(teacher: Teacher, teach: TeachConfig, tokens_BS1: Tensor) -> tuple[Ca
 
     def loss(hidden_TD: Tensor, head_VD: Tensor, targets_T: Tensor, share_T: Tensor) -> Tensor:
         known_VD = head_VD[: teacher.vocab_size]  # rows beyond stand for nothing
-        divergence = divergence_of(teach)
+        divergence = select_divergence(teach)
         return losses.linear_divergence(hidden_TD, known_VD, targets_T, teacher_TE, teacher.logits, share_T, divergence)
 
     return functools.partial(target_nats, teacher, teacher_TE, tokens_BS1[:, 1:].flatten()), loss
 
 
-def divergence_of(teach: TeachConfig) -> losses.Divergence:
+def select_divergence(teach: TeachConfig) -> losses.Divergence:
     """Return the divergence that a recipe names."""
     if teach.divergence == "jensen_shannon":
         return functools.partial(losses.jensen_shannon, beta=teach.beta, temperature=teach.temperature)
@@ -184,8 +190,8 @@ def divergence_of(teach: TeachConfig) -> losses.Divergence:
 
 def _share(
     teach: TeachConfig,
-    teaching: TeacherSignal,
-    batches: AbilityBatches,
+    signal: TeacherSignal,
+    batches: GapWeightedBatches,
     batch: Batch,
     theirs_T: Callable[[], Tensor],
     ours_T: Callable[[], Tensor],
@@ -196,6 +202,6 @@ def _share(
         gaps = torch.tensor(batches.gaps)[batch.source_B]
         share_B = torch.where((gaps > 0) | (teach.gate == "off"), teach.share, 0.0)
         return share_B.repeat_interleave(inputs_BS.shape[1])
-    group_T = losses.document_numbers(inputs_BS, teaching.end_id).flatten() if teach.gate == "document" else None
+    group_T = losses.document_ids(inputs_BS, signal.end_id).flatten() if teach.gate == "document" else None
     nats_T = theirs_T()
     return losses.teacher_share(nats_T, ours_T(), teach.share, None if group_T is None else group_T.to(nats_T.device))
