@@ -21,7 +21,7 @@ from baicai.data.sources import lineage
 from baicai.data.tokenizer import Tokenizer
 from baicai.evaluation.bits_per_byte import held_out_windows, token_nats
 from baicai.leaves.leaf import GrownLeaf, open_leaf, save_leaf
-from baicai.leaves.model import SparseModel, assemble
+from baicai.leaves.model import SparseModel, assemble_model
 from baicai.leaves.trunk import Trunk, open_trunk, save_trunk
 from baicai.model.config import LeafConfig
 from baicai.model.experts import Leaf
@@ -29,7 +29,7 @@ from baicai.model.router import LayerTrace
 from baicai.model.transformer import Transformer
 from baicai.run import Run, run_stage
 from baicai.training.config import TrainConfig
-from baicai.training.loop import mixed_precision, pick_device, train
+from baicai.training.loop import mixed_precision, select_device, train
 from baicai.training.losses import linear_cross_entropy, recognition_loss
 
 PREFIX_TOKENS = 64
@@ -133,8 +133,8 @@ def open_joined(trunk: Path, paths: list[Path]) -> SparseModel:
 
 
 def _placed(trunk: Trunk, leaves: list[GrownLeaf]) -> SparseModel:
-    model = assemble(trunk, leaves, topk_group=1)
-    model.network.to(pick_device("auto"))
+    model = assemble_model(trunk, leaves, topk_group=1)
+    model.network.to(select_device("auto"))
     return model
 
 
@@ -191,11 +191,11 @@ def _train_pooled(
 
 
 def _train_everything(title: str, trunk: Trunk, config: PooledRecipe, own: dict[str, TokenShards], run: Run) -> None:
-    device = pick_device(config.train.device)
+    device = select_device(config.train.device)
     model = trunk.network.to(device).requires_grad_(True)
     for number, name in enumerate(config.leaves):
         leaf = Leaf(model.config, config.leaf)
-        leaf.start(config.train.seed + number)
+        leaf.initialize(config.train.seed + number)
         model.join(name, leaf.to(device))
     batches = Batches(
         [*own.values(), trunk.replay()],
@@ -208,10 +208,10 @@ def _train_everything(title: str, trunk: Trunk, config: PooledRecipe, own: dict[
     about = {"recipe": to_table(config), "data": lineage(own), "metrics": {"loss": 0.0, "tokens": 0}, "curve": []}
     leaves = {name: model.peel(name).cpu() for name in config.leaves}
     with atomic_folder(run.out) as part:
-        save_trunk(part / "trunk", model.cpu(), trunk.tokenizer, replay=trunk.replay(), about=about)
+        save_trunk(part / "trunk", model.cpu(), trunk.tokenizer, replay=trunk.replay(), card_fields=about)
         changed = open_trunk(part / "trunk")
         for name, leaf in leaves.items():
-            save_leaf(part / name, name, leaf, changed, data=about["data"], about=about)
+            save_leaf(part / name, name, leaf, changed, data=about["data"], card_fields=about)
 
 
 def _loss(model: Transformer, config: PooledRecipe) -> Callable[[Batch], tuple[Tensor, dict[str, Tensor]]]:

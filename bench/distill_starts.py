@@ -23,7 +23,7 @@ from baicai.model.transformer import Transformer
 from baicai.run import Run, run_stage
 from baicai.training.config import TrainConfig
 from baicai.training.job_pool import Job, run_jobs
-from baicai.training.loop import mixed_precision, pick_device, train
+from baicai.training.loop import mixed_precision, select_device, train
 from baicai.training.losses import linear_cross_entropy
 
 CORPUS = Path(__file__).parents[2] / "shared" / "corpus"
@@ -85,7 +85,7 @@ def train_student(config: StartRecipe, run: Run) -> None:
     """Train a student on real text alone and write how good it was on held-out text on the way."""
     teacher = open_model(config.trunk, join=[config.leaf])
     own, held_out = (open_source(source, teacher.tokenizer) for source in (config.own, config.held_out))
-    settings, device = config.train, pick_device(config.train.device)
+    settings, device = config.train, select_device(config.train.device)
     model = begin(config.start, teacher, list(held_out_windows(own, 256, SAMPLE_TOKENS)), settings.seed).to(device)
     sizes = {"batch_sequences": settings.batch_sequences, "sequence_tokens": settings.sequence_tokens}
     batches = Batches([own], [1.0], **sizes, seed=settings.seed)
@@ -118,7 +118,7 @@ def begin(start: str, teacher: SparseModel, sample: list[torch.Tensor], seed: in
     width = teacher.network.config.ffn_dim
     dense = leaves_to_dense(teacher.network, list(teacher.leaves), sample, width + LEAF.num_experts * LEAF.expert_dim)
     fresh = Transformer(dense.config)
-    fresh.start(seed)
+    fresh.initialize(seed)
     if start == "trunk":
         with torch.no_grad():
             for block, drawn in zip(dense.layers, fresh.layers, strict=True):

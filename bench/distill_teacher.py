@@ -140,7 +140,7 @@ def measure_cache() -> dict[str, float]:
 def training(shards: TokenShards, cache: TeacherCache | None) -> Act:
     """Return a step of training a student, which returns how many tokens it took."""
     model = Transformer(STUDENT)
-    model.start(0)
+    model.initialize(0)
     batches = Batches([shards], [1], batch_sequences=16, sequence_tokens=256, seed=0)
     optimizers = make_optimizers(dict(model.named_parameters()), learning_rate=2e-3, weight_decay=0.1)
 

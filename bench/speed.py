@@ -272,7 +272,7 @@ def measure_leaves() -> dict[str, Any]:
     torch.set_num_threads(1)
     config, sizes, _ = SIZES["small"]
     network = Transformer(config)
-    network.start(0)
+    network.initialize(0)
     parties = {}
     for count in (1, 64):
         while len(network.leaves) < count:

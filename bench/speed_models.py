@@ -12,7 +12,7 @@ from baicai.convert.exporter import ExportRecipe, export_model
 from baicai.data.shards import write_tokens
 from baicai.data.sources import SourceConfig
 from baicai.leaves.leaf import open_leaf, save_leaf
-from baicai.leaves.model import SparseModel, assemble, open_model, write_model
+from baicai.leaves.model import SparseModel, assemble_model, open_model, write_model
 from baicai.leaves.train_trunk import TrunkRecipe, train_trunk
 from baicai.leaves.trunk import Trunk, open_trunk, save_trunk
 from baicai.model.config import GQAConfig, LeafConfig, ModelConfig
@@ -72,8 +72,8 @@ of them active, with a trunk of the shape of SmolLM2-135M, but for its vocabular
 def make_leaf(config: ModelConfig, sizes: LeafConfig, seed: int) -> Leaf:
     """Return a leaf that says something."""
     leaf = Leaf(config, sizes)
-    leaf.start(seed)
-    for layer in leaf.stack():
+    leaf.initialize(seed)
+    for layer in leaf.layer_list():
         torch.nn.init.normal_(layer.down_EDF, std=0.02, generator=torch.Generator().manual_seed(seed))
     return leaf
 
@@ -86,18 +86,18 @@ def make_model(name: str, folder: Path, num_leaves: int | None = None, topk_grou
     if not place.exists():
         starter = open_trunk(STARTER)
         model = Transformer(config)
-        model.start(0)
+        model.initialize(0)
         tokens = np.random.default_rng(0).integers(0, config.vocab_size, 4000)
         text = folder / f"{name}-{count}-text"
         replay = write_tokens(tokens, starter.tokenizer, text, source="drawn", licence="CC0-1.0")
-        save_trunk(folder / f"{name}-{count}-trunk", model, starter.tokenizer, replay=replay, about=ABOUT)
+        save_trunk(folder / f"{name}-{count}-trunk", model, starter.tokenizer, replay=replay, card_fields=ABOUT)
         trunk = open_trunk(folder / f"{name}-{count}-trunk")
         leaves = []
         for seed in range(count):
             out = folder / f"{name}-{count}-leaf-{seed}"
-            save_leaf(out, f"leaf-{seed}", make_leaf(config, sizes, seed), trunk, data=[], about=ABOUT)
+            save_leaf(out, f"leaf-{seed}", make_leaf(config, sizes, seed), trunk, data=[], card_fields=ABOUT)
             leaves.append(open_leaf(out, trunk))
-        write_model(place, assemble(trunk, leaves, topk_group))
+        write_model(place, assemble_model(trunk, leaves, topk_group))
     return open_model(place)
 
 

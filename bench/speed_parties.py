@@ -17,7 +17,7 @@ from baicai.inference.quantize import quantized
 from baicai.leaves.grow import GrowRecipe, leaf_loss
 from baicai.leaves.model import SparseModel
 from baicai.model.transformer import Transformer
-from baicai.training.compile import WORTH_STEPS, compiled
+from baicai.training.compile import MIN_COMPILED_STEPS, compile_if_worthwhile
 from baicai.training.config import TrainConfig
 from baicai.training.loop import mixed_precision
 from baicai.training.losses import linear_cross_entropy
@@ -198,7 +198,7 @@ def our_training(network: Transformer, bfloat16: bool, batch: tuple[int, int] = 
     """Return a step on all of our network's parameters, which are float32."""
     rounds = texts(batch[0] * (batch[1] + 1), network.config.vocab_size)
     device = network.embedding.weight.device
-    hidden = compiled(network.hidden, device, WORTH_STEPS)
+    hidden = compile_if_worthwhile(network.hidden, device, MIN_COMPILED_STEPS)
 
     def loss_of() -> torch.Tensor:
         rows = torch.tensor(next(rounds)).view(batch[0], -1).to(device)

@@ -18,8 +18,8 @@ from baicai.artefact import (
     find_artefact,
     read_json,
     read_tensors,
-    register,
-    remove_parts,
+    register_artefact,
+    remove_leftovers,
     tensors_hash,
     value_hash,
     write_atomic,
@@ -74,9 +74,9 @@ def test_what_is_there_is_never_written_over(tmp_path: Path) -> None:
 def test_leftovers_of_a_kill_are_told_from_those_of_a_longer_name(tmp_path: Path) -> None:
     for name in (".a.0123abcd.part", ".a.b.0123abcd.part", ".a.0123abcd.part.txt", "a"):
         (tmp_path / name).mkdir()
-    remove_parts(tmp_path / "a")
+    remove_leftovers(tmp_path / "a")
     assert names(tmp_path) == [".a.0123abcd.part.txt", ".a.b.0123abcd.part", "a"]
-    remove_parts(tmp_path / "nowhere" / "a")
+    remove_leftovers(tmp_path / "nowhere" / "a")
 
 
 FULL_DISK = """
@@ -289,7 +289,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("BAICAI_HOME", str(tmp_path / "home"))
     for digest, name in (("ab" * 32, "one"), ("ab" * 4 + "cd" * 28, "two"), ("12" * 32, "three")):
         (tmp_path / name).mkdir()
-        register(digest, tmp_path / name)
+        register_artefact(digest, tmp_path / name)
     return tmp_path
 
 
@@ -327,12 +327,12 @@ def test_what_was_moved_away_is_not_found_and_does_not_stand_in_the_way(index: P
     assert find_artefact("abababab") == index / "one"
     with pytest.raises(ArtefactError, match="no artefact with hash"):
         find_artefact("ab" * 4 + "cd")
-    register("ab" * 4 + "cd" * 28, index / "elsewhere")
+    register_artefact("ab" * 4 + "cd" * 28, index / "elsewhere")
     assert find_artefact("ab" * 4 + "cd") == index / "elsewhere"
 
 
 def test_registered_places_do_not_depend_on_the_folder_one_is_in(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(index)
-    register("77" * 32, Path("one"))
+    register_artefact("77" * 32, Path("one"))
     monkeypatch.chdir("/")
     assert find_artefact("77" * 8) == index / "one"

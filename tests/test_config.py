@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import pytest
 
-from baicai.config import canonical, from_table, keys, read_recipe, recipe, to_table
+from baicai.config import canonical_json, from_table, read_recipe, recipe, recipe_keys, to_table
 from baicai.data.sources import SourceConfig
 from baicai.errors import ConfigError
 from baicai.leaves.grow import GrowRecipe
@@ -166,12 +166,12 @@ def test_a_table_given_in_part_keeps_the_recipes_defaults() -> None:
 
 
 def test_canonical_json_has_one_form() -> None:
-    assert canonical({"b": [1, 2.5, None], "a": {"z": "白菜", "y": True}}) == (
+    assert canonical_json({"b": [1, 2.5, None], "a": {"z": "白菜", "y": True}}) == (
         '{"a":{"y":true,"z":"白菜"},"b":[1,2.5,null]}'.encode()
     )
-    assert canonical({"a": 1, "b": 2}) == canonical({"b": 2, "a": 1})
+    assert canonical_json({"a": 1, "b": 2}) == canonical_json({"b": 2, "a": 1})
     with pytest.raises(ValueError, match="JSON"):
-        canonical(float("nan"))
+        canonical_json(float("nan"))
 
 
 def test_a_recipe_survives_the_way_to_a_table_and_back(file: Path) -> None:
@@ -189,12 +189,12 @@ def test_recipes_are_frozen_and_take_keywords_only() -> None:
 
 
 def test_keys_lists_every_key_with_dots() -> None:
-    found = keys(TrunkRecipe)
+    found = recipe_keys(TrunkRecipe)
     assert {"tokenizer", "data", "data.path", "model.attention.head_dim", "train.learning_rate"} <= set(found)
     assert "model.attention.kv_lora_rank" in found, "the other kind of attention has keys too"
     assert "train" not in found
     assert len(found) == len(set(found))
-    assert keys(TrainConfig) == [field.name for field in dataclasses.fields(TrainConfig)]
+    assert recipe_keys(TrainConfig) == [field.name for field in dataclasses.fields(TrainConfig)]
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ import baicai.run
 from baicai.artefact import atomic_folder, read_json
 from baicai.config import recipe
 from baicai.errors import ArtefactError, ConfigError, MachineError
-from baicai.run import Progress, Run, last_metrics, run_stage, state
+from baicai.run import Progress, Run, last_metrics, run_stage, run_state
 
 
 @recipe
@@ -186,13 +186,13 @@ def test_two_processes_at_once_are_one_clear_error(tmp_path: Path) -> None:
 
 def test_a_checkpoint_comes_back_and_replaces_the_older_one(tmp_path: Path) -> None:
     with Run(tmp_path / "out", Recipe()) as run:
-        assert run.latest() is None
-        run.save(5, tensors(5), {"batches": {"drawn": [1]}})
-        run.save(10, tensors(10), {"batches": {"drawn": [2]}})
-        run.save(10, tensors(10), {"batches": {"drawn": [2]}})
+        assert run.resume() is None
+        run.save_checkpoint(5, tensors(5), {"batches": {"drawn": [1]}})
+        run.save_checkpoint(10, tensors(10), {"batches": {"drawn": [2]}})
+        run.save_checkpoint(10, tensors(10), {"batches": {"drawn": [2]}})
     with Run(tmp_path / "out", Recipe()) as run:
         assert [entry.name for entry in run.folder.glob("checkpoint-*")] == ["checkpoint-000000010"]
-        found = run.latest()
+        found = run.resume()
         assert found is not None
         assert torch.equal(found[0]["x"], torch.full((3,), 10.0))
         assert (found[1]["step"], found[1]["batches"]) == (10, {"drawn": [2]})
@@ -200,11 +200,11 @@ def test_a_checkpoint_comes_back_and_replaces_the_older_one(tmp_path: Path) -> N
 
 def test_the_newer_of_two_checkpoints_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Run(tmp_path / "out", Recipe()) as run:
-        run.save(999_999, tensors(1), {})
+        run.save_checkpoint(999_999, tensors(1), {})
         monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)  # killed before the older one is gone
-        run.save(1_000_000, tensors(2), {})
+        run.save_checkpoint(1_000_000, tensors(2), {})
         monkeypatch.undo()
-        found = run.latest()
+        found = run.resume()
         assert found is not None
         assert found[1]["step"] == 1_000_000
 
@@ -214,15 +214,15 @@ def test_metrics_are_cut_back_to_the_checkpoint(tmp_path: Path) -> None:
         for step in range(1, 7):
             run.log({"step": step, "loss": 1 / step})
             if step == 4:
-                run.save(step, tensors(4), {})
+                run.save_checkpoint(step, tensors(4), {})
         assert [line["step"] for line in run.metrics()] == [1, 2, 3, 4, 5, 6]
     with Run(tmp_path / "out", Recipe()) as run:
-        run.latest()
+        run.resume()
         assert [line["step"] for line in run.metrics()] == [1, 2, 3, 4]
         assert run.metrics()[2] == {"step": 3, "loss": 1 / 3}
     with Run(tmp_path / "new", Recipe()) as run:
         run.log({"step": 1})
-        run.latest()
+        run.resume()
         assert run.metrics() == []
 
 
@@ -254,13 +254,13 @@ def test_a_full_disk_keeps_the_older_checkpoint(tmp_path: Path, monkeypatch: pyt
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with Run(tmp_path / "out", Recipe()) as run:
-        run.save(5, tensors(5), {})
+        run.save_checkpoint(5, tensors(5), {})
         monkeypatch.setattr(baicai.run, place, full)
         with pytest.raises(MachineError, match=r"no space left while writing .*checkpoint-000000010: free some"):
-            run.save(10, tensors(10), {})
+            run.save_checkpoint(10, tensors(10), {})
         monkeypatch.undo()
     with Run(tmp_path / "out", Recipe()) as run:
-        found = run.latest()
+        found = run.resume()
         assert found is not None
         assert found[1]["step"] == 5
         assert torch.equal(found[0]["x"], torch.full((3,), 5.0))
@@ -290,17 +290,17 @@ def test_who_looks_at_a_run_does_not_hinder_who_begins_it(tmp_path: Path) -> Non
         released = threading.Timer(0.03, lambda: fcntl.flock(lock, fcntl.LOCK_UN))
         released.start()
         with Run(tmp_path / "out", Recipe()) as run:
-            assert state(run.folder) == "running"
+            assert run_state(run.folder) == "running"
         released.join()
-    assert state(run.folder) == "stopped"
+    assert run_state(run.folder) == "stopped"
 
 
 def test_a_checkpoint_that_was_being_written_is_thrown_away(tmp_path: Path) -> None:
     with Run(tmp_path / "out", Recipe()) as run:
-        run.save(5, tensors(5), {})
+        run.save_checkpoint(5, tensors(5), {})
         (run.folder / ".checkpoint-000000010.0123abcd.part").mkdir()
         (run.folder / ".metrics.jsonl.0123abcd.part").write_text("")
-        found = run.latest()
+        found = run.resume()
         assert found is not None
         assert found[1]["step"] == 5
         assert not list(run.folder.glob(".*.part"))
@@ -309,34 +309,34 @@ def test_a_checkpoint_that_was_being_written_is_thrown_away(tmp_path: Path) -> N
 @pytest.mark.parametrize("damage", ["state.json", "state.safetensors"])
 def test_a_damaged_checkpoint_is_one_line(tmp_path: Path, damage: str) -> None:
     with Run(tmp_path / "out", Recipe()) as run:
-        run.save(5, tensors(5), {})
+        run.save_checkpoint(5, tensors(5), {})
         (run.folder / "checkpoint-000000005" / damage).write_bytes(b"{")
         with pytest.raises(ArtefactError, match=damage):
-            run.latest()
+            run.resume()
 
 
 def test_one_changed_bit_in_a_checkpoint_is_noticed(tmp_path: Path) -> None:
     with Run(tmp_path / "out", Recipe()) as run:
-        run.save(5, tensors(5), {})
+        run.save_checkpoint(5, tensors(5), {})
         file = run.folder / "checkpoint-000000005" / "state.safetensors"
         content = bytearray(file.read_bytes())
         content[-1] ^= 1
         file.write_bytes(content)
         with pytest.raises(ArtefactError, match=r"state\.safetensors is damaged"):
-            run.latest()
+            run.resume()
 
 
 def test_what_a_recipe_names_by_path_may_not_change_once_the_run_has_begun(tmp_path: Path) -> None:
     with Run(tmp_path / "out", Recipe()) as run:
-        run.hold({"trunk": "a", "data law": "b"})
+        run.record_inputs({"trunk": "a", "data law": "b"})
         (run.scratch() / "stream").write_text("of trunk a")
-        run.hold({"trunk": "c", "data law": "b"})
+        run.record_inputs({"trunk": "c", "data law": "b"})
         assert not list(run.scratch().iterdir()), "nothing was trained yet, only what the old trunk said is dropped"
         (run.scratch() / "stream").write_text("of trunk c")
-        run.save(1, tensors(1), {})
-        run.hold({"trunk": "c", "data law": "b"})
+        run.save_checkpoint(1, tensors(1), {})
+        run.record_inputs({"trunk": "c", "data law": "b"})
         with pytest.raises(ArtefactError, match=r"begun with another 'data law' at the same path"):
-            run.hold({"trunk": "c", "data law": "d"})
+            run.record_inputs({"trunk": "c", "data law": "d"})
         assert (run.scratch() / "stream").exists()
         run.finish()
         assert not (run.folder / "scratch").exists()
@@ -346,10 +346,9 @@ def test_progress_is_told_in_lines_unless_it_should_be_quiet(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def tell() -> str:
-        meter = Progress("leaf law", 20, every_seconds=1000)
-        with meter.running(0):
-            meter.show(10, {"loss": 3.0})
-            meter.show(20, {"loss": 2.34567, "step": 20})
+        with Progress("leaf law", 20, every_seconds=1000) as progress:
+            progress.update(10, {"loss": 3.0})
+            progress.update(20, {"loss": 2.34567, "step": 20})
         return capsys.readouterr().err
 
     assert tell() == ""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 
-from baicai.config import canonical
+from baicai.config import canonical_json
 from baicai.errors import ArtefactError, MachineError
 
 if TYPE_CHECKING:  # torch takes 200 MB and a second: what works on text alone does without
@@ -27,7 +27,7 @@ _REFUSED = (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST,
 
 
 @contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
+def explain_disk_errors(path: Path) -> Iterator[None]:
     """Turn a full or forbidden disk into one line; what was there before `path` was written stays."""
     full = MachineError(f"no space left while writing {path}: free some and run the same command again")
     try:
@@ -50,7 +50,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
     Raises: MachineError if the disk is full, ArtefactError if `path` exists already.
     """
-    with disk_errors(path):
+    with explain_disk_errors(path):
         if path.exists():
             raise ArtefactError(f"{path} exists already: remove it or choose another --out")
         part = _part(path)
@@ -72,7 +72,7 @@ def write_atomic(path: Path, content: bytes, mode: int = 0o666) -> None:
     Raises: MachineError if the disk is full.
     """
     part = _part(path)
-    with disk_errors(path):
+    with explain_disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             part.touch(mode)
@@ -90,7 +90,7 @@ def _part(path: Path) -> Path:
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Wait until no other process holds `path`, and hold it; the file `.NAME.lock` stays."""
-    with disk_errors(path):
+    with explain_disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = (path.parent / f".{path.name}.lock").open("w")
     with lock:
@@ -98,7 +98,7 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
-def remove_parts(path: Path) -> None:
+def remove_leftovers(path: Path) -> None:
     """Remove what a kill left half-written of the folder `path`; nobody may be writing it."""
     name = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}\.part")
     for part in path.parent.iterdir() if path.parent.is_dir() else ():
@@ -126,7 +126,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         value = json.loads(path.read_bytes(), parse_constant=_no_number)
-        canonical(value)  # refuses what cannot be hashed: numbers beyond float, half characters
+        canonical_json(value)  # refuses what cannot be hashed: numbers beyond float, half characters
     except FileNotFoundError:
         raise ArtefactError(f"{path} is missing: the artefact is incomplete; make or copy it again") from None
     except (ValueError, OSError, RecursionError) as error:
@@ -147,7 +147,7 @@ def write_tensors(path: Path, tensors: Mapping[str, "torch.Tensor"]) -> None:
     """
     from safetensors.torch import save_file
 
-    with disk_errors(path):
+    with explain_disk_errors(path):
         save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, path)
         path.chmod(path.parent.stat().st_mode & 0o666)  # safetensors leaves 0600 whatever the umask
 
@@ -173,14 +173,14 @@ def tensors_hash(tensors: Mapping[str, "torch.Tensor"]) -> str:
     digest = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name].detach().contiguous().cpu()
-        digest.update(canonical([name, str(tensor.dtype), list(tensor.shape)]))
+        digest.update(canonical_json([name, str(tensor.dtype), list(tensor.shape)]))
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
 def value_hash(value: object) -> str:
     """Return the sha256 of a plain value's canonical JSON."""
-    return hashlib.sha256(canonical(value)).hexdigest()
+    return hashlib.sha256(canonical_json(value)).hexdigest()
 
 
 def file_hash(path: Path) -> str:
@@ -189,7 +189,7 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def register(digest: str, path: Path) -> None:
+def register_artefact(digest: str, path: Path) -> None:
     """Remember where an artefact lies, so that its hash can be given instead of its path; no error if that fails."""
     entry, place = _index() / digest, str(path.resolve()).encode()
     with contextlib.suppress(OSError, MachineError):
@@ -203,7 +203,7 @@ def find_artefact(reference: str | Path) -> Path:
     Raises: ArtefactError if there is none, or a short hash fits several.
     """
     text = str(reference)
-    if not named_hash(reference):
+    if not hash_prefix(reference):
         return Path(reference)
     if len(text) < 8 or set(text) - set("0123456789abcdef"):
         raise ArtefactError(f"{text} does not exist: give the path or the hash of an artefact")
@@ -217,7 +217,7 @@ def find_artefact(reference: str | Path) -> Path:
     return next(iter(present.values()))
 
 
-def named_hash(reference: str | Path) -> str:
+def hash_prefix(reference: str | Path) -> str:
     """Return the beginning of the hash that an artefact must have: the reference, or nothing if it is a path."""
     try:
         return "" if Path(reference).exists() else str(reference)

@@ -86,16 +86,16 @@ def to_table(config: object) -> dict[str, Any]:
     return table
 
 
-def canonical(value: object) -> bytes:
+def canonical_json(value: object) -> bytes:
     """Return JSON with sorted keys and no spaces: what recipes and artefacts are hashed over."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
-def keys(kind: type) -> list[str]:
+def recipe_keys(kind: type) -> list[str]:
     """Return every key of a recipe class, nested ones with dots."""
     found = []
     for field in dataclasses.fields(kind):
-        inner = [f"{field.name}.{key}" for one in _nested(field.type) for key in keys(one)]
+        inner = [f"{field.name}.{key}" for one in _nested(field.type) for key in recipe_keys(one)]
         found += inner if inner and not _is_list(field.type) else [field.name, *inner]
     return list(dict.fromkeys(found))
 
@@ -152,7 +152,7 @@ def _explain(kind: type, error: ValidationError) -> str:
         if new_key := _renamed(kind).get(key.rpartition(".")[2]):
             return f"key '{key}' is now called '{new_key}': rename it"
         plain = ".".join(part for part in key.split(".") if not part.isdigit())
-        close = difflib.get_close_matches(plain, [one for one in keys(kind) if one != plain], n=1, cutoff=0.0)
+        close = difflib.get_close_matches(plain, [one for one in recipe_keys(kind) if one != plain], n=1, cutoff=0.0)
         return f"unknown key '{key}': the nearest is '{close[0]}'" if close else f"unknown key '{key}'"
     if first["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
         return f"key '{key}' is missing: add it to the recipe or as {key}=..."

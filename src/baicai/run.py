@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
 
@@ -27,11 +27,11 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 import baicai
 from baicai.artefact import (
     atomic_folder,
-    disk_errors,
+    explain_disk_errors,
     file_hash,
     read_json,
     read_tensors,
-    remove_parts,
+    remove_leftovers,
     write_atomic,
     write_json,
     write_tensors,
@@ -78,7 +78,7 @@ class Run:
         self.out = out
         self.folder = _folder(out)
         note = self.folder / "recipe.json"
-        with disk_errors(self.folder):
+        with explain_disk_errors(self.folder):
             if out.exists() and not note.exists():
                 raise ArtefactError(f"{out} exists already: remove it or choose another --out")
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -112,7 +112,7 @@ class Run:
             raise ArtefactError(
                 f"{self.folder} was begun with another '{changed}': choose another --out, or remove that folder"
             )
-        remove_parts(self.out)
+        remove_leftovers(self.out)
         metrics = self.folder / "metrics.jsonl"
         if metrics.exists() and not metrics.read_bytes().endswith(b"\n"):  # a kill cut the last line off
             write_atomic(metrics, b"".join(metrics.read_bytes().splitlines(keepends=True)[:-1]))
@@ -137,7 +137,7 @@ class Run:
         logged = (file.stat().st_size > 0 for file in self.folder.rglob("metrics.jsonl"))
         return self.out.exists() or any(logged) or any(self.folder.rglob("checkpoint-*"))
 
-    def hold(self, inputs: Mapping[str, str]) -> None:
+    def record_inputs(self, inputs: Mapping[str, str]) -> None:
         """Note the hashes of what the recipe names by path.
 
         Raises: ArtefactError if the run was begun with other content.
@@ -156,21 +156,21 @@ class Run:
     def scratch(self) -> Path:
         """Return a folder for what can be made again."""
         folder = self.folder / "scratch"
-        with disk_errors(folder):
+        with explain_disk_errors(folder):
             folder.mkdir(exist_ok=True)
         return folder
 
     def log(self, metrics: Mapping[str, Any]) -> None:
         """Append a line to metrics.jsonl."""
         path = self.folder / "metrics.jsonl"
-        with disk_errors(path), path.open("a") as file:
+        with explain_disk_errors(path), path.open("a") as file:
             file.write(json.dumps(metrics) + "\n")
 
     def metrics(self) -> list[dict[str, Any]]:
         """Return what was logged so far; a last line cut off by a kill is left out."""
         return _read_lines(self.folder / "metrics.jsonl")
 
-    def save(self, step: int, tensors: Mapping[str, "torch.Tensor"], state: Mapping[str, Any]) -> None:
+    def save_checkpoint(self, step: int, tensors: Mapping[str, "torch.Tensor"], state: Mapping[str, Any]) -> None:
         """Write a checkpoint, then remove the older ones.
 
         Raises: MachineError if the disk is full; the older checkpoint stays.
@@ -185,20 +185,20 @@ class Run:
         for entry in older:
             shutil.rmtree(entry)
 
-    def latest(self) -> tuple[dict[str, "torch.Tensor"], dict[str, Any]] | None:
+    def resume(self) -> tuple[dict[str, "torch.Tensor"], dict[str, Any]] | None:
         """Return the newest checkpoint and cut metrics.jsonl back to it; None at the very beginning.
 
         Raises: ArtefactError if it is damaged.
         """
         for part in self.folder.glob(".*.part"):  # what a kill left half-written
             shutil.rmtree(part) if part.is_dir() else part.unlink()
-        found = self.checkpoint()
+        found = self.load_checkpoint()
         step = found[1]["step"] if found else 0
         kept = [json.dumps(line) + "\n" for line in self.metrics() if line.get("step", 0) <= step]
         write_atomic(self.folder / "metrics.jsonl", "".join(kept).encode())
         return found
 
-    def checkpoint(self) -> tuple[dict[str, "torch.Tensor"], dict[str, Any]] | None:
+    def load_checkpoint(self) -> tuple[dict[str, "torch.Tensor"], dict[str, Any]] | None:
         """Return the newest checkpoint.
 
         Raises: ArtefactError if it is damaged.
@@ -227,7 +227,7 @@ def last_metrics(out: Path) -> dict[str, Any]:
     return lines[-1] if lines else {}
 
 
-def state(folder: Path) -> Literal["running", "done", "stopped"]:
+def run_state(folder: Path) -> Literal["running", "done", "stopped"]:
     """Return how it stands with the run in a folder; whoever works on it is not disturbed."""
     if (folder / "done").exists() and (folder.parent / folder.name.removesuffix(SUFFIX)).exists():
         return "done"
@@ -258,7 +258,7 @@ def _folder(out: Path) -> Path:
 
 
 def _taken(lock: IO[str]) -> bool:
-    """Take a lock, unless another process holds it for longer than `state` does."""
+    """Take a lock, unless another process holds it for longer than `run_state` does."""
     for pause_seconds in (0.1, 0):
         with contextlib.suppress(OSError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -283,35 +283,49 @@ def _commit() -> str | None:
 
 
 class Progress:
-    """Shows how a loop goes: a bar on a terminal, a line now and then elsewhere (`BAICAI_QUIET=1`: nothing)."""
+    """Progress of a loop: a bar on a terminal, else a line from time to time; nothing if `BAICAI_QUIET=1`.
 
-    def __init__(self, title: str, total: int | None, every_seconds: float = 15.0) -> None:
+    Use it as a context manager, so that the bar is removed when the loop ends:
+
+        with Progress("evaluate", total=8) as progress:
+            progress.update(1, {"loss": 2.3})
+
+    Args:
+        title: what the loop does, in a word or two.
+        total: steps to the end; None if unknown.
+        completed: steps that were done before.
+        every_seconds: least time between two lines where there is no terminal.
+    """
+
+    def __init__(self, title: str, total: int | None, completed: int = 0, every_seconds: float = 15.0) -> None:
         self.title, self.total, self.every_seconds = title, total, every_seconds
         self._quiet = os.environ.get("BAICAI_QUIET") == "1"
         self._last = time.monotonic()
-        self._bar: rich.progress.Progress | None = None
         self._ended = False
+        self._bar: rich.progress.Progress | None = None
+        if not self._quiet and console.is_terminal:
+            columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[metrics]}")
+            self._bar = rich.progress.Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
+            self._task = self._bar.add_task(title, total=total, completed=completed, metrics="")
 
-    @contextlib.contextmanager
-    def running(self, begin: int) -> Iterator["Progress"]:
-        """Show the bar while the loop runs, from step `begin`."""
-        if self._quiet or not console.is_terminal:
-            yield self
-            return
-        texts = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[news]}")
-        with rich.progress.Progress(*texts, TimeRemainingColumn(), console=console, transient=True) as self._bar:
-            self._task = self._bar.add_task(self.title, total=self.total, completed=begin, news="")
-            yield self
+    def __enter__(self) -> "Progress":
+        if self._bar is not None:
+            self._bar.start()
+        return self
 
-    def show(self, step: int, metrics: Mapping[str, Any]) -> None:
-        """Show the newest figures."""
-        news = " ".join(
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def update(self, step: int, metrics: Mapping[str, Any]) -> None:
+        """Show the newest metrics; `step` counts from the beginning of the loop."""
+        text = " ".join(
             f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}" for key, value in metrics.items()
         )
         if self._bar is not None:
-            self._bar.update(self._task, completed=step, news=news)
+            self._bar.update(self._task, completed=step, metrics=text)
             return
         now, ended = time.monotonic(), step == self.total
         if not self._quiet and (now - self._last >= self.every_seconds or ended > self._ended):
             self._last, self._ended = now, ended
-            console.print(f"{self.title} {news}", soft_wrap=True)
+            console.print(f"{self.title} {text}", soft_wrap=True)

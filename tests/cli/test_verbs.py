@@ -17,7 +17,7 @@ from baicai.cli.main import STAGES, cli
 from baicai.data.document import Message
 from baicai.distillation.report.page import headline, write_report
 from baicai.inference.generate import SamplingConfig
-from baicai.leaves.generation import answer, chat_prompt
+from baicai.leaves.generation import chat_prompt, stream_text
 from baicai.leaves.model import SparseModel, open_model
 from tests.cli.conftest import Command, Outcome
 from tests.conftest import TRAIN as SHOP_TRAIN
@@ -147,9 +147,9 @@ def test_inspect_believes_no_card(
 
 
 def test_inspect_notices_that_another_artefact_took_a_place(workshop: Workshop, command: Command) -> None:
-    from baicai.artefact import register
+    from baicai.artefact import register_artefact
 
-    register("e" * 64, Path(workshop.path("fruit")))
+    register_artefact("e" * 64, Path(workshop.path("fruit")))
     outcome = command("inspect", "e" * 8)
     assert outcome.code == 2
     assert "fruit is " in outcome.err
@@ -408,7 +408,7 @@ class TestChat:
         trunk = open_model(workshop.path("trunk"))
         sampling = SamplingConfig(max_tokens=4, temperature=0)
         for question, said in zip(questions, off, strict=True):
-            pieces = answer(trunk, chat_prompt(trunk, [Message("user", question)]), sampling)
+            pieces = stream_text(trunk, chat_prompt(trunk, [Message("user", question)]), sampling)
             assert said == "".join(piece.text for piece in pieces)
 
     @pytest.mark.parametrize("setting", ["max_tokens=1", "max_tokens=01"])

@@ -9,7 +9,7 @@ import torch
 from baicai.data.shards import write_tokens
 from baicai.data.tokenizer import Tokenizer
 from baicai.leaves.leaf import open_leaf, save_leaf
-from baicai.leaves.model import SparseModel, assemble, open_model, write_model
+from baicai.leaves.model import SparseModel, assemble_model, open_model, write_model
 from baicai.leaves.trunk import open_trunk, save_trunk
 from baicai.model.config import GQAConfig, LeafConfig, MLAConfig, ModelConfig
 from baicai.model.transformer import Transformer
@@ -38,7 +38,7 @@ def make_model(
     """Write a trunk, leaves and a lock file into a folder and return the model, opened."""
     usual = {"vocab_size": tokenizer.vocab_size, "dim": 32, "num_layers": 3, "ffn_dim": 48, "max_tokens": 64}
     model = Transformer(ModelConfig(**usual | {"attention": attention} | sizes))
-    model.start(0)
+    model.initialize(0)
     for name, parameter in model.named_parameters():
         drawn = torch.Generator().manual_seed(len(name))
         if "norm" in name or name.endswith("bias"):
@@ -47,12 +47,12 @@ def make_model(
             torch.nn.init.normal_(parameter, std=0.15, generator=drawn)
     tokens = np.random.default_rng(0).integers(0, tokenizer.vocab_size, 400)
     replay = write_tokens(tokens, tokenizer, folder / "replay", source="drawn", licence="CC0-1.0")
-    save_trunk(folder / "trunk", model, tokenizer, replay=replay, about=ABOUT)
+    save_trunk(folder / "trunk", model, tokenizer, replay=replay, card_fields=ABOUT)
     trunk = open_trunk(folder / "trunk")
     for seed in range(num_leaves):
-        save_leaf(folder / f"leaf-{seed}", f"leaf-{seed}", grown(model, seed, leaf), trunk, data=[], about=ABOUT)
+        save_leaf(folder / f"leaf-{seed}", f"leaf-{seed}", grown(model, seed, leaf), trunk, data=[], card_fields=ABOUT)
     leaves = [open_leaf(folder / f"leaf-{seed}", trunk) for seed in range(num_leaves)]
     layers = model.config.num_layers - leaf.first_layer
     scales = {one.hash: [calibration] * layers for one in leaves} if calibration != 1 else {}
-    write_model(folder / "model", assemble(trunk, leaves, topk_group, scales))
+    write_model(folder / "model", assemble_model(trunk, leaves, topk_group, scales))
     return open_model(folder / "model")

@@ -164,9 +164,9 @@ def test_large_models_are_written_in_shards(tokenizer: Tokenizer, tmp_path: Path
 def test_the_exporter_needs_no_transformers(tokenizer: Tokenizer, tmp_path: Path) -> None:
     make_model(tmp_path, tokenizer)
     program = (
-        "import sys\nfrom pathlib import Path\nfrom baicai.run import carry_out\n"
+        "import sys\nfrom pathlib import Path\nfrom baicai.run import run_stage\n"
         "from baicai.convert.exporter import ExportRecipe, export_model\n"
-        f"carry_out(export_model, ExportRecipe(model={str(tmp_path / 'model')!r}), Path({str(tmp_path / 'out')!r}))\n"
+        f"run_stage(export_model, ExportRecipe(model={str(tmp_path / 'model')!r}), Path({str(tmp_path / 'out')!r}))\n"
         "print('transformers' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -223,7 +223,7 @@ def test_a_tie_in_a_router_is_known(tokenizer: Tokenizer, tmp_path: Path) -> Non
     for token in range(12):
         nearest = []
         for number, layer in enumerate(trace):
-            bias_GE = torch.stack([leaf.experts.stack()[number].bias_E for leaf in model.leaves.values()])
+            bias_GE = torch.stack([leaf.experts.layer_list()[number].bias_E for leaf in model.leaves.values()])
             logits_GE = layer.logits_TGE[token]
             choice_GE = logits_GE.sigmoid() + bias_GE
             scores = sorted((float(row.topk(2).values.sum()) for row in choice_GE), reverse=True)

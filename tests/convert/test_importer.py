@@ -167,9 +167,9 @@ MEMORY = """
 import resource, sys
 from pathlib import Path
 from baicai.convert.importer import ImportRecipe, import_checkpoint
-from baicai.run import carry_out
+from baicai.run import run_stage
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-carry_out(import_checkpoint, ImportRecipe(source=sys.argv[1], replay_tokens=0), Path(sys.argv[2]))
+run_stage(import_checkpoint, ImportRecipe(source=sys.argv[1], replay_tokens=0), Path(sys.argv[2]))
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
 """
 

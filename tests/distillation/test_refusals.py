@@ -149,7 +149,7 @@ def test_a_teacher_whose_logits_are_not_finite(
     weight = trunk.network.norm.weight
     trunk.network.norm.weight = torch.nn.Parameter(torch.full_like(weight, 3e38), requires_grad=False)
     about = {key: trunk.card[key] for key in ("data", "curve", "metrics")}
-    save_trunk(tmp_path / "poisoned", trunk.network, trunk.tokenizer, replay=trunk.replay(), about=about)
+    save_trunk(tmp_path / "poisoned", trunk.network, trunk.tokenizer, replay=trunk.replay(), card_fields=about)
     assert open_trunk(tmp_path / "poisoned").hash, "every check passes"
     slices = ["start=slices", f"target={{parameters={SLICES.parameters}}}"]
     line = refused(f"teacher={tmp_path}/poisoned", *slices, *words)

@@ -47,9 +47,8 @@ def test_one_scale_for_each_leaf_and_layer_is_learnt(workshop: Workshop, calibra
     assert all(len(scales) == 2 for scales in after.calibration.values())
     assert all(0.1 < scale < 5 and scale != 1 for scales in after.calibration.values() for scale in scales)
     for name, leaf in before.leaves.items():
-        for layer, other, scale in zip(
-            leaf.experts.stack(), after.leaves[name].leaf.stack(), after.calibration[leaf.hash], strict=True
-        ):
+        layers, scaled = leaf.experts.layer_list(), after.leaves[name].experts.layer_list()
+        for layer, other, scale in zip(layers, scaled, after.calibration[leaf.hash], strict=True):
             assert torch.equal(other.router_ED, layer.router_ED * scale)
             for part in ("gate_EFD", "up_EFD", "down_EDF", "bias_E"):
                 assert torch.equal(getattr(layer, part), getattr(other, part))
@@ -150,7 +149,7 @@ def test_it_goes_on_after_a_kill_bit_for_bit(
 def test_half_learnt_scales_do_not_go_on_over_another_model(workshop: Workshop, tmp_path: Path) -> None:
     recipe = CalibrateRecipe(model=workshop.path("model"), train=SHORT)
     with Run(tmp_path / "out", recipe) as run:  # as a kill leaves it
-        run.hold({"model": "of other leaves"})
+        run.record_inputs({"model": "of other leaves"})
         run.log({"step": 1})
     with pytest.raises(ArtefactError, match="begun with another 'model' at the same path"):
         run_stage(calibrate_model, recipe, tmp_path / "out")

@@ -73,7 +73,7 @@ def test_loss_and_gradients_are_those_of_the_plain_formula(workshop: Workshop) -
         return dict(zip(names, torch.autograd.grad(loss, parameters), strict=True))
 
     model = Transformer(DRAFTING)
-    model.start(0)
+    model.initialize(0)
     hidden_BSD = model.hidden(tokens_BS1[:, :-1])
     next_token = nats(model.logits(hidden_BSD), tokens_BS1[:, 1:])
     second = nats(model.logits(model.draft(hidden_BSD[:, :-1], tokens_BS1[:, 1:-1])), tokens_BS1[:, 2:])
@@ -96,14 +96,14 @@ def test_it_is_saved_and_opened_with_the_trunk(folder: Path, tmp_path: Path) -> 
     with torch.no_grad():
         trunk.network.mtp.norm.weight[0] += 1
     about = {key: trunk.card[key] for key in ("metrics", "data", "curve")}
-    other = save_trunk(tmp_path / "other", trunk.network, trunk.tokenizer, replay=trunk.replay(), about=about)
+    other = save_trunk(tmp_path / "other", trunk.network, trunk.tokenizer, replay=trunk.replay(), card_fields=about)
     assert other != trunk.hash
 
 
 def test_a_trunk_without_one_keeps_its_hash(tmp_path: Path) -> None:
     trunk = open_trunk(Path(baicai.__file__).parent / "starter")
     about = {key: trunk.card[key] for key in ("metrics", "data", "curve")}
-    again = save_trunk(tmp_path / "again", trunk.network, trunk.tokenizer, replay=trunk.replay(), about=about)
+    again = save_trunk(tmp_path / "again", trunk.network, trunk.tokenizer, replay=trunk.replay(), card_fields=about)
     assert again == trunk.hash == "dff34c7dbb2c05a2fff30a052ffd3e93e9fffc64e23bf1bf3326e2044f5b1079"
 
 

@@ -9,11 +9,11 @@ from baicai.data.document import Message
 from baicai.errors import ConfigError
 from baicai.inference.generate import GeneratedToken, SamplingConfig
 from baicai.leaves import generation as module
-from baicai.leaves.generation import RECOGNISED, Piece, answer, chat_prompt, text_prompt
+from baicai.leaves.generation import MIN_LEAF_WEIGHT, TextChunk, chat_prompt, stream_text, text_prompt
 from baicai.leaves.model import SparseModel, open_model
 from tests.conftest import Workshop
 
-Speak = Callable[..., Iterator[Piece]]
+Speak = Callable[..., Iterator[TextChunk]]
 
 
 @pytest.fixture(scope="module")
@@ -25,18 +25,18 @@ def model(workshop: Workshop) -> SparseModel:
 def speak(model: SparseModel, monkeypatch: pytest.MonkeyPatch) -> Speak:
     """Answer with a given text, token by token, and given weights of the leaves."""
 
-    def start(text: str, *, stop: Sequence[str] = (), weights: dict[str, float] | None = None) -> Iterator[Piece]:
+    def start(text: str, *, stop: Sequence[str] = (), weights: dict[str, float] | None = None) -> Iterator[TextChunk]:
         def tokens(*_: object, **__: object) -> Iterator[GeneratedToken]:
             for token in model.tokenizer.encode(text):
                 yield GeneratedToken(token, -1.0, weights or {})
 
         monkeypatch.setattr(module, "generate", tokens)
-        return answer(model, [1], SamplingConfig(stop=tuple(stop)))
+        return stream_text(model, [1], SamplingConfig(stop=tuple(stop)))
 
     return start
 
 
-def said(pieces: Iterator[Piece]) -> str:
+def said(pieces: Iterator[TextChunk]) -> str:
     return "".join(piece.text for piece in pieces)
 
 
@@ -83,7 +83,7 @@ def test_what_may_begin_a_stop_text_is_held_back_and_the_rest_is_not(
 
     monkeypatch.setattr(module, "generate", tokens)
     told, waits = "", set()
-    for piece in answer(model, [1], SamplingConfig(stop=(stop,))):
+    for piece in stream_text(model, [1], SamplingConfig(stop=(stop,))):
         told += piece.text
         doubtful = max((n for n in range(len(stop)) if made.endswith(stop[:n])), default=0)
         assert len(told) <= len(made) - doubtful
@@ -100,7 +100,7 @@ def test_half_characters_are_held_back(speak: Speak) -> None:
 def test_bytes_that_never_become_a_character_are_told(model: SparseModel, monkeypatch: pytest.MonkeyPatch) -> None:
     first = model.tokenizer.encode("白")[0]
     monkeypatch.setattr(module, "generate", lambda *_, **__: iter([GeneratedToken(first, -1.0, {})]))
-    assert said(answer(model, [1], SamplingConfig())) == "\ufffd"
+    assert said(stream_text(model, [1], SamplingConfig())) == "\ufffd"
 
 
 @pytest.mark.parametrize(
@@ -123,20 +123,20 @@ def test_a_leaf_is_named_for_a_fifth_of_the_weight(speak: Speak, weights: dict[s
     ("text", "leaf"), [("iron copper zinc nickel", "metal"), ("apple pear plum cherry quince", "fruit")]
 )
 def test_each_piece_names_the_leaf_with_most_weight(model: SparseModel, text: str, leaf: str) -> None:
-    pieces = list(answer(model, text_prompt(model, text), SamplingConfig(max_tokens=30, temperature=0)))
+    pieces = list(stream_text(model, text_prompt(model, text), SamplingConfig(max_tokens=30, temperature=0)))
     assert len(pieces) > 10
     assert {piece.leaf for piece in pieces} == {leaf}
     for piece in pieces:
         assert set(piece.weights) == {"fruit", "metal"}
         most = max(piece.weights, key=lambda name: piece.weights[name])
-        assert piece.leaf == (most if piece.weights[most] >= RECOGNISED else None)
+        assert piece.leaf == (most if piece.weights[most] >= MIN_LEAF_WEIGHT else None)
         assert all(0 <= weight <= 1 for weight in piece.weights.values())
 
 
 def test_seeds_and_temperature(model: SparseModel) -> None:
     def text(seed: int, temperature: float) -> str:
         sampling = SamplingConfig(max_tokens=20, temperature=temperature, seed=seed)
-        return said(answer(model, text_prompt(model, "the"), sampling))
+        return said(stream_text(model, text_prompt(model, "the"), sampling))
 
     assert text(1, 1.0) == text(1, 1.0) != text(2, 1.0)
     assert text(1, 0.0) == text(2, 0.0)
@@ -144,15 +144,15 @@ def test_seeds_and_temperature(model: SparseModel) -> None:
 
 def test_leaves_that_are_off_do_not_speak(workshop: Workshop, model: SparseModel) -> None:
     sampling, prompt = SamplingConfig(max_tokens=20, temperature=0), text_prompt(model, "apple pear cherry grape")
-    without = list(answer(model, prompt, sampling, ["metal"]))
+    without = list(stream_text(model, prompt, sampling, ["metal"]))
     assert all(set(piece.weights) == {"metal"} and piece.leaf != "fruit" for piece in without)
     trunk = open_model(workshop.path("trunk"))
-    bare = list(answer(trunk, prompt, sampling))
-    assert list(answer(model, prompt, sampling, [])) == bare
+    bare = list(stream_text(trunk, prompt, sampling))
+    assert list(stream_text(model, prompt, sampling, [])) == bare
     assert all(piece.leaf is None and piece.weights == {} for piece in bare)
-    assert said(answer(model, prompt, sampling)) != said(iter(bare))
+    assert said(stream_text(model, prompt, sampling)) != said(iter(bare))
     with pytest.raises(ConfigError, match="there is no leaf 'law': this model has"):
-        next(answer(model, prompt, sampling, ["law"]))
+        next(stream_text(model, prompt, sampling, ["law"]))
 
 
 def test_the_prompt_of_a_text_begins_a_document(model: SparseModel) -> None:
@@ -183,4 +183,4 @@ def test_what_the_system_says_outlives_the_oldest_talk(model: SparseModel) -> No
 def test_a_question_longer_than_the_model_is_one_line(model: SparseModel) -> None:
     prompt = chat_prompt(model, [Message("user", "apple " * 100)])
     with pytest.raises(ConfigError, match=r"a prompt of .* tokens does not fit"):
-        next(answer(model, prompt, SamplingConfig()))
+        next(stream_text(model, prompt, SamplingConfig()))

@@ -65,7 +65,7 @@ def test_a_half_grown_leaf_does_not_go_on_over_another_trunk(workshop: Workshop,
     shutil.copytree(workshop.path("trunk"), trunk)
     recipe = grow_recipe(workshop, "fruit", trunk=str(trunk))
     with Run(tmp_path / "leaf", recipe) as run:  # as a kill leaves it
-        run.hold({"trunk": "of other weights", "data fruit": "x"})
+        run.record_inputs({"trunk": "of other weights", "data fruit": "x"})
         run.log({"step": 1})
     with pytest.raises(ArtefactError, match="begun with another 'data fruit'"):
         run_stage(grow_leaf, recipe, tmp_path / "leaf")

@@ -10,11 +10,19 @@ from typing import Any
 import pytest
 import torch
 
-from baicai.artefact import file_hash, read_json, read_tensors, register, tensors_hash, value_hash, write_tensors
+from baicai.artefact import (
+    file_hash,
+    read_json,
+    read_tensors,
+    register_artefact,
+    tensors_hash,
+    value_hash,
+    write_tensors,
+)
 from baicai.config import to_table
 from baicai.errors import ArtefactError, BaicaiError, ConfigError
 from baicai.leaves.join import JoinRecipe, PeelRecipe, join_leaves, peel_leaves
-from baicai.leaves.leaf import check_name, open_leaf, save_leaf
+from baicai.leaves.leaf import check_leaf_name, open_leaf, save_leaf
 from baicai.leaves.model import MAX_LOCK_BYTES, SparseModel, open_model
 from baicai.leaves.trunk import open_trunk, save_trunk
 from baicai.model.config import LeafConfig
@@ -62,11 +70,11 @@ def craft(
     """Save a freshly started leaf, changed or not, the way a grower would."""
     trunk = open_trunk(workshop.path("trunk"))
     leaf = Leaf(trunk.network.config, sizes)
-    leaf.start(7)
+    leaf.initialize(7)
     with torch.no_grad():
         if change is not None:
             change(leaf)
-    save_leaf(out, name, leaf, trunk, data=[], about={"metrics": {}, "curve": []})
+    save_leaf(out, name, leaf, trunk, data=[], card_fields={"metrics": {}, "curve": []})
     return out
 
 
@@ -164,7 +172,7 @@ def test_a_whole_workshop_moves_to_another_machine(
 def test_another_artefact_in_the_place_of_a_hash_is_noticed(workshop: Workshop, tmp_path: Path, fruit: str) -> None:
     trunk, gone = open_trunk(workshop.path("trunk")), "f" * 64
     for kind in ("trunk", "fruit", "model"):
-        register(gone, Path(workshop.path(kind)))
+        register_artefact(gone, Path(workshop.path(kind)))
         with pytest.raises(ArtefactError, match="wanted is ffffffff: give the right"):
             open_leaf(gone[:9], trunk) if kind == "fruit" else open_model(gone[:9])
 
@@ -178,7 +186,7 @@ def test_a_leaf_of_another_trunk_is_refused(workshop: Workshop, tmp_path: Path, 
         trunk.network,
         trunk.tokenizer,
         replay=trunk.replay(),
-        about={"metrics": {"tokens": 1, "loss": 1.0}, "data": [], "curve": []},
+        card_fields={"metrics": {"tokens": 1, "loss": 1.0}, "data": [], "curve": []},
     )
     message = f"leaf 'fruit' was grown on trunk {trunk.hash[:8]}, this trunk is {other[:8]}: grow it again, or join it"
     with pytest.raises(ArtefactError, match=message):
@@ -395,18 +403,18 @@ def test_a_choice_bias_may_not_push_other_leaves_out(
 
 
 def shout(leaf: Leaf) -> None:
-    for layer in leaf.stack():
+    for layer in leaf.layer_list():
         layer.down_EDF.fill_(3.0)
 
 
 def overflow(leaf: Leaf) -> None:
-    for layer in leaf.stack():
+    for layer in leaf.layer_list():
         layer.down_EDF.fill_(3e38)
 
 
 def grasp(leaf: Leaf) -> None:
     """Long rows in pairs that point either way: one of each claims the token. It says nothing, so it harms nothing."""
-    for layer in leaf.stack():
+    for layer in leaf.layer_list():
         row_D = torch.randn(2, 32, generator=torch.Generator().manual_seed(0))
         row_D = row_D / row_D.norm(dim=1, keepdim=True) * 60
         layer.router_ED.copy_(torch.cat((row_D, -row_D)))
@@ -439,7 +447,7 @@ def test_the_check_is_not_skipped_where_the_public_sample_is_short(workshop: Wor
     tokens = trunk.replay().read(0, 20)
     short = write_tokens(tokens, trunk.tokenizer, tmp_path / "short", source="test", licence="CC0-1.0")
     about = {"metrics": {"tokens": 1, "loss": 1.0}, "data": [], "curve": []}
-    save_trunk(tmp_path / "trunk", trunk.network, trunk.tokenizer, replay=short, about=about)
+    save_trunk(tmp_path / "trunk", trunk.network, trunk.tokenizer, replay=short, card_fields=about)
     assert open_trunk(tmp_path / "trunk").hash == trunk.hash
     bad = craft(workshop, tmp_path / "bad", shout)
     with pytest.raises(ArtefactError, match="makes public text"):
@@ -448,13 +456,13 @@ def test_the_check_is_not_skipped_where_the_public_sample_is_short(workshop: Wor
 
 @pytest.mark.parametrize("name", ["fruit", "law-de", "白菜", "a_1", "x" * 64])
 def test_good_names(name: str) -> None:
-    assert check_name(name) == name
+    assert check_leaf_name(name) == name
 
 
 @pytest.mark.parametrize("name", ["", "-a", "a.b", "a/b", "..", "a b", "x" * 65, "a\n", "trunk", "joined", "items"])
 def test_bad_names(name: str) -> None:
     with pytest.raises(ConfigError, match="cannot name a leaf"):
-        check_name(name)
+        check_leaf_name(name)
 
 
 def test_a_model_is_opened_with_other_leaves(workshop: Workshop, tmp_path: Path, fruit: str, metal: str) -> None:

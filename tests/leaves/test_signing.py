@@ -6,7 +6,7 @@ import pytest
 from baicai.errors import ArtefactError, ConfigError
 from baicai.leaves.grow import grow_leaf
 from baicai.leaves.join import JoinRecipe, join_leaves
-from baicai.leaves.signing import check_signature
+from baicai.leaves.signing import verify_signature
 from baicai.run import run_stage
 from tests.conftest import Workshop, grow_recipe
 
@@ -30,7 +30,7 @@ def test_a_signed_leaf_is_accepted_by_its_key_alone(workshop: Workshop, tmp_path
     private, public = key_pair(tmp_path, "clinic")
     _, stranger = key_pair(tmp_path, "stranger")
     run_stage(grow_leaf, grow_recipe(workshop, "fruit", sign_key=private), tmp_path / "leaf")
-    check_signature(tmp_path / "leaf", [stranger, public])
+    verify_signature(tmp_path / "leaf", [stranger, public])
     recipe = JoinRecipe(trunk=workshop.path("trunk"), leaves=[str(tmp_path / "leaf")], trusted_keys=[stranger])
     with pytest.raises(ArtefactError, match="signed by none of trusted_keys"):
         run_stage(join_leaves, recipe, tmp_path / "model")
@@ -42,12 +42,12 @@ def test_a_changed_or_unsigned_leaf_is_refused(workshop: Workshop, tmp_path: Pat
     run_stage(grow_leaf, grow_recipe(workshop, "fruit", sign_key=private), tmp_path / "leaf")
     moved = tmp_path / "moved"
     shutil.copytree(tmp_path / "leaf", moved)
-    check_signature(moved, [public])
+    verify_signature(moved, [public])
     (moved / "README.md").write_text("another licence")
     with pytest.raises(ArtefactError, match="do not use it"):
-        check_signature(moved, [public])
+        verify_signature(moved, [public])
     with pytest.raises(ArtefactError, match="is not signed"):
-        check_signature(Path(workshop.path("fruit")), [public])
+        verify_signature(Path(workshop.path("fruit")), [public])
 
 
 def test_a_leaf_says_nothing_of_its_growers_paths(workshop: Workshop) -> None:

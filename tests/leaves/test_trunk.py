@@ -20,7 +20,7 @@ from baicai.model.config import GQAConfig, ModelConfig
 from baicai.model.transformer import Transformer
 from baicai.run import Run, run_stage
 from baicai.training.config import TrainConfig
-from baicai.training.loop import curve
+from baicai.training.loop import loss_curve
 from tests.conftest import TRAIN as SHOP_TRAIN
 from tests.conftest import WORDS, Workshop
 
@@ -75,7 +75,7 @@ def test_it_is_opened_frozen_in_the_type_it_is_stored_in(workshop: Workshop, tru
 
 
 def test_saved_again_it_has_the_same_hash_and_bytes(workshop: Workshop, trunk: Trunk, tmp_path: Path) -> None:
-    digest = save_trunk(tmp_path / "again", trunk.network, trunk.tokenizer, replay=trunk.replay(), about=ABOUT)
+    digest = save_trunk(tmp_path / "again", trunk.network, trunk.tokenizer, replay=trunk.replay(), card_fields=ABOUT)
     assert digest == trunk.hash == open_trunk(tmp_path / "again").hash == open_trunk(digest[:12]).hash
     for name in ("trunk.safetensors", "tokenizer.json", "replay/manifest.json"):
         assert (tmp_path / "again" / name).read_bytes() == (Path(workshop.path("trunk")) / name).read_bytes()
@@ -83,7 +83,7 @@ def test_saved_again_it_has_the_same_hash_and_bytes(workshop: Workshop, trunk: T
 
 def test_the_hash_sees_weights_sizes_and_tokenizer(trunk: Trunk, tmp_path: Path) -> None:
     def digest(name: str) -> str:
-        return save_trunk(tmp_path / name, trunk.network, trunk.tokenizer, replay=trunk.replay(), about=ABOUT)
+        return save_trunk(tmp_path / name, trunk.network, trunk.tokenizer, replay=trunk.replay(), card_fields=ABOUT)
 
     with torch.no_grad():
         trunk.network.norm.weight[0] += 1
@@ -167,7 +167,9 @@ def test_a_folder_that_is_no_trunk_is_one_line(workshop: Workshop, tmp_path: Pat
 def test_a_tokenizer_larger_than_the_embedding_is_refused(workshop: Workshop, tmp_path: Path) -> None:
     whole = open_trunk(workshop.path("trunk"))
     model = Transformer(dataclasses.replace(SIZES, vocab_size=10))
-    save_trunk(tmp_path / "trunk", model, whole.tokenizer, replay=None, about={key: whole.card[key] for key in ABOUT})
+    save_trunk(
+        tmp_path / "trunk", model, whole.tokenizer, replay=None, card_fields={key: whole.card[key] for key in ABOUT}
+    )
     with pytest.raises(ArtefactError, match="the tokenizer has 320 tokens, the embedding 10 rows"):
         open_trunk(tmp_path / "trunk")
 
@@ -200,7 +202,7 @@ def test_a_full_disk_while_the_sample_is_copied_is_one_line_and_leaves_nothing(
 
     monkeypatch.setattr(shutil, "copyfile", full)
     with pytest.raises(MachineError, match=r"no space left while writing .*out: free some and run the same command"):
-        save_trunk(tmp_path / "out", trunk.network, trunk.tokenizer, replay=trunk.replay(), about=ABOUT)
+        save_trunk(tmp_path / "out", trunk.network, trunk.tokenizer, replay=trunk.replay(), card_fields=ABOUT)
     assert not list(tmp_path.iterdir())
 
 
@@ -208,7 +210,7 @@ def test_a_curve_is_thinned(tmp_path: Path) -> None:
     with Run(tmp_path / "out", TRAIN) as run:
         for step in range(1, 301):
             run.log({"step": step, "loss": 1 / step} if step % 2 else {"step": step})
-        points = curve(run, TRAIN, points=10)
+        points = loss_curve(run, TRAIN, points=10)
     assert 10 <= len(points) <= 11
     assert points[0] == {"tokens": 64, "loss": 1.0}
     assert points[1]["tokens"] == 64 * 31

@@ -24,7 +24,7 @@ def tiny(attention: GQAConfig | MLAConfig = GQA, tied_head: bool = True, mtp: bo
         mtp=mtp,
     )
     model = Transformer(config)
-    model.start(0)
+    model.initialize(0)
     for name, parameter in model.named_parameters():
         if "norm" in name or name.endswith("bias"):
             torch.nn.init.uniform_(parameter, 0.5, 1.5, generator=torch.Generator().manual_seed(1))
@@ -34,9 +34,9 @@ def tiny(attention: GQAConfig | MLAConfig = GQA, tied_head: bool = True, mtp: bo
 def grown(model: Transformer, seed: int, config: LeafConfig = LEAF) -> Leaf:
     """A leaf that says something: every tensor random."""
     leaf = Leaf(model.config, config)
-    leaf.start(seed)
+    leaf.initialize(seed)
     generator = torch.Generator().manual_seed(100 + seed)
-    for layer in leaf.stack():
+    for layer in leaf.layer_list():
         torch.nn.init.normal_(layer.down_EDF, std=0.2, generator=generator)
         torch.nn.init.normal_(layer.router_ED, std=0.3, generator=generator)
         torch.nn.init.uniform_(layer.bias_E, -0.1, 0.1, generator=generator)

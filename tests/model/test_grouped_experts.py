@@ -10,8 +10,8 @@ from torch._subclasses.fake_tensor import DynamicOutputShapeException, FakeTenso
 from baicai.model import grouped_experts
 from baicai.model.config import LeafConfig
 from baicai.model.experts import LeafLayer, mix_experts
-from baicai.model.grouped_experts import Mixer, can_group, mix_grouped
-from baicai.model.router import Choice, choose_experts, routing_logits
+from baicai.model.grouped_experts import ExpertMixer, can_group, mix_grouped
+from baicai.model.router import ExpertChoice, choose_experts, routing_logits
 from baicai.model.transformer import Transformer
 from tests.model import test_laws as laws
 from tests.model.conftest import LEAF, grown, tiny
@@ -28,7 +28,7 @@ def three_layers() -> list[LeafLayer]:
     return [grown(model, seed).layer(2) for seed in range(3)]
 
 
-def choose(layers: list[LeafLayer], h_TD: Tensor, topk_group: int, top_k: int, on_TG: Tensor | None) -> Choice:
+def choose(layers: list[LeafLayer], h_TD: Tensor, topk_group: int, top_k: int, on_TG: Tensor | None) -> ExpertChoice:
     logits_TGE = routing_logits(h_TD, [layer.router_ED for layer in layers])
     bias_GE = torch.stack([layer.bias_E for layer in layers])
     return choose_experts(logits_TGE, bias_GE, topk_group=topk_group, top_k=top_k, on_TG=on_TG)
@@ -46,7 +46,7 @@ def inputs(masked: bool, tokens: int = 40) -> tuple[Tensor, Tensor | None]:
 def test_it_equals_its_slow_twin(topk_group: int, top_k: int, masked: bool) -> None:
     layers, (h_TD, on_TG) = three_layers(), inputs(masked)
     choice = choose(layers, h_TD, topk_group, top_k, on_TG)
-    out_TD = mix_grouped(h_TD, choice, Mixer().stack(layers, torch.float32), some_absent=masked)
+    out_TD = mix_grouped(h_TD, choice, ExpertMixer().stack(layers, torch.float32), some_absent=masked)
     logits_TGE = routing_logits(h_TD, [layer.router_ED for layer in layers])
     bias_GE = torch.stack([layer.bias_E for layer in layers])
     for t in range(40):
@@ -72,7 +72,7 @@ def test_gradients_are_those_of_the_cpus_way(leaves: int, masked: bool, device: 
         choice = choose(layers, leaf_TD, 2, 3, on_TG)
         with torch.autocast(device, torch.bfloat16, enabled=dtype == torch.bfloat16):
             if fast:
-                out_TD = mix_grouped(leaf_TD, choice, Mixer().stack(layers, dtype), some_absent=masked)
+                out_TD = mix_grouped(leaf_TD, choice, ExpertMixer().stack(layers, dtype), some_absent=masked)
             else:
                 out_TD = mix_experts(leaf_TD, choice, layers)
         assert out_TD.dtype == torch.float32
@@ -111,7 +111,7 @@ def test_what_lies_beyond_the_last_expert_reaches_nobody(monkeypatch: pytest.Mon
     h_TD.requires_grad_()
     choice = choose(layers, h_TD, 2, 3, on_TG)
     assert (choice.expert_ids_TK == 12).any()
-    mix_grouped(h_TD, choice, Mixer().stack(layers, torch.float32), some_absent=True).sum().backward()  # type: ignore[no-untyped-call]
+    mix_grouped(h_TD, choice, ExpertMixer().stack(layers, torch.float32), some_absent=True).sum().backward()  # type: ignore[no-untyped-call]
     assert h_TD.grad is not None
     assert h_TD.grad.isfinite().all()
     for layer in layers:
@@ -123,10 +123,12 @@ def test_nothing_waits_for_what_the_gpu_has_computed() -> None:
         layers = [LeafLayer(32, LEAF) for _ in range(3)]
         h_TD, ids_TK, weights_TK = torch.empty(40, 32), torch.empty(40, 2, dtype=torch.int64), torch.empty(40, 2)
         h_TD.requires_grad_()
-        out = mix_grouped(h_TD, Choice(ids_TK, weights_TK), Mixer().stack(layers, torch.bfloat16), some_absent=True)
+        out = mix_grouped(
+            h_TD, ExpertChoice(ids_TK, weights_TK), ExpertMixer().stack(layers, torch.bfloat16), some_absent=True
+        )
         out.sum().backward()  # type: ignore[no-untyped-call]
         with pytest.raises(DynamicOutputShapeException):
-            mix_experts(h_TD, Choice(ids_TK, weights_TK), layers)
+            mix_experts(h_TD, ExpertChoice(ids_TK, weights_TK), layers)
 
 
 @pytest.fixture
@@ -157,7 +159,7 @@ def test_law_3_holds(model: Transformer, tokens_BS: Tensor, topk_group: int) -> 
 
 
 def test_frozen_experts_are_stacked_once_and_again_when_something_changes() -> None:
-    layers, mixer = [layer.requires_grad_(False) for layer in three_layers()], Mixer()
+    layers, mixer = [layer.requires_grad_(False) for layer in three_layers()], ExpertMixer()
     with torch.inference_mode():
         first = mixer.stack(layers, torch.float32)
         assert mixer.stack(layers, torch.float32) is first
@@ -173,7 +175,7 @@ def test_frozen_experts_are_stacked_once_and_again_when_something_changes() -> N
 
 
 def test_a_leaf_that_is_gone_is_not_kept() -> None:
-    layers, mixer = [layer.requires_grad_(False) for layer in three_layers()], Mixer()
+    layers, mixer = [layer.requires_grad_(False) for layer in three_layers()], ExpertMixer()
     mixer.stack(layers, torch.float32)
     one, other = weakref.ref(layers[0].gate_EFD), weakref.ref(layers[2].gate_EFD)
     layers = layers[1:2]
@@ -186,7 +188,7 @@ def test_a_leaf_that_is_gone_is_not_kept() -> None:
 
 
 def test_training_experts_are_stacked_anew_in_each_step() -> None:
-    layers, mixer = three_layers(), Mixer()
+    layers, mixer = three_layers(), ExpertMixer()
     assert mixer.stack(layers, torch.bfloat16)[0].requires_grad
     assert mixer.stack(layers, torch.bfloat16)[0] is not mixer.stack(layers, torch.bfloat16)[0]
     assert mixer.kept is None

@@ -8,7 +8,7 @@ from baicai.model.config import LeafConfig
 from baicai.model.cost import count_cost
 from baicai.model.experts import Leaf
 from baicai.model.router import LayerTrace
-from baicai.model.transformer import Cache, Transformer
+from baicai.model.transformer import KVCache, Transformer
 from tests.model.conftest import LEAF, grown, tiny
 
 
@@ -16,7 +16,7 @@ from tests.model.conftest import LEAF, grown, tiny
 def test_law_1_a_fresh_leaf_changes_no_bit(model: Transformer, tokens_BS: torch.Tensor) -> None:
     before = model(tokens_BS)
     fresh = Leaf(model.config, LEAF)
-    fresh.start(0)
+    fresh.initialize(0)
     model.join("fresh", fresh)
     assert torch.equal(model(tokens_BS), before)
 
@@ -91,7 +91,7 @@ def test_law_6_a_masked_leaf_gets_no_weight_and_no_gradient(model: Transformer, 
 def test_law_7_a_cache_serves_one_set_of_leaves(model: Transformer, tokens_BS: torch.Tensor) -> None:
     for seed, name in enumerate("ab"):
         model.join(name, grown(model, seed))
-    cache = Cache(model.config)
+    cache = KVCache(model.config)
     model(tokens_BS[:1], cache=cache)
     with pytest.raises(ConfigError, match="start another"):
         model(tokens_BS[:1, :1], cache=cache, on_BG=torch.tensor([[True, False]]))
@@ -105,7 +105,7 @@ def test_law_7_a_cache_serves_one_set_of_leaves(model: Transformer, tokens_BS: t
 def test_law_7_holds_for_masks_of_any_size(model: Transformer) -> None:
     for seed, name in enumerate("ab"):
         model.join(name, grown(model, seed))
-    cache, tokens_BS = Cache(model.config), torch.zeros(600, 1, dtype=torch.long)
+    cache, tokens_BS = KVCache(model.config), torch.zeros(600, 1, dtype=torch.long)
     on_BG = torch.ones(600, 2, dtype=torch.bool)
     on_BG[300, 0] = False
     model(tokens_BS, cache=cache, on_BG=on_BG)

@@ -7,7 +7,7 @@ from torch import Tensor
 from baicai.config import to_table
 from baicai.model.config import GQAConfig, MLAConfig
 from baicai.model.cost import count_cost
-from baicai.model.transformer import Cache
+from baicai.model.transformer import KVCache
 from tests.model.conftest import GQA, MLA, grown, tiny
 
 
@@ -75,7 +75,7 @@ def test_cached_drafts_equal_uncached_and_can_be_written_over(
     model = tiny(attention, mtp=True)
     hidden_BSD, after_BS = model.hidden(tokens_BS)[:, :-1], tokens_BS[:, 1:]
     whole = model.draft(hidden_BSD, after_BS)
-    cache, parts = Cache(model.config), []
+    cache, parts = KVCache(model.config), []
     for start, stop in ((0, 7), (7, 8), (8, 12), (12, 19)):
         model.draft(-hidden_BSD[:, start:stop], after_BS[:, start:stop], start=start, cache=cache)
         parts.append(model.draft(hidden_BSD[:, start:stop], after_BS[:, start:stop], start=start, cache=cache))

@@ -3,7 +3,7 @@ import torch
 
 from baicai.errors import ConfigError
 from baicai.model.config import LeafConfig
-from baicai.model.transformer import Cache, Transformer
+from baicai.model.transformer import KVCache, Transformer
 from tests.model.conftest import GQA, LEAF, grown, tiny
 
 
@@ -13,7 +13,7 @@ def test_cached_equals_uncached(model: Transformer, tokens_BS: torch.Tensor, lea
     for seed in range(leaves):
         model.join(f"leaf-{seed}", grown(model, seed))
     whole = model(tokens_BS)
-    cache = Cache(model.config)
+    cache = KVCache(model.config)
     parts = [model(part, cache=cache) for part in tokens_BS.split((7, 1, 1, 5, 6), dim=1)]
     torch.testing.assert_close(torch.cat(parts, 1), whole, atol=1e-5, rtol=0)
 

@@ -110,7 +110,7 @@ def test_every_row_is_some_processs_own(monkeypatch: pytest.MonkeyPatch) -> None
     found = []
     for rank in range(4):
         monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
-        found.append(distributed.own_rows(torch.arange(8)).tolist())
+        found.append(distributed.local_rows(torch.arange(8)).tolist())
     assert found == [[0, 1], [2, 3], [4, 5], [6, 7]]
 
 

@@ -20,7 +20,7 @@ from baicai.model.transformer import Transformer
 from baicai.run import Run
 from baicai.training import loop
 from baicai.training.config import TrainConfig
-from baicai.training.loop import LossOf, mixed_precision, pick_device, train
+from baicai.training.loop import LossFunction, mixed_precision, select_device, train
 from baicai.training.losses import linear_cross_entropy
 
 VOCAB = 32
@@ -70,7 +70,7 @@ class Stage:
     def __init__(self, shards: list[TokenShards], config: TrainConfig = TRAIN, device: str = "cpu") -> None:
         self.config, self.device = config, device
         self.model = Transformer(SIZES)
-        self.model.start(0)
+        self.model.initialize(0)
         self.model.to(device)
         self.batches = Batches(shards, [3.0, 1.0], batch_sequences=4, sequence_tokens=16, seed=0)
         self.steps = 0
@@ -82,7 +82,7 @@ class Stage:
         loss = linear_cross_entropy(hidden_TD, self.model.head_weight(), tokens_BS[:, 1:].flatten())
         return loss, {"tokens": tokens_BS.sum()}
 
-    def train(self, run: Run, loss_of: LossOf | None = None) -> dict[str, Any]:
+    def train(self, run: Run, loss_of: LossFunction | None = None) -> dict[str, Any]:
         parameters = dict(self.model.named_parameters())
         return train("test", parameters, self.batches, loss_of or self.loss_of, self.config, run)
 
@@ -90,7 +90,7 @@ class Stage:
         return {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
 
 
-def stopped_at(stage: Stage, step: int, change: Callable[[Tensor], Tensor] | None = None) -> LossOf:
+def stopped_at(stage: Stage, step: int, change: Callable[[Tensor], Tensor] | None = None) -> LossFunction:
     """The stage's loss, which dies at a step or, given a change, is spoilt from there on."""
 
     def loss_of(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
@@ -139,7 +139,7 @@ def test_law_8_killed_and_resumed_is_uninterrupted_bit_for_bit(
     for kill in kills:
         stage = Stage(shards, config, device)
         with Run(tmp_path / "broken", config) as run:
-            found = run.latest()
+            found = run.resume()
             begun.append(found[1]["step"] if found else 0)
             stage.steps = begun[-1]
             with pytest.raises(KeyboardInterrupt):
@@ -188,7 +188,7 @@ def test_a_loss_that_is_not_finite_is_told_and_no_checkpoint_is_spoilt(
     with Run(tmp_path / "out", config) as run:
         with pytest.raises(ConfigError, match=r"test: the loss is .* at step 6: lower learning_rate"):
             stage.train(run, stopped_at(stage, 5, change))
-        found = run.latest()
+        found = run.resume()
         assert all(math.isfinite(line["loss"]) for line in run.metrics())
     if checkpoint_seconds:
         assert found is None
@@ -255,9 +255,9 @@ def test_steps_are_counted_from_tokens() -> None:
 
 def test_a_device_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert pick_device("auto").type == pick_device("cpu").type == "cpu"
+    assert select_device("auto").type == select_device("cpu").type == "cpu"
     with pytest.raises(MachineError, match="device=cuda, but this machine or this torch has none: use device=cpu"):
-        pick_device("cuda")
+        select_device("cuda")
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ SIZES = ModelConfig(
 @pytest.fixture
 def model() -> Transformer:
     model = Transformer(SIZES)
-    model.start(0)
+    model.initialize(0)
     return model
 
 

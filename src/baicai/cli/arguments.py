@@ -8,7 +8,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from baicai.config import keys, read_recipe
+from baicai.config import read_recipe, recipe_keys
 
 OUT = click.Option(["--out"], required=True, type=click.Path(path_type=Path), help="Folder for the result.")
 JSON = click.Option(["--json", "as_json"], is_flag=True, help="Print JSON for programs.")
@@ -32,7 +32,7 @@ class RecipeArgument(click.Argument):
         return "KEY=VALUE", f"Keys: {', '.join(self._keys())}."
 
     def _keys(self) -> list[str]:
-        return keys(getattr(importlib.import_module(self.module), self.kind))
+        return recipe_keys(getattr(importlib.import_module(self.module), self.kind))
 
 
 def read_words(kind: type[Any], words: Sequence[str]) -> Any:

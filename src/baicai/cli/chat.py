@@ -15,7 +15,7 @@ from baicai.data.document import Message
 from baicai.errors import BaicaiError, ConfigError
 from baicai.evaluation.figure_style import leaf_colours
 from baicai.inference.generate import SamplingConfig
-from baicai.leaves.generation import Piece, answer, chat_prompt, text_prompt
+from baicai.leaves.generation import TextChunk, chat_prompt, stream_text, text_prompt
 from baicai.leaves.model import SparseModel, open_model
 
 HELP = """/leaves            which leaves there are, and which are on
@@ -62,7 +62,7 @@ def generate_text(config: GenerateRecipe, as_json: bool) -> None:
         prompt = chat_prompt(model, [*messages, Message("user", config.prompt)])
     else:
         prompt = text_prompt(model, config.prompt)
-    pieces = answer(model, prompt, config.sampling, config.leaves)
+    pieces = stream_text(model, prompt, config.sampling, config.leaves)
     if as_json:
         listed = [piece._asdict() for piece in pieces]
         click.echo(json.dumps({"text": "".join(piece["text"] for piece in listed), "pieces": listed}))
@@ -71,7 +71,7 @@ def generate_text(config: GenerateRecipe, as_json: bool) -> None:
     stream(console, pieces, leaf_colours(list(model.leaves)))
 
 
-def stream(console: Console, pieces: Iterable[Piece], colours: dict[str, str]) -> str:
+def stream(console: Console, pieces: Iterable[TextChunk], colours: dict[str, str]) -> str:
     """Print pieces in their leaves' colours as they come and return the text."""
     parts = []
     for piece in pieces:
@@ -99,7 +99,7 @@ class Conversation:
     def ask(self, question: str) -> None:
         """Answer a question, streamed."""
         self.messages.append(Message("user", question))
-        pieces = answer(self.model, chat_prompt(self.model, self.messages), self.sampling, self.on)
+        pieces = stream_text(self.model, chat_prompt(self.model, self.messages), self.sampling, self.on)
         said = stream(self.console, pieces, self.colours)
         self.messages.append(Message("assistant", said))
 

@@ -42,11 +42,11 @@ def import_(words: Sequence[str], out: Path, as_json: bool) -> None:
 
 def _made(out: Path) -> dict[str, Any]:
     if (out / "model.toml").exists():
-        cards = sorted(out.glob(f"*/{leaf.CARD}"))
+        cards = sorted(out.glob(f"*/{leaf.LEAF_CARD}"))
         leaves = {card["name"]: card["hash"] for card in map(read_json, cards)}
-        of_trunk = read_json(out / "trunk" / trunk.CARD)
+        of_trunk = read_json(out / "trunk" / trunk.TRUNK_CARD)
         return {"kind": "model", "path": str(out), "trunk": of_trunk["hash"], "leaves": leaves, **_facts(of_trunk)}
-    card = read_json(out / trunk.CARD)
+    card = read_json(out / trunk.TRUNK_CARD)
     return {"kind": "trunk", "path": str(out), "hash": card["hash"], **_facts(card)}
 
 

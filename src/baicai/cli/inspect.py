@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from baicai.artefact import find_artefact, named_hash, read_json
+from baicai.artefact import find_artefact, hash_prefix, read_json
 from baicai.data.shards import TokenShards
 from baicai.data.tokenizer import Tokenizer
 from baicai.distillation.report.page import headline
@@ -12,7 +12,7 @@ from baicai.errors import ArtefactError
 from baicai.evaluation.tables import check_results
 from baicai.leaves.card import check_card
 from baicai.leaves.leaf import open_leaf
-from baicai.leaves.model import SparseModel, assemble, open_model
+from baicai.leaves.model import SparseModel, assemble_model, open_model
 from baicai.leaves.signing import is_signed
 from baicai.leaves.trunk import open_trunk
 from baicai.model.cost import count_cost
@@ -24,7 +24,7 @@ def look_up(reference: str) -> dict[str, Any]:
     Raises: ArtefactError as `describe`, and if another artefact has taken the place of the one with that hash.
     """
     found = describe(find_artefact(reference))
-    if not str(found.get("hash", "")).startswith(named_hash(reference)):
+    if not str(found.get("hash", "")).startswith(hash_prefix(reference)):
         raise ArtefactError(f"{found['path']} is {str(found.get('hash'))[:8]} by now, not {reference}: give its path")
     return found
 
@@ -72,7 +72,7 @@ def _leaf(folder: Path) -> dict[str, Any]:
         return {**card, **about, "verified": False, "note": f"its trunk cannot be opened: {error}"}
     leaf = open_leaf(folder, trunk)
     parameters = sum(tensor.numel() for tensor in leaf.experts.state_dict().values())
-    cost = dataclasses.asdict(count_cost(assemble(trunk, [leaf], 1).network))
+    cost = dataclasses.asdict(count_cost(assemble_model(trunk, [leaf], 1).network))
     return {**card, **about, "verified": True, "parameters": parameters, "with_trunk": cost}
 
 

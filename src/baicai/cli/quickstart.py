@@ -21,7 +21,7 @@ from baicai.evaluation.report import write_report
 from baicai.evaluation.tables import bits_per_byte_table
 from baicai.inference.generate import SamplingConfig
 from baicai.leaves.evaluate import EvaluateRecipe, evaluate_model
-from baicai.leaves.generation import Piece, answer, chat_prompt, text_prompt
+from baicai.leaves.generation import TextChunk, chat_prompt, stream_text, text_prompt
 from baicai.leaves.grow import GrowRecipe, grow_leaf
 from baicai.leaves.join import JoinRecipe, join_leaves
 from baicai.leaves.model import SparseModel, open_model
@@ -129,7 +129,7 @@ def _samples(console: Console, model: SparseModel) -> list[dict[str, Any]]:
     samples = []
     for shown, prompt in prompts.items():
         console.print(Text(f"> {shown}", style="bold"))
-        pieces: list[Piece] = list(answer(model, prompt, sampling))
+        pieces: list[TextChunk] = list(stream_text(model, prompt, sampling))
         stream(console, pieces, colours)
         told = [{"text": p.text, "leaf": p.leaf, "weight": max(p.weights.values(), default=0.0)} for p in pieces]
         samples.append({"prompt": shown, "pieces": told})
@@ -153,7 +153,7 @@ def _recall(console: Console, model: SparseModel) -> None:
 
 def _said(model: SparseModel, question: str, sampling: SamplingConfig, leaves: list[str] | None) -> str:
     prompt = chat_prompt(model, [Message("user", question)])
-    return "".join(piece.text for piece in answer(model, prompt, sampling, leaves))
+    return "".join(piece.text for piece in stream_text(model, prompt, sampling, leaves))
 
 
 def _close(console: Console, out: Path, trunk: Path, cost: dict[str, Any], seconds: float) -> None:

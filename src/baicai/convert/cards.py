@@ -7,7 +7,7 @@ from typing import Any
 from baicai.artefact import read_json, write_json
 from baicai.config import Count, from_table, recipe, to_table
 from baicai.errors import ArtefactError
-from baicai.leaves.card import check_card, leaf_card, trunk_card
+from baicai.leaves.card import check_card, leaf_readme, trunk_readme
 
 FILE = "baicai.json"
 COMPUTED = ("format", "kind", "name", "hash", "tensors", "model", "tokenizer", "replay", "trunk", "sizes")
@@ -47,9 +47,9 @@ def read_origin(folder: Path) -> Origin | None:
     try:
         for card in (origin.trunk, *origin.leaves):
             check_card(card, file)
-        trunk_card(origin.trunk)
+        trunk_readme(origin.trunk)
         for card in origin.leaves:
-            leaf_card(card)
+            leaf_readme(card)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ArtefactError(f"{file} is damaged ({error!r}): remove it, and names and cards are made anew") from None
     return origin

@@ -41,7 +41,7 @@ def export_model(config: ExportRecipe, run: Run) -> None:
     Raises: ConfigError if the engine cannot represent it, MachineError if llama.cpp's converter is missing or fails.
     """
     model = open_model(config.model)
-    run.hold({"model": model.hash})
+    run.record_inputs({"model": model.hash})
     if model.network.config.mtp:
         notify("Its multi-token prediction module stays behind: in these engines it would have experts of its own.")
     if config.format == "gguf":
@@ -92,8 +92,8 @@ def write_transformers(folder: Path, model: SparseModel, dtype: str, max_shard_b
     one = [1.0] * sizes.model.num_layers
     tensors = to_theirs(
         sizes,
-        open_file(model.trunk.path / trunk.TENSORS),
-        [open_file(part.path / leaf.TENSORS) for part in model.leaves.values()],
+        open_file(model.trunk.path / trunk.TRUNK_TENSORS),
+        [open_file(part.path / leaf.LEAF_TENSORS) for part in model.leaves.values()],
         [model.calibration.get(part.hash, one) for part in model.leaves.values()],
     )
     write_checkpoint(folder, tensors, max_shard_bytes)

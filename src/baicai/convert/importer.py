@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from baicai.artefact import atomic_folder, read_json, read_tensors, register, tensors_hash
+from baicai.artefact import atomic_folder, read_json, read_tensors, register_artefact, tensors_hash
 from baicai.config import recipe
 from baicai.convert.cards import Origin, read_origin, told
 from baicai.convert.hf_config import Sizes, read_sizes
@@ -24,7 +24,7 @@ from baicai.data.sources import Sources, open_sources
 from baicai.data.tokenizer import Tokenizer
 from baicai.errors import ArtefactError, ConfigError
 from baicai.leaves import leaf, model, trunk
-from baicai.leaves.replay import sample_shards, write_own_sample
+from baicai.leaves.replay import generate_replay, sample_replay
 from baicai.model.transformer import Transformer
 from baicai.run import Progress, Run, notify
 
@@ -78,15 +78,15 @@ def import_checkpoint(config: ImportRecipe, run: Run) -> None:
     found = look_at(fetch(config.source), config.source)
     for note in found.notes:
         notify(note)
-    meter = Progress("import", sum(tensor.num_bytes for tensor in found.tensors.values()))
-    found = dataclasses.replace(found, tensors=_watched(found.tensors, found.name, meter))
-    with atomic_folder(run.out) as part, meter.running(0):
+    progress = Progress("import", sum(tensor.num_bytes for tensor in found.tensors.values()))
+    found = dataclasses.replace(found, tensors=_watched(found.tensors, found.name, progress))
+    with atomic_folder(run.out) as part, progress:
         if found.sizes.leaf is None:
             made = {_write_trunk(part, found, config): ""}
         else:
             made = _write_model(part, found, config)
     for digest, place in made.items():
-        register(digest, run.out / place)
+        register_artefact(digest, run.out / place)
 
 
 def look_at(folder: Path, name: str) -> Checkpoint:
@@ -127,7 +127,7 @@ def _grouped(sizes: Sizes, origin: Origin | None) -> Sizes:
     return dataclasses.replace(sizes, leaf=one, num_leaves=leaves, topk_group=origin.topk_group)
 
 
-def _watched(tensors: Mapping[str, StoredTensor], where: str, meter: Progress) -> dict[str, StoredTensor]:
+def _watched(tensors: Mapping[str, StoredTensor], where: str, progress: Progress) -> dict[str, StoredTensor]:
     """Return tensors that are checked for finite values, and counted, when they are read."""
     read = 0
 
@@ -137,7 +137,7 @@ def _watched(tensors: Mapping[str, StoredTensor], where: str, meter: Progress) -
             if not rows.isfinite().all():
                 raise ArtefactError(f"{where}: '{name}' holds NaN or infinite values: do not use it")
             read += rows.numel() * rows.element_size()
-            meter.show(read, {"read": f"{read / 1e9:.2f} GB"})
+            progress.update(read, {"read": f"{read / 1e9:.2f} GB"})
             return rows
 
         return tensor.changed(check)
@@ -153,11 +153,11 @@ def _write_tensors(file: Path, tensors: Mapping[str, StoredTensor]) -> str:
 
 def _write_trunk(part: Path, found: Checkpoint, config: ImportRecipe) -> str:
     tensors = trunk_from_theirs(found.sizes, found.tensors, found.name)
-    digest = _write_tensors(part / trunk.TENSORS, tensors)
+    digest = _write_tensors(part / trunk.TRUNK_TENSORS, tensors)
     replay = _replay(part, found, config)
     hashed = trunk.trunk_hash(digest, found.sizes.model, found.tokenizer)
     about = found.about(hashed, found.origin.trunk if found.origin else {})
-    return trunk.complete_trunk(part, digest, found.sizes.model, found.tokenizer, replay=replay, about=about)
+    return trunk.complete_trunk(part, digest, found.sizes.model, found.tokenizer, replay=replay, card_fields=about)
 
 
 def _replay(part: Path, found: Checkpoint, config: ImportRecipe) -> TokenShards | None:
@@ -169,8 +169,8 @@ def _replay(part: Path, found: Checkpoint, config: ImportRecipe) -> TokenShards 
         shards = list(open_sources(config.public, found.tokenizer).values())
         weights = [source.weight for source in config.public]
         wanted = config.replay_tokens or PUBLIC_TOKENS
-        return sample_shards(shards, weights, found.tokenizer, folder, wanted, length, config.seed)
-    tensors = open_file(part / trunk.TENSORS)
+        return sample_replay(shards, weights, found.tokenizer, folder, wanted, length, config.seed)
+    tensors = open_file(part / trunk.TRUNK_TENSORS)
     parameters = sum(tensor.num_bytes // tensor.dtype.itemsize for tensor in tensors.values())
     wanted = config.replay_tokens or min(OWN_TOKENS, int(OWN_WORK) // parameters)
     if config.replay_tokens is None and wanted < OWN_TOKENS // 8:
@@ -180,9 +180,9 @@ def _replay(part: Path, found: Checkpoint, config: ImportRecipe) -> TokenShards 
         return None
     with torch.device("meta"):
         model = Transformer(found.sizes.model)
-    trunk.load_tensors(model, read_tensors(part / trunk.TENSORS), part / trunk.TENSORS)
+    trunk.load_weights(model, read_tensors(part / trunk.TRUNK_TENSORS), part / trunk.TRUNK_TENSORS)
     model.requires_grad_(False)
-    return write_own_sample(model, found.tokenizer, folder, wanted, length, config.seed)
+    return generate_replay(model, found.tokenizer, folder, wanted, length, config.seed)
 
 
 def _write_model(part: Path, found: Checkpoint, config: ImportRecipe) -> dict[str, str]:
@@ -196,17 +196,19 @@ def _write_model(part: Path, found: Checkpoint, config: ImportRecipe) -> dict[st
     cards: dict[str, dict[str, Any]] = {}
     for number, tensors in enumerate(groups):
         known = origin.leaves[number] if origin and origin.leaves else {}
-        name = leaf.check_name(str(known.get("name", f"leaf-{number}")))
+        name = leaf.check_leaf_name(str(known.get("name", f"leaf-{number}")))
         if name in cards:
             raise ConfigError(
                 f"{found.name}: two leaves are named '{name}' in baicai.json: give one another name there"
             )
         (part / name).mkdir()
-        digest = _write_tensors(part / name / leaf.TENSORS, tensors)
+        digest = _write_tensors(part / name / leaf.LEAF_TENSORS, tensors)
         hashed = leaf.leaf_hash(digest, trunk_digest, sizes.leaf, known.get("data", []))
         about = found.about(hashed, known)
-        leaf.complete_leaf(part / name, name, digest, trunk_digest, sizes.leaf, data=about.pop("data"), about=about)
-        cards[name] = read_json(part / name / leaf.CARD)
+        leaf.complete_leaf(
+            part / name, name, digest, trunk_digest, sizes.leaf, data=about.pop("data"), card_fields=about
+        )
+        cards[name] = read_json(part / name / leaf.LEAF_CARD)
         leaves.append({"name": name, "hash": hashed, "path": name})
     digest = model.model_hash(trunk_digest, [one["hash"] for one in leaves], sizes.topk_group, {})
     lock = {
@@ -216,5 +218,5 @@ def _write_model(part: Path, found: Checkpoint, config: ImportRecipe) -> dict[st
         "trunk": {"hash": trunk_digest, "path": "trunk"},
         "leaf": sorted(leaves, key=lambda one: one["hash"]),
     }
-    model.write_lock(part, lock, read_json(part / "trunk" / trunk.CARD), cards)
+    model.write_lock(part, lock, read_json(part / "trunk" / trunk.TRUNK_CARD), cards)
     return {digest: "", trunk_digest: "trunk"} | {one["hash"]: one["name"] for one in leaves}

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from baicai.artefact import disk_errors, read_json, write_json
+from baicai.artefact import explain_disk_errors, read_json, write_json
 from baicai.errors import ArtefactError
 
 DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
@@ -220,7 +220,7 @@ def write_file(path: Path, tensors: Mapping[str, StoredTensor]) -> None:
         header[name] = {"dtype": NAMES[one.dtype], "shape": list(one.shape), "data_offsets": [begin, end]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    with disk_errors(path), path.open("wb") as file:
+    with explain_disk_errors(path), path.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for name in names:
             tensor = tensors[name].read().contiguous()

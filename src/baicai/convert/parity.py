@@ -64,11 +64,10 @@ def check_export(folder: Path, model: SparseModel, prompts: int = PROMPTS) -> Pa
     with open_engine(folder) as engine:
         problem = _check_ids(engine, model)
         counts = _Counts(engine)
-        meter = Progress("check", prompts)
-        with meter.running(0):
+        with Progress("check", prompts) as progress:
             for paths_BS, asked in _paths(model, prompts):
                 counts.add(paths_BS, asked, model)
-                meter.show(counts.prompts, {"differing": counts.prompts - counts.equal})
+                progress.update(counts.prompts, {"differing": counts.prompts - counts.equal})
         return counts.result(problem)
 
 
@@ -164,7 +163,7 @@ def routing_gap(model: SparseModel, trace: list[LayerTrace]) -> Tensor:
     leaves = [leaf for leaf in model.network.leaves.values() if isinstance(leaf, Leaf)]
     for number, layer in enumerate(trace):
         assert sizes is not None
-        bias_GE = torch.stack([leaf.stack()[number].bias_E for leaf in leaves])
+        bias_GE = torch.stack([leaf.layer_list()[number].bias_E for leaf in leaves])
         choice_TGE = layer.logits_TGE.sigmoid() + bias_GE
         kept = min(model.topk_group, len(leaves))
         if kept < len(leaves):

@@ -9,7 +9,7 @@ from typing import Any
 import tokenizers
 
 from baicai.artefact import read_json, write_json
-from baicai.config import canonical
+from baicai.config import canonical_json
 from baicai.data.chat_template import SEPARATOR, ChatFormat, Turn
 from baicai.data.chat_template_probe import chat_format
 from baicai.data.tokenizer import FILE, Tokenizer
@@ -33,7 +33,7 @@ def read_tokenizer(folder: Path, config: Mapping[str, Any]) -> tuple[Tokenizer, 
         )
     definition, settings = read_json(file), _optional(folder / "tokenizer_config.json")
     try:
-        bpe = tokenizers.Tokenizer.from_buffer(canonical(definition))
+        bpe = tokenizers.Tokenizer.from_buffer(canonical_json(definition))
     except ValueError as error:
         raise ArtefactError(f"{file}: no tokenizer: {error}") from None
     names = {key: _name(settings.get(key)) for key in ("bos_token", "eos_token", "unk_token", "pad_token")}

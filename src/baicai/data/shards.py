@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from baicai.artefact import atomic_folder, file_hash, locked, remove_parts, value_hash
+from baicai.artefact import atomic_folder, file_hash, locked, remove_leftovers, value_hash
 from baicai.data.document import Document
 from baicai.data.manifest import FORMAT, damaged, read_manifest, read_receipt, shard_name, write_manifest
 from baicai.data.readers import fingerprint, read_documents
@@ -125,8 +125,8 @@ def write_shards(
     limit = sys.maxsize if max_tokens is None else max_tokens
     sources, licences = Counter[str](), Counter[str]()
     with atomic_folder(folder) as part:
-        writer, meter = _Writer(part, tokenizer, shard_tokens), Progress("tokenize", max_tokens)
-        with meter.running(0):
+        writer, progress = _Writer(part, tokenizer, shard_tokens), Progress("tokenize", max_tokens)
+        with progress:
             for batch in _batches(documents):
                 room = limit - writer.num_tokens
                 encoded = tokenizer.encode_documents(batch)
@@ -135,7 +135,7 @@ def write_shards(
                     _count(sources, document.source)
                     _count(licences, document.licence)
                 writer.write(np.concatenate(encoded)[:room])
-                meter.show(writer.num_tokens, {"tokens": f"{writer.num_tokens:,}"})
+                progress.update(writer.num_tokens, {"tokens": f"{writer.num_tokens:,}"})
                 if writer.num_tokens == limit:
                     break
         if not writer.num_bytes:
@@ -175,7 +175,7 @@ def cached_shards(
     if not folder.exists():
         with locked(folder):
             if not folder.exists():  # else another process was the first
-                remove_parts(folder)
+                remove_leftovers(folder)
                 documents, receipt = read_documents(source, licence=licence), read_receipt(source)
                 write_shards(documents, tokenizer, folder, max_tokens=max_tokens, receipt=receipt)
                 if fingerprint(source) != before:

@@ -15,7 +15,7 @@ import tokenizers
 from numpy.typing import NDArray
 
 from baicai.artefact import read_json, value_hash, write_atomic, write_json
-from baicai.config import canonical, from_table, to_table
+from baicai.config import canonical_json, from_table, to_table
 from baicai.data.byte_level import bytes_of_tokens, split_text
 from baicai.data.chat_template import OWN, SPECIALS, ChatFormat
 from baicai.data.document import Document, Message
@@ -94,7 +94,7 @@ class Tokenizer:
         Raises: MachineError if the disk is full.
         """
         alone = path.suffix == ".json"
-        write_atomic(path if alone else path / FILE, canonical(self.definition))
+        write_atomic(path if alone else path / FILE, canonical_json(self.definition))
         if self.chat != OWN and not alone:
             write_json(path / CHAT_FILE, to_table(self.chat))
 
@@ -209,7 +209,7 @@ class Tokenizer:
 
 def _load(definition: Mapping[str, Any]) -> tokenizers.Tokenizer:
     try:
-        bpe = tokenizers.Tokenizer.from_buffer(canonical(definition))
+        bpe = tokenizers.Tokenizer.from_buffer(canonical_json(definition))
     except ValueError as error:
         raise DataError(f"no tokenizer: {error}") from None
     bpe.encode_special_tokens = True

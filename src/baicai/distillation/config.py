@@ -10,7 +10,7 @@ from baicai.config import Count, Share, recipe
 from baicai.data.sources import Sources
 from baicai.distillation.sizing import Target
 from baicai.errors import ConfigError
-from baicai.leaves.leaf import check_name
+from baicai.leaves.leaf import check_leaf_name
 from baicai.model.config import LeafConfig
 from baicai.training.config import TrainConfig
 
@@ -113,7 +113,7 @@ class DistillRecipe:
         for name in self.named_domains_to_reinforce():
             if name not in {source.domain for source in self.data}:
                 raise ConfigError(f"reinforce names '{name}', of which data has no text")
-            check_name(name)
+            check_leaf_name(name)
 
     def named_domains_to_reinforce(self) -> list[str]:
         """Return the abilities that a leaf is to be grown for in any case."""

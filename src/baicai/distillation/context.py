@@ -19,7 +19,7 @@ from baicai.distillation.teacher.weakness import Weakness, find_weakness
 from baicai.errors import ConfigError, DataError
 from baicai.evaluation.bits_per_byte import held_out_windows
 from baicai.run import Run, notify
-from baicai.training.loop import pick_device
+from baicai.training.loop import select_device
 
 SAMPLE_TOKENS = 8192
 """Of each ability's text: what tells which parts of a teacher count, and where it is weak."""
@@ -71,7 +71,7 @@ def open_context(config: DistillRecipe, run: Run) -> DistillationContext:
 
     Raises: ConfigError, ArtefactError or DataError if a part is missing or does not fit the others.
     """
-    device, length = pick_device(config.train.device), config.train.sequence_tokens
+    device, length = select_device(config.train.device), config.train.sequence_tokens
     tokenizer = Tokenizer.open(find_artefact(config.tokenizer)) if config.tokenizer else None
     by_text = config.teach.signal in ("sequences", "none")
     teacher = open_teacher(config.teacher, None if by_text else tokenizer, device)
@@ -96,7 +96,7 @@ def open_context(config: DistillRecipe, run: Run) -> DistillationContext:
             )
     hashes = {f"data {name}": one.hash for name, one in train_shards.items()}
     hashes |= {f"held_out {name}": one.hash for name, one in held_out_shards.items()}
-    run.hold({"teacher": teacher.hash, "tokenizer": student_tokenizer.hash, **hashes})
+    run.record_inputs({"teacher": teacher.hash, "tokenizer": student_tokenizer.hash, **hashes})
     held_out = teacher_held_out = build_held_out(held_out_shards, student_tokenizer, length, config.max_tokens)
     if teacher.tokenizer.hash != student_tokenizer.hash:
         theirs = open_sources(config.held_out, teacher.tokenizer)

@@ -74,7 +74,7 @@ def distill_model(config: DistillRecipe, run: Run) -> None:
     data, about = lineage(context.train_shards), _card(context, results, trained["student"])
     with atomic_folder(run.out) as part:  # the report first: a run is over when its artefact is there
         results["student"]["hash"] = write_student(
-            part, run, student, context.teacher.sparse, context.tokenizer, data=data, about=about
+            part, run, student, context.teacher.sparse, context.tokenizer, data=data, card_fields=about
         )
         shutil.rmtree(run.folder / "report", ignore_errors=True)  # what a kill left half-written
         write_report(results, run.folder / "report")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from baicai.inference.cpu.thread_pool import ThreadPool
 from baicai.inference.cpu.weight_table import Int8, Tables
-from baicai.model.transformer import Cache, Transformer
+from baicai.model.transformer import KVCache, Transformer
 
 STEP_TOKENS = 48
 """Tokens that a step takes at most: what the texts say, and beside that a piece of a prompt."""
@@ -51,7 +51,7 @@ class BatchDecoder:
         self._leaves = list(model.leaves)
         self.max_tokens = model.config.max_tokens
         self._crew = ThreadPool(
-            Tables(model, self._leaves, Cache(model.config), int8, block_tokens, blocks), STEP_TOKENS, texts
+            Tables(model, self._leaves, KVCache(model.config), int8, block_tokens, blocks), STEP_TOKENS, texts
         )
 
     def mask(self, leaves: Collection[str]) -> NDArray[np.bool_]:

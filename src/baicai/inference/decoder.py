@@ -17,7 +17,7 @@ from baicai.model.experts import Leaf
 from baicai.model.grouped_experts import can_group
 from baicai.model.layers import has_fast_bfloat16
 from baicai.model.router import LayerTrace
-from baicai.model.transformer import Cache, Transformer, check_room
+from baicai.model.transformer import KVCache, Transformer, check_length
 
 BATCH_TOKENS = 24
 """From so many tokens on, PyTorch's matrix products are faster than steps of a few tokens."""
@@ -41,7 +41,7 @@ class Decoder:
     """
 
     def __init__(self, model: Transformer, leaves: Collection[str], max_tokens: int | None = None) -> None:
-        self._model, self._cache = model, Cache(model.config, max_tokens)
+        self._model, self._cache = model, KVCache(model.config, max_tokens)
         self.device = model.embedding.weight.device
         mask_BG = model.leaf_mask(leaves).cpu()  # Python reads it in each step
         self.leaves = tuple(name for name in model.leaves if name in leaves)
@@ -122,7 +122,7 @@ class RecordedDecoder(Decoder):
         """Read on, one token or many, and tell what comes after each of the `last` ones."""
         if len(tokens) > 1 or not self._can_record:
             return super().step(tokens, last)
-        check_room(self.length + 1, self.max_tokens)
+        check_length(self.length + 1, self.max_tokens)
         self._token_11.fill_(tokens[0])
         self._position_1.fill_(self.length)
         self._play = self._play or self._record()
@@ -150,11 +150,11 @@ class RecordedDecoder(Decoder):
     def _one(self) -> Step:
         """Take the token in `_token_11` at the place in `_position_1`."""
         length = self.length
-        self._cache.fixed = self._position_1
+        self._cache.device_length = self._position_1
         try:
             return self._take(self._token_11, 1)
         finally:
-            self._cache.fixed, self.length = None, length
+            self._cache.device_length, self.length = None, length
 
 
 class CompiledDecoder(Decoder):
@@ -171,7 +171,7 @@ class CompiledDecoder(Decoder):
         """Read on, one token or many, and tell what comes after each of the `last` ones."""
         if len(tokens) >= BATCH_TOKENS and not self._crew.sizes.int8:
             return super().step(tokens, last)
-        check_room(self.length + len(tokens), self.max_tokens)
+        check_length(self.length + len(tokens), self.max_tokens)
         self._check(tokens)
         steps = []
         for begin in range(0, len(tokens), MAX_STEP_TOKENS):
@@ -186,7 +186,7 @@ class CompiledDecoder(Decoder):
         """Return the MTP module's logits [V] of the token after `tokens`, and its output [D] for the last of them."""
         if len(tokens) >= BATCH_TOKENS and not self._crew.sizes.int8:
             return super().draft(hidden_SD, tokens, start)
-        check_room(start + len(tokens), self.max_tokens)
+        check_length(start + len(tokens), self.max_tokens)
         self._check(tokens)
         for begin in range(0, len(tokens), MAX_STEP_TOKENS):
             few = tokens[begin : begin + MAX_STEP_TOKENS]

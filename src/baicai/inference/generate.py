@@ -14,7 +14,7 @@ from baicai.config import Count, recipe
 from baicai.errors import ConfigError
 from baicai.inference.cpu.sampling import LEAST, draw_token
 from baicai.inference.decoder import Decoder
-from baicai.model.transformer import Cache, Transformer, check_room
+from baicai.model.transformer import KVCache, Transformer, check_length
 
 
 @recipe
@@ -216,8 +216,8 @@ def continued(
     Raises: ConfigError if that is more than the model takes.
     """
     room = prompts_BP.shape[1] + num_tokens - 1
-    check_room(room, model.config.max_tokens)
-    cache = Cache(model.config, room)
+    check_length(room, model.config.max_tokens)
+    cache = KVCache(model.config, room)
 
     def read(tokens_BS: Tensor) -> Tensor:
         return model.logits(model.hidden(tokens_BS, cache=cache)[:, -1])[:, :vocab_size]

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from baicai.artefact import atomic_folder, home_folder, locked, read_tensors, remove_parts, write_tensors
+from baicai.artefact import atomic_folder, home_folder, locked, read_tensors, remove_leftovers, write_tensors
 from baicai.inference.cpu.simd import BLOCK
 from baicai.inference.cpu.weight_table import SCALES
 
@@ -30,7 +30,7 @@ def quantized(digest: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     folder = home_folder() / "int8" / digest
     with locked(folder):
         if not folder.exists():
-            remove_parts(folder)
+            remove_leftovers(folder)
             found: dict[str, Tensor] = {}
             for name, tensor in tensors.items():
                 if tensor.ndim >= 2 and "router" not in name:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from baicai.artefact import disk_errors
+from baicai.artefact import explain_disk_errors
 from baicai.data.batches import Batch
 from baicai.data.shards import TokenShards
 from baicai.errors import MachineError
@@ -31,7 +31,7 @@ class ActivationCache:
         self.model, self.device = model, model.embedding.weight.device
         self._streams, self._filled = [], []
         shape = (sequence_tokens, model.config.dim)
-        with disk_errors(folder):
+        with explain_disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
             for source in sources:
                 windows, name = source.num_windows(sequence_tokens), source.hash[:16]

@@ -14,11 +14,11 @@ from baicai.data.batches import Batch, Batches
 from baicai.data.sources import Sources, open_source
 from baicai.errors import ConfigError
 from baicai.leaves.leaf import open_leaf
-from baicai.leaves.model import assemble, open_model, write_model
+from baicai.leaves.model import assemble_model, open_model, write_model
 from baicai.leaves.trunk import open_trunk
 from baicai.run import Run
 from baicai.training.config import TrainConfig
-from baicai.training.loop import mixed_precision, pick_device, train
+from baicai.training.loop import mixed_precision, select_device, train
 from baicai.training.losses import linear_cross_entropy
 
 
@@ -38,11 +38,11 @@ def calibrate_model(config: CalibrateRecipe, run: Run) -> None:
     model, leaves = opened.network, opened.leaves
     if not leaves:
         raise ConfigError(f"{config.model} has no leaves: there is nothing to calibrate")
-    run.hold({"model": opened.hash})
+    run.record_inputs({"model": opened.hash})
     shards = [open_source(source, opened.tokenizer) for source in config.data] or [opened.trunk.replay()]
     weights = [source.weight for source in config.data] or [1.0]
     settings = config.train
-    device = pick_device(settings.device)
+    device = select_device(settings.device)
     model.to(device)
     batches = Batches(
         shards,
@@ -51,7 +51,7 @@ def calibrate_model(config: CalibrateRecipe, run: Run) -> None:
         sequence_tokens=settings.sequence_tokens,
         seed=settings.seed,
     )
-    layers = {name: leaf.experts.stack() for name, leaf in leaves.items()}
+    layers = {name: leaf.experts.layer_list() for name, leaf in leaves.items()}
     scales = {name: nn.Parameter(torch.ones(len(stack), device=device)) for name, stack in layers.items()}
     rows = {name: [layer.router_ED.detach().clone() for layer in stack] for name, stack in layers.items()}
 
@@ -71,4 +71,4 @@ def calibrate_model(config: CalibrateRecipe, run: Run) -> None:
     learnt: dict[str, Any] = {leaf.hash: [float(s) for s in scales[name].detach()] for name, leaf in leaves.items()}
     for name, before in opened.calibration.items():
         learnt[name] = [new * old for new, old in zip(learnt[name], before, strict=True)]
-    write_model(run.out, assemble(trunk, again, opened.topk_group, learnt))
+    write_model(run.out, assemble_model(trunk, again, opened.topk_group, learnt))

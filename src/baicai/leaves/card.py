@@ -36,7 +36,7 @@ def check_card(card: Mapping[str, Any], file: Path) -> None:
     from_table(_Shown, {key: card.get(key) for key in ("data", "curve", "metrics")}, str(file))
 
 
-def trunk_card(card: Mapping[str, Any]) -> str:
+def trunk_readme(card: Mapping[str, Any]) -> str:
     """Return the README of a trunk."""
     sizes = card["model"]
     lines = [
@@ -66,7 +66,7 @@ def _origin(card: Mapping[str, Any]) -> str:
     return f"- trained on {card['metrics']['tokens']:,} tokens, last loss {card['metrics']['loss']:.3f} nats a token"
 
 
-def leaf_card(card: Mapping[str, Any]) -> str:
+def leaf_readme(card: Mapping[str, Any]) -> str:
     """Return the README of a leaf."""
     sizes = card["sizes"]
     lines = [
@@ -100,7 +100,7 @@ def _quality(card: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def model_card(lock: Mapping[str, Any], trunk: Mapping[str, Any], leaves: Mapping[str, Mapping[str, Any]]) -> str:
+def model_readme(lock: Mapping[str, Any], trunk: Mapping[str, Any], leaves: Mapping[str, Mapping[str, Any]]) -> str:
     """Return the README of a model."""
     lines = [
         "# Model",

@@ -42,9 +42,8 @@ def measure(model: SparseModel, config: EvaluateRecipe, run: Run) -> dict[str, A
     domains = open_sources(config.data, model.tokenizer)
     columns = ["trunk", *sorted(model.leaves), *(["joined"] if model.leaves else [])]
     known = {(line["domain"], line["column"]): line for line in run.metrics() if _still_holds(line, model, domains)}
-    meter = Progress("evaluate", len(domains) * len(columns))
     scores: dict[str, dict[str, float | None]] = {}
-    with meter.running(0):
+    with Progress("evaluate", len(domains) * len(columns)) as progress:
         for domain, shards in domains.items():
             for column in columns:
                 if (domain, column) not in known:
@@ -52,7 +51,9 @@ def measure(model: SparseModel, config: EvaluateRecipe, run: Run) -> dict[str, A
                     line = origin | _score(model, config, shards, column)
                     run.log(line)
                     known[domain, column] = line
-                meter.show(len(scores) * len(columns) + columns.index(column) + 1, {"domain": domain, "of": column})
+                progress.update(
+                    len(scores) * len(columns) + columns.index(column) + 1, {"domain": domain, "of": column}
+                )
             scores[domain] = {column: known[domain, column]["bits_per_byte"] for column in columns}
             scores[domain]["oracle"] = scores[domain].get(domain)
     names = list(model.network.leaves)

@@ -10,11 +10,11 @@ from baicai.inference.generate import SamplingConfig, generate
 from baicai.leaves.model import SparseModel
 from baicai.leaves.stop_strings import StopStringFilter
 
-RECOGNISED = 0.2
+MIN_LEAF_WEIGHT = 0.2
 """A leaf is named for a token if it got this share of the weight that its experts could get together."""
 
 
-class Piece(NamedTuple):
+class TextChunk(NamedTuple):
     """Some text of an answer."""
 
     text: str
@@ -45,9 +45,9 @@ def text_prompt(model: SparseModel, text: str) -> list[int]:
     return [*(tokenizer.begin_ids or (tokenizer.end_id,)), *tokenizer.encode(text)]
 
 
-def answer(
+def stream_text(
     model: SparseModel, prompt: Sequence[int], sampling: SamplingConfig, leaves: Collection[str] | None = None
-) -> Iterator[Piece]:
+) -> Iterator[TextChunk]:
     """Yield the continuation of a prompt; text that may begin a stop text is held back until that is known."""
     sizes = model.network.leaf_config
     most = sizes.top_k * sizes.routed_scaling_factor if sizes else 1.0
@@ -64,6 +64,6 @@ def answer(
     yield from (_piece(*one) for one in [*held.rest(), (text_of.flush(), {})] if one[0])
 
 
-def _piece(text: str, weights: dict[str, float]) -> Piece:
+def _piece(text: str, weights: dict[str, float]) -> TextChunk:
     leaf = max(weights, key=lambda name: weights[name], default=None)
-    return Piece(text, leaf if leaf is not None and weights[leaf] >= RECOGNISED else None, weights)
+    return TextChunk(text, leaf if leaf is not None and weights[leaf] >= MIN_LEAF_WEIGHT else None, weights)

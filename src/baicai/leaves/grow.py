@@ -16,7 +16,7 @@ from baicai.data.sources import Sources, lineage, open_sources
 from baicai.errors import ConfigError
 from baicai.evaluation.bits_per_byte import bits_per_byte, held_out_windows, token_nats
 from baicai.leaves.activation_cache import ActivationCache
-from baicai.leaves.leaf import check_name, save_leaf
+from baicai.leaves.leaf import check_leaf_name, save_leaf
 from baicai.leaves.trunk import Trunk, open_trunk
 from baicai.model.config import LeafConfig
 from baicai.model.cost import growing_share
@@ -24,9 +24,9 @@ from baicai.model.experts import Leaf
 from baicai.model.router import LayerTrace
 from baicai.model.transformer import Transformer
 from baicai.run import Run, notify
-from baicai.training.compile import compiled
+from baicai.training.compile import compile_if_worthwhile
 from baicai.training.config import TrainConfig
-from baicai.training.loop import curve, mixed_precision, pick_device, train
+from baicai.training.loop import loss_curve, mixed_precision, select_device, train
 from baicai.training.losses import linear_cross_entropy, recognition_loss
 from baicai.training.optimizer import training_bytes
 
@@ -60,7 +60,7 @@ class GrowRecipe:
     """Keep what the layers below the leaf say on disk (4 bytes x width a token); pays if text is seen twice or more."""
 
     def __post_init__(self) -> None:
-        check_name(self.name)
+        check_leaf_name(self.name)
         if not self.data:
             raise ConfigError("data names no source: a leaf needs text of its own")
         if any(source.domain == "public" for source in self.held_out):
@@ -81,7 +81,7 @@ def grow_leaf(config: GrowRecipe, run: Run) -> None:
     settings = config.train
     own = open_sources(config.data, trunk.tokenizer)
     public = [trunk.replay(), *open_sources(config.public, trunk.tokenizer).values()]
-    run.hold({"trunk": trunk.hash} | {f"data {domain}": shards.hash for domain, shards in own.items()})
+    run.record_inputs({"trunk": trunk.hash} | {f"data {domain}": shards.hash for domain, shards in own.items()})
     sources = [*own.values(), *public]
     batches = Batches(
         sources,
@@ -90,10 +90,10 @@ def grow_leaf(config: GrowRecipe, run: Run) -> None:
         sequence_tokens=settings.sequence_tokens,
         seed=settings.seed,
     )
-    device = pick_device(settings.device)
+    device = select_device(settings.device)
     model = trunk.network.to(device)
     leaf = Leaf(model.config, sizes)
-    leaf.start(settings.seed)
+    leaf.initialize(settings.seed)
     leaf.to(device)
     model.join(config.name, leaf)
     _print_saving(trunk, leaf)
@@ -113,10 +113,10 @@ def grow_leaf(config: GrowRecipe, run: Run) -> None:
         leaf,
         trunk,
         data=lineage(own),
-        about={
+        card_fields={
             "recipe": {key: value for key, value in to_table(config).items() if key not in PRIVATE_KEYS},
             "metrics": _last(metrics) | _quality(trunk, config),
-            "curve": curve(run, settings),
+            "curve": loss_curve(run, settings),
         },
         sign_key=config.sign_key,
     )
@@ -150,7 +150,7 @@ def leaf_loss(
     lower: Callable[[Batch], Tensor],
 ) -> Callable[[Batch], tuple[Tensor, dict[str, Tensor]]]:
     """Return the loss of a leaf: next token, and own against public text."""
-    upper = compiled(model.upper, model.embedding.weight.device, config.train.steps)
+    upper = compile_if_worthwhile(model.upper, model.embedding.weight.device, config.train.steps)
 
     def loss_of(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         device = model.embedding.weight.device

@@ -7,8 +7,8 @@ import torch
 from baicai.config import Count, recipe
 from baicai.errors import ArtefactError
 from baicai.leaves.leaf import GrownLeaf, open_leaf
-from baicai.leaves.model import assemble, open_model, write_model
-from baicai.leaves.signing import check_signature
+from baicai.leaves.model import assemble_model, open_model, write_model
+from baicai.leaves.signing import verify_signature
 from baicai.leaves.trunk import Trunk, open_trunk
 from baicai.model.router import LayerTrace
 from baicai.run import Progress, Run
@@ -50,14 +50,13 @@ def join_leaves(config: JoinRecipe, run: Run) -> None:
     """
     trunk = open_trunk(config.trunk)
     leaves = [open_leaf(reference, trunk) for reference in config.leaves]
-    meter = Progress("join", len(leaves))
-    with meter.running(0):
+    with Progress("join", len(leaves)) as progress:
         for number, leaf in enumerate(leaves, 1):
             if config.trusted_keys:
-                check_signature(leaf.path, config.trusted_keys)
+                verify_signature(leaf.path, config.trusted_keys)
             _probe(trunk, leaf, config)
-            meter.show(number, {"checked": leaf.name})
-    write_model(run.out, assemble(trunk, leaves, config.topk_group))
+            progress.update(number, {"checked": leaf.name})
+    write_model(run.out, assemble_model(trunk, leaves, config.topk_group))
 
 
 def peel_leaves(config: PeelRecipe, run: Run) -> None:

@@ -11,10 +11,10 @@ from torch import Tensor
 from baicai.artefact import (
     atomic_folder,
     find_artefact,
-    named_hash,
+    hash_prefix,
     read_json,
     read_tensors,
-    register,
+    register_artefact,
     tensors_hash,
     value_hash,
     write_atomic,
@@ -23,14 +23,14 @@ from baicai.artefact import (
 )
 from baicai.config import from_table, to_table
 from baicai.errors import ArtefactError, ConfigError
-from baicai.leaves.card import check_card, leaf_card
-from baicai.leaves.signing import sign
-from baicai.leaves.trunk import Trunk, load_tensors
+from baicai.leaves.card import check_card, leaf_readme
+from baicai.leaves.signing import sign_leaf
+from baicai.leaves.trunk import Trunk, load_weights
 from baicai.model.config import LeafConfig
 from baicai.model.experts import Leaf
 
 FORMAT = 1
-CARD, TENSORS = "leaf.json", "leaf.safetensors"
+LEAF_CARD, LEAF_TENSORS = "leaf.json", "leaf.safetensors"
 ROW_NORM_CAP = 64.0
 """A router row longer than this would claim every token; honestly grown rows stay below 5."""
 
@@ -49,7 +49,7 @@ class GrownLeaf:
     card: dict[str, Any]
 
 
-def check_name(name: str) -> str:
+def check_leaf_name(name: str) -> str:
     """Return a leaf's name if it may be one.
 
     Raises: ConfigError
@@ -68,7 +68,7 @@ def save_leaf(
     trunk: Trunk,
     *,
     data: list[dict[str, Any]],
-    about: dict[str, Any],
+    card_fields: dict[str, Any],
     sign_key: str | None = None,
 ) -> str:
     """Write a leaf, experts in bfloat16 and its router in float32, signed if there is a key, and return its hash."""
@@ -77,11 +77,13 @@ def save_leaf(
         for key, tensor in leaf.state_dict().items()
     }
     with atomic_folder(out) as part:
-        write_tensors(part / TENSORS, tensors)
-        digest = complete_leaf(part, name, tensors_hash(tensors), trunk.hash, leaf.config, data=data, about=about)
+        write_tensors(part / LEAF_TENSORS, tensors)
+        digest = complete_leaf(
+            part, name, tensors_hash(tensors), trunk.hash, leaf.config, data=data, card_fields=card_fields
+        )
         if sign_key is not None:
-            sign(part, sign_key)
-    register(digest, out)
+            sign_leaf(part, sign_key)
+    register_artefact(digest, out)
     return digest
 
 
@@ -98,7 +100,7 @@ def complete_leaf(
     sizes: LeafConfig,
     *,
     data: list[dict[str, Any]],
-    about: dict[str, Any],
+    card_fields: dict[str, Any],
 ) -> str:
     """Write what a leaf's folder has beside its tensors, whose hash is `tensors`, and return the leaf's hash."""
     digest = leaf_hash(tensors, trunk, sizes, data)
@@ -111,10 +113,10 @@ def complete_leaf(
         "trunk": trunk,
         "sizes": to_table(sizes),
         "data": data,
-        **about,
+        **card_fields,
     }
-    write_json(part / CARD, card)
-    write_atomic(part / "README.md", leaf_card(card).encode())
+    write_json(part / LEAF_CARD, card)
+    write_atomic(part / "README.md", leaf_readme(card).encode())
     return digest
 
 
@@ -124,33 +126,33 @@ def open_leaf(reference: str | Path, trunk: Trunk, expected_hash: str | None = N
     Raises: ArtefactError if it is damaged, of another trunk, of wrong shapes, not finite, or its router rows too long.
     """
     path = find_artefact(reference)
-    card = read_json(path / CARD)
+    card = read_json(path / LEAF_CARD)
     if card.get("kind") != "leaf" or card.get("format") != FORMAT:
         raise ArtefactError(f"{path} is not a leaf of format {FORMAT}: it says kind={card.get('kind')}")
-    name = check_name(str(card.get("name")))
+    name = check_leaf_name(str(card.get("name")))
     if card.get("trunk") != trunk.hash:
         raise ArtefactError(
             f"leaf '{name}' was grown on trunk {str(card.get('trunk'))[:8]}, this trunk is {trunk.hash[:8]}: "
             "grow it again, or join it to its own trunk"
         )
-    tensors = read_tensors(path / TENSORS)
+    tensors = read_tensors(path / LEAF_TENSORS)
     parts = {key: card.get(key) for key in ("trunk", "sizes", "data")} | {"tensors": tensors_hash(tensors)}
     if value_hash(parts) != card.get("hash"):
         raise ArtefactError(f"leaf {path} is damaged: its content does not match its hash; copy it again")
-    wanted = expected_hash or named_hash(reference)
+    wanted = expected_hash or hash_prefix(reference)
     if not card["hash"].startswith(wanted):
         raise ArtefactError(f"leaf {path} is {card['hash'][:8]}, wanted is {wanted[:8]}: give the right leaf")
-    sizes = from_table(LeafConfig, card["sizes"], str(path / CARD))
-    check_card(card, path / CARD)
+    sizes = from_table(LeafConfig, card["sizes"], str(path / LEAF_CARD))
+    check_card(card, path / LEAF_CARD)
     if not 0 <= sizes.first_layer < trunk.network.config.num_layers:
         raise ArtefactError(f"leaf {path} begins at layer {sizes.first_layer}, which this trunk has not: do not use it")
     with torch.device("meta"):  # no memory before the shapes are checked
         leaf = Leaf(trunk.network.config, sizes)
-    load_tensors(leaf, tensors, path / TENSORS)
+    load_weights(leaf, tensors, path / LEAF_TENSORS)
     leaf.requires_grad_(False).eval()
     for number in leaf.layers:  # in the map that goes: what is only looked at takes no memory
         check_router(tensors[f"layers.{number}.router_ED"], tensors[f"layers.{number}.bias_E"], f"leaf {path}")
-    register(card["hash"], path)
+    register_artefact(card["hash"], path)
     return GrownLeaf(path, card["hash"], name, leaf, card)
 
 

@@ -10,15 +10,15 @@ from typing import Any, Literal
 
 import tomli_w
 
-from baicai.artefact import atomic_folder, find_artefact, named_hash, register, value_hash, write_atomic
+from baicai.artefact import atomic_folder, find_artefact, hash_prefix, register_artefact, value_hash, write_atomic
 from baicai.config import Count, from_table, recipe
 from baicai.data.tokenizer import Tokenizer
 from baicai.errors import ArtefactError, ConfigError
 from baicai.inference.cpu.weight_table import Int8
 from baicai.inference.quantize import quantized
-from baicai.leaves.card import model_card
+from baicai.leaves.card import model_readme
 from baicai.leaves.leaf import GrownLeaf, open_leaf
-from baicai.leaves.trunk import CARD, Trunk, open_trunk
+from baicai.leaves.trunk import TRUNK_CARD, Trunk, open_trunk
 from baicai.model.transformer import Transformer
 
 FORMAT = 1
@@ -27,7 +27,7 @@ MAX_LOCK_BYTES = 2**20
 
 
 @recipe
-class Part:
+class LockedPart:
     """A trunk or a leaf of a model."""
 
     name: str = ""
@@ -36,14 +36,14 @@ class Part:
 
 
 @recipe
-class Lock:
+class ModelLock:
     """What a model is made of."""
 
     format: int
     hash: str
     topk_group: Count
-    trunk: Part
-    leaf: list[Part] = dataclasses.field(default_factory=list)
+    trunk: LockedPart
+    leaf: list[LockedPart] = dataclasses.field(default_factory=list)
     calibration: dict[str, list[float]] = dataclasses.field(default_factory=dict)
 
 
@@ -66,7 +66,7 @@ class SparseModel:
         return self.trunk.tokenizer
 
 
-def assemble(
+def assemble_model(
     trunk: Trunk, leaves: Sequence[GrownLeaf], topk_group: int, calibration: Mapping[str, list[float]] | None = None
 ) -> SparseModel:
     """Join opened leaves to an opened trunk, in the order of their hashes.
@@ -79,7 +79,7 @@ def assemble(
     trunk.network.topk_group = topk_group
     scales = dict(calibration or {})
     for leaf in ordered:
-        for layer, scale in zip(leaf.experts.stack(), scales.get(leaf.hash, []), strict=False):
+        for layer, scale in zip(leaf.experts.layer_list(), scales.get(leaf.hash, []), strict=False):
             layer.router_ED.data = layer.router_ED.data * scale  # in place it would change the leaf's mapped file
     digest = model_hash(trunk.hash, [leaf.hash for leaf in ordered], topk_group, scales)
     return SparseModel(digest, trunk.network, trunk, {leaf.name: leaf for leaf in ordered}, topk_group, scales)
@@ -97,7 +97,7 @@ def write_model(out: Path, model: SparseModel) -> str:
     lock = lock_table(model, _relative(model.trunk.path, out), places)
     with atomic_folder(out) as part:
         write_lock(part, lock, model.trunk.card, {name: leaf.card for name, leaf in model.leaves.items()})
-    register(model.hash, out)
+    register_artefact(model.hash, out)
     return model.hash
 
 
@@ -118,7 +118,7 @@ def write_lock(
 ) -> None:
     """Write a lock file and its card into a folder; the cards of its trunk and leaves say what they are."""
     write_atomic(part / "model.toml", tomli_w.dumps(lock).encode())
-    write_atomic(part / "README.md", model_card(lock, trunk, leaves).encode())
+    write_atomic(part / "README.md", model_readme(lock, trunk, leaves).encode())
 
 
 def open_model(
@@ -142,7 +142,7 @@ def open_model(
     if file.exists():
         trunk, leaves, lock = _open_locked(file, reference)
         topk_group, calibration = lock.topk_group, lock.calibration
-    elif (path / CARD).exists():
+    elif (path / TRUNK_CARD).exists():
         trunk, leaves, topk_group, calibration = open_trunk(reference), [], 1, {}
     else:
         told = f"{path} is neither a model, nor its lock file, nor a trunk"
@@ -150,20 +150,20 @@ def open_model(
     if peel or join:
         leaves = _without(leaves, peel) + [open_leaf(one, trunk) for one in join]
         calibration = {}
-    return _with(weights, assemble(trunk, leaves, topk_group, calibration))
+    return _with(weights, assemble_model(trunk, leaves, topk_group, calibration))
 
 
-def _open_locked(file: Path, reference: str | Path) -> tuple[Trunk, list[GrownLeaf], Lock]:
+def _open_locked(file: Path, reference: str | Path) -> tuple[Trunk, list[GrownLeaf], ModelLock]:
     lock = read_lock(file)
     claimed = model_hash(lock.trunk.hash, [one.hash for one in lock.leaf], lock.topk_group, lock.calibration)
     if lock.format != FORMAT or claimed != lock.hash:
         raise ArtefactError(f"{file} does not match its hash: join the model again")
-    wanted = named_hash(reference)
+    wanted = hash_prefix(reference)
     if not lock.hash.startswith(wanted):
         raise ArtefactError(f"model {file.parent} is {lock.hash[:8]}, wanted is {wanted[:8]}: give the right model")
     trunk = open_trunk(_place(file.parent, lock.trunk), lock.trunk.hash)
     leaves = [open_leaf(_place(file.parent, one), trunk, one.hash) for one in lock.leaf]
-    register(lock.hash, file.parent)
+    register_artefact(lock.hash, file.parent)
     return trunk, leaves, lock
 
 
@@ -185,7 +185,7 @@ def _with(weights: Literal["stored", "int8"], model: SparseModel) -> SparseModel
     return dataclasses.replace(model, int8=int8 | {"": quantized(model.trunk.hash, model.network.trunk_tensors())})
 
 
-def read_lock(file: Path) -> Lock:
+def read_lock(file: Path) -> ModelLock:
     """Return what a lock file says, whether or not its parts are there.
 
     Raises: ArtefactError if it is no lock file.
@@ -195,12 +195,12 @@ def read_lock(file: Path) -> Lock:
             content = opened.read(MAX_LOCK_BYTES + 1)
         if len(content) > MAX_LOCK_BYTES:
             raise ValueError(f"it is larger than {MAX_LOCK_BYTES} bytes")
-        return from_table(Lock, tomllib.loads(content.decode()), str(file))
+        return from_table(ModelLock, tomllib.loads(content.decode()), str(file))
     except (OSError, ValueError, RecursionError, ConfigError) as error:
         raise ArtefactError(f"{file} is not a model's lock file ({error}): join the model again") from None
 
 
-def _place(folder: Path, part: Part) -> Path:
+def _place(folder: Path, part: LockedPart) -> Path:
     beside = folder / part.path
     return beside if beside.exists() else find_artefact(part.hash)
 

@@ -12,7 +12,7 @@ from baicai.inference.generate import continued
 from baicai.model.transformer import Transformer
 
 
-def write_own_sample(
+def generate_replay(
     model: Transformer, tokenizer: Tokenizer, folder: Path, num_tokens: int, length: int, seed: int
 ) -> TokenShards:
     """Let a trunk write its public sample itself, in texts of `length` tokens."""
@@ -24,7 +24,7 @@ def write_own_sample(
     )
 
 
-def sample_shards(
+def sample_replay(
     shards: Sequence[TokenShards],
     weights: Sequence[float],
     tokenizer: Tokenizer,

@@ -13,15 +13,15 @@ from baicai.data.shards import TokenShards
 from baicai.data.sources import Sources, lineage, open_sources
 from baicai.data.tokenizer import Tokenizer
 from baicai.errors import ConfigError
-from baicai.leaves.replay import sample_shards, write_own_sample
+from baicai.leaves.replay import generate_replay, sample_replay
 from baicai.leaves.trunk import save_trunk
 from baicai.model.config import ModelConfig
 from baicai.model.transformer import Transformer
 from baicai.run import Run
-from baicai.training.compile import compiled
+from baicai.training.compile import compile_if_worthwhile
 from baicai.training.config import TrainConfig
-from baicai.training.distributed import check_rows, distribute, gathered, own_rows, rank, world_size
-from baicai.training.loop import LossOf, curve, mixed_precision, pick_device, train
+from baicai.training.distributed import check_batch_size, distribute, gather_on_rank_zero, local_rows, rank, world_size
+from baicai.training.loop import LossFunction, loss_curve, mixed_precision, select_device, train
 from baicai.training.losses import linear_cross_entropy
 from baicai.training.probes import SourceProbes
 
@@ -58,12 +58,12 @@ def train_trunk(config: TrunkRecipe, run: Run) -> None:
             f"model.vocab_size is {config.model.vocab_size}, the tokenizer has {tokenizer.vocab_size}: make them equal"
         )
     settings = config.train
-    check_rows(settings.batch_sequences)
+    check_batch_size(settings.batch_sequences)
     shards = open_sources(config.data, tokenizer)
-    run.hold({"tokenizer": tokenizer.hash} | {f"data {domain}": one.hash for domain, one in shards.items()})
-    device = pick_device(settings.device)
+    run.record_inputs({"tokenizer": tokenizer.hash} | {f"data {domain}": one.hash for domain, one in shards.items()})
+    device = select_device(settings.device)
     model = Transformer(config.model)
-    model.start(settings.seed)
+    model.initialize(settings.seed)
     model.to(device)
     batches = Batches(
         list(shards.values()),
@@ -78,7 +78,7 @@ def train_trunk(config: TrunkRecipe, run: Run) -> None:
     parameters = dict(model.named_parameters()) | {f"probe/{name}": p for name, p in probes.named_parameters()}
     metrics = train("trunk", parameters, batches, loss_of, settings, run)
     if world_size() > 1:
-        weights = gathered(dict(model.named_parameters()))
+        weights = gather_on_rank_zero(dict(model.named_parameters()))
         if rank() > 0:
             return
         model = Transformer(config.model)  # one that runs without the other processes
@@ -88,31 +88,31 @@ def train_trunk(config: TrunkRecipe, run: Run) -> None:
         model.cpu(),
         tokenizer,
         replay=_replay(config, model, tokenizer, list(shards.values()), run.scratch() / "replay"),
-        about={
+        card_fields={
             "recipe": to_table(config),
             "data": lineage(shards),
             "metrics": {
                 "loss": metrics.get("loss"),
                 "tokens": settings.steps * settings.batch_sequences * settings.sequence_tokens,
             },
-            "curve": curve(run, settings),
+            "curve": loss_curve(run, settings),
         },
     )
 
 
 def trunk_loss(
     config: TrunkRecipe, model: Transformer, num_sources: int, device: torch.device
-) -> tuple[LossOf, SourceProbes]:
+) -> tuple[LossFunction, SourceProbes]:
     """Return the loss, next tokens and token's source, and the probes that it trains beside the trunk."""
     probes = SourceProbes(model, num_sources, config.model.num_layers // 3).to(device)
     # late, for `distribute` puts another method in its place
-    hidden = compiled(lambda tokens_BS: model.hidden(tokens_BS), device, config.train.steps)
+    hidden = compile_if_worthwhile(lambda tokens_BS: model.hidden(tokens_BS), device, config.train.steps)
 
     def token_loss(hidden_BSD: torch.Tensor, targets_BS: torch.Tensor) -> torch.Tensor:
         return linear_cross_entropy(hidden_BSD.flatten(0, 1), model.head_weight(), targets_BS.flatten())
 
     def loss_of(batch: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        tokens_BS1, source_BS1 = (own_rows(rows).to(device) for rows in splice(batch, config.splice))
+        tokens_BS1, source_BS1 = (local_rows(rows).to(device) for rows in splice(batch, config.splice))
         with mixed_precision(config.train, device):
             hidden_BSD = hidden(tokens_BS1[:, :-1])
             parts = {"next_token": token_loss(hidden_BSD, tokens_BS1[:, 1:])}
@@ -135,6 +135,6 @@ def _replay(
     length = config.train.sequence_tokens
     if config.replay == "sampled":
         num_tokens = min(config.replay_tokens, length * sum(one.num_windows(length) for one in shards))
-        return write_own_sample(model, tokenizer, folder, num_tokens, length, config.train.seed)
+        return generate_replay(model, tokenizer, folder, num_tokens, length, config.train.seed)
     weights = [source.weight for source in config.data]
-    return sample_shards(shards, weights, tokenizer, folder, config.replay_tokens, length, config.train.seed + 1)
+    return sample_replay(shards, weights, tokenizer, folder, config.replay_tokens, length, config.train.seed + 1)

@@ -10,10 +10,10 @@ import torch
 from baicai.artefact import (
     atomic_folder,
     find_artefact,
-    named_hash,
+    hash_prefix,
     read_json,
     read_tensors,
-    register,
+    register_artefact,
     tensors_hash,
     value_hash,
     write_atomic,
@@ -24,12 +24,12 @@ from baicai.config import from_table, to_table
 from baicai.data.shards import TokenShards
 from baicai.data.tokenizer import Tokenizer
 from baicai.errors import ArtefactError
-from baicai.leaves.card import check_card, trunk_card
+from baicai.leaves.card import check_card, trunk_readme
 from baicai.model.config import ModelConfig
 from baicai.model.transformer import Transformer
 
 FORMAT = 1
-CARD, TENSORS = "config.json", "trunk.safetensors"
+TRUNK_CARD, TRUNK_TENSORS = "config.json", "trunk.safetensors"
 
 
 @dataclass(frozen=True)
@@ -56,22 +56,22 @@ class Trunk:
 
 
 def save_trunk(
-    out: Path, model: Transformer, tokenizer: Tokenizer, *, replay: TokenShards, about: dict[str, Any]
+    out: Path, model: Transformer, tokenizer: Tokenizer, *, replay: TokenShards, card_fields: dict[str, Any]
 ) -> str:
     """Write a trunk, weights in bfloat16, and return its hash."""
     with atomic_folder(out) as part:
-        digest = write_trunk(part, model, tokenizer, replay=replay, about=about)
-    register(digest, out)
+        digest = write_trunk(part, model, tokenizer, replay=replay, card_fields=card_fields)
+    register_artefact(digest, out)
     return digest
 
 
 def write_trunk(
-    part: Path, model: Transformer, tokenizer: Tokenizer, *, replay: TokenShards, about: dict[str, Any]
+    part: Path, model: Transformer, tokenizer: Tokenizer, *, replay: TokenShards, card_fields: dict[str, Any]
 ) -> str:
     """Write what a trunk's folder has, weights in bfloat16, and return the trunk's hash."""
     tensors = {name: tensor.to(torch.bfloat16) for name, tensor in model.trunk_tensors().items()}
-    write_tensors(part / TENSORS, tensors)
-    return complete_trunk(part, tensors_hash(tensors), model.config, tokenizer, replay=replay, about=about)
+    write_tensors(part / TRUNK_TENSORS, tensors)
+    return complete_trunk(part, tensors_hash(tensors), model.config, tokenizer, replay=replay, card_fields=card_fields)
 
 
 def trunk_hash(tensors: str, config: ModelConfig, tokenizer: Tokenizer) -> str:
@@ -86,7 +86,7 @@ def complete_trunk(
     tokenizer: Tokenizer,
     *,
     replay: TokenShards | None,
-    about: dict[str, Any],
+    card_fields: dict[str, Any],
 ) -> str:
     """Write what a trunk's folder has beside its tensors, whose hash is `tensors`, and return the trunk's hash."""
     digest = trunk_hash(tensors, config, tokenizer)
@@ -98,15 +98,15 @@ def complete_trunk(
         "model": to_table(config),
         "tokenizer": tokenizer.hash,
         "replay": None if replay is None else replay.hash,
-        **about,
+        **card_fields,
     }
     tokenizer.save(part)
     if replay is not None and replay.folder != part / "replay":
         (part / "replay").mkdir()
         for file in replay.folder.iterdir():  # copytree would hide that the disk is full
             shutil.copyfile(file, part / "replay" / file.name)
-    write_json(part / CARD, card)
-    write_atomic(part / "README.md", trunk_card(card).encode())
+    write_json(part / TRUNK_CARD, card)
+    write_atomic(part / "README.md", trunk_readme(card).encode())
     return digest
 
 
@@ -116,26 +116,26 @@ def open_trunk(reference: str | Path, expected_hash: str | None = None) -> Trunk
     Raises: ArtefactError if it is missing, damaged or not the expected one.
     """
     path = find_artefact(reference)
-    card = read_json(path / CARD)
+    card = read_json(path / TRUNK_CARD)
     if card.get("kind") != "trunk" or card.get("format") != FORMAT:
         told = f"{path} is not a trunk of format {FORMAT}: it says kind={card.get('kind')}"
         raise ArtefactError(f"{told}; `baicai import` makes one of a checkpoint")
     tokenizer = Tokenizer.open(path)
-    tensors = read_tensors(path / TENSORS)
+    tensors = read_tensors(path / TRUNK_TENSORS)
     parts = {"tensors": tensors_hash(tensors), "model": card.get("model"), "tokenizer": tokenizer.hash}
     if value_hash(parts) != card.get("hash"):
         raise ArtefactError(f"trunk {path} is damaged: its content does not match its hash; copy it again")
-    wanted = expected_hash or named_hash(reference)
+    wanted = expected_hash or hash_prefix(reference)
     if not card["hash"].startswith(wanted):
         raise ArtefactError(f"trunk {path} is {card['hash'][:8]}, wanted is {wanted[:8]}: give the right trunk")
-    config = from_table(ModelConfig, card["model"], str(path / CARD))
+    config = from_table(ModelConfig, card["model"], str(path / TRUNK_CARD))
     check_vocabulary(tokenizer, config, f"trunk {path}")
     with torch.device("meta"):  # no memory before the shapes are checked
         model = Transformer(config)
-    check_card(card, path / CARD)
-    load_tensors(model, tensors, path / TENSORS)
+    check_card(card, path / TRUNK_CARD)
+    load_weights(model, tensors, path / TRUNK_TENSORS)
     model.requires_grad_(False).eval()
-    register(card["hash"], path)
+    register_artefact(card["hash"], path)
     return Trunk(path, card["hash"], model, tokenizer, card)
 
 
@@ -151,7 +151,7 @@ def check_vocabulary(tokenizer: Tokenizer, config: ModelConfig, where: str) -> N
         )
 
 
-def load_tensors(module: torch.nn.Module, tensors: dict[str, torch.Tensor], file: Path) -> None:
+def load_weights(module: torch.nn.Module, tensors: dict[str, torch.Tensor], file: Path) -> None:
     """Give a module its weights, in the types they have, refusing wrong names, shapes and values that are not finite.
 
     The module is best on the meta device. `tensors` are those of the file, which is mapped once more: the pages that

@@ -12,7 +12,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from baicai.model.config import LeafConfig, ModelConfig
 from baicai.model.layers import product_dtype
-from baicai.model.router import Choice
+from baicai.model.router import ExpertChoice
 
 ROWS = 16
 """An expert's rows are made a multiple of this: each new size of a bfloat16 product costs a CPU a millisecond once."""
@@ -32,7 +32,7 @@ class LeafLayer(nn.Module):
         self.down_EDF = nn.Parameter(torch.empty(experts, dim, hidden))
         self.register_buffer("bias_E", torch.empty(experts))
 
-    def start(self, generator: torch.Generator) -> None:
+    def initialize(self, generator: torch.Generator) -> None:
         """Begin with random features and zero down-projections: the leaf adds exactly nothing."""
         dim = self.router_ED.shape[-1]
         for weight in (self.gate_EFD, self.up_EFD, self.router_ED):
@@ -57,18 +57,18 @@ class Leaf(nn.Module):
         assert isinstance(found, LeafLayer)
         return found
 
-    def stack(self) -> list[LeafLayer]:
+    def layer_list(self) -> list[LeafLayer]:
         """Return its layers from the lowest up."""
         return [layer for layer in self.layers.values() if isinstance(layer, LeafLayer)]
 
-    def start(self, seed: int) -> None:
+    def initialize(self, seed: int) -> None:
         """Begin: random features, zero output. The same seed gives the same bits."""
         generator = torch.Generator().manual_seed(seed)
-        for layer in self.stack():
-            layer.start(generator)
+        for layer in self.layer_list():
+            layer.initialize(generator)
 
 
-def mix_experts(h_TD: Tensor, choice: Choice, layers: Sequence[LeafLayer]) -> Tensor:
+def mix_experts(h_TD: Tensor, choice: ExpertChoice, layers: Sequence[LeafLayer]) -> Tensor:
     """Return the weighted sum of the chosen experts' outputs, [T, D].
 
     Tokens are sorted by expert, so each expert is one product over contiguous rows; an expert that no token chose is

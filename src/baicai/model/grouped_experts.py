@@ -13,7 +13,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from baicai.model.experts import LeafLayer, mix_experts
 from baicai.model.layers import product_dtype
-from baicai.model.router import Choice
+from baicai.model.router import ExpertChoice
 
 MAX_GROUPS = 1023
 """The kernel prepares each group in a thread of one block."""
@@ -36,7 +36,7 @@ def can_group(layers: Sequence[LeafLayer], device: torch.device, dtype: torch.dt
     return fits and torch.cuda.get_device_capability(device)[0] in GENERATIONS
 
 
-class Mixer:
+class ExpertMixer:
     """Takes tokens through one layer's experts; on CUDA it holds those of several leaves as one tensor of each kind.
 
     The kernel wants them so, and leaves are separate. While they train, each step needs their weights in bfloat16
@@ -49,7 +49,7 @@ class Mixer:
         self._sources: list[weakref.ref[Tensor]] = []
         self.kept: Stack | None = None
 
-    def mix(self, h_TD: Tensor, choice: Choice, layers: Sequence[LeafLayer], *, some_absent: bool) -> Tensor:
+    def mix(self, h_TD: Tensor, choice: ExpertChoice, layers: Sequence[LeafLayer], *, some_absent: bool) -> Tensor:
         """Return the weighted sum of the chosen experts' outputs, [T, D]; some tokens may lack a further expert."""
         dtype = product_dtype(h_TD)
         if can_group(layers, h_TD.device, dtype):
@@ -79,7 +79,7 @@ def _stack(sources: Sequence[Tensor], dtype: torch.dtype) -> Stack:
     return one(sources[0::3]), one(sources[1::3]), one(sources[2::3])
 
 
-def mix_grouped(h_TD: Tensor, choice: Choice, stack: Stack, *, some_absent: bool) -> Tensor:
+def mix_grouped(h_TD: Tensor, choice: ExpertChoice, stack: Stack, *, some_absent: bool) -> Tensor:
     """Return what `mix_experts` returns, [T, D].
 
     Rows without an expert are sorted to the end, where the kernel neither reads nor writes: what lies there is masked,

@@ -13,11 +13,11 @@ from baicai.model.config import GQAConfig, MLAConfig, ModelConfig, RopeScaling
 from baicai.model.norm import RMSNorm
 from baicai.model.rotary import rotary_frequencies
 
-Start = int | Tensor
+StartPosition = int | Tensor
 """Position of the first of the new tokens; a tensor, [1], for a step of one token that is recorded for CUDA."""
 
 
-def _places(start: Start, count: int) -> slice | Tensor:
+def _places(start: StartPosition, count: int) -> slice | Tensor:
     return slice(start, start + count) if isinstance(start, int) else start
 
 
@@ -75,7 +75,7 @@ class Rotary(nn.Module):
         self.register_buffer("cos", angle.cos() * factor, persistent=False)
         self.register_buffer("sin", angle.sin() * factor, persistent=False)
 
-    def turn(self, x_BHSC: Tensor, start: Start, *, interleaved: bool) -> Tensor:
+    def rotate(self, x_BHSC: Tensor, start: StartPosition, *, interleaved: bool) -> Tensor:
         """Turn pairs of features by their position; pairs are neighbours if interleaved, else half a head apart."""
         if interleaved:
             x_BHSC = torch.cat((x_BHSC[..., 0::2], x_BHSC[..., 1::2]), dim=-1)
@@ -90,22 +90,22 @@ class LayerCache:
 
     def __init__(self, max_tokens: int) -> None:
         self._max_tokens = max_tokens
-        self.rooms: tuple[Tensor, ...] = ()
+        self.buffers: tuple[Tensor, ...] = ()
 
-    def extend(self, start: Start, *parts_BxSx: Tensor) -> tuple[Tensor, ...]:
+    def extend(self, start: StartPosition, *parts_BxSx: Tensor) -> tuple[Tensor, ...]:
         """Store the parts at position `start` (axis -2) and return all up to their end, or the whole rooms."""
-        if not self.rooms:
-            self.rooms = tuple(
+        if not self.buffers:
+            self.buffers = tuple(
                 part.new_zeros(*part.shape[:-2], self._max_tokens, part.shape[-1]) for part in parts_BxSx
             )
         at = _places(start, parts_BxSx[0].shape[-2])
         stop = at.stop if isinstance(at, slice) else None
-        for room, part in zip(self.rooms, parts_BxSx, strict=True):
+        for room, part in zip(self.buffers, parts_BxSx, strict=True):
             room[..., at, :] = part.to(room.dtype)
-        return tuple(room[..., :stop, :].to(part.dtype) for room, part in zip(self.rooms, parts_BxSx, strict=True))
+        return tuple(room[..., :stop, :].to(part.dtype) for room, part in zip(self.buffers, parts_BxSx, strict=True))
 
 
-def attend(q_BHSC: Tensor, k_BJPC: Tensor, v_BJPC: Tensor, start: Start) -> Tensor:
+def attend(q_BHSC: Tensor, k_BJPC: Tensor, v_BJPC: Tensor, start: StartPosition) -> Tensor:
     """Causal softmax attention in which the last query sees the last key; of whole rooms, the one at `start`."""
     queries, keys = q_BHSC.shape[-2], k_BJPC.shape[-2]
     if q_BHSC.dtype == torch.bfloat16 and q_BHSC.device.type == "cpu" and queries > 1:
@@ -135,15 +135,15 @@ class GroupedQueryAttention(nn.Module):
         self.q_norm = RMSNorm(sizes.head_dim, config.norm_eps) if sizes.qk_norm else None
         self.k_norm = RMSNorm(sizes.head_dim, config.norm_eps) if sizes.qk_norm else None
 
-    def forward(self, x_BSD: Tensor, rotary: Rotary, start: Start, cache: LayerCache | None) -> Tensor:
+    def forward(self, x_BSD: Tensor, rotary: Rotary, start: StartPosition, cache: LayerCache | None) -> Tensor:
         shape = (-1, self.sizes.head_dim)
         x_BSD = x_BSD.to(product_dtype(x_BSD))  # once for all three
         q_BSHC, k_BSJC = self.q(x_BSD).unflatten(-1, shape), self.k(x_BSD).unflatten(-1, shape)
         v_BJSC = self.v(x_BSD).unflatten(-1, shape).transpose(1, 2)
         if self.q_norm is not None and self.k_norm is not None:
             q_BSHC, k_BSJC = self.q_norm(q_BSHC), self.k_norm(k_BSJC)
-        q_BHSC = rotary.turn(q_BSHC.transpose(1, 2), start, interleaved=False)
-        k_BJSC = rotary.turn(k_BSJC.transpose(1, 2), start, interleaved=False)
+        q_BHSC = rotary.rotate(q_BSHC.transpose(1, 2), start, interleaved=False)
+        k_BJSC = rotary.rotate(k_BSJC.transpose(1, 2), start, interleaved=False)
         if cache is not None:
             k_BJSC, v_BJSC = cache.extend(start, k_BJSC, v_BJSC)
         out: Tensor = self.out(attend(q_BHSC, k_BJSC, v_BJSC, start).transpose(1, 2).flatten(-2))
@@ -172,7 +172,7 @@ class LatentAttention(nn.Module):
         )
         self.out = Linear(sizes.num_heads * sizes.value_head_dim, config.dim, bias=False)
 
-    def forward(self, x_BSD: Tensor, rotary: Rotary, start: Start, cache: LayerCache | None) -> Tensor:
+    def forward(self, x_BSD: Tensor, rotary: Rotary, start: StartPosition, cache: LayerCache | None) -> Tensor:
         sizes = self.sizes
         x_BSD = x_BSD.to(product_dtype(x_BSD))  # once for both
         q_BSX = x_BSD if self.q_down is None else self.q_norm(self.q_down(x_BSD))
@@ -180,13 +180,13 @@ class LatentAttention(nn.Module):
         q_nope, q_rope = q_BHSC.split((sizes.nope_head_dim, sizes.rope_head_dim), dim=-1)
         latent_BSR, k_rope_BSC = self.kv_down(x_BSD).split((sizes.kv_lora_rank, sizes.rope_head_dim), dim=-1)
         latent_BSR = self.kv_norm(latent_BSR)
-        k_rope_BSC = rotary.turn(k_rope_BSC.unsqueeze(1), start, interleaved=True).squeeze(1)
+        k_rope_BSC = rotary.rotate(k_rope_BSC.unsqueeze(1), start, interleaved=True).squeeze(1)
         if cache is not None:
             latent_BSR, k_rope_BSC = cache.extend(start, latent_BSR, k_rope_BSC)
         kv_BHSC = self.kv_up(latent_BSR).unflatten(-1, (sizes.num_heads, -1)).transpose(1, 2)
         k_nope, v_BHSC = kv_BHSC.split((sizes.nope_head_dim, sizes.value_head_dim), dim=-1)
         k_BHSC = torch.cat((k_nope, k_rope_BSC.unsqueeze(1).expand(-1, sizes.num_heads, -1, -1)), dim=-1)
-        q_BHSC = torch.cat((q_nope, rotary.turn(q_rope, start, interleaved=True)), dim=-1)
+        q_BHSC = torch.cat((q_nope, rotary.rotate(q_rope, start, interleaved=True)), dim=-1)
         out: Tensor = self.out(attend(q_BHSC, k_BHSC, v_BHSC, start).transpose(1, 2).flatten(-2))
         return out
 
@@ -204,15 +204,15 @@ class Block(nn.Module):
         self.shared_norm = RMSNorm(config.dim, config.norm_eps)
         self.shared = SwiGLU(config.dim, config.ffn_dim)
 
-    def forward(self, x_BSD: Tensor, rotary: Rotary, start: Start, cache: LayerCache | None) -> Tensor:
-        return self.feed(self.attend(x_BSD, rotary, start, cache))[0]
+    def forward(self, x_BSD: Tensor, rotary: Rotary, start: StartPosition, cache: LayerCache | None) -> Tensor:
+        return self.feed_forward(self.attend(x_BSD, rotary, start, cache))[0]
 
-    def attend(self, x_BSD: Tensor, rotary: Rotary, start: Start, cache: LayerCache | None) -> Tensor:
+    def attend(self, x_BSD: Tensor, rotary: Rotary, start: StartPosition, cache: LayerCache | None) -> Tensor:
         """Return the stream after attention."""
         out: Tensor = x_BSD + self.attention(self.attention_norm(x_BSD), rotary, start, cache)
         return out
 
-    def feed(self, x_BSD: Tensor) -> tuple[Tensor, Tensor]:
+    def feed_forward(self, x_BSD: Tensor) -> tuple[Tensor, Tensor]:
         """Return the stream after the shared expert, and what that read: leaves read it, too."""
         h_BSD = self.shared_norm(x_BSD)
         return x_BSD + self.shared(h_BSD), h_BSD

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from baicai.model.config import ModelConfig
-from baicai.model.layers import Block, LayerCache, Linear, Rotary, Start
+from baicai.model.layers import Block, LayerCache, Linear, Rotary, StartPosition
 from baicai.model.norm import RMSNorm
 
 
@@ -27,7 +27,7 @@ class MultiTokenModule(nn.Module):
         self.norm = RMSNorm(config.dim, config.norm_eps)
 
     def forward(
-        self, hidden_BSD: Tensor, embedded_BSD: Tensor, rotary: Rotary, start: Start, cache: LayerCache | None
+        self, hidden_BSD: Tensor, embedded_BSD: Tensor, rotary: Rotary, start: StartPosition, cache: LayerCache | None
     ) -> Tensor:
         pair = torch.cat((self.hidden_norm(hidden_BSD), self.embedding_norm(embedded_BSD)), dim=-1)
         out: Tensor = self.norm(self.block(self.merge(pair), rotary, start, cache))

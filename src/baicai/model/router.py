@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 
-class Choice(NamedTuple):
+class ExpertChoice(NamedTuple):
     """Where the tokens go in one layer."""
 
     expert_ids_TK: Tensor
@@ -27,7 +27,7 @@ class LayerTrace:
 
     leaf_names: tuple[str, ...]
     logits_TGE: Tensor
-    choice: Choice
+    choice: ExpertChoice
 
     def leaf_weights(self) -> Tensor:
         """Return the weight that each leaf got from each token, [T, G]."""
@@ -57,7 +57,7 @@ def choose_experts(
     top_k: int,
     scaling: float = 1.0,
     on_TG: Tensor | None = None,
-) -> Choice:
+) -> ExpertChoice:
     """Return the experts of each token and their weights, which are not renormalised.
 
     The bias steers the choice only. A leaf's score is the sum of its two best choice scores; leaves that are off for a
@@ -78,4 +78,4 @@ def choose_experts(
     best_TK, ids_TK = choice_TGE.flatten(1).topk(top_k, dim=-1)
     weights_TK = scores_TGE.flatten(1).gather(1, ids_TK) * scaling
     absent_TK = best_TK == -torch.inf
-    return Choice(ids_TK.masked_fill(absent_TK, leaves * experts), weights_TK.masked_fill(absent_TK, 0.0))
+    return ExpertChoice(ids_TK.masked_fill(absent_TK, leaves * experts), weights_TK.masked_fill(absent_TK, 0.0))

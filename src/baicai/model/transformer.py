@@ -11,20 +11,20 @@ from torch import Tensor, nn
 from baicai.errors import ConfigError
 from baicai.model.config import GQAConfig, LeafConfig, ModelConfig
 from baicai.model.experts import Leaf
-from baicai.model.grouped_experts import Mixer
-from baicai.model.layers import Block, LayerCache, Linear, Rotary, Start, linear
+from baicai.model.grouped_experts import ExpertMixer
+from baicai.model.layers import Block, LayerCache, Linear, Rotary, StartPosition, linear
 from baicai.model.multi_token import MultiTokenModule
 from baicai.model.norm import RMSNorm
 from baicai.model.router import LayerTrace, choose_experts, routing_logits
 
 
-class Cache:
+class KVCache:
     """What a model keeps of a batch's tokens between calls; it belongs to one set of leaves."""
 
     def __init__(self, config: ModelConfig, max_tokens: int | None = None) -> None:
         self.max_tokens = min(max_tokens or config.max_tokens, config.max_tokens)
         self.length = 0
-        self.fixed: Tensor | None = None
+        self.device_length: Tensor | None = None
         """Stands for `length` in a step of one token that is recorded for CUDA, [1]."""
         self.leaves: dict[str, object] | None = None
         """Each leaf that is on, with the sequences it is on for."""
@@ -32,7 +32,7 @@ class Cache:
         self.mtp = LayerCache(self.max_tokens)
 
 
-def check_room(tokens: int, limit: int) -> None:
+def check_length(tokens: int, limit: int) -> None:
     """Raise a ConfigError if a text has more tokens than there is room for."""
     if tokens > limit:
         raise ConfigError(f"{tokens} tokens do not fit: this model takes at most {limit}")
@@ -53,11 +53,11 @@ class Transformer(nn.Module):
         self.rotary = Rotary(rope_dim, config.max_tokens, config.rope_theta, config.rope_scaling)
         self.leaves = nn.ModuleDict()
         self.topk_group = 1
-        self.mixers = [Mixer() for _ in range(config.num_layers)]
+        self.mixers = [ExpertMixer() for _ in range(config.num_layers)]
         # Last, so that `start` draws the other weights as it does without it.
         self.mtp = MultiTokenModule(config) if config.mtp else None
 
-    def start(self, seed: int) -> None:
+    def initialize(self, seed: int) -> None:
         """Draw the trunk's weights; the same seed gives the same bits."""
         generator = torch.Generator().manual_seed(seed)
         for name, parameter in self.named_parameters():
@@ -127,7 +127,7 @@ class Transformer(nn.Module):
         tokens_BS: Tensor,
         *,
         on_BG: Tensor | None = None,
-        cache: Cache | None = None,
+        cache: KVCache | None = None,
         trace: list[LayerTrace] | None = None,
     ) -> Tensor:
         """Return logits [B, S, V] of the next tokens, in float32.
@@ -142,7 +142,7 @@ class Transformer(nn.Module):
         """Return what the head says of a normed output, [B, S, V], in float32."""
         return linear(hidden_BSD, self.head_weight()).float()
 
-    def draft(self, hidden_BSD: Tensor, tokens_BS: Tensor, *, start: int = 0, cache: Cache | None = None) -> Tensor:
+    def draft(self, hidden_BSD: Tensor, tokens_BS: Tensor, *, start: int = 0, cache: KVCache | None = None) -> Tensor:
         """Return the MTP module's normed output [B, S, D], in which the head reads the tokens after `tokens_BS`.
 
         `hidden_BSD` is what `hidden` gave for the tokens before each of these, the first at position `start`. With a
@@ -158,18 +158,18 @@ class Transformer(nn.Module):
         tokens_BS: Tensor,
         *,
         on_BG: Tensor | None = None,
-        cache: Cache | None = None,
+        cache: KVCache | None = None,
         trace: list[LayerTrace] | None = None,
     ) -> Tensor:
         """Return the normed output of the last layer, [B, S, D]; arguments as in `forward`."""
         return self.upper(self.lower(tokens_BS, cache=cache), on_BG=on_BG, cache=cache, trace=trace)
 
-    def lower(self, tokens_BS: Tensor, *, cache: Cache | None = None) -> Tensor:
+    def lower(self, tokens_BS: Tensor, *, cache: KVCache | None = None) -> Tensor:
         """Return the stream [B, S, D] where the first leaf layer's experts read it: the same whatever leaves there are.
 
         Without a leaf that is after the last layer.
         """
-        check_room((cache.length if cache else 0) + tokens_BS.shape[1], (cache or self.config).max_tokens)
+        check_length((cache.length if cache else 0) + tokens_BS.shape[1], (cache or self.config).max_tokens)
         x_BSD: Tensor = self.embedding(tokens_BS).float()
         for number in range(self.first_leaf_layer):
             x_BSD = self._block(number)(x_BSD, self.rotary, *_taken(cache, number))
@@ -180,7 +180,7 @@ class Transformer(nn.Module):
         x_BSD: Tensor,
         *,
         on_BG: Tensor | None = None,
-        cache: Cache | None = None,
+        cache: KVCache | None = None,
         trace: list[LayerTrace] | None = None,
     ) -> Tensor:
         """Return the normed output for what `lower` gave; arguments as in `forward`."""
@@ -201,7 +201,7 @@ class Transformer(nn.Module):
         for number in range(self.first_leaf_layer, self.config.num_layers):
             if number > self.first_leaf_layer:
                 x_BSD = self._attend(number, x_BSD, cache)
-            x_BSD, h_BSD = self._block(number).feed(x_BSD)
+            x_BSD, h_BSD = self._block(number).feed_forward(x_BSD)
             if names:
                 x_BSD = x_BSD + self._routed(h_BSD, number, names, on_TG, trace)
         if cache is not None:
@@ -214,7 +214,7 @@ class Transformer(nn.Module):
         assert isinstance(block, Block)
         return block
 
-    def _attend(self, number: int, x_BSD: Tensor, cache: Cache | None) -> Tensor:
+    def _attend(self, number: int, x_BSD: Tensor, cache: KVCache | None) -> Tensor:
         return self._block(number).attend(x_BSD, self.rotary, *_taken(cache, number))
 
     def _routed(
@@ -237,8 +237,8 @@ class Transformer(nn.Module):
         return self.mixers[number].mix(h_TD, choice, layers, some_absent=on_TG is not None).view_as(h_BSD)
 
 
-def _taken(cache: Cache | None, number: int) -> tuple[Start, LayerCache | None]:
+def _taken(cache: KVCache | None, number: int) -> tuple[StartPosition, LayerCache | None]:
     """Return where new tokens begin, and what a layer keeps of those before them."""
     if cache is None:
         return 0, None
-    return cache.length if cache.fixed is None else cache.fixed, cache.layers[number]
+    return cache.length if cache.device_length is None else cache.device_length, cache.layers[number]

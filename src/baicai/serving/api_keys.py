@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from baicai.artefact import home_folder, locked, read_json, write_atomic
-from baicai.config import canonical, from_table, recipe, to_table
+from baicai.config import canonical_json, from_table, recipe, to_table
 from baicai.errors import ConfigError
 
 Scope = Literal["infer", "admin"]
@@ -118,4 +118,4 @@ def _hash(secret: str) -> str:
 
 
 def _write(keys: dict[str, Key]) -> None:
-    write_atomic(keys_file(), canonical({name: to_table(key) for name, key in keys.items()}), mode=0o600)
+    write_atomic(keys_file(), canonical_json({name: to_table(key) for name, key in keys.items()}), mode=0o600)

@@ -13,16 +13,16 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-WORTH_STEPS = 1000
+MIN_COMPILED_STEPS = 1000
 """Compiling takes a minute, which longer trainings win back."""
 
 
-def compiled(function: Callable[P, R], device: torch.device, steps: int) -> Callable[P, R]:
+def compile_if_worthwhile(function: Callable[P, R], device: torch.device, steps: int) -> Callable[P, R]:
     """Return the function, compiled for fixed shapes, if one GPU trains alone for many steps; elsewhere itself.
 
     It needs a C compiler, and goes without if there is none.
     """
-    if device.type != "cuda" or world_size() > 1 or steps < WORTH_STEPS or not shutil.which("cc"):
+    if device.type != "cuda" or world_size() > 1 or steps < MIN_COMPILED_STEPS or not shutil.which("cc"):
         return function
     warnings.filterwarnings("ignore", message="TensorFloat32 tensor cores")  # routing is exact on purpose
     return torch.compile(function, dynamic=False)

@@ -30,24 +30,24 @@ def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 
 
-class Follower(Run):
+class FollowerRun(Run):
     """The run as the processes see it that only compute: they read checkpoints and write nothing."""
 
     def __init__(self, out: Path) -> None:
         self.out, self.folder = out, out.parent / f"{out.name}.run"
 
-    def hold(self, inputs: Mapping[str, str]) -> None:
+    def record_inputs(self, inputs: Mapping[str, str]) -> None:
         """Leave it to process 0."""
 
     def log(self, metrics: Mapping[str, Any]) -> None:
         """Leave it to process 0."""
 
-    def save(self, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+    def save_checkpoint(self, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
         """Leave it to process 0."""
 
-    def latest(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    def resume(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """Return the newest checkpoint."""
-        return self.checkpoint()
+        return self.load_checkpoint()
 
 
 def run_stage_on_all_ranks(stage: Callable[[Any, Run], None], recipe: object, out: Path) -> bool | None:
@@ -61,13 +61,13 @@ def run_stage_on_all_ranks(stage: Callable[[Any, Run], None], recipe: object, ou
         if rank() == 0:
             with Run(out, recipe) as run:
                 done = run.done
-                if agreed(not out.exists()):
+                if broadcast_flag(not out.exists()):
                     stage(recipe, run)
                 run.finish()
                 return not done
         os.environ["BAICAI_QUIET"] = "1"
-        if agreed(False):
-            stage(recipe, Follower(out))
+        if broadcast_flag(False):
+            stage(recipe, FollowerRun(out))
         return None
 
 
@@ -86,7 +86,7 @@ def _group() -> Iterator[None]:
     dist.destroy_process_group()  # not after an error: the other processes may be waiting, and torchrun ends them
 
 
-def check_rows(batch_sequences: int) -> None:
+def check_batch_size(batch_sequences: int) -> None:
     """Check that the processes can share a batch.
 
     Raises: ConfigError
@@ -98,7 +98,7 @@ def check_rows(batch_sequences: int) -> None:
         )
 
 
-def own_rows(rows: Tensor) -> Tensor:
+def local_rows(rows: Tensor) -> Tensor:
     """Return this process's part of the rows of a batch."""
     return rows.chunk(world_size())[rank()]
 
@@ -125,7 +125,7 @@ def distribute(entries: Mapping[nn.Module, str], device: torch.device, sharding:
         register_fsdp_forward_method(module, method)
 
 
-def in_turn(act: Callable[[], R]) -> R:
+def rank_zero_first(act: Callable[[], R]) -> R:
     """Return what `act` does, which process 0 has finished before the others begin."""
     if rank() > 0:
         dist.barrier()
@@ -135,7 +135,7 @@ def in_turn(act: Callable[[], R]) -> R:
     return found
 
 
-def agreed(flag: bool) -> bool:
+def broadcast_flag(flag: bool) -> bool:
     """Return what process 0 says."""
     if world_size() == 1:
         return flag
@@ -144,7 +144,7 @@ def agreed(flag: bool) -> bool:
     return bool(said)
 
 
-def averaged(values: Sequence[Tensor]) -> list[Tensor]:
+def average_over_ranks(values: Sequence[Tensor]) -> list[Tensor]:
     """Return the mean over the processes of each value (no axes)."""
     if world_size() == 1:
         return list(values)
@@ -153,7 +153,7 @@ def averaged(values: Sequence[Tensor]) -> list[Tensor]:
     return list(stacked / world_size())
 
 
-def whole(tensor: Tensor) -> Tensor:
+def full_tensor(tensor: Tensor) -> Tensor:
     """Return a tensor whole, whose parts the processes may hold."""
     if world_size() == 1:
         return tensor
@@ -162,19 +162,19 @@ def whole(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-def gathered(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def gather_on_rank_zero(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return tensors whole, on process 0's CPU; the others return nothing. They are gathered one by one."""
     if world_size() == 1:
         return dict(tensors)
     found = {}
     for name, tensor in tensors.items():
-        one = whole(tensor.detach())
+        one = full_tensor(tensor.detach())
         if rank() == 0:
             found[name] = one.cpu()
     return found
 
 
-def part_of(tensor: Tensor, parameter: Tensor) -> Tensor:
+def shard_like(tensor: Tensor, parameter: Tensor) -> Tensor:
     """Return a whole tensor as its parameter is held; one of another shape belongs to every process."""
     tensor = tensor.to(parameter.device)
     if world_size() == 1 or tensor.shape != parameter.shape:
@@ -185,7 +185,7 @@ def part_of(tensor: Tensor, parameter: Tensor) -> Tensor:
     return distribute_tensor(tensor, parameter.device_mesh, parameter.placements, src_data_rank=None)
 
 
-def shared_out(function: Callable[[Tensor], Tensor], stack: Tensor) -> Tensor:
+def map_over_ranks(function: Callable[[Tensor], Tensor], stack: Tensor) -> Tensor:
     """Return function(stack), of the same shape; each process computes its share of the first axis."""
     if world_size() == 1:
         return function(stack)

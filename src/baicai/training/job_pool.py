@@ -41,14 +41,14 @@ def run_jobs(title: str, jobs: Sequence[Job], workers: int) -> None:
     with ProcessPoolExecutor(workers, context, _begin, (threads, os.getpid())) as pool:
         longest_first = sorted(jobs, key=lambda job: -job.steps)
         every = waiting = {pool.submit(run_stage, job.stage, job.recipe, job.out) for job in longest_first}
-        meter = Progress(title, total)
+        progress = Progress(title, total)
         try:
-            with meter.running(0):
+            with progress:
                 while waiting:
                     finished, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
                     for future in finished:
                         future.result()
-                    meter.show(*_progress(jobs))
+                    progress.update(*_progress(jobs))
         except BrokenProcessPool:
             raise MachineError(f"{title}: a process was killed, memory may be short: run it again to resume") from None
         finally:

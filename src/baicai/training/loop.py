@@ -12,15 +12,22 @@ from baicai.errors import ConfigError, MachineError
 from baicai.model.layers import has_fast_bfloat16
 from baicai.run import Progress, Run
 from baicai.training.config import TrainConfig
-from baicai.training.distributed import agreed, averaged, gathered, in_turn, part_of, whole
+from baicai.training.distributed import (
+    average_over_ranks,
+    broadcast_flag,
+    full_tensor,
+    gather_on_rank_zero,
+    rank_zero_first,
+    shard_like,
+)
 from baicai.training.optimizer import make_optimizers, restore, state_tensors
 from baicai.training.schedule import rate_share
 
-LossOf = Callable[[Batch], tuple[Tensor, dict[str, Tensor]]]
+LossFunction = Callable[[Batch], tuple[Tensor, dict[str, Tensor]]]
 """From a batch to the loss and its parts, which are logged."""
 
 
-def pick_device(wanted: str) -> torch.device:
+def select_device(wanted: str) -> torch.device:
     """Return the device that a recipe asks for.
 
     Raises: MachineError if it is CUDA and there is none.
@@ -40,7 +47,7 @@ def train(
     title: str,
     parameters: Mapping[str, nn.Parameter],
     batches: Batches,
-    loss_of: LossOf,
+    loss_of: LossFunction,
     config: TrainConfig,
     run: Run,
 ) -> dict[str, Any]:
@@ -51,9 +58,9 @@ def train(
     """
     optimizers = make_optimizers(parameters, learning_rate=config.learning_rate, weight_decay=config.weight_decay)
     step = _resume(parameters, optimizers, batches, run)
-    meter, last_saved, since, since_step = Progress(title, config.steps), time.monotonic(), time.monotonic(), step
+    last_saved, since, since_step = time.monotonic(), time.monotonic(), step
     metrics: dict[str, Any] = {}
-    with meter.running(step):
+    with Progress(title, config.steps, completed=step) as progress:
         while step < config.steps:
             rate = config.learning_rate * rate_share(
                 step, config.steps, warmup_share=config.warmup_share, final_share=config.final_share
@@ -63,15 +70,17 @@ def train(
                     group["lr"] = rate
             loss, parts = loss_of(batches.next())
             loss.backward()  # type: ignore[no-untyped-call]
-            norm = whole(nn.utils.clip_grad_norm_(parameters.values(), config.clip_norm))
+            norm = full_tensor(nn.utils.clip_grad_norm_(parameters.values(), config.clip_norm))
             for optimizer in optimizers:
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
             step += 1
             log_due = step % config.log_steps == 0 or step == config.steps
-            save_due = agreed(time.monotonic() - last_saved >= config.checkpoint_seconds and step < config.steps)
+            save_due = broadcast_flag(
+                time.monotonic() - last_saved >= config.checkpoint_seconds and step < config.steps
+            )
             if log_due or save_due:
-                loss, *values = averaged([loss, *parts.values()])
+                loss, *values = average_over_ranks([loss, *parts.values()])
                 if not (loss.isfinite() and norm.isfinite()):
                     raise ConfigError(f"{title}: the loss is {loss.item()} at step {step}: lower learning_rate")
             if log_due:
@@ -85,7 +94,7 @@ def train(
                     "tokens_per_second": round(speed),
                 }
                 run.log({**metrics, "learning_rate": rate, "gradient_norm": norm.item()})
-                meter.show(step, metrics)
+                progress.update(step, metrics)
             if save_due:
                 _save(step, parameters, optimizers, batches, run)
                 last_saved = time.monotonic()
@@ -93,7 +102,7 @@ def train(
     return metrics or (run.metrics() or [{}])[-1]
 
 
-def curve(run: Run, settings: TrainConfig, points: int = 100) -> list[dict[str, float]]:
+def loss_curve(run: Run, settings: TrainConfig, points: int = 100) -> list[dict[str, float]]:
     """Return the run's loss against tokens, thinned to about `points`."""
     lines = [line for line in run.metrics() if "loss" in line]
     thinned = lines[:: max(1, len(lines) // points)]
@@ -108,7 +117,9 @@ def _save(
     run: Run,
 ) -> None:
     tensors: dict[str, Tensor] = {f"parameter/{name}": parameter for name, parameter in parameters.items()}
-    run.save(step, gathered(tensors | state_tensors(optimizers, parameters)), {"batches": batches.state()})
+    run.save_checkpoint(
+        step, gather_on_rank_zero(tensors | state_tensors(optimizers, parameters)), {"batches": batches.state()}
+    )
 
 
 def _resume(
@@ -117,13 +128,13 @@ def _resume(
     batches: Batches,
     run: Run,
 ) -> int:
-    found = in_turn(run.latest)
+    found = rank_zero_first(run.resume)
     if found is None:
         return 0
     tensors, state = found
     with torch.no_grad():
         for name, parameter in parameters.items():
-            parameter.copy_(part_of(tensors[f"parameter/{name}"], parameter))
+            parameter.copy_(shard_like(tensors[f"parameter/{name}"], parameter))
     restore(optimizers, parameters, tensors)
     batches.restore(state["batches"])
     step: int = state["step"]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from baicai.training.compile import WORTH_STEPS, compiled
+from baicai.training.compile import MIN_COMPILED_STEPS, compile_if_worthwhile
 
 CHUNK_TOKENS = {"cpu": 256, "cuda": 8192}
 """Tokens whose logits exist at once: few enough to stay in a processor's cache, or to fill a GPU."""
@@ -81,7 +81,7 @@ def linear_soft_cross_entropy(hidden_TD: Tensor, weight_VD: Tensor, *targets: tu
 
 @functools.cache
 def _cross_entropy_on(device: torch.device) -> ChunkLoss:
-    return compiled(_cross_entropy, device, WORTH_STEPS)  # it takes seconds
+    return compile_if_worthwhile(_cross_entropy, device, MIN_COMPILED_STEPS)  # it takes seconds
 
 
 def _cross_entropy(logits_TV: Tensor, tokens: int, *targets: Tensor) -> tuple[Tensor, Tensor]:

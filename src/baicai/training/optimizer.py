@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from baicai.model.layers import has_fast_bfloat16
-from baicai.training.distributed import part_of, shared_out
+from baicai.training.distributed import map_over_ranks, shard_like
 
 NOT_MUON = ("embedding", "head", "router", "probe")
 """Matrices that map from or to something other than the stream: AdamW serves them better."""
@@ -33,7 +33,7 @@ class Muon(torch.optim.Optimizer):
                     alike[parameter.shape].append(parameter)
             for shape, parameters in alike.items():
                 ahead = torch.stack([self._momentum(parameter) for parameter in parameters])
-                moves = shared_out(orthogonal, ahead)
+                moves = map_over_ranks(orthogonal, ahead)
                 size = group["lr"] * 0.2 * max(shape[-2:]) ** 0.5
                 for parameter, move in zip(parameters, moves, strict=True):
                     parameter.mul_(1 - group["lr"] * group["weight_decay"]).add_(move, alpha=-size)
@@ -111,4 +111,4 @@ def restore(
         area, *middle, kind = key.split("/")
         if area == "optimizer":
             parameter = parameters["/".join(middle)]
-            owners[parameter].state[parameter][kind] = part_of(tensor, parameter)
+            owners[parameter].state[parameter][kind] = shard_like(tensor, parameter)

@@ -56,7 +56,7 @@ def affected(config: AffectedRecipe) -> dict[str, Any]:
 
 def _card(path: Path) -> dict[str, Any]:
     """Return the card of a leaf or a trunk; nothing for what is neither, or is gone."""
-    file = next((path / name for name in (leaf.CARD, trunk.CARD) if (path / name).is_file()), None)
+    file = next((path / name for name in (leaf.LEAF_CARD, trunk.TRUNK_CARD) if (path / name).is_file()), None)
     return read_json(file) if file else {}
 
 

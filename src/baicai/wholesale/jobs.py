@@ -33,12 +33,12 @@ def run_tasks(title: str, tasks: Sequence[Task], workers: int, ray: str = "") ->
     Raises: DataError if workers die again and again at a task, MachineError if there is no such cluster.
     """
     left = [task for task in tasks if not task.out.exists()]
-    meter, done = Progress(title, len(tasks)), len(tasks) - len(left)
-    with meter.running(done):
+    done = len(tasks) - len(left)
+    with Progress(title, len(tasks), completed=done) as progress:
         for _ in range(TRIES):
             for task in _on_cluster(left, ray) if ray else _in_pool(left, workers):
                 done += 1
-                meter.show(done, {"done": done, "of": len(tasks), "last": task.out.name})
+                progress.update(done, {"done": done, "of": len(tasks), "last": task.out.name})
             left = [task for task in left if not task.out.exists()]
     if left:
         raise DataError(f"{title}: processes died {TRIES} times at {left[0].arguments[0]}: leave it out")

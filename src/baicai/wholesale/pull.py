@@ -111,12 +111,11 @@ def pull(config: PullRecipe, out: Path, now: datetime | None = None) -> Pulled:
         wanted = parse_slice(config.slice)
         known = _known(out)
         shards = [shard for shard in manifest.shards if wanted.may_hold(shard)]
-        meter = Progress("pull", len(shards))
-        with meter.running(0):
+        with Progress("pull", len(shards)) as progress:
             for done, shard in enumerate(shards, 1):
                 if not (out / "frames" / f"{shard.file}.json").exists():
                     _make(source, shard, wanted, known, out)
-                meter.show(done, {"shards": done, "of": len(shards), "fetched_MB": source.fetched_bytes / 1e6})
+                progress.update(done, {"shards": done, "of": len(shards), "fetched_MB": source.fetched_bytes / 1e6})
         named = {shard.file for shard in shards}
         dropped = _drop(out, named)
         if here:

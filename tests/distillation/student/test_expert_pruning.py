@@ -36,7 +36,7 @@ def test_experts_that_never_fire_are_not_missed(sparse: SparseModel, sample: Sam
     """Router rows look at one feature each: their products are exact, whatever order a machine adds them up in."""
     windows = sample("fruit", "metal")
     for which, grown in enumerate(sparse.leaves.values()):
-        for number, layer in enumerate(grown.experts.stack()):
+        for number, layer in enumerate(grown.experts.layer_list()):
             layer.router_ED.copy_(4 * torch.eye(32)[4 * which : 4 * which + 4])
             layer.bias_E[number] = -9  # another one in each layer
     use = measure_expert_importance(sparse.network, sparse.leaves, windows)
@@ -51,12 +51,12 @@ def test_experts_that_never_fire_are_not_missed(sparse: SparseModel, sample: Sam
 
 @torch.no_grad()
 def test_what_adds_most_is_kept_layer_by_layer(sparse: SparseModel, sample: Sample) -> None:
-    stack = sparse.leaves["fruit"].experts.stack()
+    stack = sparse.leaves["fruit"].experts.layer_list()
     for expert, layer in zip((3, 1), stack, strict=True):
         layer.down_EDF[expert] *= 50
     (pruned,) = prune_leaves(sparse, ["fruit"], sample("fruit"), 1).values()
     assert pruned.config.top_k == pruned.config.num_experts == 1
-    for expert, layer, whole in zip((3, 1), pruned.stack(), stack, strict=True):
+    for expert, layer, whole in zip((3, 1), pruned.layer_list(), stack, strict=True):
         for key, tensor in layer.state_dict().items():
             assert torch.equal(tensor, whole.state_dict()[key][[expert]]), key
 
@@ -84,7 +84,7 @@ def test_use_is_weight_times_length_summed(sparse: SparseModel, sample: Sample) 
 
 
 def test_a_leaf_that_the_text_does_not_reach_is_named(sparse: SparseModel, sample: Sample) -> None:
-    for layer in sparse.leaves["metal"].experts.stack():
+    for layer in sparse.leaves["metal"].experts.layer_list():
         layer.bias_E -= 9
     with pytest.raises(DataError, match="leaf 'metal' adds nothing on the sample text: give text of what is to be"):
         prune_leaves(sparse, ["fruit", "metal"], sample("fruit"), 2)

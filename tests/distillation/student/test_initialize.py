@@ -19,7 +19,7 @@ from baicai.distillation.student.slicing import leaves_to_dense, slice_trunk
 from baicai.distillation.teacher.models import open_teacher
 from baicai.errors import ConfigError
 from baicai.leaves.model import SparseModel, open_model
-from baicai.leaves.trunk import TENSORS, complete_trunk, open_trunk
+from baicai.leaves.trunk import TRUNK_TENSORS, complete_trunk, open_trunk
 from baicai.model.cost import count_cost
 from baicai.run import run_stage
 from baicai.training.config import TrainConfig
@@ -197,10 +197,10 @@ def test_slices_of_a_trunk_without_a_public_sample_write_one(
 ) -> None:
     trunk, bare = open_trunk(workshop.path("trunk")), tmp_path / "bare"
     bare.mkdir()
-    tensors = read_tensors(trunk.path / TENSORS)
-    write_tensors(bare / TENSORS, tensors)
+    tensors = read_tensors(trunk.path / TRUNK_TENSORS)
+    write_tensors(bare / TRUNK_TENSORS, tensors)
     about = {"metrics": {"tokens": 1, "loss": 1.0}, "data": [], "curve": []}
-    complete_trunk(bare, tensors_hash(tensors), trunk.network.config, trunk.tokenizer, replay=None, about=about)
+    complete_trunk(bare, tensors_hash(tensors), trunk.network.config, trunk.tokenizer, replay=None, card_fields=about)
     train = dataclasses.replace(QUICK, tokens=QUICK.step_tokens)
     words = {"teacher": str(bare), "start": "slices", "target": SLICES, "train": train, "untaught": False}
     run_stage(distill_model, distilled.recipe(**words), tmp_path / "student")

@@ -75,7 +75,7 @@ def test_what_adds_nothing_goes_first(attention: GQAConfig | MLAConfig) -> None:
 def test_layers_are_picked_evenly_with_the_first_and_the_last() -> None:
     config = dataclasses.replace(tiny().config, num_layers=7)
     teacher = Transformer(config)
-    teacher.start(0)
+    teacher.initialize(0)
     for number, block in enumerate(teacher.layers):
         block.attention_norm.weight.fill_(number + 1)
     student = slice_trunk(teacher, dataclasses.replace(config, num_layers=3), [TOKENS])
@@ -97,7 +97,7 @@ def test_a_slice_of_a_trained_trunk_starts_better_than_a_fresh_one(sparse: Spars
     windows = sample("public", "fruit", "metal")
     sizes = dataclasses.replace(sparse.network.config, num_layers=2, ffn_dim=48)
     fresh = Transformer(sizes)
-    fresh.start(0)
+    fresh.initialize(0)
     assert loss(slice_trunk(sparse.network, sizes, windows), windows) < loss(fresh, windows)
 
 
@@ -117,8 +117,8 @@ def steady(*names: str) -> Transformer:
     for seed, name in enumerate(names):
         leaf = grown(model, seed, dataclasses.replace(LEAF, num_experts=4, top_k=4))
         leaf.config = dataclasses.replace(leaf.config, top_k=4)
-        torch.nn.init.zeros_(leaf.stack()[0].router_ED)
-        torch.nn.init.zeros_(leaf.stack()[1].router_ED)
+        torch.nn.init.zeros_(leaf.layer_list()[0].router_ED)
+        torch.nn.init.zeros_(leaf.layer_list()[1].router_ED)
         model.join(name, leaf)
     return model
 
@@ -149,7 +149,7 @@ def test_room_that_is_left_adds_nothing_and_can_learn() -> None:
 @torch.no_grad()
 def test_experts_that_add_least_are_cut_off_and_silent_ones_dropped() -> None:
     model = steady("a")
-    stack = model.leaves["a"].stack()
+    stack = model.leaves["a"].layer_list()
     for layer in stack:
         layer.down_EDF[2] *= 9
         layer.down_EDF[1] = 0
@@ -167,7 +167,7 @@ def test_a_dense_student_starts_near_its_teacher(sparse: SparseModel, sample: Sa
     ffn_dim = sparse.network.config.ffn_dim + 4 * 16
     student = leaves_to_dense(sparse.network, ["fruit"], windows, ffn_dim)
     fresh = Transformer(student.config)
-    fresh.start(0)
+    fresh.initialize(0)
     taught, trunk = loss(sparse.network, windows, on), loss(sparse.network, windows, torch.zeros_like(on))
     begun = loss(student, windows)
     assert begun - taught < 0.2 * (loss(fresh, windows) - taught)
@@ -177,7 +177,7 @@ def test_a_dense_student_starts_near_its_teacher(sparse: SparseModel, sample: Sa
 def test_what_is_not_finite_is_one_clear_line() -> None:
     model = steady("a")
     with torch.no_grad():
-        model.leaves["a"].stack()[0].down_EDF[0] = torch.nan
+        model.leaves["a"].layer_list()[0].down_EDF[0] = torch.nan
     with pytest.raises(DataError, match="leaf 'a' says NaN or infinite values on the sample text"):
         leaves_to_dense(model, ["a"], [TOKENS], 112)
     trunk = tiny()

@@ -144,7 +144,7 @@ def test_what_is_called_wrong_is_what_greedy_decoding_does_not_write(tokenizer: 
     model, learnt = tiny(), talk("what grows?", "a leaf")
     text = ids(tokenizer, [learnt])
     model = Transformer(dataclasses.replace(model.config, vocab_size=tokenizer.vocab_size))
-    model.start(0)
+    model.initialize(0)
     optimizer = torch.optim.AdamW(model.parameters(), 1e-2)
     for _ in range(40):
         optimizer.zero_grad()

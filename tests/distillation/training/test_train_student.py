@@ -22,7 +22,7 @@ from baicai.distillation.training.train_student import TeacherSignal, distillati
 from baicai.errors import ConfigError
 from baicai.model.transformer import Transformer
 from baicai.training.config import TrainConfig
-from baicai.training.loop import LossOf
+from baicai.training.loop import LossFunction
 from tests.convert.models import make_model
 from tests.data.texts import document
 from tests.distillation.conftest import CPU
@@ -43,7 +43,7 @@ class Lesson:
     batches: GapWeightedBatches
     batch: Batch
 
-    def loss_of(self, **teach: Any) -> LossOf:
+    def loss_of(self, **teach: Any) -> LossFunction:
         config = TeachConfig(**{"share": SHARE, "signal": "cache" if self.signal.caches else "online"} | teach)
         text = [SourceConfig(path="text", domain="text")]
         recipe = DistillRecipe(teacher="teacher", data=text, held_out=text, teach=config, train=TRAIN)
@@ -63,7 +63,7 @@ def begin(teacher: Teacher, folder: Path, cached: bool) -> Lesson:
     settings = CacheConfig(samples=12, sequence_tokens=LENGTH)
     caches = [write_cache(folder / f"cache-{n}", teacher, one, settings) for n, one in enumerate(sources)]
     student = Transformer(dataclasses.replace(teacher.shape.model, num_layers=1))
-    student.start(5)
+    student.initialize(5)
     torch.nn.init.normal_(student.embedding.weight, std=0.08, generator=torch.Generator().manual_seed(6))
     bits = {"text": 1.0}
     end_id = teacher.tokenizer.end_id
@@ -126,7 +126,7 @@ def plain_share(gate: str, lesson: Lesson, ours_T: Tensor, theirs_T: Tensor) -> 
     return share_BS.flatten()
 
 
-def check(lesson: Lesson, loss_of: LossOf, nats_T: Tensor, real_T: Tensor, share_T: Tensor) -> None:
+def check(lesson: Lesson, loss_of: LossFunction, nats_T: Tensor, real_T: Tensor, share_T: Tensor) -> None:
     """The loss and its gradient are those of the plain mixture."""
     expected, parameters = (share_T * nats_T + (1 - share_T) * real_T).mean(), list(lesson.student.parameters())
     gradients = torch.autograd.grad(expected, parameters)

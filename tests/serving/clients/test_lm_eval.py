@@ -10,7 +10,7 @@ import torch
 
 from baicai.data.hf_tokenizer import write_tokenizer
 from baicai.inference.generate import SamplingConfig
-from baicai.leaves.generation import answer
+from baicai.leaves.generation import stream_text
 from baicai.leaves.model import SparseModel
 from tests.serving.openai.test_completions import chances
 
@@ -108,4 +108,4 @@ def test_answers_are_those_of_this_process(samples: dict[str, list[dict[str, Any
     for sample in samples["say"]:
         sampling = SamplingConfig(temperature=0, max_tokens=8, stop=(".",))
         ids = sparse.tokenizer.encode(sample["doc"]["question"])
-        assert sample["resps"] == [["".join(piece.text for piece in answer(sparse, ids, sampling))]]
+        assert sample["resps"] == [["".join(piece.text for piece in stream_text(sparse, ids, sampling))]]

@@ -7,7 +7,7 @@ import pytest
 
 from baicai.data.document import Message
 from baicai.inference.generate import SamplingConfig
-from baicai.leaves.generation import answer
+from baicai.leaves.generation import stream_text
 from baicai.leaves.model import SparseModel
 from tests.serving.servers import ThreadEngine, until
 
@@ -17,7 +17,7 @@ ASK = [{"role": "user", "content": "apple pear"}]
 def test_a_chat_answer_is_the_one_given_without_a_server(client: openai.OpenAI, sparse: SparseModel) -> None:
     told = client.chat.completions.create(model="tiny", messages=ASK, temperature=0, max_tokens=20)
     prompt = sparse.tokenizer.encode_chat([Message("user", "apple pear")])
-    pieces = answer(sparse, prompt, SamplingConfig(temperature=0, max_tokens=20))
+    pieces = stream_text(sparse, prompt, SamplingConfig(temperature=0, max_tokens=20))
     assert told.choices[0].message.content == "".join(piece.text for piece in pieces)
     assert told.choices[0].message.role == "assistant"
     assert told.object == "chat.completion"

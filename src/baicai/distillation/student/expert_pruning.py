@@ -51,4 +51,4 @@ def save_pruned_leaf(out: Path, name: str, leaf: Leaf, teacher: SparseModel, met
     """
     card = teacher.leaves[name].card
     about = {"recipe": card.get("recipe"), "pruned": card["hash"], "curve": card["curve"], "metrics": dict(metrics)}
-    return save_leaf(out, name, leaf, teacher.trunk, data=card["data"], about=about)
+    return save_leaf(out, name, leaf, teacher.trunk, data=card["data"], card_fields=about)

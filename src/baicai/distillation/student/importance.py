@@ -16,7 +16,7 @@ from torch.nn import functional as F  # noqa: N812
 from baicai.errors import DataError
 from baicai.model.experts import Leaf, LeafLayer
 from baicai.model.layers import Block, linear
-from baicai.model.router import Choice, LayerTrace
+from baicai.model.router import ExpertChoice, LayerTrace
 from baicai.model.transformer import Transformer
 
 
@@ -121,7 +121,7 @@ def best(added_U: Tensor, count: int) -> Tensor:
     return added_U.argsort(descending=True, stable=True)[:count].sort().values
 
 
-def _expert_sums(h_TD: Tensor, choice: Choice, layers: list[LeafLayer]) -> tuple[Tensor, Tensor]:
+def _expert_sums(h_TD: Tensor, choice: ExpertChoice, layers: list[LeafLayer]) -> tuple[Tensor, Tensor]:
     """Return the routing weights of each expert, summed over tokens, [G, E], and the same times its outputs' length."""
     shape = len(layers), len(layers[0].bias_E)
     weights_GE, added_GE = (torch.zeros(shape, dtype=torch.float64) for _ in range(2))

@@ -18,8 +18,8 @@ from baicai.distillation.student.expert_pruning import prune_leaves, save_pruned
 from baicai.distillation.student.slicing import leaves_to_dense, slice_trunk
 from baicai.errors import ConfigError
 from baicai.leaves.leaf import open_leaf
-from baicai.leaves.model import SparseModel, assemble, lock_table, write_lock
-from baicai.leaves.replay import write_own_sample
+from baicai.leaves.model import SparseModel, assemble_model, lock_table, write_lock
+from baicai.leaves.replay import generate_replay
 from baicai.leaves.trunk import open_trunk, write_trunk
 from baicai.model.cost import count_cost, growing_share
 from baicai.model.experts import Leaf
@@ -104,7 +104,7 @@ def initialize_student(
     """Return the student at its start; `windows` [B, S + 1] of the wanted abilities tell what counts in the teacher."""
     if config.start == "fresh" or sparse is None:
         model = Transformer(dataclasses.replace(shape.model, mtp=False))
-        model.start(config.train.seed)
+        model.initialize(config.train.seed)
         return Student(model.to(device), {})
     if config.start == "pruned":
         return _begin_pruned(config, shape, sparse, windows, device)
@@ -137,7 +137,7 @@ def write_student(
     tokenizer: Tokenizer,
     *,
     data: list[dict[str, Any]],
-    about: Mapping[str, Any],
+    card_fields: Mapping[str, Any],
 ) -> str:
     """Write the student as an ordinary trunk, or model, into what becomes the run's artefact and return its hash.
 
@@ -147,10 +147,10 @@ def write_student(
     student.model.cpu()
     if student.leaves:
         assert sparse is not None
-        return _write_pruned(part, run.out, student, sparse, about)
+        return _write_pruned(part, run.out, student, sparse, card_fields)
     has_sample = sparse is not None and sparse.trunk.card.get("replay") and sparse.tokenizer.hash == tokenizer.hash
     replay = sparse.trunk.replay() if sparse is not None and has_sample else _own_sample(run, student, tokenizer)
-    return write_trunk(part, student.model, tokenizer, replay=replay, about={"data": data, **about})
+    return write_trunk(part, student.model, tokenizer, replay=replay, card_fields={"data": data, **card_fields})
 
 
 def _own_sample(run: Run, student: Student, tokenizer: Tokenizer) -> TokenShards:
@@ -158,14 +158,14 @@ def _own_sample(run: Run, student: Student, tokenizer: Tokenizer) -> TokenShards
     if folder.exists():
         return TokenShards.open(folder)
     length = min(256, student.model.config.max_tokens - 1)
-    return write_own_sample(student.model, tokenizer, folder, OWN_TOKENS, length, seed=0)
+    return generate_replay(student.model, tokenizer, folder, OWN_TOKENS, length, seed=0)
 
 
-def _write_pruned(part: Path, out: Path, student: Student, sparse: SparseModel, about: Mapping[str, Any]) -> str:
+def _write_pruned(part: Path, out: Path, student: Student, sparse: SparseModel, card_fields: Mapping[str, Any]) -> str:
     trunk = open_trunk(sparse.trunk.path, sparse.trunk.hash)
     for name, leaf in student.leaves.items():
-        save_pruned_leaf(part / name, name, leaf, sparse, about["metrics"])
-    model = assemble(trunk, [open_leaf(part / name, trunk) for name in student.leaves], student.model.topk_group)
+        save_pruned_leaf(part / name, name, leaf, sparse, card_fields["metrics"])
+    model = assemble_model(trunk, [open_leaf(part / name, trunk) for name in student.leaves], student.model.topk_group)
     place = os.path.relpath(trunk.path.resolve(), out.resolve())
     lock = lock_table(model, place, {name: name for name in model.leaves})
     write_lock(part, lock, trunk.card, {name: leaf.card for name, leaf in model.leaves.items()})

@@ -110,7 +110,7 @@ def leaves_to_dense(
     assert ffn_dim >= teacher.config.ffn_dim, "the shared expert stays whole"
     use, first = measure_expert_importance(teacher, wanted, windows), teacher.first_leaf_layer
     student = Transformer(dataclasses.replace(teacher.config, ffn_dim=ffn_dim, mtp=False))
-    student.start(seed)
+    student.initialize(seed)
     for name, parameter in student.named_parameters():
         if ".shared." not in name:
             parameter.copy_(teacher.get_parameter(name))

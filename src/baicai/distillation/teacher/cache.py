@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from baicai.artefact import disk_errors, file_hash, locked, read_json, write_atomic, write_json
+from baicai.artefact import explain_disk_errors, file_hash, locked, read_json, write_atomic, write_json
 from baicai.config import Count, from_table, recipe, to_table
 from baicai.data.batches import Batch
 from baicai.data.shards import TokenShards
@@ -184,8 +184,8 @@ def _check_room(folder: Path, manifest: _Manifest, record_bytes: int) -> None:
 
 def _fill(folder: Path, manifest: _Manifest, teacher: Teacher, shards: TokenShards) -> None:
     parts = -(-manifest.windows // manifest.part_windows)
-    meter = Progress("ask the teacher", parts)
-    with disk_errors(folder), meter.running(len(manifest.files)):
+    progress = Progress("ask the teacher", parts, completed=len(manifest.files))
+    with explain_disk_errors(folder), progress:
         folder.mkdir(exist_ok=True)
         for stale in folder.glob(".*.part"):  # what a kill left half-written
             stale.unlink()
@@ -197,7 +197,7 @@ def _fill(folder: Path, manifest: _Manifest, teacher: Teacher, shards: TokenShar
             manifest.files.append(hashlib.sha256(raw).hexdigest())
             write_json(folder / FILE, to_table(manifest))
             nats = float(np.mean([one["nats"].mean() for one in made]))
-            meter.show(number + 1, {"parts": number + 1, "teacher_loss": nats})
+            progress.update(number + 1, {"parts": number + 1, "teacher_loss": nats})
 
 
 def _records(teacher: Teacher, shards: TokenShards, manifest: _Manifest, windows: range) -> Iterator[NDArray[np.void]]:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from baicai.artefact import disk_errors, locked, write_atomic, write_json
+from baicai.artefact import explain_disk_errors, locked, write_atomic, write_json
 from baicai.config import Count, recipe, to_table
 from baicai.data.shards import TokenShards, cached_shards
 from baicai.data.tokenizer import Tokenizer
@@ -83,15 +83,15 @@ def write_generated_text(
         settings=settings,
     )
     texts = folder / "texts"
-    with locked(folder), disk_errors(folder):
+    with locked(folder), explain_disk_errors(folder):
         manifest = open_or_create_manifest(folder, wanted, "teacher's sequences", free=("part_windows",))
         texts.mkdir(parents=True, exist_ok=True)
         for stale in (*folder.glob(".*.part"), *texts.glob(".*.part")):  # what a kill left half-written
             stale.unlink()
         write_json(folder / FILE, to_table(manifest))
         starts = range(0, windows, manifest.part_windows)
-        meter = Progress("let the teacher write", len(starts))
-        with meter.running(0):
+        progress = Progress("let the teacher write", len(starts))
+        with progress:
             for number, start in enumerate(starts):
                 file = texts / f"texts-{number:05d}.jsonl"
                 if not file.exists():
@@ -101,7 +101,7 @@ def write_generated_text(
                         for text in _write(teacher, shards, some, settings)
                     ]
                     write_atomic(file, "".join(written).encode())
-                meter.show(number + 1, {"parts": number + 1})
+                progress.update(number + 1, {"parts": number + 1})
         licences = ", ".join(sorted(shards.manifest["licences"]))
         return cached_shards(str(texts), student_tokenizer, folder / "tokens", licence=licences)
 

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from baicai.artefact import file_hash, find_artefact, read_json, value_hash
-from baicai.config import canonical
+from baicai.config import canonical_json
 from baicai.data.hf_tokenizer import read_tokenizer
 from baicai.data.shards import TokenShards
 from baicai.data.tokenizer import FILE, Tokenizer
@@ -29,7 +29,7 @@ from baicai.leaves.model import SparseModel, open_model
 from baicai.model.config import GQAConfig, ModelConfig
 from baicai.model.cost import count_cost
 from baicai.model.layers import has_fast_bfloat16
-from baicai.model.transformer import Cache, check_room
+from baicai.model.transformer import KVCache, check_length
 
 MAX_TOKENS = 4096
 """A student reads no further, unless its recipe's sequences are longer."""
@@ -107,7 +107,7 @@ class Teacher(ABC):
         Raises: ConfigError if that is more than it takes, ArtefactError if a logit is not finite.
         """
         room = prompts_BP.shape[1] + num_tokens - 1
-        check_room(room, self.max_tokens)
+        check_length(room, self.max_tokens)
         read = self._reader(room)
         return draw_texts(
             lambda tokens_BS: self.logits(read(tokens_BS)), prompts_BP.to(self.device), num_tokens, seed, temperature
@@ -184,7 +184,7 @@ class _Sparse(Teacher):
         return found
 
     def _reader(self, room: int) -> Callable[[Tensor], Tensor]:
-        cache = Cache(self._model.config, room)
+        cache = KVCache(self._model.config, room)
 
         def read(tokens_BS: Tensor) -> Tensor:
             with self._autocast:
@@ -254,7 +254,7 @@ class _Transformers(Teacher):
 
     @torch.no_grad()
     def hidden(self, tokens_BS: Tensor) -> Tensor:
-        check_room(tokens_BS.shape[1], self.max_tokens)
+        check_length(tokens_BS.shape[1], self.max_tokens)
         return self._read(tokens_BS, use_cache=False)[0]
 
     def _read(self, tokens_BS: Tensor, **options: Any) -> tuple[Tensor, Any]:
@@ -320,7 +320,7 @@ def _check_vocabulary(path: Path, definition: Mapping[str, Any], tokenizer: Toke
 
 def _names(definition: Any) -> dict[int, str]:
     try:
-        vocabulary = tokenizers.Tokenizer.from_buffer(canonical(definition)).get_vocab(with_added_tokens=True)
+        vocabulary = tokenizers.Tokenizer.from_buffer(canonical_json(definition)).get_vocab(with_added_tokens=True)
     except ValueError as error:
         raise ArtefactError(f"a teacher's {FILE} is no tokenizer: {error}") from None
     return {number: name for name, number in vocabulary.items()}

@@ -27,7 +27,7 @@ from baicai.errors import ConfigError
 from baicai.inference.generate import continued
 from baicai.model.transformer import Transformer
 from baicai.run import Run
-from baicai.training.loop import LossOf, curve, mixed_precision, train
+from baicai.training.loop import LossFunction, loss_curve, mixed_precision, train
 from baicai.training.losses import linear_cross_entropy
 
 GAP_MEASUREMENTS = 10
@@ -84,7 +84,8 @@ def train_student(
             part / "weights.safetensors", {name: p.detach().cpu() for name, p in student.trainable_parameters().items()}
         )
         write_json(
-            part / "training.json", {"loss": metrics["loss"], "curve": curve(run, settings), "mix": list(mix.values())}
+            part / "training.json",
+            {"loss": metrics["loss"], "curve": loss_curve(run, settings), "mix": list(mix.values())},
         )
 
 
@@ -110,7 +111,7 @@ def _measure(
     return [gaps[name] for name in data.abilities], weights
 
 
-def language_modeling_loss(model: Transformer, config: DistillRecipe) -> LossOf:
+def language_modeling_loss(model: Transformer, config: DistillRecipe) -> LossFunction:
     """Return the loss of a student that no teacher tells more than the text does."""
 
     def loss_of(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
@@ -124,7 +125,7 @@ def language_modeling_loss(model: Transformer, config: DistillRecipe) -> LossOf:
 
 def distillation_loss(
     model: Transformer, signal: TeacherSignal, config: DistillRecipe, batches: GapWeightedBatches
-) -> LossOf:
+) -> LossFunction:
     """Return the loss of a student on real text and on what its teacher says of it, or of the student's own words."""
     teach, settings = config.teach, config.train
 

@@ -13,7 +13,7 @@ from baicai.inference.cpu.buffers import MAX_STEP_TOKENS, Sizes, StepBuffers, Th
 from baicai.inference.cpu.kernels import BFLOAT16, FLOAT32, INT8, make_vectors
 from baicai.model.config import GQAConfig
 from baicai.model.experts import Leaf
-from baicai.model.transformer import Cache, Transformer
+from baicai.model.transformer import KVCache, Transformer
 
 Int8 = Mapping[str, Mapping[str, Tensor]]
 """A model's int8 weights: one mapping per leaf, keyed by its name, and the trunk's under the empty name."""
@@ -57,7 +57,7 @@ class Tables:
         self,
         model: Transformer,
         leaves: Sequence[str],
-        cache: Cache,
+        cache: KVCache,
         int8: Int8 | None,
         block_tokens: int = 0,
         blocks: int = 1,
@@ -112,7 +112,7 @@ class Tables:
             ends[buffers.DRAFT_NORM] = self._vector(model.mtp.norm.weight)
         return ends
 
-    def _caches(self, cache: Cache) -> NDArray[np.int64]:
+    def _caches(self, cache: KVCache) -> NDArray[np.int64]:
         """Give each layer's cache its room, in float32.
 
         Raises: MachineError if there is no memory for it.
@@ -123,12 +123,12 @@ class Tables:
         layers = [*cache.layers, cache.mtp]
         for layer in layers:
             try:
-                layer.rooms = tuple(torch.zeros(shape) for shape in (latent if sizes.kv_rank else grouped))
+                layer.buffers = tuple(torch.zeros(shape) for shape in (latent if sizes.kv_rank else grouped))
             except RuntimeError:  # torch's word for it
                 told = f"no memory for what is kept of {sizes.pool_tokens:,} tokens: lower memory_tokens, or texts"
                 raise MachineError(told) from None
-            self._kept += layer.rooms
-        return np.array([[room.data_ptr() for room in layer.rooms] for layer in layers], np.int64)
+            self._kept += layer.buffers
+        return np.array([[room.data_ptr() for room in layer.buffers] for layer in layers], np.int64)
 
     def _matrix(self, tensors: Mapping[str, Tensor], name: str, leaf: str = "") -> tuple[int, int, int]:
         """Return kind, address of the rows and address of their scales."""

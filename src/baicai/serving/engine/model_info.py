@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from baicai.leaves.leaf import TENSORS, GrownLeaf
+from baicai.leaves.leaf import LEAF_TENSORS, GrownLeaf
 from baicai.leaves.model import SparseModel
 from baicai.leaves.signing import is_signed
 from baicai.model.cost import count_cost, leaf_parameters
@@ -29,7 +29,7 @@ def describe(model: SparseModel) -> dict[str, Any]:
         "flops_per_token": whole.flops_per_token,
         "serving": {
             "tokenizer": str(model.trunk.path.resolve()),
-            "files": {name: str((leaf.path / TENSORS).resolve()) for name, leaf in model.leaves.items()},
+            "files": {name: str((leaf.path / LEAF_TENSORS).resolve()) for name, leaf in model.leaves.items()},
             "dim": network.config.dim,
             "vocab_size": network.config.vocab_size,
             "most_weight": sizes.top_k * sizes.routed_scaling_factor if sizes else 1.0,

@@ -13,7 +13,7 @@ from baicai.artefact import read_json
 from baicai.config import from_table
 from baicai.errors import ArtefactError, ConfigError
 from baicai.evaluation.tables import check_results, printable
-from baicai.run import SUFFIX, state
+from baicai.run import SUFFIX, run_state
 from baicai.serving.errors import ApiError
 from baicai.training.config import TrainConfig
 
@@ -79,7 +79,7 @@ def _summary(name: str, folder: Path) -> dict[str, Any]:
         "id": name,
         "object": "run",
         "stage": str(note.get("stage", "")),
-        "state": state(folder),
+        "state": run_state(folder),
         "created": _changed(folder / "recipe.json"),
         "updated": max(_changed(folder / file) for file in ("recipe.json", "metrics.jsonl", "done")),
         "steps": _steps(recipe.get("train")) if isinstance(recipe, dict) else None,

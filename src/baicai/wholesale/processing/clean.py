@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import xxhash
 
 from baicai.artefact import atomic_folder, file_hash, value_hash, write_json
-from baicai.config import canonical, recipe, to_table
+from baicai.config import canonical_json, recipe, to_table
 from baicai.wholesale.processing import pii, quality_signals
 from baicai.wholesale.processing.decontamination import fingerprints, load_benchmarks
 from baicai.wholesale.processing.licences import licence_class
@@ -142,7 +142,7 @@ def make_row(capture: Capture, title: str, text: str, config: CleanConfig, extra
         "benchmark_overlap": load_benchmarks(tuple(config.benchmarks)).share(text) if config.benchmarks else 0.0,
     }
     told = {key: str(value) for key, value in values.items() if key not in UNTOLD}
-    values["version"] = xxhash.xxh3_128_hexdigest(canonical(told))
+    values["version"] = xxhash.xxh3_128_hexdigest(canonical_json(told))
     return _Row(values | dict(zip(quality_signals.COLUMNS, numbers.tolist(), strict=True)) | found, words_W)
 
 

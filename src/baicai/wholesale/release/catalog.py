@@ -16,7 +16,7 @@ from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 
-from baicai.artefact import disk_errors, home_folder
+from baicai.artefact import explain_disk_errors, home_folder
 from baicai.config import recipe
 from baicai.errors import ArtefactError, ConfigError, MachineError
 from baicai.wholesale.release.manifest import MANIFEST, MAX_MANIFEST_BYTES, Manifest, unsealed
@@ -246,7 +246,7 @@ def _engine(url: sa.URL) -> sa.Engine:
             raise MachineError(f"{error.name} is not installed: pip install 'baicai[postgres]'") from None
     if url.database:
         folder = Path(url.database).parent
-        with disk_errors(folder):
+        with explain_disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
     engine = sa.create_engine(url, connect_args={"timeout": WAIT_SECONDS})
 

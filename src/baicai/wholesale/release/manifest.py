@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
 from pydantic import TypeAdapter, ValidationError
 
 from baicai.artefact import value_hash, write_atomic
-from baicai.config import Count, canonical, recipe
+from baicai.config import Count, canonical_json, recipe
 from baicai.errors import ArtefactError, ConfigError
 
 FORMAT = "baicai-release/1"
@@ -105,8 +105,8 @@ class Trust:
 def sealed(manifest: Manifest, key: Ed25519PrivateKey) -> bytes:
     """Return the signed manifest as a file's content."""
     table = _table(manifest)
-    signature = base64.b64encode(key.sign(canonical(table))).decode()
-    return canonical({"manifest": table, "key": public_hex(key), "signature": signature}) + b"\n"
+    signature = base64.b64encode(key.sign(canonical_json(table))).decode()
+    return canonical_json({"manifest": table, "key": public_hex(key), "signature": signature}) + b"\n"
 
 
 def unsealed(content: bytes, where: str, key: str | None = None) -> tuple[Manifest, str]:
@@ -122,7 +122,7 @@ def unsealed(content: bytes, where: str, key: str | None = None) -> tuple[Manife
                 f"{where} is signed by key {signer[:16]}, trusted is {key[:16]}: get it from its publisher, or, "
                 "if they changed their key, subscribe anew"
             )
-        Ed25519PublicKey.from_public_bytes(bytes.fromhex(signer)).verify(signature, canonical(table))
+        Ed25519PublicKey.from_public_bytes(bytes.fromhex(signer)).verify(signature, canonical_json(table))
         manifest = Manifest(**table)
     except InvalidSignature:
         raise ArtefactError(f"{where} was changed after it was signed: get it from its publisher again") from None

@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from baicai.artefact import disk_errors, home_folder, write_atomic
+from baicai.artefact import explain_disk_errors, home_folder, write_atomic
 from baicai.config import Positive, recipe
 from baicai.errors import ArtefactError, ConfigError
 from baicai.wholesale.release.catalog import Catalog
@@ -80,7 +80,7 @@ def publish(config: PublishRecipe, out: Path, now: datetime | None = None) -> Ma
     now = (now or datetime.now(UTC)).replace(microsecond=0)
     warehouse = Warehouse(Path(config.warehouse))
     key = open_key(Path(config.key) if config.key else home_folder() / "release.key")
-    with warehouse.working(), disk_errors(out), contextlib.closing(Catalog(config.catalog)) as catalog:
+    with warehouse.working(), explain_disk_errors(out), contextlib.closing(Catalog(config.catalog)) as catalog:
         warehouse.existing()
         before = read_release(out, public_hex(key)) if (out / MANIFEST).exists() else None
         if before and before.name != config.name:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import zstandard
 
 from baicai.artefact import write_atomic
-from baicai.config import canonical
+from baicai.config import canonical_json
 from baicai.errors import ArtefactError
 
 FRAME_BYTES = 2**18
@@ -124,7 +124,7 @@ def _write_shard(
     folder: Path, frames: list[Frame], blocks: list[bytes], held: list[tuple[str, str, int]]
 ) -> WrittenShard:
     content = b"".join(blocks)
-    index = zstandard.ZstdCompressor(level=LEVEL).compress(canonical([list(frame) for frame in frames]))
+    index = zstandard.ZstdCompressor(level=LEVEL).compress(canonical_json([list(frame) for frame in frames]))
     names = [hashlib.sha256(one).hexdigest() for one in (content, index)]
     write_atomic(folder / f"{names[0]}{SUFFIX}", content)
     write_atomic(folder / names[1], index)

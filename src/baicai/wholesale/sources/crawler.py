@@ -175,7 +175,7 @@ class _Crawl:
         self._starts = [_normal(url) for url in config.starts]
         self._allowed = {urlsplit(url).netloc for url in self._starts}
         self._fetched = 0
-        self._meter = Progress("crawl", config.max_pages)
+        self._progress = Progress("crawl", config.max_pages)
 
     async def run(self) -> None:
         self._frontier.again(self._starts)
@@ -185,7 +185,7 @@ class _Crawl:
             async with gate:
                 await self._visit(host)
 
-        with self._meter.running(0):
+        with self._progress:
             async with Fetcher(self._config.allowed_networks) as self._fetcher:
                 await asyncio.gather(*(visit(host) for host in self._frontier.hosts()))
 
@@ -199,7 +199,7 @@ class _Crawl:
                 known[base] = await self._look_up(base)
             about = known[base]
             await self._page(url, depth, {"If-None-Match": etag, "If-Modified-Since": modified}, about)
-            self._meter.show(self._fetched, {"pages": self._fetched, "host": host})
+            self._progress.update(self._fetched, {"pages": self._fetched, "host": host})
 
     async def _look_up(self, base: str) -> _Host:
         """Return what a host says of being crawled."""
