@@ -63,7 +63,7 @@ class _Connection(H11Protocol):
 def make_server(app: ASGIApp, config: ServeRecipe) -> uvicorn.Server:
     """Return a server that has yet to be run."""
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2  # the rest is for engines, files, and whoever is refused
-    connection = type("Connection", (_Connection,), {"patience_seconds": config.timeout_seconds, "most": most})
+    connection = type("Connection", (_Connection,), {"timeout_seconds": config.timeout_seconds, "most": most})
     return uvicorn.Server(
         uvicorn.Config(
             app,
