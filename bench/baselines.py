@@ -17,7 +17,7 @@ from baicai.artefact import atomic_folder, value_hash
 from baicai.config import recipe, to_table
 from baicai.data.batches import Batch, Batches
 from baicai.data.shards import TokenShards
-from baicai.data.sources import lineage
+from baicai.data.sources import describe_sources
 from baicai.data.tokenizer import Tokenizer
 from baicai.evaluation.bits_per_byte import held_out_windows, token_nats
 from baicai.leaves.leaf import GrownLeaf, open_leaf, save_leaf
@@ -59,7 +59,7 @@ def score(
     model: SparseModel, sets: dict[str, TokenShards], max_tokens: int, joined_only: bool = False
 ) -> dict[str, Scores]:
     """Score texts with the trunk, each leaf alone, and all leaves joined."""
-    token_bytes_V = torch.from_numpy(model.tokenizer.token_bytes())
+    token_bytes_V = torch.from_numpy(model.tokenizer.bytes_per_token())
     parties = ["joined"] if joined_only else ["trunk", *model.network.leaves, "joined"]
     scores = {}
     for domain, shards in sets.items():
@@ -205,7 +205,12 @@ def _train_everything(title: str, trunk: Trunk, config: PooledRecipe, own: dict[
         seed=config.train.seed,
     )
     train(title, dict(model.named_parameters()), batches, _loss(model, config), config.train, run)
-    about = {"recipe": to_table(config), "data": lineage(own), "metrics": {"loss": 0.0, "tokens": 0}, "curve": []}
+    about = {
+        "recipe": to_table(config),
+        "data": describe_sources(own),
+        "metrics": {"loss": 0.0, "tokens": 0},
+        "curve": [],
+    }
     leaves = {name: model.peel(name).cpu() for name in config.leaves}
     with atomic_folder(run.out) as part:
         save_trunk(part / "trunk", model.cpu(), trunk.tokenizer, replay=trunk.replay(), card_fields=about)

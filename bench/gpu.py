@@ -17,7 +17,7 @@ import torch
 from torch.nn import functional as F  # noqa: N812
 
 from baicai.artefact import write_json
-from baicai.inference.decoder import Decoder, RecordedDecoder
+from baicai.inference.decoder import CudaGraphDecoder, Decoder
 from baicai.model.grouped_experts import mix_grouped
 from baicai.model.router import choose_experts
 from speed import rates, tell
@@ -121,7 +121,7 @@ def measure_decode() -> dict[str, Any]:
     network = stored_in(make_model("small", FOLDER).network, "bf16").to(GPU)
     vocab, leaves = network.config.vocab_size, list(network.leaves)
     parties = {
-        "recorded": decoding(RecordedDecoder(network, leaves), vocab),
+        "recorded": decoding(CudaGraphDecoder(network, leaves), vocab),
         "plain": decoding(Decoder(network, leaves), vocab),
         "transformers": their_decode(their_network(folder, torch.bfloat16, "grouped_mm").eval().to(GPU)),
     }

@@ -28,7 +28,7 @@ from baicai.cli.quickstart import STARTER
 from baicai.data.sources import open_source
 from baicai.evaluation.bits_per_byte import bits_per_byte, held_out_windows
 from baicai.inference.decoder import CompiledDecoder
-from baicai.inference.quantize import quantized
+from baicai.inference.quantize import load_int8_weights
 from baicai.leaves.model import open_model
 from baicai.model.layers import has_fast_bfloat16
 from baicai.model.transformer import Transformer
@@ -310,7 +310,7 @@ def measure_mtp() -> dict[str, Any]:
     rows, shares = {}, {}
     for kind in KINDS:
         network = stored_in(trunk.network, kind)
-        int8 = {"": quantized(trunk.hash, network.trunk_tensors())} if kind == "q8" else None
+        int8 = {"": load_int8_weights(trunk.hash, network.trunk_tensors())} if kind == "q8" else None
         for threads in THREADS:
             torch.set_num_threads(threads)
             found = [our_generation(network, int8, prompts, drafts) for drafts in range(3)]

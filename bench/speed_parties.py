@@ -10,10 +10,10 @@ import torch
 
 from baicai.data.batches import Batch
 from baicai.data.sources import SourceConfig
-from baicai.inference.cpu.weight_table import Int8
+from baicai.inference.cpu.weight_table import Int8Weights
 from baicai.inference.decoder import CompiledDecoder, Decoder
-from baicai.inference.generate import DraftCount, SamplingConfig, generate
-from baicai.inference.quantize import quantized
+from baicai.inference.generate import DraftStats, SamplingConfig, generate
+from baicai.inference.quantize import load_int8_weights
 from baicai.leaves.grow import GrowRecipe, leaf_loss
 from baicai.leaves.model import SparseModel
 from baicai.model.transformer import Transformer
@@ -39,10 +39,10 @@ def texts(count: int, vocab: int) -> Iterator[list[int]]:
     return (some_tokens(count, vocab, seed) for seed in itertools.count())
 
 
-def int8_of(model: SparseModel) -> Int8:
+def int8_of(model: SparseModel) -> Int8Weights:
     """Return a model's weights in int8."""
-    int8 = {name: quantized(leaf.hash, leaf.experts.state_dict()) for name, leaf in model.leaves.items()}
-    return int8 | {"": quantized(model.trunk.hash, model.network.trunk_tensors())}
+    int8 = {name: load_int8_weights(leaf.hash, leaf.experts.state_dict()) for name, leaf in model.leaves.items()}
+    return int8 | {"": load_int8_weights(model.trunk.hash, model.network.trunk_tensors())}
 
 
 def stored_in(network: Transformer, kind: str) -> Transformer:
@@ -77,10 +77,10 @@ def decoding(decoder: Decoder, vocab: int) -> Act:
 
 
 def our_generation(
-    network: Transformer, int8: Int8 | None, prompts: Sequence[list[int]], speculate: int
-) -> tuple[Act, DraftCount]:
+    network: Transformer, int8: Int8Weights | None, prompts: Sequence[list[int]], speculate: int
+) -> tuple[Act, DraftStats]:
     """Return greedy texts after prompts, with so many tokens drafted ahead, and how many of those were kept."""
-    decoder, count = CompiledDecoder(network, [], None, int8), DraftCount()
+    decoder, count = CompiledDecoder(network, [], None, int8), DraftStats()
     sampling = SamplingConfig(max_tokens=DECODE_TOKENS, temperature=0, speculate=speculate)
     rounds = itertools.cycle(prompts)
 

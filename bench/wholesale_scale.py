@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import pyarrow.parquet as pq
 
 from baicai.artefact import read_json, write_json
-from baicai.data.manifest import RECEIPT
+from baicai.data.manifest import RECEIPT_FILE
 from baicai.wholesale.release.warehouse import Warehouse
 from wholesale_pages import add, large_corpus
 
@@ -50,7 +50,7 @@ def measure_takedown() -> dict[str, Any]:
         add(folder, range(missing))
         _told("publish", f"warehouse={warehouse}", "--out", str(release))
         _told("pull", f"source={release}", "--out", str(subscription))
-    receipt = read_json(subscription / "documents" / RECEIPT)
+    receipt = read_json(subscription / "documents" / RECEIPT_FILE)
     write_json(folder / "leaf" / "leaf.json", {"kind": "leaf", "hash": "0" * 64, "data": [{"receipt": receipt}]})
     ask = ("affected", f"subscription={subscription}", f'artefacts=["{folder / "leaf"}"]')
     first = warehouse / "documents" / Warehouse(warehouse).batches()[0].task / "documents.parquet"

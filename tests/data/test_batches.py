@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from baicai.data.batches import Batch, Batches, permute, splice
+from baicai.data.batches import Batch, Batches, permute, splice_sequences
 from baicai.data.shards import TokenShards, write_shards
 from baicai.data.tokenizer import train_tokenizer
 from baicai.errors import ArtefactError, BaicaiError, ConfigError, DataError
@@ -215,7 +215,7 @@ def test_a_position_of_another_run_is_refused(sources: list[TokenShards]) -> Non
 def test_spliced_sequences_go_on_as_others_of_the_batch() -> None:
     tokens_BS1 = torch.arange(8)[:, None] * 100 + torch.arange(65)
     batch = Batch(tokens_BS1, torch.arange(8), torch.arange(8))
-    tokens, source = splice(batch, 0.5)
+    tokens, source = splice_sequences(batch, 0.5)
     assert torch.equal(tokens, source * 100 + torch.arange(65)), "every token is its source's token of that place"
     starts = torch.arange(8)[:, None]
     assert bool((source[:, :8] == starts).all()), "no sequence changes before an eighth"
@@ -226,7 +226,7 @@ def test_spliced_sequences_go_on_as_others_of_the_batch() -> None:
 
 def test_what_is_spliced_depends_on_the_windows_alone() -> None:
     def spliced(windows: list[int]) -> torch.Tensor:
-        return splice(Batch(torch.arange(40).view(4, 10), torch.arange(4), torch.tensor(windows)), 0.9)[0]
+        return splice_sequences(Batch(torch.arange(40).view(4, 10), torch.arange(4), torch.tensor(windows)), 0.9)[0]
 
     assert torch.equal(spliced([1, 2, 3, 4]), spliced([1, 2, 3, 4]))
     assert not torch.equal(spliced([1, 2, 3, 4]), spliced([4, 3, 2, 1]))
@@ -235,5 +235,5 @@ def test_what_is_spliced_depends_on_the_windows_alone() -> None:
 @pytest.mark.parametrize("length", [2, 3, 9])
 def test_short_sequences_and_a_share_of_nothing(length: int) -> None:
     batch = Batch(torch.arange(4 * length).view(4, length), torch.arange(4), torch.arange(4))
-    assert torch.equal(splice(batch, 0.0)[0], batch.tokens_BS1)
-    assert splice(batch, 1.0)[0].shape == (4, length)
+    assert torch.equal(splice_sequences(batch, 0.0)[0], batch.tokens_BS1)
+    assert splice_sequences(batch, 1.0)[0].shape == (4, length)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from baicai.data.compression import is_packed, open_stream
+from baicai.data.compression import is_compressed, open_decompressed
 from baicai.errors import DataError
 
 CONTENT = "".join(f"{random.Random(n).random()} 菜\n" for n in range(20_000)).encode()
@@ -29,10 +29,10 @@ PACKED = {
 def test_a_stream_is_the_unpacked_file(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_bytes(PACKED[name])
-    assert is_packed(path) == (name != "a.txt")
-    with open_stream(path) as stream:
+    assert is_compressed(path) == (name != "a.txt")
+    with open_decompressed(path) as stream:
         assert stream.readline() + stream.read(7) + stream.read() == CONTENT
-    with open_stream(path) as stream:
+    with open_decompressed(path) as stream:
         assert list(iter(stream.readline, b"")) == list(io.BytesIO(CONTENT))
 
 
@@ -42,7 +42,7 @@ def test_a_packed_file_that_is_damaged_is_named(tmp_path: Path, name: str) -> No
     packed = PACKED[name]
     for broken in (packed[:-5], packed[: len(packed) // 2], packed[:500] + b"x" * 99 + packed[599:], b"no archive"):
         path.write_bytes(broken)
-        with pytest.raises(DataError, match="cannot be unpacked") as error, open_stream(path) as stream:
+        with pytest.raises(DataError, match="cannot be unpacked") as error, open_decompressed(path) as stream:
             stream.read()
         assert f"{path} cannot be unpacked (" in str(error.value)
         assert "copy or compress it again" in str(error.value)
@@ -51,6 +51,6 @@ def test_a_packed_file_that_is_damaged_is_named(tmp_path: Path, name: str) -> No
 def test_a_file_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
     with (
         pytest.raises(DataError, match=r"a\.txt cannot be read \(No such file or directory\)"),
-        open_stream(tmp_path / "a.txt"),
+        open_decompressed(tmp_path / "a.txt"),
     ):
         pass

@@ -9,7 +9,7 @@ import pytest
 from baicai.artefact import read_json
 from baicai.data import chat_template_probe
 from baicai.data import tokenizer as tokenizer_module
-from baicai.data.chat_template import OWN, ChatFormat, Turn
+from baicai.data.chat_template import DEFAULT_CHAT_FORMAT, ChatFormat, Turn
 from baicai.data.chat_template_probe import chat_format
 from baicai.data.document import Document, Message
 from baicai.data.hf_tokenizer import PLAIN_NOTE, chat_template, read_tokenizer, write_tokenizer
@@ -128,7 +128,7 @@ def test_our_own_tokenizer_leaves_and_comes_back(workshop: Workshop, tmp_path: P
     for content in TEXTS:
         assert theirs(content)["input_ids"] == tokenizer.encode(content)
     again, notes = read_tokenizer(tmp_path, ids)
-    assert (again.hash, again.chat, notes) == (tokenizer.hash, OWN, ())
+    assert (again.hash, again.chat, notes) == (tokenizer.hash, DEFAULT_CHAT_FORMAT, ())
     assert not (tmp_path / "chat.json").exists()
 
 

@@ -90,7 +90,7 @@ def test_a_cap_keeps_the_first_tokens(tokenizer: Tokenizer, tmp_path: Path, max_
     expected = all_tokens(tokenizer, 0, 9)[:max_tokens]
     shards = write_shards(map(document, range(9)), tokenizer, tmp_path / "a", max_tokens=max_tokens)
     assert shards.read(0, shards.num_tokens).tolist() == expected
-    assert shards.num_bytes == tokenizer.token_bytes()[expected].sum()
+    assert shards.num_bytes == tokenizer.bytes_per_token()[expected].sum()
     lengths = np.cumsum([0] + [len(tokenizer.encode_document(document(n))) for n in range(9)])
     assert shards.manifest["documents"] == (lengths[:9] < max_tokens).sum()
 

@@ -81,7 +81,7 @@ def test_cutting_a_long_text_changes_no_token(tokenizer: Tokenizer, monkeypatch:
 
 
 def test_token_bytes_sum_to_the_length_of_the_text(tokenizer: Tokenizer) -> None:
-    num_bytes = tokenizer.token_bytes()
+    num_bytes = tokenizer.bytes_per_token()
     assert num_bytes.dtype == np.int64
     assert num_bytes.shape == (300,)
     assert num_bytes[:4].tolist() == [0, 0, 0, 0]

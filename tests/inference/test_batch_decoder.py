@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from baicai.errors import MachineError
-from baicai.inference.batch_decoder import STEP_TOKENS, BatchDecoder, Part
+from baicai.inference.batch_decoder import MAX_BATCH_TOKENS, BatchDecoder, SequenceChunk
 from baicai.inference.decoder import CompiledDecoder
-from baicai.inference.quantize import quantized
+from baicai.inference.quantize import load_int8_weights
 from baicai.model.config import GQAConfig, MLAConfig
 from baicai.model.transformer import Transformer
 from tests.inference.test_decoder import TOKENS, joined
@@ -47,10 +47,12 @@ def in_turns(decoder: BatchDecoder, sizes: list[int]) -> list[NDArray[np.float32
         for number, (text, size) in enumerate(zip(TEXTS, sizes, strict=True)):
             piece = text[done[number] : done[number] + size]
             if piece:
-                parts.append(Part(number, piece, done[number], decoder.mask(SETS[number]), every=True))
+                parts.append(
+                    SequenceChunk(number, piece, done[number], decoder.leaf_mask(SETS[number]), all_logits=True)
+                )
             done[number] += len(piece)
         for part, told in zip(parts, decoder.step(parts), strict=True):
-            found[part.text].append(told.logits_NV.copy())
+            found[part.slot].append(told.logits_NV.copy())
     return [np.concatenate(one) for one in found]
 
 
@@ -61,20 +63,23 @@ def test_each_text_gets_the_bits_it_gets_alone(
     attention: GQAConfig | MLAConfig, topk_group: int, sizes: list[int]
 ) -> None:
     model = joined(attention, 3, topk_group)
-    decoder = BatchDecoder(model, texts=4, blocks=40, block_tokens=4)
+    decoder = BatchDecoder(model, max_sequences=4, num_blocks=40, block_tokens=4)
     scattered = np.random.default_rng(0).permutation(40).reshape(4, 10)
     for number, blocks in enumerate(scattered.tolist()):
-        decoder.place(number, blocks)
+        decoder.set_blocks(number, blocks)
     for text, leaves, logits_NV in zip(TEXTS, SETS, in_turns(decoder, sizes), strict=True):
         assert np.array_equal(logits_NV, alone(model, text, leaves))
 
 
 def test_leaf_weights_are_those_of_the_leaves_that_are_on() -> None:
     model = joined()
-    decoder = BatchDecoder(model, texts=2, blocks=8, block_tokens=8)
+    decoder = BatchDecoder(model, max_sequences=2, num_blocks=8, block_tokens=8)
     for number in range(2):
-        decoder.place(number, range(number * 4, number * 4 + 4))
-    parts = [Part(0, TOKENS[:5], 0, decoder.mask(["leaf-1"])), Part(1, TOKENS[:5], 0, decoder.mask([]))]
+        decoder.set_blocks(number, range(number * 4, number * 4 + 4))
+    parts = [
+        SequenceChunk(0, TOKENS[:5], 0, decoder.leaf_mask(["leaf-1"])),
+        SequenceChunk(1, TOKENS[:5], 0, decoder.leaf_mask([])),
+    ]
     one, none = decoder.step(parts)
     assert (one.leaf_weights_SG[:, 1] > 0).all()
     assert not one.leaf_weights_SG[:, [0, 2]].any()
@@ -83,11 +88,11 @@ def test_leaf_weights_are_those_of_the_leaves_that_are_on() -> None:
 
 def test_weights_in_int8_are_batched_too() -> None:
     model = joined()
-    int8 = {name: quantized(f"batch-{name}", leaf.state_dict()) for name, leaf in model.leaves.items()}
-    int8 |= {"": quantized("batch", model.trunk_tensors())}
-    decoder = BatchDecoder(model, texts=4, blocks=40, block_tokens=4, int8=int8)
+    int8 = {name: load_int8_weights(f"batch-{name}", leaf.state_dict()) for name, leaf in model.leaves.items()}
+    int8 |= {"": load_int8_weights("batch", model.trunk_tensors())}
+    decoder = BatchDecoder(model, max_sequences=4, num_blocks=40, block_tokens=4, int8=int8)
     for number in range(4):
-        decoder.place(number, range(number * 10, number * 10 + 10))
+        decoder.set_blocks(number, range(number * 10, number * 10 + 10))
     found = in_turns(decoder, [1, 2, 3, 4])
     for text, leaves, logits_NV in zip(TEXTS, SETS, found, strict=True):
         single = CompiledDecoder(model, leaves, None, int8)
@@ -104,27 +109,30 @@ def test_a_leaf_that_is_off_is_not_read() -> None:
         data.copy_(parameter.detach())
         parameter.data = data
         pages.append((name, page, data))
-    decoder = BatchDecoder(model, texts=2, blocks=8, block_tokens=8)
+    decoder = BatchDecoder(model, max_sequences=2, num_blocks=8, block_tokens=8)
     for number in range(2):
-        decoder.place(number, range(number * 4, number * 4 + 4))
+        decoder.set_blocks(number, range(number * 4, number * 4 + 4))
     protect = ctypes.CDLL(None, use_errno=True).mprotect
     for _, page, data in pages:
         assert protect(ctypes.c_void_p(data.data_ptr()), ctypes.c_size_t(len(page)), 0) == 0
-    parts = [Part(0, TOKENS[:9], 0, decoder.mask(["leaf-0", "leaf-1"])), Part(1, TOKENS[:9], 0, decoder.mask([]))]
+    parts = [
+        SequenceChunk(0, TOKENS[:9], 0, decoder.leaf_mask(["leaf-0", "leaf-1"])),
+        SequenceChunk(1, TOKENS[:9], 0, decoder.leaf_mask([])),
+    ]
     assert np.isfinite(decoder.step(parts)[0].logits_NV).all()
     for _, page, data in pages:
         protect(ctypes.c_void_p(data.data_ptr()), ctypes.c_size_t(len(page)), mmap.PROT_READ | mmap.PROT_WRITE)
 
 
 def test_a_step_has_room_for_many() -> None:
-    decoder = BatchDecoder(joined(), texts=STEP_TOKENS, blocks=STEP_TOKENS, block_tokens=40)
-    for number in range(STEP_TOKENS):
-        decoder.place(number, [number])
-    parts = [Part(number, [TOKENS[0]], 0, decoder.mask(SETS[0])) for number in range(STEP_TOKENS)]
+    decoder = BatchDecoder(joined(), max_sequences=MAX_BATCH_TOKENS, num_blocks=MAX_BATCH_TOKENS, block_tokens=40)
+    for number in range(MAX_BATCH_TOKENS):
+        decoder.set_blocks(number, [number])
+    parts = [SequenceChunk(number, [TOKENS[0]], 0, decoder.leaf_mask(SETS[0])) for number in range(MAX_BATCH_TOKENS)]
     told = [one.logits_NV for one in decoder.step(parts)]
     assert all(np.array_equal(one, told[0]) for one in told)
 
 
 def test_room_that_no_memory_has_is_told() -> None:
     with pytest.raises(MachineError, match=r"no memory for what is kept of 40,000,000,000,000,000 tokens: lower"):
-        BatchDecoder(joined(), texts=1, blocks=10**15, block_tokens=40)
+        BatchDecoder(joined(), max_sequences=1, num_blocks=10**15, block_tokens=40)

@@ -12,7 +12,7 @@ from torch import Tensor
 from baicai.errors import ConfigError
 from baicai.inference.cpu import thread_pool
 from baicai.inference.decoder import CompiledDecoder, Decoder
-from baicai.inference.quantize import quantize, quantized
+from baicai.inference.quantize import load_int8_weights, quantize
 from baicai.model.config import GQAConfig, MLAConfig
 from baicai.model.transformer import Transformer
 from tests.model.conftest import GQA, MLA, grown, tiny
@@ -188,8 +188,8 @@ def test_int8_decodes_what_the_rounded_weights_say(
 ) -> None:
     monkeypatch.setenv("BAICAI_HOME", str(tmp_path_factory.mktemp("home")))
     model = joined(attention)
-    int8 = {name: quantized(f"hash-{name}", leaf.state_dict()) for name, leaf in model.leaves.items()}
-    int8[""] = quantized("hash", model.trunk_tensors())
+    int8 = {name: load_int8_weights(f"hash-{name}", leaf.state_dict()) for name, leaf in model.leaves.items()}
+    int8[""] = load_int8_weights("hash", model.trunk_tensors())
     got = one_by_one(CompiledDecoder(model, list(model.leaves), None, int8))
     rounded = {"": model.trunk_tensors()} | {name: leaf.state_dict() for name, leaf in model.leaves.items()}
     with torch.no_grad():
@@ -206,9 +206,9 @@ def test_int8_decodes_what_the_rounded_weights_say(
 
 def test_int8_weights_are_made_once(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
     monkeypatch.setenv("BAICAI_HOME", str(tmp_path))
-    first = quantized("name", {"a": torch.randn(4, 8), "norm": torch.ones(4), "router_ED": torch.ones(2, 8)})
+    first = load_int8_weights("name", {"a": torch.randn(4, 8), "norm": torch.ones(4), "router_ED": torch.ones(2, 8)})
     assert set(first) == {"a", "a.scales"}
-    again = quantized("name", {"a": torch.zeros(4, 8)})
+    again = load_int8_weights("name", {"a": torch.zeros(4, 8)})
     assert torch.equal(first["a"], again["a"])
 
 

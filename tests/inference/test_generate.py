@@ -3,7 +3,7 @@ import torch
 
 from baicai.errors import ConfigError
 from baicai.inference.decoder import open_decoder
-from baicai.inference.generate import SamplingConfig, continued, draw, generate
+from baicai.inference.generate import SamplingConfig, generate, generate_batch, sample
 from baicai.model.transformer import Transformer
 from tests.model.conftest import GQA, MLA, grown, tiny
 
@@ -47,14 +47,14 @@ def test_generation_ends_at_an_end_token_and_at_the_models_limit() -> None:
 def test_draw_keeps_to_top_k_and_top_p() -> None:
     logits_BV = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log().expand(4000, -1)
     generator = torch.Generator().manual_seed(0)
-    two = draw(logits_BV, SamplingConfig(temperature=1.0, top_p=1.0, top_k=2), generator)
+    two = sample(logits_BV, SamplingConfig(temperature=1.0, top_p=1.0, top_k=2), generator)
     assert set(two.tolist()) == {0, 1}
-    nucleus = draw(logits_BV, SamplingConfig(temperature=1.0, top_p=0.79), generator)
+    nucleus = sample(logits_BV, SamplingConfig(temperature=1.0, top_p=0.79), generator)
     assert set(nucleus.tolist()) == {0, 1}
-    everything = draw(logits_BV, SamplingConfig(temperature=1.0, top_p=1.0), generator)
+    everything = sample(logits_BV, SamplingConfig(temperature=1.0, top_p=1.0), generator)
     share = torch.bincount(everything, minlength=4) / 4000
     torch.testing.assert_close(share, torch.tensor([0.5, 0.3, 0.15, 0.05]), atol=0.03, rtol=0)
-    cold = draw(logits_BV, SamplingConfig(temperature=0.2, top_p=1.0), generator)
+    cold = sample(logits_BV, SamplingConfig(temperature=0.2, top_p=1.0), generator)
     assert (cold == 0).float().mean() > 0.9
 
 
@@ -62,7 +62,7 @@ def test_draw_keeps_to_top_k_and_top_p() -> None:
 def test_what_is_almost_nothing_leaves_the_likeliest_token(changes: dict[str, float]) -> None:
     logits = torch.tensor([[0.0, -torch.inf, 2.0, 2.0 - 1e-6]])
     sampling = SamplingConfig(**{"temperature": 1.0, "top_p": 1.0} | changes)
-    assert all(draw(logits, sampling, torch.Generator().manual_seed(seed)).tolist() == [2] for seed in range(5))
+    assert all(sample(logits, sampling, torch.Generator().manual_seed(seed)).tolist() == [2] for seed in range(5))
 
 
 def test_generation_reports_which_leaf_was_used() -> None:
@@ -83,13 +83,13 @@ on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=on_a_gpu)])
 def test_what_continues_prompts_depends_on_the_seed_alone(device: str) -> None:
     model = tiny().to(device)
-    texts = continued(model, PROMPTS, 30, seed=3)
+    texts = generate_batch(model, PROMPTS, 30, seed=3)
     assert texts.shape == (3, 30)
     torch.manual_seed(1)
     before = torch.get_rng_state()
-    assert torch.equal(texts, continued(model, PROMPTS, 30, seed=3))
+    assert torch.equal(texts, generate_batch(model, PROMPTS, 30, seed=3))
     assert torch.equal(torch.get_rng_state(), before)
-    assert not torch.equal(texts, continued(model, PROMPTS, 30, seed=4))
+    assert not torch.equal(texts, generate_batch(model, PROMPTS, 30, seed=4))
 
 
 @torch.no_grad()
@@ -99,13 +99,13 @@ def test_prompts_are_continued_as_the_whole_text_says() -> None:
     text = PROMPTS
     for _ in range(20):
         text = torch.cat((text, model(text)[:, -1:, :40].argmax(-1)), 1)
-    assert torch.equal(continued(model, PROMPTS, 20, seed=0, temperature=0, vocab_size=40), text[:, 4:])
+    assert torch.equal(generate_batch(model, PROMPTS, 20, seed=0, temperature=0, vocab_size=40), text[:, 4:])
 
 
 def test_tokens_are_drawn_as_often_as_they_are_likely() -> None:
     model = tiny()
     model.embedding.weight.data *= 10
-    drawn = continued(model, PROMPTS[:1].expand(5000, -1), 1, seed=0).flatten()
+    drawn = generate_batch(model, PROMPTS[:1].expand(5000, -1), 1, seed=0).flatten()
     chance = model(PROMPTS[:1])[0, -1].softmax(-1).detach()
     assert chance.max() > 0.2, "a flat distribution would show nothing"
     torch.testing.assert_close(drawn.bincount(minlength=len(chance)) / 5000, chance, atol=0.02, rtol=0)
@@ -114,18 +114,18 @@ def test_tokens_are_drawn_as_often_as_they_are_likely() -> None:
 def test_a_model_in_training_continues_and_learns_from_it() -> None:
     model = tiny().train()
     with torch.autocast("cpu", torch.bfloat16):
-        first = continued(model, PROMPTS, 8, seed=0)
+        first = generate_batch(model, PROMPTS, 8, seed=0)
         assert model.training
         model(first).square().mean().backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
     torch.optim.SGD(model.parameters(), lr=10).step()
-    assert not torch.equal(continued(model, PROMPTS, 8, seed=0), first), "the weights are read anew"
+    assert not torch.equal(generate_batch(model, PROMPTS, 8, seed=0), first), "the weights are read anew"
 
 
 def test_more_than_a_model_takes_is_refused_before_it_begins() -> None:
-    assert continued(tiny(), PROMPTS, 61, seed=0).shape == (3, 61)
+    assert generate_batch(tiny(), PROMPTS, 61, seed=0).shape == (3, 61)
     with pytest.raises(ConfigError, match="65 tokens do not fit: this model takes at most 64"):
-        continued(tiny(), PROMPTS, 62, seed=0)
+        generate_batch(tiny(), PROMPTS, 62, seed=0)
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from baicai.errors import ConfigError
-from baicai.inference.decoder import Decoder, RecordedDecoder, Step
-from baicai.inference.generate import DraftCount, SamplingConfig, generate
+from baicai.inference.decoder import CudaGraphDecoder, Decoder, DecoderOutput
+from baicai.inference.generate import DraftStats, SamplingConfig, generate
 from baicai.model import grouped_experts
 from baicai.model.experts import Leaf
 from baicai.model.transformer import Transformer
@@ -20,17 +20,17 @@ TOKENS = [int(t) for t in torch.randint(97, (20,), generator=torch.Generator().m
 ATTENTION = {"gqa": GQA, "mla": MLA}
 
 
-class Unrecorded(RecordedDecoder):
+class Unrecorded(CudaGraphDecoder):
     """Runs the step whenever the recording would be played, and writes where the first one wrote, as that does."""
 
     def __init__(self, *options: object) -> None:
         super().__init__(*options)  # type: ignore[arg-type]
         self._can_record = True
 
-    def _record(self) -> Callable[[], Step]:
+    def _record(self) -> Callable[[], DecoderOutput]:
         said = self._one()
 
-        def play() -> Step:
+        def play() -> DecoderOutput:
             for first, now in zip(said, self._one(), strict=True):
                 first.copy_(now)
             return said
@@ -86,7 +86,7 @@ def test_drafts_go_beside_it(attention: str) -> None:
     model = joined(attention)
     told = []
     for kind, speculate in ((Decoder, 0), (Unrecorded, 0), (Unrecorded, 2)):
-        sampling, count = SamplingConfig(max_tokens=25, temperature=0, speculate=speculate), DraftCount()
+        sampling, count = SamplingConfig(max_tokens=25, temperature=0, speculate=speculate), DraftStats()
         told.append([t.id for t in generate(kind(model, list(model.leaves)), [5, 6], sampling, drafts=count)])
         assert bool(count.proposed) == bool(speculate)
     assert told[0] == told[1] == told[2]
@@ -105,7 +105,7 @@ def test_what_it_says_is_not_written_over_and_room_is_kept_to() -> None:
 
 
 def test_a_cpu_records_nothing() -> None:
-    decoder = RecordedDecoder(joined("gqa"), ["leaf-0"])
+    decoder = CudaGraphDecoder(joined("gqa"), ["leaf-0"])
     torch.testing.assert_close(decoder.step([1]).logits_NV, Decoder(joined("gqa"), ["leaf-0"]).step([1]).logits_NV)
     assert decoder._play is None
 
@@ -114,7 +114,7 @@ def test_a_cpu_records_nothing() -> None:
 @pytest.mark.parametrize("attention", ["gqa", "mla"])
 def test_a_recording_says_what_the_plain_way_says(attention: str) -> None:
     model, found = joined(attention).to("cuda", torch.bfloat16), []
-    for kind in (Decoder, RecordedDecoder):
+    for kind in (Decoder, CudaGraphDecoder):
         decoder = kind(model, list(model.leaves))
         decoder.step(TOKENS[:9])
         found.append(one_by_one(decoder, TOKENS[9:])[0])

@@ -8,8 +8,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from baicai.inference.decoder import CompiledDecoder, Decoder, Step, open_decoder
-from baicai.inference.generate import DraftCount, SamplingConfig, decode, distribution, draw, generate
+from baicai.inference.decoder import CompiledDecoder, Decoder, DecoderOutput, open_decoder
+from baicai.inference.generate import (
+    DraftStats,
+    SamplingConfig,
+    decode_tokens,
+    generate,
+    sample,
+    sampling_probabilities,
+)
 from baicai.model.transformer import Transformer
 from tests.model.conftest import GQA, MLA, grown, tiny
 
@@ -36,11 +43,13 @@ class Table:
         self.tokens: list[int] = []
         self.read = 0
 
-    def step(self, tokens: Sequence[int], last: int = 1) -> Step:
+    def step(self, tokens: Sequence[int], last: int = 1) -> DecoderOutput:
         start = len(self.tokens)
         self.tokens += tokens
         rows = [self.model_VVV[one, other] for one, other in itertools.pairwise(self.tokens[-last - 1 :])]
-        return Step(torch.stack(rows), torch.arange(start, len(self.tokens))[:, None].float(), torch.zeros(last, 0))
+        return DecoderOutput(
+            torch.stack(rows), torch.arange(start, len(self.tokens))[:, None].float(), torch.zeros(last, 0)
+        )
 
     @property
     def length(self) -> int:
@@ -65,9 +74,9 @@ def chi_square(sampling: SamplingConfig) -> tuple[float, int]:
     generator = torch.Generator().manual_seed(1)
     for _ in range(TEXTS):
         table.tokens, table.read = [], 0
-        told = decode(table, [0, 1], NUM_TOKENS, sampling, generator, DraftCount())
+        told = decode_tokens(table, [0, 1], NUM_TOKENS, sampling, generator, DraftStats())
         counts[tuple(token.id for token in told)] += 1
-    next_VVV = distribution(table.model_VVV.view(-1, VOCAB), sampling).view(VOCAB, VOCAB, VOCAB)
+    next_VVV = sampling_probabilities(table.model_VVV.view(-1, VOCAB), sampling).view(VOCAB, VOCAB, VOCAB)
     statistic, cells = 0.0, 0
     for text in itertools.product(range(VOCAB), repeat=NUM_TOKENS):
         words = (0, 1, *text)
@@ -107,10 +116,10 @@ def test_the_test_above_sees_a_replacement_that_is_not_drawn_from_the_rest(monke
 def test_draws_have_the_stated_distribution() -> None:
     logits_BV = torch.randn(1, 6, generator=torch.Generator().manual_seed(0))
     sampling = SamplingConfig(temperature=0.8, top_k=5, top_p=0.95)
-    drawn = draw(logits_BV.expand(4000, -1), sampling, torch.Generator().manual_seed(0))
-    stated_V = distribution(logits_BV, sampling)[0]
+    drawn = sample(logits_BV.expand(4000, -1), sampling, torch.Generator().manual_seed(0))
+    stated_V = sampling_probabilities(logits_BV, sampling)[0]
     torch.testing.assert_close(drawn.bincount(minlength=6) / 4000, stated_V, atol=0.03, rtol=0)
-    greedy = distribution(logits_BV, SamplingConfig(temperature=0))[0]
+    greedy = sampling_probabilities(logits_BV, SamplingConfig(temperature=0))[0]
     assert greedy.tolist() == [float(token == int(logits_BV.argmax())) for token in range(6)]
 
 
@@ -163,7 +172,7 @@ def test_a_text_goes_on_after_what_the_decoder_has_read(speculate: int) -> None:
 
 
 def test_without_a_module_nothing_is_drafted() -> None:
-    drafts, sampling = DraftCount(), SamplingConfig(max_tokens=20, temperature=0, speculate=2)
+    drafts, sampling = DraftStats(), SamplingConfig(max_tokens=20, temperature=0, speculate=2)
     told = [token.id for token in generate(open_decoder(tiny()), [1], sampling, drafts=drafts)]
     assert told == [
         token.id for token in generate(open_decoder(tiny()), [1], SamplingConfig(max_tokens=20, temperature=0))

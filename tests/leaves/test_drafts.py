@@ -11,10 +11,10 @@ from torch.nn import functional as F  # noqa: N812
 
 import baicai
 from baicai.artefact import read_tensors
-from baicai.data.batches import Batch, splice
+from baicai.data.batches import Batch, splice_sequences
 from baicai.errors import ConfigError
 from baicai.inference.decoder import open_decoder
-from baicai.inference.generate import DraftCount, SamplingConfig, generate
+from baicai.inference.generate import DraftStats, SamplingConfig, generate
 from baicai.leaves.generation import text_prompt
 from baicai.leaves.grow import grow_leaf
 from baicai.leaves.join import JoinRecipe, join_leaves
@@ -63,7 +63,7 @@ def test_loss_and_gradients_are_those_of_the_plain_formula(workshop: Workshop) -
     config = recipe(workshop)
     generator = torch.Generator().manual_seed(0)
     batch = Batch(torch.randint(320, (4, 17), generator=generator), torch.arange(4) % 3, torch.arange(4))
-    tokens_BS1, _ = splice(batch, config.splice)
+    tokens_BS1, _ = splice_sequences(batch, config.splice)
 
     def nats(logits_BSV: Tensor, targets_BS: Tensor) -> Tensor:
         return F.cross_entropy(logits_BSV.flatten(0, 1), targets_BS.flatten())
@@ -112,7 +112,7 @@ def test_a_trunk_without_one_keeps_its_hash(tmp_path: Path) -> None:
 def test_many_drafts_are_kept_and_greedy_answers_are_the_same(
     model: SparseModel, leaves: list[str] | None, speculate: int
 ) -> None:
-    drafts = DraftCount()
+    drafts = DraftStats()
     for text in ("apple pear", "iron copper", "the of", "is"):
         prompt = text_prompt(model, text)
         plain, drafted = (

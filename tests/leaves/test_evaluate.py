@@ -56,7 +56,7 @@ def direct(workshop: Workshop, folder: Path, domain: str, parts: list[str]) -> t
         tokens = torch.from_numpy(shards.window(index, 32))
         logits = model.network(tokens[None, :-1])[0]
         for row, token in zip(logits, tokens[1:].tolist(), strict=True):
-            size = len(model.tokenizer.bytes_of(token))
+            size = len(model.tokenizer.id_to_bytes(token))
             num_bytes += size
             bits += float(F.cross_entropy(row, torch.tensor(token))) / math.log(2) if size else 0.0
     return bits / num_bytes, num_bytes

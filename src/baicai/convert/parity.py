@@ -17,7 +17,7 @@ from torch import Tensor
 from baicai.convert.cards import read_origin
 from baicai.convert.reference_engines import Engine, open_engine
 from baicai.errors import ArtefactError
-from baicai.inference.generate import continued
+from baicai.inference.generate import generate_batch
 from baicai.leaves.model import SparseModel
 from baicai.model.experts import Leaf
 from baicai.model.router import LayerTrace
@@ -97,8 +97,8 @@ def _paths(model: SparseModel, prompts: int) -> Iterator[tuple[Tensor, int]]:
             rows = [sample.window((start + n) * windows // prompts, asked)[:-1] for n in range(size)]
             prompt_BS = torch.stack([torch.from_numpy(row) for row in rows])
         else:
-            prompt_BS = continued(model.network, torch.full((size, 1), first_id), asked, seed=start)
-        yield torch.cat((prompt_BS, continued(model.network, prompt_BS, new, seed=0, temperature=0)), 1), asked
+            prompt_BS = generate_batch(model.network, torch.full((size, 1), first_id), asked, seed=start)
+        yield torch.cat((prompt_BS, generate_batch(model.network, prompt_BS, new, seed=0, temperature=0)), 1), asked
 
 
 class _Counts:

@@ -135,7 +135,7 @@ class Batches:
         }
 
 
-def splice(batch: Batch, share: float) -> tuple[Tensor, Tensor]:
+def splice_sequences(batch: Batch, share: float) -> tuple[Tensor, Tensor]:
     """Return tokens [B, S+1] of which a `share` of the sequences change source midway, and each token's source.
 
     Such a sequence goes on as one or two others of the batch do, after an eighth of its length at the earliest. What

@@ -63,7 +63,7 @@ class ChatFormat:
             yield self.end, True
 
 
-OWN = ChatFormat(
+DEFAULT_CHAT_FORMAT = ChatFormat(
     end=END,
     stop=list(SPECIALS),
     system=Turn(before=SYSTEM, after=END),

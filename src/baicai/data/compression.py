@@ -19,13 +19,13 @@ _MAX_XZ_BYTES = 2**27  # of memory: what `xz -9` packs needs half of it
 _CHUNK_BYTES = 2**12  # what a hostile file can blow up at once stays at about 100 MB
 
 
-def is_packed(path: Path) -> bool:
+def is_compressed(path: Path) -> bool:
     """Return whether a file is unpacked while it is read."""
     return path.suffix.lower() in PACKED
 
 
 @contextmanager
-def open_stream(path: Path) -> Iterator[io.BufferedIOBase]:
+def open_decompressed(path: Path) -> Iterator[io.BufferedIOBase]:
     """Yield the unpacked bytes of a file.
 
     Raises: DataError, also while the stream is used, if the file cannot be read or unpacked.

@@ -80,7 +80,7 @@ def parse_record(record: Mapping[str, Any], where: str, *, name: str, source: st
     return document if any(content.strip() for content in document.contents) else None
 
 
-def refusing(found: Iterable[Document | DataError]) -> Iterator[Document]:
+def raise_on_error(found: Iterable[Document | DataError]) -> Iterator[Document]:
     """Yield documents up to the first that is wrong.
 
     Raises: DataError

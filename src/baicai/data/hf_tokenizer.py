@@ -12,7 +12,7 @@ from baicai.artefact import read_json, write_json
 from baicai.config import canonical_json
 from baicai.data.chat_template import SEPARATOR, ChatFormat, Turn
 from baicai.data.chat_template_probe import chat_format
-from baicai.data.tokenizer import FILE, Tokenizer
+from baicai.data.tokenizer import TOKENIZER_FILE, Tokenizer
 from baicai.errors import ArtefactError, DataError
 
 PLAIN_NOTE = (
@@ -25,7 +25,7 @@ def read_tokenizer(folder: Path, config: Mapping[str, Any]) -> tuple[Tokenizer, 
 
     Raises: ArtefactError if it is missing, damaged or of another kind.
     """
-    file = folder / FILE
+    file = folder / TOKENIZER_FILE
     if not file.exists():
         raise ArtefactError(
             f"{file} is missing: write it with transformers' AutoTokenizer.from_pretrained({str(folder)!r})"
@@ -109,7 +109,7 @@ def write_tokenizer(folder: Path, tokenizer: Tokenizer, max_tokens: int) -> dict
     Raises: MachineError if the disk is full.
     """
     chat = tokenizer.chat
-    tokenizer.save(folder / FILE)
+    tokenizer.save(folder / TOKENIZER_FILE)
     begins = tokenizer.begin_ids[0] if tokenizer.begin_ids else None
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",

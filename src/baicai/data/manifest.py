@@ -10,15 +10,15 @@ from baicai.config import from_table, recipe, to_table
 from baicai.errors import ArtefactError, ConfigError
 
 FORMAT = 1
-FILE = "manifest.json"
+MANIFEST_FILE = "manifest.json"
 
 
-RECEIPT = ".receipt.json"
+RECEIPT_FILE = ".receipt.json"
 """The file in a folder of pulled documents that says which they are."""
 
 
 @recipe
-class Receipt:
+class PullReceipt:
     """Which documents of a release a text was made of: those of these shards that were in the slice."""
 
     release: str
@@ -46,7 +46,7 @@ class _Manifest:
     sources: dict[str, int]
     licences: dict[str, int]
     hash: str
-    receipt: Annotated[Receipt | None, Field(exclude_if=lambda receipt: receipt is None)] = None
+    receipt: Annotated[PullReceipt | None, Field(exclude_if=lambda receipt: receipt is None)] = None
 
 
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
@@ -55,7 +55,7 @@ def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
     Raises: MachineError if the disk is full.
     """
     manifest = {"format": FORMAT, **manifest}
-    write_json(folder / FILE, {**manifest, "hash": _hash(manifest)})
+    write_json(folder / MANIFEST_FILE, {**manifest, "hash": _hash(manifest)})
 
 
 def read_receipt(source: str) -> dict[str, Any] | None:
@@ -63,11 +63,11 @@ def read_receipt(source: str) -> dict[str, Any] | None:
 
     Raises: ArtefactError if it is damaged.
     """
-    file = Path(source) / RECEIPT
+    file = Path(source) / RECEIPT_FILE
     if not file.is_file():
         return None
     try:
-        return to_table(from_table(Receipt, read_json(file), str(file)))
+        return to_table(from_table(PullReceipt, read_json(file), str(file)))
     except ConfigError as error:
         raise ArtefactError(f"{error}: pull the documents again") from None
 
@@ -77,7 +77,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
     Raises: ArtefactError if it is missing, damaged, or of another format.
     """
-    file = folder / FILE
+    file = folder / MANIFEST_FILE
     manifest = read_json(file)
     if manifest.get("format") != FORMAT:
         raise ArtefactError(f"{file}: format {manifest.get('format')!r} is not {FORMAT}: make the shards again")

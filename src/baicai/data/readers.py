@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qsl
 
 from baicai.artefact import file_hash
-from baicai.data.compression import is_packed, open_stream, read_errors
-from baicai.data.document import MAX_DOCUMENT_BYTES, Document, Message, Role, check_size, parse_record, refusing
+from baicai.data.compression import is_compressed, open_decompressed, read_errors
+from baicai.data.document import MAX_DOCUMENT_BYTES, Document, Message, Role, check_size, parse_record, raise_on_error
 from baicai.data.html_text import html_to_text
 from baicai.data.tabular import hub_version, is_saved_dataset, read_hub, read_parquet, read_saved_dataset
 from baicai.errors import DataError
@@ -148,7 +148,7 @@ def read_table(path: Path, relative: str, source: str, licence: str) -> Iterator
 
 def _read_file(path: Path, relative: str, source: str, licence: str) -> Iterator[Document]:
     if is_table(path):
-        yield from refusing(read_table(path, relative, source, licence))
+        yield from raise_on_error(read_table(path, relative, source, licence))
         return
     text = _decode(_read_all(path), path)
     text = html_to_text(text) if _kind(path) in (".html", ".htm") else text
@@ -157,11 +157,11 @@ def _read_file(path: Path, relative: str, source: str, licence: str) -> Iterator
 
 
 def _kind(path: Path) -> str:
-    return Path(path.stem if is_packed(path) else path.name).suffix.lower()
+    return Path(path.stem if is_compressed(path) else path.name).suffix.lower()
 
 
 def _read_lines(path: Path, relative: str, source: str, licence: str) -> Iterator[Document | DataError]:
-    with open_stream(path) as file:
+    with open_decompressed(path) as file:
         for number in itertools.count(1):
             line = file.readline(MAX_DOCUMENT_BYTES + 1)
             if not line:
@@ -191,7 +191,7 @@ def _parse_line(line: bytes, where: str, name: str, source: str, licence: str) -
 
 
 def _read_all(path: Path) -> bytes:
-    with open_stream(path) as file:
+    with open_decompressed(path) as file:
         content = file.read(MAX_DOCUMENT_BYTES + 1)
     check_size(len(content), str(path))
     return content

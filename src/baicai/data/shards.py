@@ -194,7 +194,7 @@ class _Writer:
         self.num_bytes = 0
         self.files: list[tuple[int, Any]] = []  # tokens and running sha256
         self._folder = folder
-        self._token_bytes = tokenizer.token_bytes()
+        self._token_bytes = tokenizer.bytes_per_token()
 
     def write(self, tokens: NDArray[np.integer[Any]]) -> None:
         self.num_tokens += len(tokens)

@@ -72,7 +72,7 @@ def open_sources(sources: list[SourceConfig], tokenizer: Tokenizer) -> dict[str,
     return {source.domain: open_source(source, tokenizer) for source in sources}
 
 
-def lineage(shards: Mapping[str, TokenShards]) -> list[dict[str, Any]]:
+def describe_sources(shards: Mapping[str, TokenShards]) -> list[dict[str, Any]]:
     """Return what a card says of its data: domain, manifest hash, counts and licences; never the text."""
     return [
         {

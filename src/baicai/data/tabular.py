@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from baicai.data.document import Document, parse_record, refusing
+from baicai.data.document import Document, parse_record, raise_on_error
 from baicai.errors import DataError, MachineError
 
 COLUMNS = ("id", "text", "messages", "source", "license", "licence")
@@ -53,7 +53,7 @@ def read_saved_dataset(folder: Path, licence: str) -> Iterator[Document]:
     try:
         files = [file["filename"] for file in datasets.load_from_disk(str(folder)).cache_files]
         rows = (row for file in files for row in _arrow_rows(file))
-        yield from refusing(_documents(rows, str(folder), folder.name, source, licence))
+        yield from raise_on_error(_documents(rows, str(folder), folder.name, source, licence))
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise DataError(f"{folder} cannot be loaded ({_line(error)}): save the data set again") from None
 
@@ -67,7 +67,7 @@ def read_hub(source: str, licence: str) -> Iterator[Document]:
     name, config, split = _hub_parts(source)
     try:
         rows = datasets.load_dataset(name, config, split=split, streaming=True)
-        yield from refusing(_documents(_chosen(rows), source, name, name, licence))
+        yield from raise_on_error(_documents(_chosen(rows), source, name, name, licence))
     except (OSError, ValueError) as error:
         raise DataError(f"{source} cannot be loaded ({_line(error)}): check the name and the connection") from None
 

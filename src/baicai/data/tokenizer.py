@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from baicai.artefact import read_json, value_hash, write_atomic, write_json
 from baicai.config import canonical_json, from_table, to_table
 from baicai.data.byte_level import bytes_of_tokens, split_text
-from baicai.data.chat_template import OWN, SPECIALS, ChatFormat
+from baicai.data.chat_template import DEFAULT_CHAT_FORMAT, SPECIALS, ChatFormat
 from baicai.data.document import Document, Message
 from baicai.data.sentence_piece import bytes_of_pieces, can_be_cut, prefix_scheme, without_prefix
 from baicai.errors import ArtefactError, ConfigError, DataError
 
-FILE, CHAT_FILE = "tokenizer.json", "chat.json"
+TOKENIZER_FILE, CHAT_FILE = "tokenizer.json", "chat.json"
 MAX_REPEATS = 16
 
 _SAMPLE_PIECE = 2**12
@@ -33,7 +33,7 @@ _GROUP = 2**20  # characters encoded at once; the library needs about 100 bytes 
 class Tokenizer:
     """A BPE in the style of GPT-2 or SentencePiece, and how it marks turns; text never turns into a special token."""
 
-    def __init__(self, definition: Mapping[str, Any], chat: ChatFormat = OWN) -> None:
+    def __init__(self, definition: Mapping[str, Any], chat: ChatFormat = DEFAULT_CHAT_FORMAT) -> None:
         """Make a tokenizer from the object in a tokenizer.json and its markers.
 
         Raises: DataError if it is no BPE that can spell every byte, or lacks a token of the markers.
@@ -59,7 +59,7 @@ class Tokenizer:
             self._rest, self._can_be_cut = _load(without_prefix(definition)), can_be_cut(self._bpe)
         names = {token.content for token in self._bpe.get_added_tokens_decoder().values()} | {chat.end, *chat.stop}
         self._special = re.compile(f"({'|'.join(map(re.escape, sorted(names, key=len, reverse=True)))})")
-        self.hash = value_hash(definition if chat == OWN else [definition, to_table(chat)])
+        self.hash = value_hash(definition if chat == DEFAULT_CHAT_FORMAT else [definition, to_table(chat)])
         self.vocab_size = len(self._bytes)
         self.end_id = self._id(chat.end)
         self.stop_ids = tuple(self._id(name) for name in chat.stop)
@@ -71,7 +71,7 @@ class Tokenizer:
 
         Raises: ArtefactError if it is missing or damaged.
         """
-        file = path / FILE if path.is_dir() else path
+        file = path / TOKENIZER_FILE if path.is_dir() else path
         try:
             definition = json.loads(file.read_bytes())
         except FileNotFoundError:
@@ -82,7 +82,9 @@ class Tokenizer:
             raise ArtefactError(f"tokenizer {file} is damaged (not a JSON object): copy it again")
         chat = file.parent / CHAT_FILE
         try:
-            return cls(definition, from_table(ChatFormat, read_json(chat), str(chat)) if chat.exists() else OWN)
+            return cls(
+                definition, from_table(ChatFormat, read_json(chat), str(chat)) if chat.exists() else DEFAULT_CHAT_FORMAT
+            )
         except (DataError, ConfigError) as error:
             raise ArtefactError(f"tokenizer {file}: {error}") from None
 
@@ -94,8 +96,8 @@ class Tokenizer:
         Raises: MachineError if the disk is full.
         """
         alone = path.suffix == ".json"
-        write_atomic(path if alone else path / FILE, canonical_json(self.definition))
-        if self.chat != OWN and not alone:
+        write_atomic(path if alone else path / TOKENIZER_FILE, canonical_json(self.definition))
+        if self.chat != DEFAULT_CHAT_FORMAT and not alone:
             write_json(path / CHAT_FILE, to_table(self.chat))
 
     def encode(self, text: str) -> list[int]:
@@ -138,10 +140,10 @@ class Tokenizer:
 
         Raises: DataError if an id is outside the vocabulary.
         """
-        text = b"".join(map(self.bytes_of, ids)).decode("utf-8", "replace")
+        text = b"".join(map(self.id_to_bytes, ids)).decode("utf-8", "replace")
         return text if self._prefix == "never" else text.removeprefix(" ")
 
-    def bytes_of(self, token_id: int) -> bytes:
+    def id_to_bytes(self, token_id: int) -> bytes:
         """Return the bytes that a token stands for, none for a special token.
 
         Raises: DataError if the id is outside the vocabulary.
@@ -150,11 +152,11 @@ class Tokenizer:
             raise DataError(f"token id {token_id} is outside the vocabulary of {self.vocab_size}")
         return self._bytes[token_id]
 
-    def name_of(self, token_id: int) -> str:
+    def id_to_token(self, token_id: int) -> str:
         """Return how a token is written in tokenizer.json, nothing if it is outside the vocabulary."""
         return self._bpe.id_to_token(token_id) or ""
 
-    def token_bytes(self) -> NDArray[np.int64]:
+    def bytes_per_token(self) -> NDArray[np.int64]:
         """Return how many bytes each token stands for, shape [vocab]; 0 for special tokens."""
         return np.array([len(content) for content in self._bytes], dtype=np.int64)
 
@@ -230,7 +232,7 @@ class Detokenizer:
 
         Raises: DataError if the id is outside the vocabulary.
         """
-        return self._utf8.decode(self._tokenizer.bytes_of(token_id))
+        return self._utf8.decode(self._tokenizer.id_to_bytes(token_id))
 
     def flush(self) -> str:
         """Return what is held back, bytes that are no UTF-8 as U+FFFD, and start anew."""

@@ -12,7 +12,7 @@ import torch
 from baicai.artefact import atomic_folder, home_folder, read_json, read_tensors, value_hash
 from baicai.config import to_table
 from baicai.data.shards import TokenShards
-from baicai.data.sources import lineage, open_sources
+from baicai.data.sources import describe_sources, open_sources
 from baicai.distillation.config import DistillRecipe
 from baicai.distillation.context import DistillationContext, open_context
 from baicai.distillation.reinforce import domains_to_reinforce, reinforce_teacher
@@ -71,7 +71,7 @@ def distill_model(config: DistillRecipe, run: Run) -> None:
             scores["untaught"] = context.held_out.measure(twin.model, context.device)
             operations["untaught"] = twin.training_flops(like.train.trained_tokens)
     results = findings(context, student, scores, weak, leaves, trained, operations, caches)
-    data, about = lineage(context.train_shards), _card(context, results, trained["student"])
+    data, about = describe_sources(context.train_shards), _card(context, results, trained["student"])
     with atomic_folder(run.out) as part:  # the report first: a run is over when its artefact is there
         results["student"]["hash"] = write_student(
             part, run, student, context.teacher.sparse, context.tokenizer, data=data, card_fields=about

@@ -10,7 +10,7 @@ import torch
 
 from baicai.config import Count, recipe
 from baicai.errors import ConfigError
-from baicai.inference.cpu.simd import BLOCK
+from baicai.inference.cpu.simd import INT8_BLOCK
 from baicai.model.config import GQAConfig, LeafConfig, MLAConfig, ModelConfig
 from baicai.model.experts import LeafLayer
 from baicai.model.layers import Block
@@ -57,7 +57,7 @@ def _tensor_bytes(name: str, shape: torch.Size, dtype: str) -> int:
     if name in ("router_ED", "bias_E"):
         return 4 * math.prod(shape)
     if dtype == "int8" and len(shape) > 1:
-        return math.prod(shape[:-1]) * (-(-shape[-1] // BLOCK) * BLOCK + 4)
+        return math.prod(shape[:-1]) * (-(-shape[-1] // INT8_BLOCK) * INT8_BLOCK + 4)
     return math.prod(shape) * WORD_BYTES[dtype]
 
 

@@ -49,7 +49,7 @@ def bits_per_byte(nats_of: NatsOf, windows: Iterable[Tensor], tokenizer: Tokeniz
 
     Each token counts with the bytes it stands for; tokens that stand for none (ends, roles) are not scored.
     """
-    bytes_V = torch.from_numpy(tokenizer.token_bytes())
+    bytes_V = torch.from_numpy(tokenizer.bytes_per_token())
     nats, num_bytes = 0.0, 0
     for tokens_BS in windows:
         size_BS = bytes_V[tokens_BS[:, 1:]]

@@ -12,7 +12,7 @@ from torch import Tensor
 from baicai.errors import ConfigError
 from baicai.inference.cpu.buffers import MAX_STEP_TOKENS
 from baicai.inference.cpu.thread_pool import ThreadPool
-from baicai.inference.cpu.weight_table import Int8, Tables
+from baicai.inference.cpu.weight_table import Int8Weights, WeightTable
 from baicai.model.experts import Leaf
 from baicai.model.grouped_experts import can_group
 from baicai.model.layers import has_fast_bfloat16
@@ -23,7 +23,7 @@ BATCH_TOKENS = 24
 """From so many tokens on, PyTorch's matrix products are faster than steps of a few tokens."""
 
 
-class Step(NamedTuple):
+class DecoderOutput(NamedTuple):
     """What a model says of tokens it was fed."""
 
     logits_NV: Tensor
@@ -37,7 +37,7 @@ class Step(NamedTuple):
 class Decoder:
     """A text on its way through a model, with the leaves that are on for it; it holds the text's cache.
 
-    This one runs on PyTorch: the reference, and what `RecordedDecoder` records on CUDA.
+    This one runs on PyTorch: the reference, and what `CudaGraphDecoder` records on CUDA.
     """
 
     def __init__(self, model: Transformer, leaves: Collection[str], max_tokens: int | None = None) -> None:
@@ -67,11 +67,11 @@ class Decoder:
         self._cache.length = tokens
 
     @torch.inference_mode()
-    def step(self, tokens: Sequence[int], last: int = 1) -> Step:
+    def step(self, tokens: Sequence[int], last: int = 1) -> DecoderOutput:
         """Read on, one token or many, and tell what comes after each of the `last` ones."""
         return self._take(self._row(tokens), last)
 
-    def _take(self, tokens_1S: Tensor, last: int) -> Step:
+    def _take(self, tokens_1S: Tensor, last: int) -> DecoderOutput:
         trace: list[LayerTrace] = []
         with self._products(tokens_1S.shape[1]):
             hidden_SD = self._model.hidden(tokens_1S, on_BG=self._on_BG, cache=self._cache, trace=trace)[0]
@@ -79,7 +79,7 @@ class Decoder:
         if trace:
             weights_NG = torch.stack([layer.leaf_weights()[-last:] for layer in trace]).mean(0)
         with self._products(1):
-            return Step(self._model.logits(hidden_SD[-last:]), hidden_SD, weights_NG)
+            return DecoderOutput(self._model.logits(hidden_SD[-last:]), hidden_SD, weights_NG)
 
     def _products(self, rows: int) -> torch.autocast:
         bfloat16 = self._bfloat16 and (self.device.type == "cuda" or rows >= BATCH_TOKENS)
@@ -101,7 +101,7 @@ class Decoder:
         return torch.tensor([list(tokens)], device=self.device)
 
 
-class RecordedDecoder(Decoder):
+class CudaGraphDecoder(Decoder):
     """The fast way on CUDA: a step of one token is recorded once and played again, without a launch for each product.
 
     Its shapes never change: the position is a tensor, and attention looks over all the room there is. Prompts and
@@ -112,13 +112,13 @@ class RecordedDecoder(Decoder):
         super().__init__(model, leaves, max_tokens)
         self._token_11 = torch.zeros(1, 1, dtype=torch.int64, device=self.device)
         self._position_1 = torch.zeros(1, dtype=torch.int64, device=self.device)
-        self._play: Callable[[], Step] | None = None
+        self._play: Callable[[], DecoderOutput] | None = None
         found = [leaf for name in self.leaves if isinstance(leaf := model.leaves[name], Leaf)]
         layers = [leaf.layer(leaf.config.first_layer) for leaf in found]
         self._can_record = self._bfloat16 and (not layers or can_group(layers, self.device, torch.bfloat16))
 
     @torch.inference_mode()
-    def step(self, tokens: Sequence[int], last: int = 1) -> Step:
+    def step(self, tokens: Sequence[int], last: int = 1) -> DecoderOutput:
         """Read on, one token or many, and tell what comes after each of the `last` ones."""
         if len(tokens) > 1 or not self._can_record:
             return super().step(tokens, last)
@@ -126,11 +126,11 @@ class RecordedDecoder(Decoder):
         self._token_11.fill_(tokens[0])
         self._position_1.fill_(self.length)
         self._play = self._play or self._record()
-        said = Step(*(tensor.clone() for tensor in self._play()))
+        said = DecoderOutput(*(tensor.clone() for tensor in self._play()))
         self.length += 1
         return said
 
-    def _record(self) -> Callable[[], Step]:
+    def _record(self) -> Callable[[], DecoderOutput]:
         aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         aside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(aside):  # room, stacks and workspaces are made before the recording
@@ -141,13 +141,13 @@ class RecordedDecoder(Decoder):
             said = self._one()
         self._kept = [mixer.kept for mixer in self._model.mixers]  # the graph reads these, also if others replace them
 
-        def play() -> Step:
+        def play() -> DecoderOutput:
             graph.replay()
             return said
 
         return play
 
-    def _one(self) -> Step:
+    def _one(self) -> DecoderOutput:
         """Take the token in `_token_11` at the place in `_position_1`."""
         length = self.length
         self._cache.device_length = self._position_1
@@ -161,13 +161,17 @@ class CompiledDecoder(Decoder):
     """The fast way on a CPU: a step reads the weights it uses once, where they lie in the model or its file."""
 
     def __init__(
-        self, model: Transformer, leaves: Collection[str], max_tokens: int | None = None, int8: Int8 | None = None
+        self,
+        model: Transformer,
+        leaves: Collection[str],
+        max_tokens: int | None = None,
+        int8: Int8Weights | None = None,
     ) -> None:
         """Make the tables; weights in int8, where given, stand in for those of the model."""
         super().__init__(model, leaves, max_tokens)
-        self._crew = ThreadPool(Tables(model, self.leaves, self._cache, int8))
+        self._crew = ThreadPool(WeightTable(model, self.leaves, self._cache, int8))
 
-    def step(self, tokens: Sequence[int], last: int = 1) -> Step:
+    def step(self, tokens: Sequence[int], last: int = 1) -> DecoderOutput:
         """Read on, one token or many, and tell what comes after each of the `last` ones."""
         if len(tokens) >= BATCH_TOKENS and not self._crew.sizes.int8:
             return super().step(tokens, last)
@@ -180,7 +184,7 @@ class CompiledDecoder(Decoder):
             steps.append(self._few(few, self.length, wanted, drafting=False))
             self.length += len(few)
         logits_NV, hidden_SD, weights_SG = (torch.cat(column) for column in zip(*steps, strict=True))
-        return Step(logits_NV, hidden_SD, weights_SG[-last:])
+        return DecoderOutput(logits_NV, hidden_SD, weights_SG[-last:])
 
     def draft(self, hidden_SD: Tensor, tokens: Sequence[int], start: int) -> tuple[Tensor, Tensor]:
         """Return the MTP module's logits [V] of the token after `tokens`, and its output [D] for the last of them."""
@@ -214,7 +218,10 @@ class CompiledDecoder(Decoder):
 
 
 def open_decoder(
-    model: Transformer, leaves: Collection[str] | None = None, max_tokens: int | None = None, int8: Int8 | None = None
+    model: Transformer,
+    leaves: Collection[str] | None = None,
+    max_tokens: int | None = None,
+    int8: Int8Weights | None = None,
 ) -> Decoder:
     """Return what takes a text of at most `max_tokens` (default: the model's limit) through a model.
 
@@ -224,5 +231,5 @@ def open_decoder(
     """
     leaves = tuple(model.leaves) if leaves is None else leaves
     if model.embedding.weight.device.type != "cpu":
-        return RecordedDecoder(model, leaves, max_tokens)
+        return CudaGraphDecoder(model, leaves, max_tokens)
     return CompiledDecoder(model, leaves, max_tokens, int8)

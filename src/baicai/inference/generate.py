@@ -12,7 +12,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from baicai.config import Count, recipe
 from baicai.errors import ConfigError
-from baicai.inference.cpu.sampling import LEAST, draw_token
+from baicai.inference.cpu.sampling import LEAST, sample_token
 from baicai.inference.decoder import Decoder
 from baicai.model.transformer import KVCache, Transformer, check_length
 
@@ -50,14 +50,14 @@ class GeneratedToken(NamedTuple):
 
 
 @dataclass
-class DraftCount:
+class DraftStats:
     """How many of the MTP module's drafts were kept."""
 
     proposed: int = 0
     accepted: int = 0
 
 
-def distribution(logits_BV: Tensor, sampling: SamplingConfig) -> Tensor:
+def sampling_probabilities(logits_BV: Tensor, sampling: SamplingConfig) -> Tensor:
     """Return the probability with which each token is drawn, [B, V]."""
     if sampling.temperature == 0:
         return F.one_hot(logits_BV.argmax(-1), logits_BV.shape[-1]).float()
@@ -76,7 +76,7 @@ def _order(logits_BV: Tensor) -> Tensor:
     return logits_BV.argsort(dim=-1, descending=True)
 
 
-def draw(logits_BV: Tensor, sampling: SamplingConfig, generator: torch.Generator) -> Tensor:
+def sample(logits_BV: Tensor, sampling: SamplingConfig, generator: torch.Generator) -> Tensor:
     """Return one token id for each row, [B]."""
     if sampling.temperature == 0:
         return logits_BV.argmax(-1)
@@ -84,8 +84,8 @@ def draw(logits_BV: Tensor, sampling: SamplingConfig, generator: torch.Generator
     if logits_BV.device.type == "cpu":
         rows = zip(logits_BV.detach().float().numpy(), point_B1[:, 0].tolist(), strict=True)
         cuts = sampling.temperature, sampling.top_k, sampling.top_p
-        return torch.tensor([draw_token(logits_V, *cuts, point) for logits_V, point in rows])
-    chance_BV = distribution(logits_BV, sampling)
+        return torch.tensor([sample_token(logits_V, *cuts, point) for logits_V, point in rows])
+    chance_BV = sampling_probabilities(logits_BV, sampling)
     places_B1 = torch.searchsorted(chance_BV.cumsum(-1), point_B1, right=True)
     last_B1 = (chance_BV > 0).long().cumsum(-1).argmax(-1, keepdim=True)  # where chances add up to less than a point
     return places_B1.minimum(last_B1).squeeze(1)
@@ -97,7 +97,7 @@ def generate(
     sampling: SamplingConfig,
     *,
     end_ids: Collection[int] = (),
-    drafts: DraftCount | None = None,
+    drafts: DraftStats | None = None,
 ) -> Iterator[GeneratedToken]:
     """Yield tokens that continue the prompt, until an end token (not yielded), `max_tokens` or the decoder's limit.
 
@@ -110,19 +110,19 @@ def generate(
         raise ConfigError(f"a prompt of {len(prompt)} tokens does not fit: it must have 1 to {room - 1}")
     num_tokens = min(sampling.max_tokens, room - len(prompt))
     generator = torch.Generator(decoder.device).manual_seed(sampling.seed)
-    for token in decode(decoder, prompt, num_tokens, sampling, generator, drafts or DraftCount()):
+    for token in decode_tokens(decoder, prompt, num_tokens, sampling, generator, drafts or DraftStats()):
         if token.id in end_ids:
             return
         yield token
 
 
-def decode(
+def decode_tokens(
     decoder: Decoder,
     prompt: Sequence[int],
     num_tokens: int,
     sampling: SamplingConfig,
     generator: torch.Generator,
-    count: DraftCount,
+    count: DraftStats,
 ) -> Iterator[GeneratedToken]:
     """Yield `num_tokens` tokens after the prompt, by speculative sampling where the decoder can draft.
 
@@ -173,7 +173,7 @@ def _propose(
         if sampling.temperature == 0:
             drafts.append(int(logits_V.argmax()))
         else:
-            chances.append(distribution(logits_V[None], sampling)[0])
+            chances.append(sampling_probabilities(logits_V[None], sampling)[0])
             drafts.append(int(torch.multinomial(chances[-1], 1, generator=generator)))
         start, follow, hidden_SD = start + len(follow), drafts[-1:], hidden_D[None]
     return drafts, chances
@@ -192,16 +192,16 @@ def _verify(
         kept = [draft == token for draft, token in zip(drafts, wanted, strict=False)]
         return wanted[: [*kept, False].index(False) + 1]
     for number, (draft, q_V) in enumerate(zip(drafts, chances, strict=True)):
-        p_V = distribution(logits_NV[number : number + 1], sampling)[0]
+        p_V = sampling_probabilities(logits_NV[number : number + 1], sampling)[0]
         if torch.rand((), generator=generator, device=p_V.device) * q_V[draft] >= p_V[draft]:
             rest_V = (p_V - q_V).clamp(min=0)
             if not rest_V.any():  # p and q differ by rounding alone
                 rest_V = p_V
             return [*drafts[:number], int(torch.multinomial(rest_V, 1, generator=generator))]
-    return [*drafts, int(draw(logits_NV[-1:], sampling, generator))]
+    return [*drafts, int(sample(logits_NV[-1:], sampling, generator))]
 
 
-def continued(
+def generate_batch(
     model: Transformer,
     prompts_BP: Tensor,
     num_tokens: int,
@@ -222,11 +222,11 @@ def continued(
     def read(tokens_BS: Tensor) -> Tensor:
         return model.logits(model.hidden(tokens_BS, cache=cache)[:, -1])[:, :vocab_size]
 
-    return draw_texts(read, prompts_BP.to(model.embedding.weight.device), num_tokens, seed, temperature)
+    return sample_batch(read, prompts_BP.to(model.embedding.weight.device), num_tokens, seed, temperature)
 
 
 @torch.no_grad()  # not inference mode: what is drawn may be trained on
-def draw_texts(
+def sample_batch(
     read: Callable[[Tensor], Tensor], prompts_BP: Tensor, num_tokens: int, seed: int, temperature: float
 ) -> Tensor:
     """Return tokens drawn after prompts, [B, num_tokens]; nothing but the seed decides which.
@@ -237,6 +237,6 @@ def draw_texts(
     generator = torch.Generator(prompts_BP.device).manual_seed(seed)
     columns, last_BS = list[Tensor](), prompts_BP
     for _ in range(num_tokens):
-        last_BS = draw(read(last_BS), sampling, generator)[:, None]
+        last_BS = sample(read(last_BS), sampling, generator)[:, None]
         columns.append(last_BS)
     return torch.cat(columns, 1)

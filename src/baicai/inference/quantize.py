@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from baicai.artefact import atomic_folder, home_folder, locked, read_tensors, remove_leftovers, write_tensors
-from baicai.inference.cpu.simd import BLOCK
+from baicai.inference.cpu.simd import INT8_BLOCK
 from baicai.inference.cpu.weight_table import SCALES
 
 
@@ -18,11 +18,11 @@ def quantize(weight: Tensor) -> tuple[Tensor, Tensor]:
     weight = weight.float()
     scale = weight.abs().amax(-1).clamp(min=torch.finfo(torch.float32).tiny) / 127
     codes = (weight / scale.unsqueeze(-1)).round().add(128).to(torch.uint8)
-    missing = -weight.shape[-1] % BLOCK
+    missing = -weight.shape[-1] % INT8_BLOCK
     return torch.nn.functional.pad(codes, (0, missing), value=128), scale
 
 
-def quantized(digest: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def load_int8_weights(digest: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return an artefact's matrices in int8, memory-mapped; they are made if this is the first time.
 
     Routers are left out: what they choose is not to change.

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from baicai.config import from_table, recipe
-from baicai.data.manifest import Receipt
+from baicai.data.manifest import PullReceipt
 
 HEADS = {"leaf": "with this leaf"}
 """What a column of a card's quality is called, where that is not its key."""
@@ -18,7 +18,7 @@ class _Text:
     tokens: int
     bytes: int
     licences: dict[str, int]
-    receipt: Receipt | None = None
+    receipt: PullReceipt | None = None
 
 
 @recipe

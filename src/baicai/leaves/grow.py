@@ -12,7 +12,7 @@ from torch import Tensor
 from baicai.config import recipe, to_table
 from baicai.data.batches import Batch, Batches
 from baicai.data.shards import TokenShards
-from baicai.data.sources import Sources, lineage, open_sources
+from baicai.data.sources import Sources, describe_sources, open_sources
 from baicai.errors import ConfigError
 from baicai.evaluation.bits_per_byte import bits_per_byte, held_out_windows, token_nats
 from baicai.leaves.activation_cache import ActivationCache
@@ -112,7 +112,7 @@ def grow_leaf(config: GrowRecipe, run: Run) -> None:
         config.name,
         leaf,
         trunk,
-        data=lineage(own),
+        data=describe_sources(own),
         card_fields={
             "recipe": {key: value for key, value in to_table(config).items() if key not in PRIVATE_KEYS},
             "metrics": _last(metrics) | _quality(trunk, config),

@@ -14,8 +14,8 @@ from baicai.artefact import atomic_folder, find_artefact, hash_prefix, register_
 from baicai.config import Count, from_table, recipe
 from baicai.data.tokenizer import Tokenizer
 from baicai.errors import ArtefactError, ConfigError
-from baicai.inference.cpu.weight_table import Int8
-from baicai.inference.quantize import quantized
+from baicai.inference.cpu.weight_table import Int8Weights
+from baicai.inference.quantize import load_int8_weights
 from baicai.leaves.card import model_readme
 from baicai.leaves.leaf import GrownLeaf, open_leaf
 from baicai.leaves.trunk import TRUNK_CARD, Trunk, open_trunk
@@ -57,7 +57,7 @@ class SparseModel:
     leaves: dict[str, GrownLeaf]
     topk_group: int
     calibration: dict[str, list[float]]
-    int8: Int8 | None = None
+    int8: Int8Weights | None = None
     """Weights in int8 to decode with, where they were asked for."""
 
     @property
@@ -181,8 +181,10 @@ def _without(leaves: Sequence[GrownLeaf], peel: Sequence[str]) -> list[GrownLeaf
 def _with(weights: Literal["stored", "int8"], model: SparseModel) -> SparseModel:
     if weights == "stored":
         return model
-    int8 = {name: quantized(leaf.hash, leaf.experts.state_dict()) for name, leaf in model.leaves.items()}
-    return dataclasses.replace(model, int8=int8 | {"": quantized(model.trunk.hash, model.network.trunk_tensors())})
+    int8 = {name: load_int8_weights(leaf.hash, leaf.experts.state_dict()) for name, leaf in model.leaves.items()}
+    return dataclasses.replace(
+        model, int8=int8 | {"": load_int8_weights(model.trunk.hash, model.network.trunk_tensors())}
+    )
 
 
 def read_lock(file: Path) -> ModelLock:

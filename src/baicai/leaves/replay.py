@@ -8,7 +8,7 @@ import torch
 from baicai.data.batches import Batches
 from baicai.data.shards import TokenShards, write_tokens
 from baicai.data.tokenizer import Tokenizer
-from baicai.inference.generate import continued
+from baicai.inference.generate import generate_batch
 from baicai.model.transformer import Transformer
 
 
@@ -18,7 +18,7 @@ def generate_replay(
     """Let a trunk write its public sample itself, in texts of `length` tokens."""
     first_id = tokenizer.begin_ids[-1] if tokenizer.begin_ids else tokenizer.end_id
     first_B1 = torch.full((max(1, num_tokens // length), 1), first_id)
-    rows = continued(model, first_B1, length, seed, vocab_size=tokenizer.vocab_size)
+    rows = generate_batch(model, first_B1, length, seed, vocab_size=tokenizer.vocab_size)
     return write_tokens(
         rows.flatten().numpy(), tokenizer, folder, source="written by the trunk itself", licence="CC0-1.0"
     )

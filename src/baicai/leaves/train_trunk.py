@@ -8,9 +8,9 @@ from pydantic import Field
 
 from baicai.artefact import find_artefact
 from baicai.config import Count, Share, recipe, to_table
-from baicai.data.batches import Batch, Batches, splice
+from baicai.data.batches import Batch, Batches, splice_sequences
 from baicai.data.shards import TokenShards
-from baicai.data.sources import Sources, lineage, open_sources
+from baicai.data.sources import Sources, describe_sources, open_sources
 from baicai.data.tokenizer import Tokenizer
 from baicai.errors import ConfigError
 from baicai.leaves.replay import generate_replay, sample_replay
@@ -90,7 +90,7 @@ def train_trunk(config: TrunkRecipe, run: Run) -> None:
         replay=_replay(config, model, tokenizer, list(shards.values()), run.scratch() / "replay"),
         card_fields={
             "recipe": to_table(config),
-            "data": lineage(shards),
+            "data": describe_sources(shards),
             "metrics": {
                 "loss": metrics.get("loss"),
                 "tokens": settings.steps * settings.batch_sequences * settings.sequence_tokens,
@@ -112,7 +112,7 @@ def trunk_loss(
         return linear_cross_entropy(hidden_BSD.flatten(0, 1), model.head_weight(), targets_BS.flatten())
 
     def loss_of(batch: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        tokens_BS1, source_BS1 = (local_rows(rows).to(device) for rows in splice(batch, config.splice))
+        tokens_BS1, source_BS1 = (local_rows(rows).to(device) for rows in splice_sequences(batch, config.splice))
         with mixed_precision(config.train, device):
             hidden_BSD = hidden(tokens_BS1[:, :-1])
             parts = {"next_token": token_loss(hidden_BSD, tokens_BS1[:, 1:])}

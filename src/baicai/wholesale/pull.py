@@ -20,7 +20,7 @@ import zstandard
 
 from baicai.artefact import home_folder, locked, read_json, write_atomic, write_json
 from baicai.config import recipe, to_table
-from baicai.data.manifest import RECEIPT, Receipt
+from baicai.data.manifest import RECEIPT_FILE, PullReceipt
 from baicai.errors import ArtefactError, ConfigError
 from baicai.run import Progress, notify
 from baicai.wholesale.release.manifest import (
@@ -120,8 +120,8 @@ def pull(config: PullRecipe, out: Path, now: datetime | None = None) -> Pulled:
         dropped = _drop(out, named)
         if here:
             _forget_tokens(dropped)
-        receipt = Receipt(release=manifest.hash, slice=config.slice, shards=sorted(named))
-        write_json(out / "documents" / RECEIPT, to_table(receipt))
+        receipt = PullReceipt(release=manifest.hash, slice=config.slice, shards=sorted(named))
+        write_json(out / "documents" / RECEIPT_FILE, to_table(receipt))
         _prove(out, manifest, fresh, here, now or datetime.now(UTC))
         documents = sum(read_json(path)["documents"] for path in (out / "frames").glob("*.json"))
         told = {"source": config.source, "slice": config.slice, "key": signer}

@@ -52,7 +52,10 @@ def test_nats_are_those_of_whole_logits_and_no_logits_are_more_than_a_chunk(
 def test_quality_is_the_projects_own_and_calibration_the_definition_on_the_same_tokens(
     model: SparseModel, tokenizer: Tokenizer, make_shards: Callable[..., TokenShards]
 ) -> None:
-    windows, bytes_V = list(held_out_windows(make_shards("held", 0, 20), 32)), torch.from_numpy(tokenizer.token_bytes())
+    windows, bytes_V = (
+        list(held_out_windows(make_shards("held", 0, 20), 32)),
+        torch.from_numpy(tokenizer.bytes_per_token()),
+    )
     found = measure_quality(model.network, iter(windows), tokenizer, CPU)
     wanted = bits_per_byte(token_nats(model.network), windows, tokenizer)
     assert found.num_bytes == wanted.num_bytes

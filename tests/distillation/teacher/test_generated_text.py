@@ -95,7 +95,7 @@ def test_a_student_of_other_tokens_reads_the_same_text(
 def test_a_document_goes_from_its_first_whole_character_to_its_end(
     tokenizer: Tokenizer, student: Tokenizer, tmp_path: Path
 ) -> None:
-    found = {tokenizer.bytes_of(token_id): token_id for token_id in range(tokenizer.vocab_size)}
+    found = {tokenizer.id_to_bytes(token_id): token_id for token_id in range(tokenizer.vocab_size)}
     cabbage = [found[bytes([byte])] for byte in "菜".encode()]
     leaf, end = tokenizer.encode("leaf"), tokenizer.end_id
     cases = {

@@ -5,8 +5,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from baicai.inference.cpu.sampling import STRIDE, draw_token, log_sum
-from baicai.inference.generate import SamplingConfig, distribution
+from baicai.inference.cpu.sampling import STRIDE, logsumexp, sample_token
+from baicai.inference.generate import SamplingConfig, sampling_probabilities
 
 VOCAB = 3 * STRIDE + 5
 CUTS = [(1.0, 0, 1.0), (0.7, 0, 0.9), (1.3, 7, 1.0), (1.0, 7, 0.6), (1.0, VOCAB, 1.0), (1.0, 1, 1.0), (2.0, 0, 1e-9)]
@@ -18,7 +18,7 @@ def logits(seed: int = 0) -> NDArray[np.float32]:
 
 def stated(logits_V: NDArray[np.float32], temperature: float, top_k: int, top_p: float) -> NDArray[np.float32]:
     sampling = SamplingConfig(temperature=temperature, top_k=top_k, top_p=top_p)
-    return distribution(torch.from_numpy(logits_V)[None], sampling)[0].numpy()
+    return sampling_probabilities(torch.from_numpy(logits_V)[None], sampling)[0].numpy()
 
 
 @pytest.mark.parametrize("cuts", CUTS)
@@ -27,8 +27,8 @@ def test_each_token_has_its_share_of_the_line(cuts: tuple[float, int, float]) ->
     ends_V = stated(logits_V, *cuts).astype(np.float64).cumsum()
     for token, (begin, end) in enumerate(zip(np.r_[0, ends_V], ends_V, strict=False)):
         if end - begin > 1e-5:
-            assert draw_token(logits_V, *cuts, begin + 1e-6) == token
-            assert draw_token(logits_V, *cuts, end - 2e-6) == token
+            assert sample_token(logits_V, *cuts, begin + 1e-6) == token
+            assert sample_token(logits_V, *cuts, end - 2e-6) == token
 
 
 @pytest.mark.parametrize("cuts", CUTS)
@@ -36,30 +36,30 @@ def test_each_token_has_its_share_of_the_line(cuts: tuple[float, int, float]) ->
 def test_the_ends_of_the_line_are_tokens_that_may_come(cuts: tuple[float, int, float], point: float) -> None:
     logits_V = logits(1)
     logits_V[[0, -1]] = -np.inf
-    assert stated(logits_V, *cuts)[draw_token(logits_V, *cuts, point)] > 0
+    assert stated(logits_V, *cuts)[sample_token(logits_V, *cuts, point)] > 0
 
 
 def test_what_is_forbidden_never_comes() -> None:
     logits_V = np.full(VOCAB, -np.inf, np.float32)
     logits_V[[40, 150]] = 3, -90
     points = np.linspace(0, 1, 200, endpoint=False)
-    assert {draw_token(logits_V, 1.0, 0, 1.0, point) for point in points} == {40}
-    assert {draw_token(logits_V, 1.0, 5, 1.0, point) for point in points} == {40}
+    assert {sample_token(logits_V, 1.0, 0, 1.0, point) for point in points} == {40}
+    assert {sample_token(logits_V, 1.0, 5, 1.0, point) for point in points} == {40}
 
 
 def test_of_equal_tokens_the_first_are_kept() -> None:
     logits_V = np.zeros(VOCAB, np.float32)
     points = np.linspace(0, 1, 500, endpoint=False)
-    assert {draw_token(logits_V, 1.0, 3, 1.0, point) for point in points} == {0, 1, 2}
-    assert {draw_token(logits_V, 1.0, 0, 2.5 / VOCAB, point) for point in points} == {0, 1, 2}
+    assert {sample_token(logits_V, 1.0, 3, 1.0, point) for point in points} == {0, 1, 2}
+    assert {sample_token(logits_V, 1.0, 0, 2.5 / VOCAB, point) for point in points} == {0, 1, 2}
 
 
 def test_no_temperature_takes_the_likeliest() -> None:
     logits_V = logits(2)
-    assert draw_token(logits_V, 0.0, 0, 0.5, 0.99) == logits_V.argmax()
+    assert sample_token(logits_V, 0.0, 0, 0.5, 0.99) == logits_V.argmax()
 
 
 @pytest.mark.parametrize("scale", [1, 30])
 def test_sums_of_probabilities_are_pytorchs(scale: float) -> None:
     logits_V = logits(3) * np.float32(scale)
-    assert log_sum(logits_V) == pytest.approx(torch.from_numpy(logits_V).logsumexp(0).item(), abs=1e-5)
+    assert logsumexp(logits_V) == pytest.approx(torch.from_numpy(logits_V).logsumexp(0).item(), abs=1e-5)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from baicai.errors import ConfigError
 from baicai.inference.decoder import CompiledDecoder
-from baicai.inference.generate import SamplingConfig, draw, generate
+from baicai.inference.generate import SamplingConfig, generate, sample
 from baicai.model.transformer import Transformer
 from baicai.serving.engine.events import EngineEvent, Finished, PromptEmbedding, PromptStarted, Token
 from baicai.serving.engine.generation_request import GenerationRequest
@@ -82,18 +82,18 @@ def model() -> Transformer:
 
 
 def test_answers_are_those_that_each_gets_alone(model: Transformer) -> None:
-    draw, engine, asked = random.Random(0), Engine(model, max_sequences=4), []
+    sample, engine, asked = random.Random(0), Engine(model, max_sequences=4), []
     names = list(model.leaves)
     for number in range(14):
-        prompt = TOKENS[: draw.randrange(1, 30)]
-        leaves = draw.sample(names, draw.randrange(len(names) + 1))
+        prompt = TOKENS[: sample.randrange(1, 30)]
+        leaves = sample.sample(names, sample.randrange(len(names) + 1))
         leaves = [name for name in names if name in leaves]
-        sampling = SamplingConfig(temperature=draw.choice([0, 0.9]), seed=number, top_p=0.9)
-        most = draw.randrange(1, 20)
+        sampling = SamplingConfig(temperature=sample.choice([0, 0.9]), seed=number, top_p=0.9)
+        most = sample.randrange(1, 20)
         asked.append(
             (prompt, leaves, sampling, most, ask(engine, prompt, leaves, **sampled(sampling), max_tokens=most))
         )
-        for _ in range(draw.randrange(4)):
+        for _ in range(sample.randrange(4)):
             engine.step()
     run(engine)
     for prompt, leaves, sampling, most, answer in asked:
@@ -290,7 +290,7 @@ def weighed_alone(model: Transformer, sampling: SamplingConfig, weights: dict[st
             count = tokens[9:].count(token)
             logits[token] += bias.get(token, 0.0) - weights.get("frequency_penalty", 0.0) * count
             logits[token] -= weights.get("presence_penalty", 0.0) if count else 0.0
-        tokens.append(int(draw(logits[None], sampling, generator)))
+        tokens.append(int(sample(logits[None], sampling, generator)))
     return tokens[9:]
 
 

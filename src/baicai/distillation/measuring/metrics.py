@@ -81,7 +81,7 @@ def measure_quality(
 
     Both leave tokens out that stand for no bytes.
     """
-    scored_V = torch.from_numpy(tokenizer.token_bytes() > 0).to(device)
+    scored_V = torch.from_numpy(tokenizer.bytes_per_token() > 0).to(device)
     calibration = Calibration()
 
     def nats_of(tokens_BS1: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from baicai.distillation.student.initialize import Student
 from baicai.distillation.teacher.cache import TeacherCache
 from baicai.distillation.teacher.weakness import Weakness
 from baicai.errors import MachineError
-from baicai.inference.generate import continued
+from baicai.inference.generate import generate_batch
 from baicai.model.transformer import Transformer
 from baicai.run import notify
 
@@ -118,7 +118,7 @@ def _samples(context: DistillationContext, model: Transformer) -> list[dict[str,
         room = min(context.teacher.max_tokens - teachers_1P.shape[1], model.config.max_tokens - students_1P.shape[1])
         num_tokens = min(ANSWER_TOKENS, room + 1)  # the last token is not read
         teachers_1N = context.teacher.generate(teachers_1P, num_tokens, 0, temperature=0)
-        students_1N = continued(
+        students_1N = generate_batch(
             model, students_1P, num_tokens, 0, temperature=0, vocab_size=context.tokenizer.vocab_size
         )
         found.append(

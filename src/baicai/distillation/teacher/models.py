@@ -20,11 +20,11 @@ from baicai.artefact import file_hash, find_artefact, read_json, value_hash
 from baicai.config import canonical_json
 from baicai.data.hf_tokenizer import read_tokenizer
 from baicai.data.shards import TokenShards
-from baicai.data.tokenizer import FILE, Tokenizer
+from baicai.data.tokenizer import TOKENIZER_FILE, Tokenizer
 from baicai.distillation.measuring.metrics import LanguageModel
 from baicai.distillation.sizing import Shape
 from baicai.errors import ArtefactError, ConfigError, DataError, MachineError
-from baicai.inference.generate import draw_texts
+from baicai.inference.generate import sample_batch
 from baicai.leaves.model import SparseModel, open_model
 from baicai.model.config import GQAConfig, ModelConfig
 from baicai.model.cost import count_cost
@@ -109,7 +109,7 @@ class Teacher(ABC):
         room = prompts_BP.shape[1] + num_tokens - 1
         check_length(room, self.max_tokens)
         read = self._reader(room)
-        return draw_texts(
+        return sample_batch(
             lambda tokens_BS: self.logits(read(tokens_BS)), prompts_BP.to(self.device), num_tokens, seed, temperature
         )
 
@@ -207,7 +207,7 @@ class _Transformers(Teacher):
                 f"teacher {folder} is in transformers' format, which is not installed: pip install transformers"
             ) from None
         self.network = self._network = _load(transformers, folder, device)
-        files = [folder / "config.json", folder / FILE, *sorted(folder.glob("*.safetensors"))]
+        files = [folder / "config.json", folder / TOKENIZER_FILE, *sorted(folder.glob("*.safetensors"))]
         digest = value_hash({file.name: file_hash(file) for file in files})
         room = getattr(self._network.config.get_text_config(), "max_position_embeddings", sys.maxsize)
         super().__init__(str(folder), digest, device, tokenizer, room)
@@ -298,9 +298,11 @@ def _load(transformers: Any, folder: Path, device: torch.device) -> Any:
 
 
 def _definition(folder: Path) -> dict[str, Any]:
-    if not (folder / FILE).exists():
-        raise ArtefactError(f"teacher {folder} has no {FILE}, so its tokens cannot be told: save its tokenizer there")
-    return read_json(folder / FILE)
+    if not (folder / TOKENIZER_FILE).exists():
+        raise ArtefactError(
+            f"teacher {folder} has no {TOKENIZER_FILE}, so its tokens cannot be told: save its tokenizer there"
+        )
+    return read_json(folder / TOKENIZER_FILE)
 
 
 def _check_vocabulary(path: Path, definition: Mapping[str, Any], tokenizer: Tokenizer) -> None:
@@ -322,5 +324,5 @@ def _names(definition: Any) -> dict[int, str]:
     try:
         vocabulary = tokenizers.Tokenizer.from_buffer(canonical_json(definition)).get_vocab(with_added_tokens=True)
     except ValueError as error:
-        raise ArtefactError(f"a teacher's {FILE} is no tokenizer: {error}") from None
+        raise ArtefactError(f"a teacher's {TOKENIZER_FILE} is no tokenizer: {error}") from None
     return {number: name for name, number in vocabulary.items()}

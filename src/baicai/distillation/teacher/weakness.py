@@ -67,7 +67,7 @@ def find_weakness(
     it is in one window with its question, whatever was said before; greedy decoding gives it if each of its tokens is
     the likeliest after those before, so nothing has to be written. `device` is where the readers are.
     """
-    text, bytes_V = _read([teacher, *others.values()], windows, device), tokenizer.token_bytes()
+    text, bytes_V = _read([teacher, *others.values()], windows, device), tokenizer.bytes_per_token()
     seam = _seam(tokenizer, bytes_V)
     seams_A = _places(text.tokens_T, seam)
     starts_C = _document_starts(text.tokens_T, seams_A, len(seam), tokenizer.end_id)

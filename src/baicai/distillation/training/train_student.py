@@ -24,7 +24,7 @@ from baicai.distillation.teacher.models import Teacher
 from baicai.distillation.training import losses
 from baicai.distillation.training.data_mix import GapWeightedBatches, domain_weight
 from baicai.errors import ConfigError
-from baicai.inference.generate import continued
+from baicai.inference.generate import generate_batch
 from baicai.model.transformer import Transformer
 from baicai.run import Run
 from baicai.training.loop import LossFunction, loss_curve, mixed_precision, train
@@ -136,7 +136,7 @@ def distillation_loss(
             prompts_BP = tokens_BS1[:, : tokens_BS1.shape[1] // 2]
             seed = settings.seed * 2**32 + batches.count
             num_tokens, known = tokens_BS1.shape[1] - prompts_BP.shape[1], signal.teacher.vocab_size
-            more_BN = continued(model, prompts_BP, num_tokens, seed, vocab_size=known)
+            more_BN = generate_batch(model, prompts_BP, num_tokens, seed, vocab_size=known)
             tokens_BS1 = torch.cat([prompts_BP, more_BN], 1)
         targets_T = tokens_BS1[:, 1:].flatten()
         with mixed_precision(settings, tokens_BS1.device):

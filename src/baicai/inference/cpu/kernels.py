@@ -13,7 +13,7 @@ from numba import carray, njit, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from baicai.inference.cpu.simd import BLOCK, HAS_AVX2, HAS_VNNI, four_int8
+from baicai.inference.cpu.simd import HAS_AVX2, HAS_VNNI, INT8_BLOCK, four_int8
 
 FLOAT32, BFLOAT16, INT8 = range(3)
 
@@ -58,11 +58,11 @@ class Vectors(NamedTuple):
 
 def make_vectors(count: int, places: int) -> Vectors:
     """Return room for `count` vectors of at most `places`."""
-    blocks = -(-places // BLOCK)
+    blocks = -(-places // INT8_BLOCK)
     return Vectors(
         np.zeros((count, places), np.float32),
         np.zeros((count, 2, places // 2), np.float32),
-        np.zeros((count, blocks * BLOCK), np.int8),
+        np.zeros((count, blocks * INT8_BLOCK), np.int8),
         np.zeros((count, blocks), np.float32),
         np.zeros(count, np.float32),
     )
@@ -103,7 +103,7 @@ def dot_int8(address: int, codes: NDArray[np.int8], scales: Floats) -> float:
     row, total = bytes_(address, len(codes)), np.float32(0)
     for block in range(len(scales)):
         product = np.int32(0)
-        for place in range(block * BLOCK, (block + 1) * BLOCK):
+        for place in range(block * INT8_BLOCK, (block + 1) * INT8_BLOCK):
             product += np.int32(row[place]) * np.int32(codes[place])
         total += np.float32(product) * scales[block]
     return total
@@ -156,7 +156,7 @@ def row_bytes(kind: int, places: int) -> int:
     """Return how many bytes a weight row takes."""
     if kind == FLOAT32:
         return places * 4
-    return places * 2 if kind == BFLOAT16 else -(-places // BLOCK) * BLOCK
+    return places * 2 if kind == BFLOAT16 else -(-places // INT8_BLOCK) * INT8_BLOCK
 
 
 @compiled
@@ -187,10 +187,10 @@ def prepare(vectors: Vectors, i: int, places: int, int8: bool) -> None:
         apart[1, place] = plain[2 * place + 1]
     if int8:
         offset = np.float32(0)
-        for block in range(-(-places // BLOCK)):
-            begin, end = block * BLOCK, min((block + 1) * BLOCK, places)
+        for block in range(-(-places // INT8_BLOCK)):
+            begin, end = block * INT8_BLOCK, min((block + 1) * INT8_BLOCK, places)
             values = floats(plain.ctypes.data + 4 * begin, end - begin)
-            scale, total = encode(values, codes(vectors.codes[i].ctypes.data + begin, BLOCK))
+            scale, total = encode(values, codes(vectors.codes[i].ctypes.data + begin, INT8_BLOCK))
             vectors.scales[i, block] = scale
             offset += np.float32(128) * scale * np.float32(total)
         vectors.offset[i] = offset

@@ -26,7 +26,7 @@ from baicai.inference.cpu.kernels import (
     share,
     words,
 )
-from baicai.inference.cpu.simd import AHEAD, BLOCK, HAS_AVX512, LANES, TOGETHER, Place
+from baicai.inference.cpu.simd import AHEAD, HAS_AVX512, INT8_BLOCK, LANES, TOGETHER, Place
 
 Range = tuple[int, int]
 Fetch = tuple[int, int, int]
@@ -169,7 +169,7 @@ def multiply(
                 for row in range(len(target)):
                     target[row] = dot_bfloat16(words(at + row * stride, places // 2), even, odd)
                 continue
-            coded, factors = vectors.codes[vector, :stride], vectors.scales[vector, : stride // BLOCK]
+            coded, factors = vectors.codes[vector, :stride], vectors.scales[vector, : stride // INT8_BLOCK]
             multiply_int8(at, stride, coded, factors, target)
             scale, offset = floats(scales + 4 * start, len(target)), vectors.offset[vector]
             for row in range(len(target)):

@@ -14,7 +14,7 @@ STRIDE = 64
 
 
 @compiled
-def log_sum(logits_V: Floats) -> float:
+def logsumexp(logits_V: Floats) -> float:
     """Return the logarithm of the sum of e to each logit: what a token's logit is above its log-probability."""
     largest, total = np.max(logits_V), np.float32(0)
     for place in range(len(logits_V)):
@@ -23,7 +23,7 @@ def log_sum(logits_V: Floats) -> float:
 
 
 @compiled
-def draw_token(logits_V: Floats, temperature: float, top_k: int, top_p: float, point: float) -> int:
+def sample_token(logits_V: Floats, temperature: float, top_k: int, top_p: float, point: float) -> int:
     """Return the token that a point in [0, 1) falls on, where each has its share of the line.
 
     Shares are those of `baicai.inference.generate.distribution`; they lie in the order of the tokens.

@@ -17,7 +17,7 @@ from numba.extending import intrinsic
 HAS_AVX512, HAS_VNNI, HAS_AVX2 = (
     bool(llvm.get_host_cpu_features().get(name)) for name in ("avx512f", "avx512vnni", "avx2")
 )
-BLOCK = 64
+INT8_BLOCK = 64
 """Places of an int8 vector that share a scale: one AVX-512 register."""
 LANES = 16
 """Of a float32 vector in AVX-512, which has 32 such registers."""
@@ -246,7 +246,7 @@ def _products_avx2(code: Code, codes: Any, starts: Values, place: Any) -> Values
     """One instruction multiplies 16 places in 16 bits and adds neighbours; that for 8 bits would overflow."""
     builder, sixteen = code.builder, ir.VectorType(ir.IntType(8), 16)
     ints, shorts = ir.VectorType(I32, 8), ir.VectorType(ir.IntType(16), 16)
-    places = [builder.add(place, I64(offset)) for offset in range(0, BLOCK, 16)]
+    places = [builder.add(place, I64(offset)) for offset in range(0, INT8_BLOCK, 16)]
     factors = [builder.sext(code.load(codes, one, sixteen), shorts) for one in places]
     products = []
     for start in starts:

@@ -12,14 +12,14 @@ from baicai.inference import COMPILED
 from baicai.inference.cpu import step
 from baicai.inference.cpu.barrier import post
 from baicai.inference.cpu.buffers import IDLE_LOOKS, MAX_STEP_TOKENS, ORDERED, SLEEP_SECONDS, STOP, StepBuffers
-from baicai.inference.cpu.weight_table import Tables, make_bench, make_stream
+from baicai.inference.cpu.weight_table import WeightTable, make_bench, make_stream
 from baicai.run import notify
 
 
 class ThreadPool:
     """As many threads as PyTorch has; the caller's is one of them, the others sleep between steps."""
 
-    def __init__(self, tables: Tables, tokens: int = MAX_STEP_TOKENS, texts: int = 1) -> None:
+    def __init__(self, tables: WeightTable, tokens: int = MAX_STEP_TOKENS, texts: int = 1) -> None:
         """Make room for steps of at most so many tokens, of so many texts."""
         if not any(COMPILED.rglob("*.nbc")):
             notify("Compiling the decoder for this processor: half a minute, this once.")

@@ -15,7 +15,7 @@ from baicai.model.config import GQAConfig
 from baicai.model.experts import Leaf
 from baicai.model.transformer import KVCache, Transformer
 
-Int8 = Mapping[str, Mapping[str, Tensor]]
+Int8Weights = Mapping[str, Mapping[str, Tensor]]
 """A model's int8 weights: one mapping per leaf, keyed by its name, and the trunk's under the empty name."""
 SCALES = ".scales"
 """Suffix that turns a matrix's name into the name of its scales."""
@@ -50,7 +50,7 @@ LEAF_MATRICES = {
 """Column of each weight of a layer, of the trunk and of a leaf."""
 
 
-class Tables:
+class WeightTable:
     """The addresses of a model's weights, and the tensors that must stay alive for them."""
 
     def __init__(
@@ -58,13 +58,13 @@ class Tables:
         model: Transformer,
         leaves: Sequence[str],
         cache: KVCache,
-        int8: Int8 | None,
+        int8: Int8Weights | None,
         block_tokens: int = 0,
         blocks: int = 1,
     ) -> None:
         """Give the cache its room: so many blocks, by default one that holds a whole text."""
         self._kept: list[Tensor] = []
-        self._int8: Int8 = int8 or {}
+        self._int8: Int8Weights = int8 or {}
         trunk = model.trunk_tensors()
         self.sizes = _sizes(model, leaves, cache.max_tokens, block_tokens or cache.max_tokens, blocks, bool(int8))
         self.weights = Weights(

@@ -65,7 +65,7 @@ class _Spelling:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.eos_token_id, self.bos_token_id = tokenizer.stop_ids[0], None
-        self.tokens = [tokenizer.bytes_of(number) for number in range(tokenizer.vocab_size)]
+        self.tokens = [tokenizer.id_to_bytes(number) for number in range(tokenizer.vocab_size)]
         self.special_token_ids = [number for number, content in enumerate(self.tokens) if not content]
         self._encode: Callable[[str], list[int]] = tokenizer.encode
 

@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from baicai.errors import ConfigError
-from baicai.inference.batch_decoder import STEP_TOKENS, BatchDecoder, Part, StepOutput
-from baicai.inference.cpu.sampling import draw_token, log_sum
-from baicai.inference.cpu.weight_table import Int8
+from baicai.inference.batch_decoder import MAX_BATCH_TOKENS, BatchDecoder, SequenceChunk, StepOutput
+from baicai.inference.cpu.sampling import logsumexp, sample_token
+from baicai.inference.cpu.weight_table import Int8Weights
 from baicai.inference.generate import SamplingConfig
 from baicai.model.transformer import Transformer
 from baicai.serving.engine.block_pool import BlockPool, Name
@@ -74,12 +74,14 @@ class Engine:
         max_sequences: int = 16,
         kv_cache_tokens: int = 0,
         max_waiting: int = 256,
-        int8: Int8 | None = None,
+        int8: Int8Weights | None = None,
     ) -> None:
         """Make room for so many texts at once and tokens of all together (default: each as long as can be)."""
         whole = -(-model.config.max_tokens // BLOCK_TOKENS)
         blocks = max(whole, kv_cache_tokens // BLOCK_TOKENS) if kv_cache_tokens else max_sequences * whole
-        self._decoder = BatchDecoder(model, texts=max_sequences, blocks=blocks, block_tokens=BLOCK_TOKENS, int8=int8)
+        self._decoder = BatchDecoder(
+            model, max_sequences=max_sequences, num_blocks=blocks, block_tokens=BLOCK_TOKENS, int8=int8
+        )
         self._pool, self.max_waiting = BlockPool(blocks, BLOCK_TOKENS), max_waiting
         self.leaves, self.vocab, self.max_tokens = list(model.leaves), model.config.vocab_size, model.config.max_tokens
         self._dim = model.config.dim
@@ -123,7 +125,7 @@ class Engine:
             raise OverflowError(f"{self.waiting} requests wait already: try again later")
         generator = torch.Generator().manual_seed(request.seed)
         self._numbers += 1
-        on_G, sum_D = self._decoder.mask(request.leaves), np.zeros(self._dim)
+        on_G, sum_D = self._decoder.leaf_mask(request.leaves), np.zeros(self._dim)
         text = _Sequence(self._numbers, request, sampling, constraint, tell, prompt, on_G, generator, sum_D)
         self._waiting.setdefault(request.client, deque()).append(text)
         return text.number
@@ -151,7 +153,9 @@ class Engine:
         parts, texts = [], []
         for text, count in self._plan():
             parts.append(
-                Part(text.row, text.tokens[text.read : text.read + count], text.read, text.on_G, text.request.echo)
+                SequenceChunk(
+                    text.row, text.tokens[text.read : text.read + count], text.read, text.on_G, text.request.echo
+                )
             )
             texts.append(text)
         for text, part, told in zip(texts, parts, self._decoder.step(parts) if parts else (), strict=True):
@@ -178,14 +182,14 @@ class Engine:
         text.blocks, shared = taken
         text.names, text.read = names[:shared], shared * BLOCK_TOKENS
         text.row = self._rows.pop()
-        self._decoder.place(text.row, text.blocks)
+        self._decoder.set_blocks(text.row, text.blocks)
         self._running.append(text)
         text.tell(PromptStarted(text.read))
         return True
 
     def _plan(self) -> Iterator[tuple[_Sequence, int]]:
         """Yield the texts of a step and how many tokens of each it takes."""
-        room = STEP_TOKENS
+        room = MAX_BATCH_TOKENS
         going_on = [text for text in self._running if text.answered and len(text.tokens) - text.read == 1]
         for text in going_on[:room]:
             room -= 1
@@ -196,7 +200,7 @@ class Engine:
                 room -= count
                 yield text, count
 
-    def _take(self, text: _Sequence, part: Part, told: StepOutput) -> None:
+    def _take(self, text: _Sequence, part: SequenceChunk, told: StepOutput) -> None:
         request = text.request
         text.read += len(part.tokens)
         if request.echo and part.start < len(request.prompt_token_ids):
@@ -229,12 +233,12 @@ class Engine:
         if constraint is not None:
             logits_V = np.where(constraint.allowed(), logits_V, np.float32(-np.inf))
         point = torch.empty(()).uniform_(generator=text.generator).item()
-        token: int = draw_token(logits_V, sampling.temperature, sampling.top_k, sampling.top_p, point)
+        token: int = sample_token(logits_V, sampling.temperature, sampling.top_k, sampling.top_p, point)
         if constraint is not None:
             constraint.accept(token)
         return token
 
-    def _echo(self, text: _Sequence, part: Part, told: StepOutput) -> None:
+    def _echo(self, text: _Sequence, part: SequenceChunk, told: StepOutput) -> None:
         """Tell the tokens of a prompt that this step has predicted, and first of all the first, which nothing has."""
         prompt, top = text.request.prompt_token_ids, text.request.top_logprobs
         weights_SG = told.leaf_weights_SG[:, text.on_G]
@@ -284,7 +288,7 @@ def _weighed(logits_V: NDArray[np.float32], text: _Sequence) -> NDArray[np.float
 
 
 def _token(token: int, logits_V: NDArray[np.float32], weights_G: NDArray[np.float32], top: int) -> Token:
-    whole = log_sum(logits_V)
+    whole = logsumexp(logits_V)
     best = np.argsort(-logits_V, kind="stable")[:top].tolist() if top else ()
     others = tuple(Alternative(other, float(logits_V[other] - whole)) for other in best)
     return Token(token, float(logits_V[token] - whole), others, tuple(weights_G.tolist()))

@@ -15,7 +15,7 @@ def spell(served: ServedModel, token: int) -> str:
     """Return a token as text; one that is no whole characters as `bytes:\\xe7\\x99`, a special one by its name."""
     content = _bytes(served, token)
     if not content:
-        return served.tokenizer.name_of(token)
+        return served.tokenizer.id_to_token(token)
     try:
         return content.decode()
     except UnicodeDecodeError:
@@ -71,7 +71,7 @@ def _entry(served: ServedModel, token: int, log_probability: float | None) -> di
 
 
 def _bytes(served: ServedModel, token: int) -> bytes:
-    return served.tokenizer.bytes_of(token) if token < served.tokenizer.vocab_size else b""
+    return served.tokenizer.id_to_bytes(token) if token < served.tokenizer.vocab_size else b""
 
 
 def _number(log_probability: float | None) -> float | None:

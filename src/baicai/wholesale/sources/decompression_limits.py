@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from baicai.data.compression import open_stream
+from baicai.data.compression import open_decompressed
 from baicai.errors import DataError
 
 FREE_BYTES, MAX_RATIO = 100 * 2**20, 200
@@ -42,7 +42,7 @@ class Unpacked:
     def read(self, count: int) -> bytes:
         """Return at least one byte and at most so many; none at the end.
 
-        Raises: BombError, and what `open_stream` turns into DataError.
+        Raises: BombError, and what `open_decompressed` turns into DataError.
         """
         block = self._stream.read1(count)  # `read` would lose what came before damage
         self._allowance.take(len(block))
@@ -55,14 +55,14 @@ def unpack(path: Path) -> Iterator[Unpacked]:
 
     Raises: DataError if it is damaged, BombError if it unpacks to far too much.
     """
-    with open_stream(path) as stream:
+    with open_decompressed(path) as stream:
         yield Unpacked(stream, path)
 
 
 def read_whole(path: Path, limit: int) -> bytes | str:
     """Return the unpacked bytes of a file, or why there are none: there may be more than `limit`."""
     try:
-        with open_stream(path) as stream:
+        with open_decompressed(path) as stream:
             content = stream.read(limit + 1)
     except DataError:
         return "cannot be read"

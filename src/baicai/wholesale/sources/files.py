@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from itertools import repeat
 from pathlib import Path, PurePosixPath
 
-from baicai.data.compression import is_packed
+from baicai.data.compression import is_compressed
 from baicai.data.document import MAX_DOCUMENT_BYTES
 from baicai.data.readers import corpus_files, read_table
 from baicai.errors import DataError
@@ -61,7 +61,7 @@ def _read(file: Path, name: str, url: str, changed: datetime) -> Iterator[Captur
 
 
 def _read_table(file: Path, name: str, address: str, changed: datetime) -> Iterator[Capture | str]:
-    if is_packed(file) and is_bomb(file):
+    if is_compressed(file) and is_bomb(file):
         yield "unpacks to far too much"
         return
     try:

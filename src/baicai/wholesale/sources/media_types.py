@@ -4,7 +4,7 @@ import mimetypes
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from baicai.data.compression import is_packed
+from baicai.data.compression import is_compressed
 from baicai.data.readers import is_table
 
 HTML = ("text/html", "application/xhtml+xml")
@@ -32,7 +32,7 @@ def file_type(name: str) -> FileType:
         return FileType("archive")
     if is_table(path):
         return FileType("table")
-    name = name.removesuffix(path.suffix.lower()) if is_packed(path) else name
+    name = name.removesuffix(path.suffix.lower()) if is_compressed(path) else name
     media_type = mimetypes.guess_type(name)[0] or PLAIN[0]
     if media_type in HTML:
         return FileType("document", media_type)

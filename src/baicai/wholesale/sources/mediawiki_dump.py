@@ -12,7 +12,7 @@ from typing import Final
 from urllib.parse import quote
 from xml.parsers import expat
 
-from baicai.data.compression import open_stream
+from baicai.data.compression import open_decompressed
 from baicai.data.document import MAX_DOCUMENT_BYTES
 from baicai.errors import DataError
 from baicai.wholesale.sources.captures import Capture
@@ -41,7 +41,7 @@ def is_dump(path: Path) -> bool:
     if not ENDING.search(path.name):
         return False
     try:
-        with open_stream(path) as stream:
+        with open_decompressed(path) as stream:
             root = ROOT.search(COMMENT.sub(b"", stream.read(HEAD_BYTES)))
     except DataError:
         return False
