@@ -273,7 +273,7 @@ def measure_update() -> dict[str, Any]:
     add(folder, range(count, count + count // 50))
     add(folder, sorted(changed[::2]), edit="Changed.")
     gone = [document_id(address(number)) for number in changed[1::2]]
-    Warehouse(folder / "warehouse").take_down(Takedown(documents=gone, reason="", requested=now, deadline=now))
+    Warehouse(folder / "warehouse").add_takedown(Takedown(documents=gone, reason="", requested=now, deadline=now))
     publish(PublishRecipe(warehouse=str(folder / "warehouse")), folder / "release")
     pulled = pull(PullRecipe(source=str(folder / "release")), folder / "all")
     assert pulled.documents == whole.documents + count // 50 - len(gone), "what was asked for is here"

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from fastwarc.warc import WarcRecord, WarcRecordType
 
-from baicai.wholesale.gather import GatherRecipe, SourceConfig, gather
+from baicai.wholesale.gather import GatherRecipe, GatherSourceConfig, gather
 from baicai.wholesale.processing.clean import CleanConfig
 
 PAGES = ("/usr/share/doc", "/usr/lib/python3", "/root/.rustup", "/root/.pyenv")
@@ -121,7 +121,7 @@ def add(folder: Path, numbers: Sequence[int], edit: str = "") -> None:
                     text = "\n".join([*lines, edit])
                     file.write(json.dumps({"id": address(number), "text": text}) + "\n")
     kinds = [(file, CleanConfig(domain=file.stem, licence="CC0-1.0")) for file in sorted(files.iterdir())]
-    sources = [SourceConfig(path=str(file), clean=kind) for file, kind in kinds if file.stat().st_size]
+    sources = [GatherSourceConfig(path=str(file), clean=kind) for file, kind in kinds if file.stat().st_size]
     gather(GatherRecipe(sources=sources), folder / "warehouse")
 
 

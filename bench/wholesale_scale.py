@@ -53,7 +53,7 @@ def measure_takedown() -> dict[str, Any]:
     receipt = read_json(subscription / "documents" / RECEIPT_FILE)
     write_json(folder / "leaf" / "leaf.json", {"kind": "leaf", "hash": "0" * 64, "data": [{"receipt": receipt}]})
     ask = ("affected", f"subscription={subscription}", f'artefacts=["{folder / "leaf"}"]')
-    first = warehouse / "documents" / Warehouse(warehouse).batches()[0].task / "documents.parquet"
+    first = warehouse / "documents" / Warehouse(warehouse).gathered_files()[0].task / "documents.parquet"
     rows = pq.ParquetFile(first).read_row_group(0, columns=["url", "host", "text"]).to_pylist()
     (folder / "text.txt").write_text(rows[1]["text"])
     found: dict[str, Any] = {}
@@ -75,7 +75,7 @@ def measure_takedown() -> dict[str, Any]:
 
 
 def _documents(warehouse: Path) -> int:
-    reports = [warehouse / "documents" / batch.task / "report.json" for batch in Warehouse(warehouse).batches()]
+    reports = [warehouse / "documents" / batch.task / "report.json" for batch in Warehouse(warehouse).gathered_files()]
     return sum(int(read_json(report)["documents"]) for report in reports)
 
 

@@ -13,7 +13,7 @@ from baicai.leaves.join import JoinRecipe, PeelRecipe, join_leaves, peel_leaves
 from baicai.leaves.model import open_model
 from baicai.run import run_stage
 from baicai.wholesale.affected import AffectedRecipe, affected
-from baicai.wholesale.gather import GatherRecipe, SourceConfig, gather
+from baicai.wholesale.gather import GatherRecipe, GatherSourceConfig, gather
 from baicai.wholesale.processing.clean import CleanConfig
 from baicai.wholesale.pull import PullRecipe, pull
 from baicai.wholesale.release.publish import PublishRecipe, publish
@@ -25,7 +25,7 @@ def test_a_takedown_reaches_the_leaf_that_saw_the_text(workshop: Workshop, tmp_p
     (tmp_path / "texts").mkdir()
     for number in range(8):
         write_domain(tmp_path / "texts", "metal", 60, seed=number).rename(tmp_path / "texts" / f"{number}.txt")
-    source = SourceConfig(
+    source = GatherSourceConfig(
         path=str(tmp_path / "texts"), url="https://metal.example", clean=CleanConfig(domain="metal", licence="CC0-1.0")
     )
     warehouse, release, subscription = (str(tmp_path / name) for name in ("warehouse", "release", "subscription"))

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from baicai.artefact import read_json
-from baicai.wholesale.gather import GatherRecipe, SourceConfig, gather
+from baicai.wholesale.gather import GatherRecipe, GatherSourceConfig, gather
 from baicai.wholesale.processing.clean import CleanConfig
 from baicai.wholesale.release.warehouse import Warehouse
 from baicai.wholesale.sources.captures import CaptureWriter
@@ -23,10 +23,10 @@ from tests.wholesale.sources.test_mediawiki_dump import FOOT, HEAD, page
 
 def gathered(tmp_path: Path, path: Path, url: str = "https://a.example/x") -> tuple[dict[str, dict[str, Any]], Any]:
     """Return the documents of a source, by address, and the counts."""
-    source = SourceConfig(path=str(path), url=url, clean=CleanConfig(licence="CC-BY-SA-4.0"))
+    source = GatherSourceConfig(path=str(path), url=url, clean=CleanConfig(licence="CC-BY-SA-4.0"))
     warehouse = tmp_path / "warehouse"
     counts = gather(GatherRecipe(sources=[source], workers=1), warehouse)
-    tasks = [Warehouse(warehouse).documents(batch.task) for batch in Warehouse(warehouse).batches()]
+    tasks = [Warehouse(warehouse).documents_folder(batch.task) for batch in Warehouse(warehouse).gathered_files()]
     rows = [row for task in tasks for row in pq.read_table(task / "documents.parquet").to_pylist()]
     assert not list((warehouse / "captures").rglob("member*")), "nothing is left of what was unpacked"
     return {row["url"]: row for row in rows}, counts
@@ -147,6 +147,6 @@ def test_what_a_record_says_of_itself_stays_in_its_field(tmp_path: Path) -> None
 def test_captures_keep_what_was_found(tmp_path: Path) -> None:
     (tmp_path / "a.zip").write_bytes(zipped({"a.xml": (HEAD + page("A", "'''a'''") + FOOT).encode()}))
     gathered(tmp_path, tmp_path / "a.zip")
-    (batch,) = Warehouse(tmp_path / "warehouse").batches()
+    (batch,) = Warehouse(tmp_path / "warehouse").gathered_files()
     assert b"'''a'''" in gzip.decompress(Path(batch.captures).read_bytes()), "so that it can be read again"
     assert read_json(Path(batch.captures).parent / "skipped.json") == {}

@@ -16,10 +16,10 @@ import baicai.wholesale.release.shards as frames
 from baicai.artefact import read_json
 from baicai.data.readers import read_documents
 from baicai.errors import ArtefactError, BaicaiError, ConfigError
-from baicai.wholesale.gather import GatherRecipe, SourceConfig, gather
+from baicai.wholesale.gather import GatherRecipe, GatherSourceConfig, gather
 from baicai.wholesale.processing.clean import CleanConfig, document_id
 from baicai.wholesale.pull import PullRecipe, pull
-from baicai.wholesale.release.manifest import MANIFEST, Takedown, open_key, sealed
+from baicai.wholesale.release.manifest import MANIFEST, Takedown, open_signing_key, sign_manifest
 from baicai.wholesale.release.publish import PublishRecipe, publish, read_release
 from baicai.wholesale.release.warehouse import Warehouse
 
@@ -54,7 +54,7 @@ class Shop:
     def gather(
         self, path: Path, licence: str = "CC0-1.0", domain: str = "books", url: str = "https://books.example/p"
     ) -> Any:
-        source = SourceConfig(path=str(path), url=url, clean=CleanConfig(licence=licence, domain=domain))
+        source = GatherSourceConfig(path=str(path), url=url, clean=CleanConfig(licence=licence, domain=domain))
         return gather(GatherRecipe(sources=[source], workers=1), self.warehouse)
 
     def publish(self, **changes: Any) -> Any:
@@ -125,7 +125,7 @@ def test_what_is_taken_down_leaves_every_disk(shop: Shop) -> None:
     gone = [address(number) for number in (3, 17)]
     when = (NOW + timedelta(days=7)).isoformat()
     request = Takedown(documents=gone, reason="the author asked", requested=NOW.isoformat(), deadline=when)
-    Warehouse(shop.warehouse).take_down(request)
+    Warehouse(shop.warehouse).add_takedown(request)
     shop.publish()
     pulled = shop.pull()
     assert (pulled.documents, pulled.purged) == (38, 2)
@@ -143,7 +143,7 @@ def test_a_version_may_be_skipped(shop: Shop) -> None:
     whole = shop.pull().fetched_bytes
     for number in (5, 6, 7):
         request = Takedown(documents=[address(number)], reason="", requested=NOW.isoformat(), deadline=NOW.isoformat())
-        Warehouse(shop.warehouse).take_down(request)
+        Warehouse(shop.warehouse).add_takedown(request)
         shop.publish()
     pulled = shop.pull()
     assert (pulled.version, pulled.documents) == (4, 47)
@@ -175,10 +175,10 @@ def test_a_takedown_unpacks_the_frames_it_is_about_alone(shop: Shop, monkeypatch
             return act(block, frame, where)
 
         monkeypatch.setattr(module, "read_frame", read)
-    monkeypatch.setattr(pulling, "unpacked", lambda *args: unpacked.append("here") or frames.unpacked(*args))
+    monkeypatch.setattr(pulling, "decompress", lambda *args: unpacked.append("here") or frames.decompress(*args))
     for gone in (3, 17):
         request = Takedown(documents=[address(gone)], reason="", requested=NOW.isoformat(), deadline=NOW.isoformat())
-        Warehouse(shop.warehouse).take_down(request)
+        Warehouse(shop.warehouse).add_takedown(request)
         shop.publish()
         assert shop.pull().purged == 1
     assert len(unpacked) == 4, "each publication and each pull one"
@@ -249,7 +249,7 @@ def forge(shop: Shop, **changes: Any) -> None:
     from baicai.artefact import home_folder
 
     manifest = dataclasses.replace(read_release(shop.release), **changes)
-    (shop.release / MANIFEST).write_bytes(sealed(manifest, open_key(home_folder() / "release.key")))
+    (shop.release / MANIFEST).write_bytes(sign_manifest(manifest, open_signing_key(home_folder() / "release.key")))
 
 
 class TestRefused:
@@ -278,7 +278,7 @@ class TestRefused:
     def test_another_key(self, published: Shop, tmp_path: Path) -> None:
         published.pull()
         manifest = read_release(published.release)
-        (published.release / MANIFEST).write_bytes(sealed(manifest, open_key(tmp_path / "other.pem")))
+        (published.release / MANIFEST).write_bytes(sign_manifest(manifest, open_signing_key(tmp_path / "other.pem")))
         with pytest.raises(ArtefactError, match=r"is signed by key .*, trusted is"):
             published.pull()
 

@@ -11,7 +11,7 @@ import pytest
 
 from baicai.errors import ArtefactError, ConfigError, MachineError
 from baicai.wholesale.pull import PullRecipe, pull
-from baicai.wholesale.server import Ledger, ServeRecipe, make_app
+from baicai.wholesale.server import Ledger, ServeReleaseRecipe, make_app
 from tests.loopback import serving
 from tests.wholesale.test_release import Shop, write_pages
 
@@ -19,7 +19,7 @@ KEY = "a key of sixteen characters"
 
 
 def served(release: Path, **changes: Any) -> AbstractContextManager[str]:
-    return serving(make_app(ServeRecipe(release=str(release), **changes)))
+    return serving(make_app(ServeReleaseRecipe(release=str(release), **changes)))
 
 
 @pytest.fixture
@@ -97,9 +97,9 @@ def test_keys_that_are_wrong_are_told(release: Path, tmp_path: Path, keys: str |
         (tmp_path / "keys.json").write_text(keys)
         told = {"keys": str(tmp_path / "keys.json")}
     with pytest.raises(ConfigError, match=message):
-        make_app(ServeRecipe(release=str(release), host="0.0.0.0", **told))
+        make_app(ServeReleaseRecipe(release=str(release), host="0.0.0.0", **told))
 
 
 def test_what_is_no_release_is_told(tmp_path: Path) -> None:
     with pytest.raises(ArtefactError, match="is no release"):
-        make_app(ServeRecipe(release=str(tmp_path)))
+        make_app(ServeReleaseRecipe(release=str(tmp_path)))

@@ -35,7 +35,7 @@ class RecipeArgument(click.Argument):
         return recipe_keys(getattr(importlib.import_module(self.module), self.kind))
 
 
-def read_words(kind: type[Any], words: Sequence[str]) -> Any:
+def read_arguments(kind: type[Any], words: Sequence[str]) -> Any:
     """Return the recipe that the words of a command line stand for.
 
     Raises: ConfigError

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from baicai.cli.arguments import JSON, OUT, RecipeArgument, read_words, show
+from baicai.cli.arguments import JSON, OUT, RecipeArgument, read_arguments, show
 from baicai.errors import MachineError
 
 
@@ -85,7 +85,7 @@ VERBS: dict[str, tuple[str, str, Callable[..., dict[str, Any]], str, str]] = {
     "pull": ("pull", "PullRecipe", _pull, "SOURCE", "Pull a slice of a release, or what changed of it, into OUT."),
     "serve": (
         "server",
-        "ServeRecipe",
+        "ServeReleaseRecipe",
         _serve,
         "RELEASE",
         "Serve a release over HTTP, with keys and byte accounting.",
@@ -130,7 +130,7 @@ def _command(verb: str) -> click.Command:
         if words and first in FIRST and "=" not in words[0]:
             words = (f"{FIRST[first]}={words[0]}", *words[1:])
         words = (*words, *(f"{key}={value}" for key, value in keys.items() if value is not None))
-        told = act(read_words(getattr(loaded, kind), words), out)
+        told = act(read_arguments(getattr(loaded, kind), words), out)
         if not told:  # served to its end
             return
         found = {"kind": verb, **told}

@@ -4,7 +4,7 @@ import json
 
 import click
 
-from baicai.cli.arguments import JSON, RecipeArgument, read_words
+from baicai.cli.arguments import JSON, RecipeArgument, read_arguments
 
 
 def keys_group() -> click.Group:
@@ -21,7 +21,7 @@ def _add_command() -> click.Command:
         from baicai.serving.api_keys import KeyRecipe, add_key
 
         named = [f"name={words[0]}", *words[1:]] if words and "=" not in words[0] else words
-        config = read_words(KeyRecipe, named)
+        config = read_arguments(KeyRecipe, named)
         secret = add_key(config)
         if as_json:
             click.echo(json.dumps({"name": config.name, "scope": config.scope, "key": secret}))

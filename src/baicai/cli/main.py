@@ -13,7 +13,7 @@ import click
 from click.shell_completion import get_completion_class
 
 import baicai
-from baicai.cli.arguments import JSON, OUT, RecipeArgument, read_words, show
+from baicai.cli.arguments import JSON, OUT, RecipeArgument, read_arguments, show
 from baicai.cli.data import data_group
 from baicai.cli.keys import keys_group
 from baicai.cli.serve import serve_command
@@ -57,7 +57,7 @@ def _stage_command(verb: str, module: str, kind: str, function: str, text: str) 
         if verb not in TOGETHER and int(os.environ.get("WORLD_SIZE", "1")) > 1:
             raise ConfigError(f"{verb} runs in one process: start it without torchrun")
         loaded = importlib.import_module(module)
-        config = read_words(getattr(loaded, kind), words)
+        config = read_arguments(getattr(loaded, kind), words)
         made = run_stage_on_all_ranks(getattr(loaded, function), config, out)
         if made is None:  # process 0 tells
             return
@@ -88,7 +88,7 @@ def _generate_command() -> click.Command:
     def run_generate(words: tuple[str, ...], as_json: bool) -> None:
         from baicai.cli.chat import GenerateRecipe, generate_text
 
-        generate_text(read_words(GenerateRecipe, words), as_json)
+        generate_text(read_arguments(GenerateRecipe, words), as_json)
 
     params = [RecipeArgument("baicai.cli.chat", "GenerateRecipe"), JSON]
     return click.Command(
@@ -100,7 +100,7 @@ def _chat_command() -> click.Command:
     def run_chat(words: tuple[str, ...]) -> None:
         from baicai.cli.chat import ChatRecipe, chat
 
-        chat(read_words(ChatRecipe, words))
+        chat(read_arguments(ChatRecipe, words))
 
     text = "Talk to a model; words are coloured by the leaf that gave them."
     return click.Command("chat", callback=run_chat, params=[RecipeArgument("baicai.cli.chat", "ChatRecipe")], help=text)

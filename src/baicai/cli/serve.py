@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from baicai.cli.arguments import RecipeArgument, read_words
+from baicai.cli.arguments import RecipeArgument, read_arguments
 from baicai.errors import ConfigError, MachineError
 
 SQLITE = "sqlite:///"
@@ -37,7 +37,7 @@ def _read(words: tuple[str, ...]) -> Any:
     from baicai.serving.config import ServeRecipe
 
     model = words and "=" not in words[0] and not words[0].endswith(".toml")
-    return read_words(ServeRecipe, [f"model={json.dumps(words[0])}", *words[1:]] if model else words)
+    return read_arguments(ServeRecipe, [f"model={json.dumps(words[0])}", *words[1:]] if model else words)
 
 
 def _open_catalog(url: str) -> Any:

@@ -17,7 +17,7 @@ from baicai.errors import ConfigError, DataError
 from baicai.wholesale.jobs import Task, run_tasks
 from baicai.wholesale.processing.clean import CleanConfig, clean, task_name
 from baicai.wholesale.processing.minhash import DuplicateIndex
-from baicai.wholesale.release.warehouse import Batch, Warehouse
+from baicai.wholesale.release.warehouse import GatheredFile, Warehouse
 from baicai.wholesale.sources.captures import CaptureWriter
 from baicai.wholesale.sources.crawler import CrawlConfig, crawl
 from baicai.wholesale.sources.files import VERSION, read_files
@@ -30,7 +30,7 @@ CAPTURES_BYTES = 2**28
 
 
 @recipe
-class SourceConfig:
+class GatherSourceConfig:
     """Where text comes from."""
 
     path: str = ""
@@ -47,7 +47,7 @@ class SourceConfig:
 class GatherRecipe:
     """What to gather."""
 
-    sources: Annotated[list[SourceConfig], Field(min_length=1)]
+    sources: Annotated[list[GatherSourceConfig], Field(min_length=1)]
     workers: Count = os.cpu_count() or 1
     """Processes on this machine."""
     ray: str = ""
@@ -60,16 +60,16 @@ def gather(config: GatherRecipe, folder: Path) -> dict[str, int]:
     What was gathered before is not read again. Raises: DataError if a source cannot be read.
     """
     warehouse = Warehouse(folder)
-    with warehouse.working():
-        known, counts = {batch.task for batch in warehouse.batches()}, Counter({"documents": 0})
-        found: list[tuple[Batch, Task]] = []
+    with warehouse.locked():
+        known, counts = {batch.task for batch in warehouse.gathered_files()}, Counter({"documents": 0})
+        found: list[tuple[GatheredFile, Task]] = []
         for source in config.sources:
             for captures in _captures(source, warehouse, counts):
                 name = task_name(captures, source.clean)
-                batch = Batch(
+                batch = GatheredFile(
                     name, str(captures), source.path or ", ".join(source.crawl.starts if source.crawl else [])
                 )
-                found.append((batch, Task(clean, (captures, source.clean), warehouse.documents(name))))
+                found.append((batch, Task(clean, (captures, source.clean), warehouse.documents_folder(name))))
         run_tasks("clean", [task for _, task in found], config.workers, config.ray)
         index = DuplicateIndex(warehouse.duplicates)
         for batch, task in found:
@@ -83,7 +83,7 @@ def gather(config: GatherRecipe, folder: Path) -> dict[str, int]:
         return dict(counts)
 
 
-def _captures(source: SourceConfig, warehouse: Warehouse, counts: Counter[str]) -> Iterator[Path]:
+def _captures(source: GatherSourceConfig, warehouse: Warehouse, counts: Counter[str]) -> Iterator[Path]:
     """Yield the files with the captures of a source; what is not WARC is written into the warehouse as such."""
     if bool(source.path) == (source.crawl is not None):
         raise ConfigError("source: give a path or a crawl, one of them")

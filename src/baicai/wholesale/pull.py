@@ -34,10 +34,10 @@ from baicai.wholesale.release.manifest import (
     Trust,
     check_follows,
     parse_time,
-    unsealed,
+    verify_manifest,
 )
-from baicai.wholesale.release.remote import Source
-from baicai.wholesale.release.shards import LEVEL, MAX_FRAME_BYTES, SUFFIX, Frame, read_frame, read_index, unpacked
+from baicai.wholesale.release.remote import RemoteRelease
+from baicai.wholesale.release.shards import LEVEL, MAX_FRAME_BYTES, SUFFIX, Frame, decompress, read_frame, read_index
 from baicai.wholesale.release.slices import Slice, parse_slice
 
 ID_BYTES = 16
@@ -101,7 +101,7 @@ def pull(config: PullRecipe, out: Path, now: datetime | None = None) -> Pulled:
         for key, value in (("slice", config.slice),):
             if before and before[key] != value:
                 raise ConfigError(f"{out} holds the slice '{before[key]}': choose another --out for '{value}'")
-        source = Source(config.source)
+        source = RemoteRelease(config.source)
         trust = Trust(before.get("key") or config.key, before.get("version", 0), before.get("manifest", ""))
         manifest, signer = _newest(source, config, trust, now)
         if not trust.key:
@@ -129,20 +129,22 @@ def pull(config: PullRecipe, out: Path, now: datetime | None = None) -> Pulled:
         return Pulled(manifest.version, documents, source.fetched_bytes, len(here))
 
 
-def _newest(source: Source, config: PullRecipe, trust: Trust, now: datetime | None) -> tuple[Manifest, str]:
+def _newest(source: RemoteRelease, config: PullRecipe, trust: Trust, now: datetime | None) -> tuple[Manifest, str]:
     if config.release:
         where = f"{MANIFESTS}/{config.release}"
-        manifest, signer = unsealed(source.read(where, MAX_MANIFEST_BYTES), source.named(where), trust.key or None)
+        manifest, signer = verify_manifest(
+            source.read(where, MAX_MANIFEST_BYTES), source.named(where), trust.key or None
+        )
         if manifest.hash != config.release:
             raise ArtefactError(f"{source.named(where)} is another release: get it from its publisher again")
         return manifest, signer
     content = source.read(MANIFEST, MAX_MANIFEST_BYTES)
-    manifest, signer = unsealed(content, source.named(MANIFEST), trust.key or None)
+    manifest, signer = verify_manifest(content, source.named(MANIFEST), trust.key or None)
     check_follows(manifest, trust, source.named(MANIFEST), now)
     at = manifest
     while trust.version and at.version > trust.version + 1:  # the chain back to what is here
         where = f"{MANIFESTS}/{at.previous}"
-        earlier, _ = unsealed(source.read(where, MAX_MANIFEST_BYTES), source.named(where), signer)
+        earlier, _ = verify_manifest(source.read(where, MAX_MANIFEST_BYTES), source.named(where), signer)
         if earlier.hash != at.previous or earlier.version != at.version - 1:
             raise ArtefactError(f"{source.named(where)} is not what version {at.version} follows: ask its publisher")
         at = earlier
@@ -164,7 +166,7 @@ def _known(out: Path) -> dict[str, _Local]:
     return found
 
 
-def _make(source: Source, shard: Shard, wanted: Slice, known: dict[str, _Local], out: Path) -> None:
+def _make(source: RemoteRelease, shard: Shard, wanted: Slice, known: dict[str, _Local], out: Path) -> None:
     """Write what a shard has of the slice."""
     where = f"{SHARDS}/{shard.index_file}"
     frames = read_index(source.read(where, shard.index_bytes), shard.index_file, source.named(where))
@@ -186,7 +188,7 @@ def _make(source: Source, shard: Shard, wanted: Slice, known: dict[str, _Local],
 
 
 def _parts(
-    source: Source, shard: Shard, frames: list[Frame], wanted: Slice, known: dict[str, _Local]
+    source: RemoteRelease, shard: Shard, frames: list[Frame], wanted: Slice, known: dict[str, _Local]
 ) -> Iterator[_Part]:
     """Yield what each frame has of the slice, from here where it is, else fetched, neighbours together."""
     name, at = f"{SHARDS}/{shard.file}{SUFFIX}", 0
@@ -219,7 +221,7 @@ def _from_here(local: _Local, frame: Frame, wanted: Slice) -> _Part:
     if local.removed == len(frame.removed):
         ids = _range(local.folder / "seen" / local.shard, local.first * ID_BYTES, local.documents * ID_BYTES)
         return _Part(block, ids)
-    lines = unpacked(block, MAX_FRAME_BYTES, str(path)).splitlines(keepends=True) if block else []
+    lines = decompress(block, MAX_FRAME_BYTES, str(path)).splitlines(keepends=True) if block else []
     return _part(lines, frame, wanted)
 
 

@@ -30,7 +30,7 @@ EXAMPLE = '{"name": "key"}'
 
 
 @recipe
-class ServeRecipe:
+class ServeReleaseRecipe:
     """How to serve a release."""
 
     release: str
@@ -67,7 +67,7 @@ class Ledger:
 LEDGER, NAME = web.AppKey("ledger", Ledger), web.RequestKey("name", str)
 
 
-def serve(config: ServeRecipe) -> None:
+def serve(config: ServeReleaseRecipe) -> None:
     """Serve until it is stopped.
 
     Raises: ArtefactError if there is no release, ConfigError if the keys are wrong or missing.
@@ -75,7 +75,7 @@ def serve(config: ServeRecipe) -> None:
     web.run_app(make_app(config), host=config.host, port=config.port, access_log=None, keepalive_timeout=SECONDS)
 
 
-def make_app(config: ServeRecipe) -> web.Application:
+def make_app(config: ServeReleaseRecipe) -> web.Application:
     """Return the server.
 
     Raises: ArtefactError if there is no release, ConfigError if the keys are wrong or missing.
@@ -110,7 +110,7 @@ def make_app(config: ServeRecipe) -> web.Application:
     return app
 
 
-def _read_keys(config: ServeRecipe) -> dict[str, str]:
+def _read_keys(config: ServeReleaseRecipe) -> dict[str, str]:
     if not config.keys:
         if not is_loopback(config.host):
             raise ConfigError(f"serve: {config.host} can be reached by others: give keys=FILE, or host=127.0.0.1")

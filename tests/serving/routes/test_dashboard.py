@@ -204,7 +204,7 @@ def test_without_a_folder_there_are_no_runs(
 def catalog(tmp_path: Path) -> Iterator[Catalog]:
     opened = Catalog(f"sqlite:///{tmp_path / 'catalog.sqlite'}")
     held = [shard(documents=3), shard(documents=4), shard("code", "en", "MIT", 5)]
-    opened.enter(manifest("corpus", 1, *held), KEY, "/releases/corpus")
+    opened.add_release(manifest("corpus", 1, *held), KEY, "/releases/corpus")
     yield opened
     opened.close()
 

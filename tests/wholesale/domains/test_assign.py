@@ -14,7 +14,7 @@ import pytest
 import zstandard
 
 from baicai.artefact import read_json
-from baicai.cli.arguments import read_words
+from baicai.cli.arguments import read_arguments
 from baicai.data.readers import read_documents
 from baicai.errors import ArtefactError, BaicaiError, MachineError
 from baicai.wholesale.domains.assign import UNNAMED, DomainsRecipe, assign_domains, classify
@@ -82,7 +82,7 @@ def written(shop: Shop) -> dict[str, int]:
 
 
 def rows(shop: Shop, model: str) -> list[dict[str, Any]]:
-    files = sorted(Warehouse(shop.warehouse).domains(model).glob("batches/*/domains.parquet"))
+    files = sorted(Warehouse(shop.warehouse).domain_model_folder(model).glob("batches/*/domains.parquet"))
     return [row for file in files for row in pq.read_table(file).to_pylist()]
 
 
@@ -156,15 +156,17 @@ def test_a_model_says_the_same_from_its_files_as_its_twin_and_as_scikit_learn(tm
 @pytest.mark.parametrize("name", ["terms.json", "model.safetensors", "card.json"])
 def test_a_model_that_was_changed_is_refused(shop: Shop, name: str) -> None:
     told = give(shop, clusters=2)
-    folder = Warehouse(shop.warehouse).domains(told["model"])
-    other = Warehouse(shop.warehouse).domains(give(shop, clusters=3)["model"])
+    folder = Warehouse(shop.warehouse).domain_model_folder(told["model"])
+    other = Warehouse(shop.warehouse).domain_model_folder(give(shop, clusters=3)["model"])
     content = (folder / name).read_bytes()
     (folder / name).write_bytes(
         content.replace(b"anchor", b"banker") if name == "terms.json" else (other / name).read_bytes()
     )
     with pytest.raises(ArtefactError, match="does not match its hash: remove it and run baicai data domains again"):
         classify(
-            Warehouse(shop.warehouse).documents(Warehouse(shop.warehouse).batches()[0].task), folder, shop.folder / "a"
+            Warehouse(shop.warehouse).documents_folder(Warehouse(shop.warehouse).gathered_files()[0].task),
+            folder,
+            shop.folder / "a",
         )
 
 
@@ -248,7 +250,7 @@ def test_what_cannot_be_is_told_in_one_line(
     for domain, count in named.items():
         gather(shop, "law", range(count), domain)
     with pytest.raises(BaicaiError, match=message) as found:
-        assign_domains(read_words(DomainsRecipe, [f"warehouse={shop.warehouse}", "workers=1", *words]))
+        assign_domains(read_arguments(DomainsRecipe, [f"warehouse={shop.warehouse}", "workers=1", *words]))
     assert "\n" not in str(found.value)
     assert not (shop.warehouse / "domains.json").exists()
 

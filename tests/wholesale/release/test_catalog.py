@@ -70,7 +70,7 @@ def catalog(url: str) -> Iterator[Catalog]:
 
 def test_what_is_entered_is_listed(catalog: Catalog) -> None:
     held = [shard(documents=3), shard(documents=4), shard("code", "en", "MIT", 5)]
-    catalog.enter(manifest("corpus", 1, *held), KEY, "/releases/corpus")
+    catalog.add_release(manifest("corpus", 1, *held), KEY, "/releases/corpus")
     (entry,) = catalog.entries()
     assert (entry.name, entry.version, entry.documents, entry.size_bytes) == ("corpus", 1, 12, 3030)
     assert (entry.domain, entry.language) == ({"code": 5, "law": 7}, {"de": 7, "en": 5})
@@ -92,18 +92,18 @@ def test_what_is_entered_is_listed(catalog: Catalog) -> None:
 )  # fmt: skip
 def test_a_slice_tells_which_release_may_hold_it(catalog: Catalog, wanted: str, documents: int | None) -> None:
     held = [shard(documents=3), shard(documents=4), shard("code", "en", "MIT", 5)]
-    catalog.enter(manifest("corpus", 1, *held), KEY, "/releases/corpus")
+    catalog.add_release(manifest("corpus", 1, *held), KEY, "/releases/corpus")
     assert [entry.documents for entry in catalog.entries(wanted)] == ([documents] if documents else [])
 
 
 def test_a_later_release_takes_the_place_of_the_one_before(catalog: Catalog) -> None:
     for version in (1, 2):
-        catalog.enter(manifest("corpus", version), KEY, "/releases/corpus")
-    catalog.enter(manifest("corpus", 1), KEY, "/mirror")
-    catalog.enter(manifest("other", 1), KEY, "/releases/other")
+        catalog.add_release(manifest("corpus", version), KEY, "/releases/corpus")
+    catalog.add_release(manifest("corpus", 1), KEY, "/mirror")
+    catalog.add_release(manifest("other", 1), KEY, "/releases/other")
     listed = [(entry.name, entry.version, entry.location) for entry in catalog.entries()]
     assert listed == [("corpus", 2, "/releases/corpus"), ("corpus", 1, "/mirror"), ("other", 1, "/releases/other")]
-    catalog.enter(manifest("corpus", 3), KEY, "/mirror")
+    catalog.add_release(manifest("corpus", 3), KEY, "/mirror")
     every = [(entry.name, entry.version, entry.location) for entry in catalog.entries(replaced=True)]
     assert every[:3] == [("corpus", 3, "/mirror"), ("corpus", 2, "/releases/corpus"), ("corpus", 1, "")]
 
@@ -111,7 +111,7 @@ def test_a_later_release_takes_the_place_of_the_one_before(catalog: Catalog) -> 
 def test_entering_twice_changes_nothing(catalog: Catalog) -> None:
     told = manifest()
     for _ in range(2):
-        catalog.enter(told, KEY, "/releases/corpus")
+        catalog.add_release(told, KEY, "/releases/corpus")
     assert len(catalog.entries(replaced=True)) == 1
 
 
@@ -122,7 +122,7 @@ def test_many_may_open_and_write_at_once(url: str) -> None:
         try:
             opened = Catalog(url)
             for version in range(1, 4):
-                opened.enter(manifest(f"corpus-{number}", version), KEY, f"/releases/{number}")
+                opened.add_release(manifest(f"corpus-{number}", version), KEY, f"/releases/{number}")
             opened.close()
         except BaseException as error:  # noqa: BLE001  # the test shows it
             errors.append(error)
@@ -217,7 +217,7 @@ def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path) -> None:
 def test_what_is_listed_can_be_told_in_json(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'c.sqlite'}"
     opened = Catalog(url)
-    opened.enter(dataclasses.replace(manifest(), name="名"), KEY, "/x")
+    opened.add_release(dataclasses.replace(manifest(), name="名"), KEY, "/x")
     opened.close()
     _, (entry,) = list_releases(CatalogRecipe(catalog=url))
     assert entry.name == "名"

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from baicai.wholesale.gather import GatherRecipe, SourceConfig, gather
+from baicai.wholesale.gather import GatherRecipe, GatherSourceConfig, gather
 from baicai.wholesale.sources.captures import read_captures
 from baicai.wholesale.sources.crawler import CrawlConfig, crawl
 from baicai.wholesale.sources.warc import SkipCounts
@@ -164,7 +164,7 @@ def test_a_host_that_does_not_answer_for_robots_txt_is_left(site: Site, tmp_path
 
 
 def test_what_was_crawled_is_gathered(site: Site, tmp_path: Path) -> None:
-    recipe = GatherRecipe(sources=[SourceConfig(crawl=site.config())], workers=1)
+    recipe = GatherRecipe(sources=[GatherSourceConfig(crawl=site.config())], workers=1)
     counts = gather(recipe, tmp_path / "warehouse")
     assert counts["documents"] == 6
     assert counts["left out: not permitted"] == 3

@@ -32,7 +32,7 @@ from baicai.wholesale.domains.classifier import (
 )
 from baicai.wholesale.jobs import Task, run_tasks
 from baicai.wholesale.processing.clean import CleanConfig
-from baicai.wholesale.release.selection import GIVEN, Selection
+from baicai.wholesale.release.selection import ASSIGNED_DOMAINS, Selection
 from baicai.wholesale.release.warehouse import Warehouse
 
 VERSION = 1
@@ -73,8 +73,8 @@ def assign_domains(config: DomainsRecipe) -> dict[str, Any]:
 
     What it has seen before it does not look at again. Raises: DataError, MachineError, ArtefactError.
     """
-    warehouse = Warehouse(Path(config.warehouse)).existing()
-    with warehouse.working():
+    warehouse = Warehouse(Path(config.warehouse)).require_gathered()
+    with warehouse.locked():
         cards = [read_json(path) for path in sorted((warehouse.folder / "domains").glob(f"*/{CARD}"))]
         known = [card for card in cards if card["settings"] == _settings(config)]
         if config.anew or not known:
@@ -85,16 +85,16 @@ def assign_domains(config: DomainsRecipe) -> dict[str, Any]:
         tasks = [
             Task(
                 classify,
-                (warehouse.documents(batch.task), warehouse.domains(model)),
-                warehouse.given(model, batch.task),
+                (warehouse.documents_folder(batch.task), warehouse.domain_model_folder(model)),
+                warehouse.assigned_domains_folder(model, batch.task),
             )
-            for batch in warehouse.batches()
+            for batch in warehouse.gathered_files()
         ]
         run_tasks("domains", tasks, config.workers)
-        warehouse.put_in_force(model)
+        warehouse.set_current_domain_model(model)
         counts = Counter[str]()
         for task in tasks:
-            counts.update(pq.read_table(task.out / GIVEN, columns=["domain"])["domain"].to_pylist())
+            counts.update(pq.read_table(task.out / ASSIGNED_DOMAINS, columns=["domain"])["domain"].to_pylist())
         return {"model": model, "version": card["version"], **card["report"], "given": dict(sorted(counts.items()))}
 
 
@@ -102,7 +102,7 @@ def classify(documents: Path, model: Path, out: Path) -> None:
     """Write the folder `out`: the domains that a model gives the documents whose source named none."""
     told = _opened(model)
     threshold = told.settings.get("threshold", 0.0)
-    with atomic_folder(out) as part, pq.ParquetWriter(part / GIVEN, SCHEMA, compression="zstd") as table:
+    with atomic_folder(out) as part, pq.ParquetWriter(part / ASSIGNED_DOMAINS, SCHEMA, compression="zstd") as table:
         for places, ids, texts in _unnamed(documents / "documents.parquet"):
             scores_ND = told.scores(texts)
             best_N, scores_N = scores_ND.argmax(1), scores_ND.max(1)
@@ -139,7 +139,7 @@ def _learn(config: DomainsRecipe, warehouse: Warehouse, version: int) -> dict[st
     """Write a model, unless the same one is there, and return its card."""
     with contextlib.closing(Selection(warehouse, duplicates=False)) as selection:
         model, report = (_find_clusters if config.clusters else _learn_names)(config, selection)
-    folder = warehouse.domains(model.hash)
+    folder = warehouse.domain_model_folder(model.hash)
     if not folder.exists():
         made = datetime.now(UTC).replace(microsecond=0).isoformat()
         model.save(folder, {"hash": model.hash, "version": version, "made": made, "report": report})
@@ -160,7 +160,9 @@ def _find_clusters(config: DomainsRecipe, selection: Selection) -> _Learnt:
 
 def _learn_names(config: DomainsRecipe, selection: Selection) -> _Learnt:
     """Learn from four of five of the named documents, and report on the fifth."""
-    counts = {name: count for name, count in selection.gathered().items() if name != UNNAMED and count >= FEWEST}
+    counts = {
+        name: count for name, count in selection.source_domain_counts().items() if name != UNNAMED and count >= FEWEST
+    }
     if len(counts) < 2:
         here = f"only '{next(iter(counts))}' has" if counts else "none has"
         raise DataError(

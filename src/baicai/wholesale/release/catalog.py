@@ -19,8 +19,8 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 from baicai.artefact import explain_disk_errors, home_folder
 from baicai.config import recipe
 from baicai.errors import ArtefactError, ConfigError, MachineError
-from baicai.wholesale.release.manifest import MANIFEST, MAX_MANIFEST_BYTES, Manifest, unsealed
-from baicai.wholesale.release.remote import Source
+from baicai.wholesale.release.manifest import MANIFEST, MAX_MANIFEST_BYTES, Manifest, verify_manifest
+from baicai.wholesale.release.remote import RemoteRelease
 from baicai.wholesale.release.slices import parse_slice
 
 MIGRATIONS = Path(__file__).parents[1] / "migrations"
@@ -47,7 +47,7 @@ class CatalogRecipe:
     """Also releases that later ones replaced."""
 
 
-class Entry(NamedTuple):
+class CatalogEntry(NamedTuple):
     """A release as the catalogue knows it."""
 
     name: str
@@ -112,7 +112,7 @@ class Catalog:
         """Let the database go."""
         self._engine.dispose()
 
-    def enter(self, manifest: Manifest, key: str, location: str) -> None:
+    def add_release(self, manifest: Manifest, key: str, location: str) -> None:
         """Enter a release that `key` (hex) signed as what lies at a location now."""
         release, place = self._release.c, self._place.c
         with self._told(), self._writing() as connection:
@@ -124,7 +124,7 @@ class Catalog:
             if connection.execute(here).rowcount == 0:
                 connection.execute(sa.insert(self._place).values(location=location, release=manifest.hash))
 
-    def entries(self, wanted: str = "", *, replaced: bool = False) -> list[Entry]:
+    def entries(self, wanted: str = "", *, replaced: bool = False) -> list[CatalogEntry]:
         """Return the releases that may hold what a slice asks for, by name, the newest version first.
 
         Raises: ConfigError if it is no slice.
@@ -140,9 +140,9 @@ class Catalog:
                 of_it = sa.select(self._holding).where(self._holding.c.release == row["hash"])
                 held: list[Any] = [one for one in connection.execute(of_it) if terms.may_hold(one)]  # type: ignore[arg-type]
                 if held or not wanted:
-                    told: dict[str, Any] = {name: row[name] for name in Entry._fields if name in row}
+                    told: dict[str, Any] = {name: row[name] for name in CatalogEntry._fields if name in row}
                     told |= {name: _counted(held, name) for name in NAMES}
-                    found.append(Entry(**told, documents=sum(one.documents for one in held)))
+                    found.append(CatalogEntry(**told, documents=sum(one.documents for one in held)))
         return found
 
     def holdings(self, release: str) -> list[Holding]:
@@ -210,7 +210,7 @@ def _holdings(manifest: Manifest) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def list_releases(config: CatalogRecipe) -> tuple[str, list[Entry]]:
+def list_releases(config: CatalogRecipe) -> tuple[str, list[CatalogEntry]]:
     """Enter a release if the recipe names one, and return where the catalogue is and what it lists.
 
     Raises: ConfigError, ArtefactError, MachineError.
@@ -218,10 +218,10 @@ def list_releases(config: CatalogRecipe) -> tuple[str, list[Entry]]:
     catalog = Catalog(config.catalog)
     try:
         if config.add:
-            source = Source(config.add)
+            source = RemoteRelease(config.add)
             where = source.named(MANIFEST)
             location = str(Path(config.add).resolve()) if Path(config.add).exists() else source.address
-            catalog.enter(*unsealed(source.read(MANIFEST, MAX_MANIFEST_BYTES), where), location)
+            catalog.add_release(*verify_manifest(source.read(MANIFEST, MAX_MANIFEST_BYTES), where), location)
         return catalog.address, catalog.entries(config.slice, replaced=config.all)
     finally:
         catalog.close()

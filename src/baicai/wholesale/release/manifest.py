@@ -102,14 +102,14 @@ class Trust:
     hash: str = ""
 
 
-def sealed(manifest: Manifest, key: Ed25519PrivateKey) -> bytes:
+def sign_manifest(manifest: Manifest, key: Ed25519PrivateKey) -> bytes:
     """Return the signed manifest as a file's content."""
     table = _table(manifest)
     signature = base64.b64encode(key.sign(canonical_json(table))).decode()
-    return canonical_json({"manifest": table, "key": public_hex(key), "signature": signature}) + b"\n"
+    return canonical_json({"manifest": table, "key": public_key_hex(key), "signature": signature}) + b"\n"
 
 
-def unsealed(content: bytes, where: str, key: str | None = None) -> tuple[Manifest, str]:
+def verify_manifest(content: bytes, where: str, key: str | None = None) -> tuple[Manifest, str]:
     """Return the manifest in a file's content and the key (hex) that signed it.
 
     Raises: ArtefactError if it is damaged, or not signed by `key`, or, without one, by the key that it names.
@@ -166,12 +166,12 @@ def parse_time(text: str, where: str) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def public_hex(key: Ed25519PrivateKey) -> str:
+def public_key_hex(key: Ed25519PrivateKey) -> str:
     """Return the public half of a key, hex."""
     return key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw).hex()
 
 
-def open_key(path: Path) -> Ed25519PrivateKey:
+def open_signing_key(path: Path) -> Ed25519PrivateKey:
     """Return the key in a PEM file, which is made, readable by its owner alone, if there is none.
 
     Raises: ConfigError if the file holds another kind of key.

@@ -29,24 +29,24 @@ from baicai.wholesale.release.manifest import (
     SHARDS,
     Manifest,
     Shard,
-    open_key,
-    public_hex,
-    sealed,
-    unsealed,
+    open_signing_key,
+    public_key_hex,
+    sign_manifest,
+    verify_manifest,
 )
 from baicai.wholesale.release.selection import Group, Selection
 from baicai.wholesale.release.shards import (
     SUFFIX,
+    DocumentLine,
     Frame,
-    Line,
-    Packed,
+    PackedFrame,
     WrittenShard,
-    cut,
-    from_line,
-    pack,
+    decode_line,
+    group_into_frames,
+    pack_frame,
     read_frame,
     read_index,
-    write_shards,
+    write_release_shards,
 )
 from baicai.wholesale.release.warehouse import Warehouse
 
@@ -79,10 +79,10 @@ def publish(config: PublishRecipe, out: Path, now: datetime | None = None) -> Ma
     """
     now = (now or datetime.now(UTC)).replace(microsecond=0)
     warehouse = Warehouse(Path(config.warehouse))
-    key = open_key(Path(config.key) if config.key else home_folder() / "release.key")
-    with warehouse.working(), explain_disk_errors(out), contextlib.closing(Catalog(config.catalog)) as catalog:
-        warehouse.existing()
-        before = read_release(out, public_hex(key)) if (out / MANIFEST).exists() else None
+    key = open_signing_key(Path(config.key) if config.key else home_folder() / "release.key")
+    with warehouse.locked(), explain_disk_errors(out), contextlib.closing(Catalog(config.catalog)) as catalog:
+        warehouse.require_gathered()
+        before = read_release(out, public_key_hex(key)) if (out / MANIFEST).exists() else None
         if before and before.name != config.name:
             raise ConfigError(f"{out} holds the release '{before.name}', not '{config.name}': choose another --out")
         ledger = warehouse.folder / "held.parquet.part"
@@ -102,16 +102,16 @@ def publish(config: PublishRecipe, out: Path, now: datetime | None = None) -> Ma
             shards=shards,
             takedowns=warehouse.takedowns(),
         )
-        warehouse.held(manifest.hash).parent.mkdir(exist_ok=True)
-        ledger.replace(warehouse.held(manifest.hash))
-        content = sealed(manifest, key)
-        write_card(out, manifest, counts, public_hex(key), config.description, config.url)
+        warehouse.contents_file(manifest.hash).parent.mkdir(exist_ok=True)
+        ledger.replace(warehouse.contents_file(manifest.hash))
+        content = sign_manifest(manifest, key)
+        write_card(out, manifest, counts, public_key_hex(key), config.description, config.url)
         write_atomic(out / MANIFESTS / manifest.hash, content)
         write_atomic(out / MANIFEST, content)
         _sweep(out / SHARDS, manifest)
         if before:
-            warehouse.held(before.hash).unlink(missing_ok=True)
-        catalog.enter(manifest, public_hex(key), str(out.resolve()))
+            warehouse.contents_file(before.hash).unlink(missing_ok=True)
+        catalog.add_release(manifest, public_key_hex(key), str(out.resolve()))
         return manifest
 
 
@@ -123,7 +123,7 @@ def read_release(folder: Path, key: str | None = None) -> Manifest:
     path = folder / MANIFEST
     if not path.exists():
         raise ArtefactError(f"{folder} is no release: it has no {MANIFEST}; check the path")
-    return unsealed(path.read_bytes(), str(path), key)[0]
+    return verify_manifest(path.read_bytes(), str(path), key)[0]
 
 
 def read_shard(folder: Path, shard: Shard) -> Iterator[tuple[Frame, bytes]]:
@@ -145,7 +145,7 @@ def read_shard(folder: Path, shard: Shard) -> Iterator[tuple[Frame, bytes]]:
 
 def _ledger(warehouse: Warehouse, out: Path, manifest: Manifest) -> Path:
     """Return the file that says which documents a release holds; it is made again if it is lost."""
-    path = warehouse.held(manifest.hash)
+    path = warehouse.contents_file(manifest.hash)
     if not path.exists():
         path.parent.mkdir(exist_ok=True)
         part = path.with_suffix(".part")
@@ -174,33 +174,35 @@ def _keep(out: Path, shards: list[Shard], selection: Selection, table: pq.Parque
             yield shard
             continue
         left = _left(out, shard, selection.gone_in(shard.file), selection.held_in(shard.file))
-        for written in write_shards(out / SHARDS, left):
+        for written in write_release_shards(out / SHARDS, left):
             _note(table, written.file, written.held)
             yield _named(written, group)
 
 
-def _left(out: Path, shard: Shard, gone: dict[int, set[str]], held: pa.Table) -> Iterator[Packed]:
+def _left(out: Path, shard: Shard, gone: dict[int, set[str]], held: pa.Table) -> Iterator[PackedFrame]:
     """Yield what is left of a shard; frames of which nothing is gone are not unpacked."""
     documents: dict[int, list[tuple[str, str]]] = {}
     for one, version, _, number in zip(*held.to_pydict().values(), strict=True):
         documents.setdefault(number, []).append((one, version))
     for number, (frame, block) in enumerate(read_shard(out, shard)):
         if number not in gone:
-            yield Packed(frame, block, documents[number])
+            yield PackedFrame(frame, block, documents[number])
             continue
         lines = [line for line in _lines(block, frame, out) if line.id not in gone[number]]
         if lines:
-            yield pack(lines, frame.root, sorted({*frame.removed, *gone[number]}))
+            yield pack_frame(lines, frame.root, sorted({*frame.removed, *gone[number]}))
 
 
-def _lines(block: bytes, frame: Frame, where: Path) -> list[Line]:
-    return [from_line(line, str(where)) for line in read_frame(block, frame, str(where))]
+def _lines(block: bytes, frame: Frame, where: Path) -> list[DocumentLine]:
+    return [decode_line(line, str(where)) for line in read_frame(block, frame, str(where))]
 
 
 def _add(out: Path, selection: Selection, table: pq.ParquetWriter) -> Iterator[Shard]:
     """Yield shards of what the release before does not hold."""
     for group, lines in itertools.groupby(selection.fresh(), lambda found: found[0]):
-        for written in write_shards(out / SHARDS, map(pack, cut(line for _, line in lines))):
+        for written in write_release_shards(
+            out / SHARDS, map(pack_frame, group_into_frames(line for _, line in lines))
+        ):
             _note(table, written.file, written.held)
             yield _named(written, group)
 

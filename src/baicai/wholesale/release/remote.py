@@ -12,7 +12,7 @@ import fsspec
 from baicai.errors import ArtefactError, MachineError
 
 
-class Source:
+class RemoteRelease:
     """Reads files and ranges of files, and counts the bytes."""
 
     def __init__(self, address: str) -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from baicai.wholesale.processing.licences import RANK
 from baicai.wholesale.processing.minhash import DuplicateIndex
-from baicai.wholesale.release.shards import Line, to_line
+from baicai.wholesale.release.shards import DocumentLine, encode_line
 from baicai.wholesale.release.warehouse import Warehouse
 
 MEMORY = "256MB"
@@ -25,7 +25,7 @@ MEMORY = "256MB"
 ROWS = 4096
 """Documents whose places are read at once."""
 HELD_ROWS = 2**16
-GIVEN = "domains.parquet"
+ASSIGNED_DOMAINS = "domains.parquet"
 """Place, id, domain and score of the documents of a batch that were given a domain."""
 QUALITY_STEPS = (0.5, 0.7, 0.8, 0.9)
 """Where a next bucket of quality begins."""
@@ -74,16 +74,18 @@ class Selection:
         }
         self._folder = warehouse.folder
         self._base = duckdb.connect(config=settings)
-        self._files = [str(warehouse.documents(batch.task) / "documents.parquet") for batch in warehouse.batches()]
-        index, model = DuplicateIndex(warehouse.duplicates), warehouse.in_force()
+        self._files = [
+            str(warehouse.documents_folder(batch.task) / "documents.parquet") for batch in warehouse.gathered_files()
+        ]
+        index, model = DuplicateIndex(warehouse.duplicates), warehouse.current_domain_model()
         self._base.execute(
             "CREATE TABLE found (batch INT, place BIGINT, cluster BIGINT, id VARCHAR, version VARCHAR, domain VARCHAR, "
             "own VARCHAR, language VARCHAR, licence VARCHAR, licence_class VARCHAR, quality FLOAT, fetched TIMESTAMPTZ)"
         )
-        for number, (batch, file) in enumerate(zip(warehouse.batches(), self._files, strict=True)):
+        for number, (batch, file) in enumerate(zip(warehouse.gathered_files(), self._files, strict=True)):
             groups_N = index.groups(batch.task)
             self._base.register("grouped", pa.table({"place": np.arange(len(groups_N)), "cluster": groups_N}))
-            given = _given(warehouse.given(model, batch.task) / GIVEN)
+            given = _given(warehouse.assigned_domains_folder(model, batch.task) / ASSIGNED_DOMAINS)
             self._base.execute(f"CREATE OR REPLACE VIEW given AS SELECT place, domain FROM {given}")
             self._base.execute(FOUND, [number, file])
         taken = {one for takedown in warehouse.takedowns() for one in takedown.documents}
@@ -146,7 +148,7 @@ class Selection:
         """Return id, version, shard and frame of what a shard holds."""
         return self._base.sql("SELECT * FROM held WHERE shard = ?", params=[shard]).to_arrow_table()
 
-    def fresh(self) -> Iterator[tuple[Group, Line]]:
+    def fresh(self) -> Iterator[tuple[Group, DocumentLine]]:
         """Yield what is wanted and not held, group by group, the best first.
 
         Lines are written to disk as they are found and read as they are wanted: to sort them, the database would need
@@ -168,7 +170,7 @@ class Selection:
             for batch in rows.to_arrow_reader(ROWS):
                 for *group, document, version, quality, start, size in zip(*batch.to_pydict().values(), strict=True):
                     lines.seek(start)
-                    yield Group(*group), Line(document, version, quality, lines.read(size))
+                    yield Group(*group), DocumentLine(document, version, quality, lines.read(size))
 
     def _write(self, batch: int, file: str, lines: IO[bytes]) -> None:
         """Append the lines of a batch's fresh documents, and note where they are."""
@@ -181,13 +183,13 @@ class Selection:
         for row, domain, version in zip(_rows_at(file, places), found["domain"], found["version"], strict=True):
             given = {"domain": domain, "version": version}
             told = row | given | {"fetched": row["fetched"].isoformat(), "license": row["licence"]}
-            lines.write(to_line(told).content)
+            lines.write(encode_line(told).content)
             starts.append(lines.tell())
         where = pa.table({"place": places, "start": starts[:-1], "size": np.diff(starts)})
         self._base.register("where_lines", where)
         self._base.execute(f"INSERT INTO lines SELECT {batch}, place, start, size FROM where_lines")
 
-    def gathered(self) -> dict[str, int]:
+    def source_domain_counts(self) -> dict[str, int]:
         """Return how many documents there are of each domain that the sources named."""
         return dict(self._base.execute("SELECT own, count(*) FROM wanted GROUP BY own ORDER BY own").fetchall())
 

@@ -26,7 +26,7 @@ LEVEL = 9
 SUFFIX = ".jsonl.zst"
 
 
-class Line(NamedTuple):
+class DocumentLine(NamedTuple):
     """A document."""
 
     id: str
@@ -69,7 +69,7 @@ class WrittenShard(NamedTuple):
     """Id, version and number of the frame of each document."""
 
 
-class Packed(NamedTuple):
+class PackedFrame(NamedTuple):
     """A frame as it lies in a shard, and id and version of each of its documents."""
 
     frame: Frame
@@ -77,9 +77,9 @@ class Packed(NamedTuple):
     held: list[tuple[str, str]]
 
 
-def cut(lines: Iterable[Line]) -> Iterator[list[Line]]:
+def group_into_frames(lines: Iterable[DocumentLine]) -> Iterator[list[DocumentLine]]:
     """Yield documents in frames of about `FRAME_BYTES`."""
-    frame: list[Line] = []
+    frame: list[DocumentLine] = []
     size = 0
     for line in lines:
         if frame and size + len(line.content) > FRAME_BYTES:
@@ -91,7 +91,7 @@ def cut(lines: Iterable[Line]) -> Iterator[list[Line]]:
         yield frame
 
 
-def pack(lines: Sequence[Line], root: str = "", removed: Sequence[str] = ()) -> Packed:
+def pack_frame(lines: Sequence[DocumentLine], root: str = "", removed: Sequence[str] = ()) -> PackedFrame:
     """Compress the documents of a frame; with `root`, they are what is left of that frame without those removed."""
     content = b"".join(line.content for line in lines)
     block = zstandard.ZstdCompressor(level=LEVEL).compress(content)
@@ -99,10 +99,10 @@ def pack(lines: Sequence[Line], root: str = "", removed: Sequence[str] = ()) -> 
     digest = hashlib.sha256(content).hexdigest()
     numbers = (0, len(block), len(content), len(lines), min(qualities), max(qualities))
     frame = Frame(digest, *numbers, root or digest, tuple(removed))
-    return Packed(frame, block, [(line.id, line.version) for line in lines])
+    return PackedFrame(frame, block, [(line.id, line.version) for line in lines])
 
 
-def write_shards(folder: Path, parts: Iterable[Packed]) -> Iterator[WrittenShard]:
+def write_release_shards(folder: Path, parts: Iterable[PackedFrame]) -> Iterator[WrittenShard]:
     """Write frames into shards of at most about `SHARD_BYTES` and yield each when it is whole."""
     frames: list[Frame] = []
     blocks: list[bytes] = []
@@ -141,7 +141,7 @@ def read_index(content: bytes, expected: str, where: str) -> list[Frame]:
     if hashlib.sha256(content).hexdigest() != expected:
         raise ArtefactError(f"{where} does not match its hash: get it from its publisher again")
     try:
-        rows = json.loads(unpacked(content, MAX_INDEX_BYTES, where))
+        rows = json.loads(decompress(content, MAX_INDEX_BYTES, where))
         return [Frame._make([*row[:8], tuple(row[8])]) for row in rows]
     except (ValueError, TypeError, IndexError, RecursionError):
         raise ArtefactError(f"{where} is no index: get it from its publisher again") from None
@@ -152,13 +152,13 @@ def read_frame(block: bytes, frame: Frame, where: str) -> list[bytes]:
 
     Raises: ArtefactError if they are not those that its hash names.
     """
-    lines = unpacked(block, min(frame.lines_bytes, MAX_FRAME_BYTES), where)
+    lines = decompress(block, min(frame.lines_bytes, MAX_FRAME_BYTES), where)
     if hashlib.sha256(lines).hexdigest() != frame.hash:
         raise ArtefactError(f"{where} does not match its hash: get it from its publisher again")
     return lines.splitlines(keepends=True)
 
 
-def unpacked(content: bytes, most: int, where: str) -> bytes:
+def decompress(content: bytes, most: int, where: str) -> bytes:
     """Return what a zstd frame of a stranger holds.
 
     Raises: ArtefactError if it is damaged or holds more than `most` bytes.
@@ -173,19 +173,19 @@ def unpacked(content: bytes, most: int, where: str) -> bytes:
     return bytes(found)
 
 
-def to_line(document: Mapping[str, Any]) -> Line:
+def encode_line(document: Mapping[str, Any]) -> DocumentLine:
     """Return a document as a line of JSON."""
     content = json.dumps(document, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode() + b"\n"
-    return Line(document["id"], document["version"], document["quality"], content)
+    return DocumentLine(document["id"], document["version"], document["quality"], content)
 
 
-def from_line(content: bytes, where: str) -> Line:
+def decode_line(content: bytes, where: str) -> DocumentLine:
     """Return the document in a line of JSON.
 
     Raises: ArtefactError if it is none.
     """
     try:
         document = json.loads(content)
-        return Line(str(document["id"]), str(document["version"]), float(document["quality"]), content)
+        return DocumentLine(str(document["id"]), str(document["version"]), float(document["quality"]), content)
     except (ValueError, KeyError, TypeError, RecursionError):
         raise ArtefactError(f"{where} holds a line that is no document: get it from its publisher again") from None

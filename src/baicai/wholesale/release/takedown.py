@@ -38,8 +38,8 @@ def take_down(config: TakedownRecipe, now: datetime | None = None) -> Takedown:
     given = [name for name in ("url", "host", "id", "text") if getattr(config, name)]
     if len(given) != 1:
         raise ConfigError(f"takedown: give one of url, host, id and text, not {' and '.join(given) or 'none'}")
-    warehouse = Warehouse(Path(config.warehouse)).existing()
-    with warehouse.working():
+    warehouse = Warehouse(Path(config.warehouse)).require_gathered()
+    with warehouse.locked():
         ids = sorted(_find(config, warehouse))
         if not ids:
             raise DataError(f"takedown: no document here has that {given[0]}: check it; nothing was taken back")
@@ -48,14 +48,14 @@ def take_down(config: TakedownRecipe, now: datetime | None = None) -> Takedown:
         request = Takedown(
             documents=ids, reason=config.reason, requested=now.isoformat(), deadline=deadline.isoformat()
         )
-        warehouse.take_down(request)
+        warehouse.add_takedown(request)
         return request
 
 
 def _find(config: TakedownRecipe, warehouse: Warehouse) -> set[str]:
     if config.text:
         return _nearly(Path(config.text), warehouse)
-    files = [str(warehouse.documents(batch.task) / "documents.parquet") for batch in warehouse.batches()]
+    files = [str(warehouse.documents_folder(batch.task) / "documents.parquet") for batch in warehouse.gathered_files()]
     if config.host:
         host = config.host.lower()
         below = f".{host}" if "." in host else "/"  # else a whole top-level domain would go
@@ -77,12 +77,12 @@ def _nearly(path: Path, warehouse: Warehouse) -> set[str]:
     found: set[str] = set()
     first = 0
     with duckdb.connect() as base:
-        for batch in warehouse.batches():
+        for batch in warehouse.gathered_files():
             last = first + len(index.groups(batch.task))
             places = [int(number) - first for number in numbers if first <= number < last]
             if places:
                 query = "SELECT id FROM read_parquet(?, file_row_number = true) WHERE list_contains(?, file_row_number)"
-                file = str(warehouse.documents(batch.task) / "documents.parquet")
+                file = str(warehouse.documents_folder(batch.task) / "documents.parquet")
                 found |= {row[0] for row in base.execute(query, [file, places]).fetchall()}
             first = last
     return found

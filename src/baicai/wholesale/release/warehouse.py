@@ -22,7 +22,7 @@ from baicai.wholesale.release.manifest import Takedown
 
 
 @dataclass(frozen=True)
-class Batch:
+class GatheredFile:
     """A file of captures and what was made of it."""
 
     task: str
@@ -38,45 +38,45 @@ class Warehouse:
         self.captures, self.duplicates = folder / "captures", folder / "duplicates"
 
     @contextmanager
-    def working(self) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
         """Wait for whoever works on it, and keep others away."""
         with locked(self.folder / "work"):
             yield
 
-    def batches(self) -> list[Batch]:
+    def gathered_files(self) -> list[GatheredFile]:
         """Return what was gathered, the oldest first."""
         path = self.folder / "batches.json"
-        return [Batch(**one) for one in read_json(path)["batches"]] if path.exists() else []
+        return [GatheredFile(**one) for one in read_json(path)["batches"]] if path.exists() else []
 
-    def add(self, batch: Batch) -> None:
+    def add(self, batch: GatheredFile) -> None:
         """Note a batch that is whole."""
-        batches = [asdict(one) for one in self.batches()]
+        batches = [asdict(one) for one in self.gathered_files()]
         write_json(self.folder / "batches.json", {"batches": [*batches, asdict(batch)]})
 
-    def documents(self, task: str) -> Path:
+    def documents_folder(self, task: str) -> Path:
         """Return the folder with what a task made."""
         return self.folder / "documents" / task
 
-    def held(self, manifest: str) -> Path:
+    def contents_file(self, manifest: str) -> Path:
         """Return the file that says which documents a release holds, and in which frame."""
         return self.folder / "releases" / f"{manifest}.parquet"
 
-    def domains(self, model: str) -> Path:
+    def domain_model_folder(self, model: str) -> Path:
         """Return the folder of a model that tells domains."""
         return self.folder / "domains" / model
 
-    def given(self, model: str, task: str) -> Path:
+    def assigned_domains_folder(self, model: str, task: str) -> Path:
         """Return the folder with the domains that a model gave a task's documents."""
-        return self.domains(model) / "batches" / task
+        return self.domain_model_folder(model) / "batches" / task
 
-    def in_force(self) -> str:
+    def current_domain_model(self) -> str:
         """Return the hash of the model whose domains are published, if there is one."""
         path = self.folder / "domains.json"
         return str(read_json(path)["model"]) if path.exists() else ""
 
-    def put_in_force(self, model: str) -> None:
+    def set_current_domain_model(self, model: str) -> None:
         """Let a model's domains be published."""
-        if model != self.in_force():
+        if model != self.current_domain_model():
             write_json(self.folder / "domains.json", {"model": model})
 
     def takedowns(self) -> list[Takedown]:
@@ -86,17 +86,17 @@ class Warehouse:
             return []
         return [Takedown(**json.loads(line)) for line in path.read_text().splitlines()]
 
-    def take_down(self, takedown: Takedown) -> None:
+    def add_takedown(self, takedown: Takedown) -> None:
         """Note a request to take documents back."""
         path = self.folder / "takedowns.jsonl"
         before = path.read_bytes() if path.exists() else b""
         write_atomic(path, before + json.dumps(asdict(takedown), ensure_ascii=False).encode() + b"\n")
 
-    def existing(self) -> "Warehouse":
+    def require_gathered(self) -> "Warehouse":
         """Return itself.
 
         Raises: DataError if nothing was gathered here.
         """
-        if not self.batches():
+        if not self.gathered_files():
             raise DataError(f"{self.folder} is no warehouse: gather something first (baicai data gather)")
         return self
