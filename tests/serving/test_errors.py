@@ -147,7 +147,7 @@ def test_a_field_that_is_nearly_ours_is_named_and_others_are_ignored(
 def test_a_prompt_that_is_too_long_is_told_with_both_numbers(client: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError, match=r"maximum context length is 64 .* requested 65 tokens"):
         client.completions.create(model="tiny", prompt=[5] * 65)
-    with pytest.raises(openai.BadRequestError, match=r"64 tokens.* 60 tokens in the prompt and 5 for the answer"):
+    with pytest.raises(openai.BadRequestError, match=r"64 tokens.* 60 tokens in the prompt and 5 for the completion"):
         client.completions.create(model="tiny", prompt=[5] * 60, max_tokens=5)
     assert client.completions.create(model="tiny", prompt=[5] * 60, max_tokens=4).usage.prompt_tokens == 60
 

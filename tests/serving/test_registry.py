@@ -19,7 +19,7 @@ import pytest
 from baicai.artefact import read_json, write_json
 from baicai.leaves.model import open_model
 from baicai.serving.config import ServeRecipe
-from baicai.serving.openai.preprocessing import Plan, plan_chat
+from baicai.serving.openai.preprocessing import PreparedRequest, prepare_chat
 from tests.conftest import Workshop
 from tests.serving.openai.test_chat import ASK
 from tests.serving.servers import until
@@ -128,13 +128,13 @@ def test_an_unloaded_model_answers_whoever_has_found_it(shop: Shop, monkeypatch:
     before = shop.client.chat.completions.create(**ASKED)
     found, go_on = threading.Event(), threading.Event()
 
-    async def plan(*values: Any) -> Plan:
+    async def plan(*values: Any) -> PreparedRequest:
         found.set()
         while not go_on.is_set():
             await asyncio.sleep(0.01)
-        return await plan_chat(*values)
+        return await prepare_chat(*values)
 
-    monkeypatch.setattr("baicai.serving.app.plan_chat", plan)
+    monkeypatch.setattr("baicai.serving.app.prepare_chat", plan)
     answer = shop.later(shop.client.chat.completions.create, **ASKED)
     assert found.wait(10)
     assert shop.client.models.delete("tiny").to_dict() == {"id": "tiny", "object": "model", "deleted": True}

@@ -18,25 +18,30 @@ from baicai.serving.config import ServeRecipe
 from baicai.serving.errors import ApiError, error_response, explain_validation_error, to_api_error
 from baicai.serving.metrics import Metrics, MetricsMiddleware
 from baicai.serving.openai.body import read_body
-from baicai.serving.openai.chat import ChatForm
-from baicai.serving.openai.completions import CompletionForm
-from baicai.serving.openai.embeddings import embeddings, listed
-from baicai.serving.openai.logprobs import spell
-from baicai.serving.openai.openapi import REFUSALS, describe_api, gives, page, takes
-from baicai.serving.openai.preprocessing import plan_chat, plan_completion, plan_embeddings, plan_tokens
+from baicai.serving.openai.chat import ChatWriter
+from baicai.serving.openai.completions import CompletionWriter
+from baicai.serving.openai.embeddings import collect_embeddings, stream_embeddings
+from baicai.serving.openai.logprobs import token_text
+from baicai.serving.openai.openapi import ERROR_RESPONSES, describe_api, page, response_docs, route_docs
+from baicai.serving.openai.preprocessing import (
+    encode_request,
+    prepare_chat,
+    prepare_completion,
+    prepare_embeddings,
+)
 from baicai.serving.openai.requests import ChatRequest, CompletionRequest, EmbeddingRequest, TokenizeRequest
 from baicai.serving.openai.response_models import (
-    ChatAnswers,
-    CompletionAnswers,
-    EmbeddingAnswer,
+    ChatCompletion,
+    Completion,
+    EmbeddingResponse,
     Model,
     ModelList,
-    ResponseAnswer,
-    Tokens,
+    ResponseObject,
+    TokenizeResponse,
 )
-from baicai.serving.openai.responses_request import ResponseRequest, plan_response
-from baicai.serving.openai.responses_stream import last, response_events, written
-from baicai.serving.openai.streaming import chunks, respond, streamed, whole
+from baicai.serving.openai.responses_request import ResponseRequest, prepare_response
+from baicai.serving.openai.responses_stream import encode_events, final_response, response_events
+from baicai.serving.openai.streaming import completion_response, event_response, json_response, stream_chunks
 from baicai.serving.routes.dashboard import Catalog, add_overview
 from baicai.serving.routes.web_page import FILES, show_page
 from baicai.serving.served_model import ServedModel, find_model
@@ -51,18 +56,23 @@ def make_app(config: ServeRecipe, models: Sequence[ServedModel], catalog: Catalo
     Raises: ConfigError if others can reach the server and nobody has a key.
     """
     app = FastAPI(
-        title="Baicai", responses=REFUSALS, openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False
+        title="Baicai",
+        responses=ERROR_RESPONSES,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
     )
     routes = _Routes(config, models, app)
-    app.add_api_route("/v1/models", routes.list_models, methods=["GET"], **gives(ModelList))
-    app.add_api_route("/v1/models/{name:path}", routes.show_model, methods=["GET"], **gives(Model))
-    app.add_api_route("/v1/chat/completions", routes.chat, methods=["POST"], **takes(ChatRequest, ChatAnswers))
+    app.add_api_route("/v1/models", routes.list_models, methods=["GET"], **response_docs(ModelList))
+    app.add_api_route("/v1/models/{name:path}", routes.show_model, methods=["GET"], **response_docs(Model))
+    app.add_api_route("/v1/chat/completions", routes.chat, methods=["POST"], **route_docs(ChatRequest, ChatCompletion))
+    app.add_api_route("/v1/completions", routes.complete, methods=["POST"], **route_docs(CompletionRequest, Completion))
+    app.add_api_route("/v1/responses", routes.respond, methods=["POST"], **route_docs(ResponseRequest, ResponseObject))
     app.add_api_route(
-        "/v1/completions", routes.complete, methods=["POST"], **takes(CompletionRequest, CompletionAnswers)
+        "/v1/embeddings", routes.embed, methods=["POST"], **route_docs(EmbeddingRequest, EmbeddingResponse)
     )
-    app.add_api_route("/v1/responses", routes.respond, methods=["POST"], **takes(ResponseRequest, ResponseAnswer))
-    app.add_api_route("/v1/embeddings", routes.embed, methods=["POST"], **takes(EmbeddingRequest, EmbeddingAnswer))
-    app.add_api_route("/tokenize", routes.tokenize, methods=["POST"], **takes(TokenizeRequest, Tokens))
+    app.add_api_route("/tokenize", routes.tokenize, methods=["POST"], **route_docs(TokenizeRequest, TokenizeResponse))
     starting = {"description": "An engine is being started again."}
     app.add_api_route("/health", routes.health, methods=["GET"], responses={503: starting})
     app.add_api_route("/metrics", routes.metrics, methods=["GET"], response_class=PlainTextResponse)
@@ -96,43 +106,46 @@ class _Routes:
 
     async def chat(self, request: Request) -> Response:
         """Answer a conversation."""
-        return await self._answer(request, ChatRequest, plan_chat, ChatForm)
+        return await self._answer(request, ChatRequest, prepare_chat, ChatWriter)
 
     async def complete(self, request: Request) -> Response:
         """Continue texts."""
-        return await self._answer(request, CompletionRequest, plan_completion, CompletionForm)
+        return await self._answer(request, CompletionRequest, prepare_completion, CompletionWriter)
 
-    async def _answer(self, request: Request, kind: type[Any], plan_of: Any, form: Any) -> Response:
-        body = await read_body(request, kind, self._config)
+    async def _answer(self, request: Request, model: type[Any], prepare: Any, writer: Any) -> Response:
+        body = await read_body(request, model, self._config)
         served, alias = find_model(self._models, body.model)
-        plan = await plan_of(body, served, alias, self._config, _client(request))
-        forms = [form(plan, body) for _ in plan.asks]
-        told = self.server_metrics.track(served.name, chunks(plan, forms))
-        return await respond(request, told, forms[0], body)
+        prepared = await prepare(body, served, alias, self._config, _client(request))
+        writers = [writer(prepared, body, index) for index in range(len(prepared.requests))]
+        stream = self.server_metrics.track(served.name, stream_chunks(prepared, writers))
+        return await completion_response(request, stream, writers, body)
 
     async def respond(self, request: Request) -> Response:
         """Answer a conversation, as a response; none is kept."""
         body = await read_body(request, ResponseRequest, self._config)
         served, alias = find_model(self._models, body.model)
-        plan = await plan_response(body, served, alias, self._config, _client(request))
-        told = self.server_metrics.track(served.name, chunks(plan, [ChatForm(plan, body.chat)]))
-        events = response_events(told, body)
-        return await (streamed(request, written(events), told) if body.stream else whole(request, last(events, told)))
+        prepared = await prepare_response(body, served, alias, self._config, _client(request))
+        stream = self.server_metrics.track(served.name, stream_chunks(prepared, [ChatWriter(prepared, body.chat)]))
+        events = response_events(stream, body)
+        if body.stream:
+            return await event_response(request, encode_events(events), stream)
+        return await json_response(request, final_response(events, stream))
 
     async def embed(self, request: Request) -> Response:
         """Embed texts: the mean over a text's tokens of the last hidden state after the final norm, at length 1."""
         body = await read_body(request, EmbeddingRequest, self._config)
         served, alias = find_model(self._models, body.model)
-        plan = await plan_embeddings(body, served, alias, self._config, _client(request))
-        return await whole(request, listed(self.server_metrics.track(served.name, embeddings(plan, body))))
+        prepared = await prepare_embeddings(body, served, alias, self._config, _client(request))
+        stream = self.server_metrics.track(served.name, stream_embeddings(prepared, body))
+        return await json_response(request, collect_embeddings(stream))
 
     async def tokenize(self, request: Request) -> dict[str, Any]:
         """Tell the tokens of a text or of a conversation, as a model would read them; it must fit into the context."""
         body = await read_body(request, TokenizeRequest, self._config)
         served, _ = find_model(self._models, body.model)
-        tokens = await plan_tokens(body, served)
-        spelt = [spell(served, token) for token in tokens]
-        return {"count": len(tokens), "max_model_len": served.max_tokens, "tokens": tokens, "token_strs": spelt}
+        tokens = await encode_request(body, served)
+        texts = [token_text(served, token) for token in tokens]
+        return {"count": len(tokens), "max_model_len": served.max_tokens, "tokens": tokens, "token_strs": texts}
 
     async def health(self) -> Response:
         """Say whether every model is answered for: 503, and which are not, while an engine is started again."""

@@ -3,12 +3,13 @@
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from typing import Any
+from typing import Any, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 BUCKETS_SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300)
+C = TypeVar("C", bound=Mapping[str, object])
 
 
 class Metrics:
@@ -53,9 +54,7 @@ class Metrics:
         """Count an HTTP request whose response has started."""
         self._http_requests.labels(route, str(status)).inc()
 
-    async def track(
-        self, model: str, chunks: AsyncGenerator[dict[str, Any], None]
-    ) -> AsyncGenerator[dict[str, Any], None]:
+    async def track(self, model: str, chunks: AsyncGenerator[C, None]) -> AsyncGenerator[C, None]:
         """Pass on the chunks of a request's output, measuring its latency and the tokens in its usage."""
         start, first = time.monotonic(), True
         with self._in_progress.track_inprogress():
@@ -64,8 +63,8 @@ class Metrics:
                     if first:
                         self._time_to_first_token.observe(time.monotonic() - start)
                     first = False
-                    if "usage" in chunk:
-                        self._count_tokens(model, chunk["usage"])
+                    if isinstance(usage := chunk.get("usage"), dict):
+                        self._count_tokens(model, usage)
                     yield chunk
         self._e2e_latency.observe(time.monotonic() - start)
 

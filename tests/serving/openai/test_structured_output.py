@@ -13,8 +13,8 @@ from baicai.data.document import Message
 from baicai.errors import ConfigError
 from baicai.serving.engine.grammar import GrammarConstraint
 from baicai.serving.openai.requests import ChatRequest
-from baicai.serving.openai.structured_output import MAX_SCHEMA_BYTES, conversation
-from baicai.serving.openai.tool_calls import CallReader, joined
+from baicai.serving.openai.structured_output import MAX_SCHEMA_BYTES, to_messages
+from baicai.serving.openai.tool_calls import ToolCallParser, merge_tool_calls
 from tests.serving.openai.test_chat import ASK
 from tests.serving.test_errors import CHAT, check
 
@@ -88,7 +88,7 @@ def test_a_tool_is_called_where_it_must_be(roomy: openai.OpenAI, choice: Any, na
         assert call.function.name in names
         arguments = json.loads(call.function.arguments)
         assert set(arguments) == ({"metal"} if call.function.name == "weigh" else {"fruit", "count"})
-        (streamed,) = joined(found[one.index])
+        (streamed,) = merge_tool_calls(found[one.index])
         assert streamed["function"] == call.function.model_dump()
         assert streamed["id"] != call.id
 
@@ -117,7 +117,7 @@ def test_tools_and_what_they_gave_are_told_to_the_model() -> None:
         {"role": "tool", "tool_call_id": "1", "content": "done"},
     ]
     request = ChatRequest.model_validate({"model": "m", "messages": messages, "tools": [PICK]})
-    told = conversation(request.messages, request.tools)
+    told = to_messages(request.messages, request.tools)
     assert told[0].role == "system"
     assert told[0].content.startswith("Be brief.\n\nTo use a tool, answer with")
     assert json.loads(told[0].content.splitlines()[-1])["name"] == "pick"
@@ -126,7 +126,7 @@ def test_tools_and_what_they_gave_are_told_to_the_model() -> None:
         Message("assistant", '{"name": "pick", "arguments": {"count": 1}}'),
         Message("user", "done"),
     ]
-    without = conversation(request.messages[1:], request.tools)
+    without = to_messages(request.messages[1:], request.tools)
     assert [message.role for message in without] == ["system", "user", "assistant", "user"]
 
 
@@ -135,21 +135,21 @@ CALL = '{"name": "pick", "arguments": {"fruit": "apple", "count": 3}}'
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 100])
 def test_a_call_is_told_piece_by_piece(size: int) -> None:
-    reader = CallReader()
-    deltas = [reader.read(CALL[place : place + size]) for place in range(0, len(CALL), size)]
-    (call,) = joined([delta for delta in deltas if delta])
+    reader = ToolCallParser()
+    deltas = [reader.feed(CALL[place : place + size]) for place in range(0, len(CALL), size)]
+    (call,) = merge_tool_calls([delta for delta in deltas if delta])
     assert call["function"] == {"name": "pick", "arguments": '{"fruit": "apple", "count": 3}'}
-    assert reader.called
-    assert reader.rest() == {}
+    assert reader.is_call
+    assert reader.flush() == {}
 
 
 def test_what_only_begins_as_a_call_is_told_as_text() -> None:
-    reader = CallReader()
-    assert reader.read('{"na') is None
-    assert reader.rest() == {"content": '{"na'}
-    text = CallReader()
-    assert text.read("apple {") == {"content": "apple {"}
-    assert not text.called
+    reader = ToolCallParser()
+    assert reader.feed('{"na') is None
+    assert reader.flush() == {"content": '{"na'}
+    text = ToolCallParser()
+    assert text.feed("apple {") == {"content": "apple {"}
+    assert not text.is_call
 
 
 WRONG = [
@@ -202,7 +202,7 @@ def test_an_answer_that_loses_its_grammar_is_not_told_as_a_whole_one(
         return allowed(self)
 
     monkeypatch.setattr(GrammarConstraint, "allowed", fail)
-    with pytest.raises(openai.BadRequestError, match="has become too large to go on with"):
+    with pytest.raises(openai.BadRequestError, match="became too large to continue"):
         client.chat.completions.create(model="tiny", messages=ASK, response_format={"type": "json_object"})
 
 

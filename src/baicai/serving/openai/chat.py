@@ -1,63 +1,65 @@
-"""Answers of `/v1/chat/completions`."""
+"""Chunks and responses of `/v1/chat/completions`."""
 
 from collections.abc import Sequence
 from itertools import chain
-from typing import Any
 
-from baicai.serving.openai.detokenizer import End, Piece
-from baicai.serving.openai.logprobs import chat_logprobs, routing
-from baicai.serving.openai.preprocessing import Plan
+from baicai.serving.openai.detokenizer import Finish, TextDelta
+from baicai.serving.openai.logprobs import chat_logprobs, token_routing
+from baicai.serving.openai.preprocessing import PreparedRequest
 from baicai.serving.openai.requests import ChatRequest
-from baicai.serving.openai.streaming import Values
-from baicai.serving.openai.structured_output import usable_tools
-from baicai.serving.openai.tool_calls import CallReader, joined
+from baicai.serving.openai.response_models import ChatChunkChoice, ChatDelta, JsonObject
+from baicai.serving.openai.structured_output import allowed_tools
+from baicai.serving.openai.tool_calls import ToolCallParser, merge_tool_calls
 
 
-class ChatForm:
-    """One message, or what is added to it."""
+class ChatWriter:
+    """Writes one chat completion, as chunks or whole."""
 
-    id_prefix, chunk_object, whole_object = "chatcmpl-", "chat.completion.chunk", "chat.completion"
+    id_prefix, chunk_object, completion_object = "chatcmpl-", "chat.completion.chunk", "chat.completion"
 
-    def __init__(self, plan: Plan, request: ChatRequest) -> None:
-        self._plan, self._request = plan, request
-        self._calls = CallReader() if usable_tools(request) else None
+    def __init__(self, prepared: PreparedRequest, request: ChatRequest, index: int = 0) -> None:
+        self._prepared, self._request, self._index = prepared, request, index
+        self._tool_calls = ToolCallParser() if allowed_tools(request) else None
 
-    def begin(self) -> Values | None:
-        """Say who speaks."""
+    def start(self) -> ChatChunkChoice | None:
+        """Announce the assistant's message."""
         return self._choice({"role": "assistant", "content": "", "refusal": None})
 
-    def piece(self, piece: Piece) -> Values | None:
-        """Say what is added."""
-        request, served, told = self._request, self._plan.served, dict[str, Any]()
-        if request.logprobs and piece.said:
-            told["logprobs"] = {"content": chat_logprobs(served, piece.said), "refusal": None}
-        if request.routing and piece.said:
-            told["routing"] = routing(served, self._plan.leaves, piece.said)
-        content = {"content": piece.text} if piece.text else None
-        delta = self._calls.read(piece.text) if self._calls else content
-        return self._choice(delta or {}) | told if delta or told else None
+    def add(self, text_delta: TextDelta) -> ChatChunkChoice | None:
+        """Write new text and tokens; None if nothing can be sent yet."""
+        request, served, tokens = self._request, self._prepared.served, text_delta.tokens
+        content: ChatDelta | None = {"content": text_delta.text} if text_delta.text else None
+        delta = self._tool_calls.feed(text_delta.text) if self._tool_calls else content
+        if not delta and not (tokens and (request.logprobs or request.routing)):
+            return None
+        choice = self._choice(delta or {})
+        if request.logprobs and tokens:
+            choice["logprobs"] = {"content": chat_logprobs(served, tokens), "refusal": None}
+        if request.routing and tokens:
+            choice["routing"] = token_routing(served, self._prepared.leaves, tokens)
+        return choice
 
-    def end(self, end: End) -> Values:
-        """Say why it ends."""
-        called = end.reason == "stop" and self._calls is not None and self._calls.called
-        return self._choice(self._calls.rest() if self._calls else {}) | {
-            "finish_reason": "tool_calls" if called else end.reason
-        }
+    def finish(self, finish: Finish) -> ChatChunkChoice:
+        """Write the finish reason, with any text that was held back."""
+        called = finish.reason == "stop" and self._tool_calls is not None and self._tool_calls.is_call
+        choice = self._choice(self._tool_calls.flush() if self._tool_calls else {})
+        choice["finish_reason"] = "tool_calls" if called else finish.reason
+        return choice
 
-    def whole(self, parts: Sequence[Values]) -> Values:
-        """Return the message."""
+    def combine(self, parts: Sequence[ChatChunkChoice]) -> JsonObject:
+        """Combine all chunks of the completion into one choice."""
+        calls = merge_tool_calls([part["delta"] for part in parts])
         content = "".join(part["delta"].get("content", "") for part in parts)
-        calls = joined([part["delta"] for part in parts])
-        message: Values = {"role": "assistant", "content": None if calls else content, "refusal": None}
+        message: JsonObject = {"role": "assistant", "content": None if calls else content, "refusal": None}
         message |= {"tool_calls": calls} if calls else {}
-        told: Values = {"message": message, "logprobs": None, "finish_reason": parts[-1]["finish_reason"]}
+        choice: JsonObject = {"index": self._index, "message": message, "logprobs": None}
+        choice["finish_reason"] = parts[-1]["finish_reason"]
         if self._request.logprobs:
-            listed = chain.from_iterable(part["logprobs"]["content"] for part in parts if part["logprobs"])
-            told["logprobs"] = {"content": list(listed), "refusal": None}
+            tokens = chain.from_iterable(part["logprobs"]["content"] for part in parts if part["logprobs"])
+            choice["logprobs"] = {"content": list(tokens), "refusal": None}
         if self._request.routing:
-            told["routing"] = list(chain.from_iterable(part.get("routing", ()) for part in parts))
-        return told
+            choice["routing"] = list(chain.from_iterable(part.get("routing", ()) for part in parts))
+        return choice
 
-    @staticmethod
-    def _choice(delta: Values) -> Values:
-        return {"delta": delta, "logprobs": None, "finish_reason": None}
+    def _choice(self, delta: ChatDelta) -> ChatChunkChoice:
+        return {"index": self._index, "delta": delta, "logprobs": None, "finish_reason": None}

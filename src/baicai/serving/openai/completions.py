@@ -1,53 +1,58 @@
-"""Answers of `/v1/completions`."""
+"""Chunks and responses of `/v1/completions`."""
 
 from collections.abc import Sequence
 from itertools import chain
-from typing import Any
 
-from baicai.serving.openai.detokenizer import End, Piece
-from baicai.serving.openai.logprobs import completion_logprobs, routing
-from baicai.serving.openai.preprocessing import Plan
+from baicai.serving.openai.detokenizer import Finish, TextDelta
+from baicai.serving.openai.logprobs import completion_logprobs, token_routing
+from baicai.serving.openai.preprocessing import PreparedRequest
 from baicai.serving.openai.requests import CompletionRequest
-from baicai.serving.openai.streaming import Values
+from baicai.serving.openai.response_models import CompletionChunkChoice, JsonObject
 
 
-class CompletionForm:
-    """One text, or what is added to it."""
+class CompletionWriter:
+    """Writes one text completion, as chunks or whole."""
 
-    id_prefix, chunk_object, whole_object = "cmpl-", "text_completion", "text_completion"
+    id_prefix, chunk_object, completion_object = "cmpl-", "text_completion", "text_completion"
 
-    def __init__(self, plan: Plan, request: CompletionRequest) -> None:
-        self._plan, self._request = plan, request
+    def __init__(self, prepared: PreparedRequest, request: CompletionRequest, index: int = 0) -> None:
+        self._prepared, self._request, self._index = prepared, request, index
 
-    def begin(self) -> Values | None:
-        """Say nothing."""
+    def start(self) -> CompletionChunkChoice | None:
+        """Write nothing: a text completion starts with its text."""
         return None
 
-    def piece(self, piece: Piece) -> Values | None:
-        """Say what is added."""
-        request, served, told = self._request, self._plan.served, dict[str, Any]()
-        if request.logprobs is not None and piece.said:
-            told["logprobs"] = completion_logprobs(served, piece.said)
-        if request.routing and piece.said:
-            told["routing"] = routing(served, self._plan.leaves, piece.said)
-        return self._choice(piece.text) | told if piece.text or told else None
+    def add(self, text_delta: TextDelta) -> CompletionChunkChoice | None:
+        """Write new text and tokens; None if nothing can be sent yet."""
+        request, served, tokens = self._request, self._prepared.served, text_delta.tokens
+        if not text_delta.text and not (tokens and (request.logprobs is not None or request.routing)):
+            return None
+        choice = self._choice(text_delta.text)
+        if request.logprobs is not None and tokens:
+            choice["logprobs"] = completion_logprobs(served, tokens)
+        if request.routing and tokens:
+            choice["routing"] = token_routing(served, self._prepared.leaves, tokens)
+        return choice
 
-    def end(self, end: End) -> Values:
-        """Say why it ends."""
-        return self._choice("") | {"finish_reason": end.reason}
+    def finish(self, finish: Finish) -> CompletionChunkChoice:
+        """Write the finish reason."""
+        choice = self._choice("")
+        choice["finish_reason"] = finish.reason
+        return choice
 
-    def whole(self, parts: Sequence[Values]) -> Values:
-        """Return the text."""
-        told = self._choice("".join(part["text"] for part in parts))
-        told["finish_reason"] = parts[-1]["finish_reason"]
+    def combine(self, parts: Sequence[CompletionChunkChoice]) -> JsonObject:
+        """Combine all chunks of the completion into one choice."""
+        choice: JsonObject = {**self._choice("".join(part["text"] for part in parts))}
+        choice["finish_reason"] = parts[-1]["finish_reason"]
         if self._request.logprobs is not None:
-            listed = [part["logprobs"] for part in parts if part["logprobs"]]
-            keys = completion_logprobs(self._plan.served, ())
-            told["logprobs"] = {key: list(chain.from_iterable(one[key] for one in listed)) for key in keys}
+            merged: JsonObject = {**completion_logprobs(self._prepared.served, ())}
+            for part in parts:
+                for key, values in part["logprobs"].items() if part["logprobs"] else ():
+                    merged[key] += values
+            choice["logprobs"] = merged
         if self._request.routing:
-            told["routing"] = list(chain.from_iterable(part.get("routing", ()) for part in parts))
-        return told
+            choice["routing"] = list(chain.from_iterable(part.get("routing", ()) for part in parts))
+        return choice
 
-    @staticmethod
-    def _choice(text: str) -> Values:
-        return {"text": text, "logprobs": None, "finish_reason": None}
+    def _choice(self, text: str) -> CompletionChunkChoice:
+        return {"index": self._index, "text": text, "logprobs": None, "finish_reason": None}

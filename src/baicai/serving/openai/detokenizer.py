@@ -1,4 +1,4 @@
-"""An answer as it comes out: text in pieces, with the tokens that spell it, up to a stop text."""
+"""Detokenize a completion as it is generated, and end it at a stop string."""
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
@@ -16,84 +16,85 @@ from baicai.serving.engine.events import Finished, PromptStarted, Token
 from baicai.serving.engine.generation_request import GenerationRequest
 from baicai.serving.served_model import ServedModel
 
-Reason = Literal["stop", "length"]
+FinishReason = Literal["stop", "length"]
 
 
-class Said(NamedTuple):
-    """A token, and where its text begins."""
+class DecodedToken(NamedTuple):
+    """A token, with the text that it completes."""
 
     token: Token
     offset: int
-    """In the characters of the answer, those of an echoed prompt included."""
+    """Position of the text in the completion, in characters; an echoed prompt counts."""
     text: str
-    """What it adds to the answer: characters that end with it, up to a stop text."""
+    """Characters that end with this token, cut at a stop string."""
 
 
-class Piece(NamedTuple):
-    """Some text, maybe none, and tokens that have become certain with it."""
+class TextDelta(NamedTuple):
+    """A chunk of text, possibly empty, and the tokens released with it."""
 
     text: str
-    said: tuple[Said, ...]
+    tokens: tuple[DecodedToken, ...]
 
 
 @dataclass(frozen=True)
-class End:
-    """How an answer ended, and what it took."""
+class Finish:
+    """How a completion ended, and what it cost."""
 
-    reason: Reason
-    tokens: int
-    """Of the answer."""
-    cached: int
-    """Of the prompt, not read anew."""
-    read: int
-    """That went through the model."""
+    reason: FinishReason
+    completion_tokens: int
+    cached_tokens: int
+    """Prompt tokens found in the KV cache."""
+    computed_tokens: int
+    """Tokens that went through the model."""
     weights_G: NDArray[np.float64]
-    """Of the leaves that are on, sum over the answer's tokens."""
+    """Weights of the active leaves, summed over the tokens of the completion."""
 
 
-async def pieces(
-    served: ServedModel, ask: GenerationRequest, stops: Sequence[str]
-) -> AsyncGenerator[Piece | End, None]:
-    """Yield an answer; text that may begin a stop text is held back until that is known.
+async def stream_text(
+    served: ServedModel, request: GenerationRequest, stop_strings: Sequence[str]
+) -> AsyncGenerator[TextDelta | Finish, None]:
+    """Stream the text of a completion; text that may begin a stop string is held back until that is decided.
 
-    Raises: what the engine does, StoppedError if it drops the answer, ConfigError if it loses the grammar.
+    Raises: what the engine raises, EngineStoppedError if it drops the completion, ConfigError if it loses the grammar
     """
-    text_of, held = Detokenizer(served.tokenizer), StopStringFilter[tuple[Said, ...]](stops)
-    offset, count, cached, weights_G, ended = 0, 0, 0, np.zeros(len(ask.leaves)), Finished("cancelled")
-    async with aclosing(served.engine.generate(ask)) as answer:
-        async for news in answer:
-            free = list[tuple[str, tuple[Said, ...]]]()
-            for told in news:
-                if isinstance(told, Finished):
-                    ended = told
-                if isinstance(told, PromptStarted):
-                    cached = told.cached_tokens
-                if held.stopped or not isinstance(told, Token):
+    detokenizer, stop_filter = Detokenizer(served.tokenizer), StopStringFilter[tuple[DecodedToken, ...]](stop_strings)
+    offset, num_tokens, cached_tokens, ended = 0, 0, 0, Finished("cancelled")
+    weights_G = np.zeros(len(request.leaves))
+    async with aclosing(served.engine.generate(request)) as batches:
+        async for events in batches:
+            released = list[tuple[str, tuple[DecodedToken, ...]]]()
+            for event in events:
+                if isinstance(event, Finished):
+                    ended = event
+                if isinstance(event, PromptStarted):
+                    cached_tokens = event.cached_tokens
+                if stop_filter.stopped or not isinstance(event, Token):
                     continue
-                text = text_of.feed(told.id) if told.id < served.tokenizer.vocab_size else ""
-                said = (Said(told, offset, text),)
+                text = detokenizer.feed(event.id) if event.id < served.tokenizer.vocab_size else ""
+                tokens = (DecodedToken(event, offset, text),)
                 offset += len(text)
-                if told.in_prompt:
-                    free.append((text, said))
+                if event.in_prompt:
+                    released.append((text, tokens))
                     continue
-                count += 1
-                weights_G += told.leaf_weights
-                free += held.add(text, said)
-            if free:
-                yield _together(free)
-            if held.stopped:
+                num_tokens += 1
+                weights_G += event.leaf_weights
+                released += stop_filter.add(text, tokens)
+            if released:
+                yield _joined(released)
+            if stop_filter.stopped:
                 break
-    if not held.stopped:
+    if not stop_filter.stopped:
         if ended.reason == "cancelled":
-            raise EngineStoppedError("the engine dropped this answer: ask again")
+            raise EngineStoppedError("the engine dropped this completion; send the request again")
         if ended.reason == "grammar_error":
-            raise ConfigError("the grammar of the answer has become too large to go on with: ask for a simpler one")
-        yield _together([*held.rest(), (text_of.flush(), ())])
-    drawn = count + (ended.reason == "stop")
-    reason: Reason = "length" if ended.reason == "length" else "stop"
-    yield End(reason, count, cached, len(ask.prompt_token_ids) - cached + max(drawn - 1, 0), weights_G)
+            raise ConfigError("the grammar of the completion became too large to continue; use a simpler one")
+        yield _joined([*stop_filter.rest(), (detokenizer.flush(), ())])
+    num_sampled = num_tokens + (ended.reason == "stop")
+    reason: FinishReason = "length" if ended.reason == "length" else "stop"
+    computed_tokens = len(request.prompt_token_ids) - cached_tokens + max(num_sampled - 1, 0)
+    yield Finish(reason, num_tokens, cached_tokens, computed_tokens, weights_G)
 
 
-def _together(parts: Sequence[tuple[str, tuple[Said, ...]]]) -> Piece:
-    said = tuple(one._replace(text=text) for text, said in parts for one in said)
-    return Piece("".join(text for text, _ in parts), said)
+def _joined(parts: Sequence[tuple[str, tuple[DecodedToken, ...]]]) -> TextDelta:
+    tokens = tuple(token._replace(text=text) for text, tokens in parts for token in tokens)
+    return TextDelta("".join(text for text, _ in parts), tokens)

@@ -1,4 +1,4 @@
-"""Answers of `/v1/embeddings`."""
+"""Responses of `/v1/embeddings`."""
 
 from base64 import b64encode
 from collections.abc import AsyncGenerator
@@ -7,30 +7,33 @@ from contextlib import aclosing
 import numpy as np
 
 from baicai.serving.engine.events import PromptEmbedding
-from baicai.serving.openai.preprocessing import Plan
+from baicai.serving.openai.preprocessing import PreparedRequest
 from baicai.serving.openai.requests import EmbeddingRequest
-from baicai.serving.openai.streaming import Values, costs, merged
+from baicai.serving.openai.response_models import Embedding, JsonObject
+from baicai.serving.openai.streaming import compute_cost, merge_streams
 
 
-async def embeddings(plan: Plan, request: EmbeddingRequest) -> AsyncGenerator[Values, None]:
-    """Yield each embedding as soon as it is there, and last of all what they took."""
-    async with aclosing(merged([plan.served.engine.generate(ask) for ask in plan.asks])) as events:
-        async for number, news in events:
-            for told in (one for one in news if isinstance(one, PromptEmbedding)):
-                values = np.array(told.values, "<f4")
-                written = (
-                    b64encode(values.tobytes()).decode() if request.encoding_format == "base64" else values.tolist()
-                )
-                yield {"data": [{"object": "embedding", "index": number, "embedding": written}]}
-    read = sum(len(ask.prompt_token_ids) for ask in plan.asks)
-    usage = {"prompt_tokens": read, "total_tokens": read, "baicai": costs(plan, read)}
-    yield {"object": "list", "data": [], "model": plan.name, "usage": usage}
+async def stream_embeddings(prepared: PreparedRequest, request: EmbeddingRequest) -> AsyncGenerator[JsonObject, None]:
+    """Yield each embedding as soon as it is computed, and the usage last."""
+    streams = [prepared.served.engine.generate(generation) for generation in prepared.requests]
+    async with aclosing(merge_streams(streams)) as batches:
+        async for index, events in batches:
+            for event in events:
+                if isinstance(event, PromptEmbedding):
+                    values = np.array(event.values, "<f4")
+                    as_base64 = request.encoding_format == "base64"
+                    encoded = b64encode(values.tobytes()).decode() if as_base64 else values.tolist()
+                    embedding: Embedding = {"object": "embedding", "index": index, "embedding": encoded}
+                    yield {"data": [embedding]}
+    num_tokens = sum(len(generation.prompt_token_ids) for generation in prepared.requests)
+    usage = {"prompt_tokens": num_tokens, "total_tokens": num_tokens, "baicai": compute_cost(prepared, num_tokens)}
+    yield {"object": "list", "data": [], "model": prepared.name, "usage": usage}
 
 
-async def listed(told: AsyncGenerator[Values, None]) -> Values:
-    """Return embeddings as one answer, in the order of their texts."""
-    data = []
-    async with aclosing(told):
-        async for one in told:
-            data += one["data"]
-    return one | {"data": sorted(data, key=lambda embedding: embedding["index"])}
+async def collect_embeddings(stream: AsyncGenerator[JsonObject, None]) -> JsonObject:
+    """Collect a stream of embeddings into one response, in the order of the input texts."""
+    data = list[Embedding]()
+    async with aclosing(stream):
+        async for part in stream:
+            data += part["data"]
+    return part | {"data": sorted(data, key=lambda embedding: embedding["index"])}

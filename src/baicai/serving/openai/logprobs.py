@@ -1,48 +1,55 @@
-"""How tokens are written in answers: their text, bytes, probabilities, and the leaves that gave them."""
+"""Log-probabilities, text and routing of tokens, as responses report them."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from baicai.serving.engine.events import Token
-from baicai.serving.openai.detokenizer import Said
+from baicai.serving.openai.detokenizer import DecodedToken
+from baicai.serving.openai.response_models import (
+    CompletionLogprobs,
+    SampledTokenLogprob,
+    TokenLogprob,
+    TokenRouting,
+)
 from baicai.serving.served_model import ServedModel
 
-LOWEST = -9999.0
-"""What OpenAI writes for a probability of nothing: JSON has no infinity."""
+MIN_LOGPROB = -9999.0
+"""OpenAI's value for a probability of 0: JSON has no infinity."""
 
 
-def spell(served: ServedModel, token: int) -> str:
-    """Return a token as text; one that is no whole characters as `bytes:\\xe7\\x99`, a special one by its name."""
-    content = _bytes(served, token)
+def token_text(served: ServedModel, token_id: int) -> str:
+    """Return a token as text: an incomplete character as `bytes:\\xe7\\x99`, a special token by its name."""
+    content = _bytes(served, token_id)
     if not content:
-        return served.tokenizer.id_to_token(token)
+        return served.tokenizer.id_to_token(token_id)
     try:
         return content.decode()
     except UnicodeDecodeError:
         return "bytes:" + "".join(f"\\x{byte:02x}" for byte in content)
 
 
-def chat_logprobs(served: ServedModel, said: Sequence[Said]) -> list[dict[str, Any]]:
-    """Return tokens in the form of chat answers."""
+def chat_logprobs(served: ServedModel, tokens: Sequence[DecodedToken]) -> list[SampledTokenLogprob]:
+    """Build the `logprobs.content` of a chat completion."""
     return [
-        _entry(served, token.id, token.log_probability)
-        | {"top_logprobs": [_entry(served, *other) for other in token.alternatives]}
-        for token, _, _ in said
+        {
+            **_token_logprob(served, token.id, token.log_probability),
+            "top_logprobs": [_token_logprob(served, *alternative) for alternative in token.alternatives],
+        }
+        for token, _, _ in tokens
     ]
 
 
-def completion_logprobs(served: ServedModel, said: Sequence[Said]) -> dict[str, list[Any]]:
-    """Return tokens in the form of completions."""
+def completion_logprobs(served: ServedModel, tokens: Sequence[DecodedToken]) -> CompletionLogprobs:
+    """Build the `logprobs` of a text completion."""
     return {
-        "tokens": [spell(served, token.id) for token, _, _ in said],
-        "token_logprobs": [_number(token.log_probability) for token, _, _ in said],
-        "top_logprobs": [_others(served, token) for token, _, _ in said],
-        "text_offset": [offset for _, offset, _ in said],
+        "tokens": [token_text(served, token.id) for token, _, _ in tokens],
+        "token_logprobs": [_clamp(token.log_probability) for token, _, _ in tokens],
+        "top_logprobs": [_top_logprobs(served, token) for token, _, _ in tokens],
+        "text_offset": [offset for _, offset, _ in tokens],
     }
 
 
-def routing(served: ServedModel, leaves: Sequence[str], said: Sequence[Said]) -> list[dict[str, Any]]:
-    """Return for each token its text and the share that each leaf had of the most that leaves can get."""
+def token_routing(served: ServedModel, leaves: Sequence[str], tokens: Sequence[DecodedToken]) -> list[TokenRouting]:
+    """Build the `routing` of tokens: the weight of each active leaf as a share of the most that leaves can get."""
     return [
         {
             "token": text,
@@ -51,28 +58,29 @@ def routing(served: ServedModel, leaves: Sequence[str], said: Sequence[Said]) ->
                 for name, weight in zip(leaves, token.leaf_weights, strict=True)
             },
         }
-        for token, _, text in said
+        for token, _, text in tokens
     ]
 
 
-def _others(served: ServedModel, token: Token) -> dict[str, float | None] | None:
-    """Return the likeliest tokens, and the one that came; of two with one spelling, the likelier."""
+def _top_logprobs(served: ServedModel, token: Token) -> dict[str, float] | None:
+    """Return the most likely tokens and the sampled one by their text; of two with the same text, the likelier."""
     if token.log_probability is None:
         return None
-    found = dict[str, float | None]()
-    for other in (*token.alternatives, (token.id, token.log_probability)):
-        found.setdefault(spell(served, other[0]), _number(other[1]))
-    return found
+    top_logprobs = dict[str, float]()
+    for token_id, log_probability in (*token.alternatives, (token.id, token.log_probability)):
+        top_logprobs.setdefault(token_text(served, token_id), max(log_probability, MIN_LOGPROB))
+    return top_logprobs
 
 
-def _entry(served: ServedModel, token: int, log_probability: float | None) -> dict[str, Any]:
-    content = list(_bytes(served, token))
-    return {"token": spell(served, token), "logprob": _number(log_probability), "bytes": content}
+def _token_logprob(served: ServedModel, token_id: int, log_probability: float | None) -> TokenLogprob:
+    assert log_probability is not None  # only the first token of a prompt has none, and a chat never echoes its prompt
+    content = list(_bytes(served, token_id))
+    return {"token": token_text(served, token_id), "logprob": max(log_probability, MIN_LOGPROB), "bytes": content}
 
 
-def _bytes(served: ServedModel, token: int) -> bytes:
-    return served.tokenizer.id_to_bytes(token) if token < served.tokenizer.vocab_size else b""
+def _bytes(served: ServedModel, token_id: int) -> bytes:
+    return served.tokenizer.id_to_bytes(token_id) if token_id < served.tokenizer.vocab_size else b""
 
 
-def _number(log_probability: float | None) -> float | None:
-    return None if log_probability is None else max(log_probability, LOWEST)
+def _clamp(log_probability: float | None) -> float | None:
+    return None if log_probability is None else max(log_probability, MIN_LOGPROB)

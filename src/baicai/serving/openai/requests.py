@@ -1,6 +1,6 @@
-"""What requests say: OpenAI's fields that are understood here, and ours. Others are ignored, as OpenAI does.
+"""Request models: the fields of OpenAI's API that this server supports, and its own extensions.
 
-Fields that would change an answer and are not carried out are refused, not ignored.
+Unknown fields are ignored, as OpenAI does. Fields that would change a completion but are not supported are rejected.
 """
 
 from collections.abc import Mapping
@@ -24,12 +24,12 @@ from pydantic_core import CoreSchema
 
 from baicai.serving.errors import ApiError
 
-MAX_STOPS, MAX_STOP_CHARACTERS = 4, 256
-MAX_ALTERNATIVES = 20
-MAX_NAME = 256
+MAX_STOP_STRINGS, MAX_STOP_CHARACTERS = 4, 256
+MAX_TOP_LOGPROBS = 20
+MAX_IDENTIFIER_CHARACTERS = 256
 MAX_TOOLS = 128
 MAX_BIASES = 1024
-NEUTRAL: dict[str, tuple[object, ...]] = {
+UNSUPPORTED: dict[str, tuple[object, ...]] = {
     "suffix": ("",),
     "modalities": (["text"],),
     "audio": (),
@@ -38,113 +38,117 @@ NEUTRAL: dict[str, tuple[object, ...]] = {
     "prediction": (),
     "web_search_options": (),
 }
-"""Fields that are not carried out, and the values with which they ask for nothing."""
-OWN = {"leaves": "leaves", "leaf": "leaves", "routing": "routing"}
-"""Words by which fields are meant that only this server has: what is nearly one is misspelt."""
+"""Unsupported fields, with the values that have no effect and are therefore accepted."""
+EXTENSION_FIELDS = {"leaves": "leaves", "leaf": "leaves", "routing": "routing"}
+"""Spellings of this server's own fields, each with the field it means; a near miss is rejected as a typo."""
 
 NULL = {"type": "null"}
 
 T = TypeVar("T")
-Many = Annotated[list[T], Field(fail_fast=True)]
-"""As many as a body holds: of a million that are wrong only the first is noted."""
+FailFastList = Annotated[list[T], Field(fail_fast=True)]
+"""A list of any length whose validation stops at the first error: a body may hold a million wrong elements."""
 
 
-def _writable(schema: dict[str, Any]) -> dict[str, Any]:
+def _check_serializable(schema: JsonSchemaValue) -> JsonSchemaValue:
     try:
         orjson.dumps(schema)
     except TypeError:
-        raise ValueError("an integer in it has more than 64 bits: write it with an exponent") from None
+        raise ValueError("it contains an integer of more than 64 bits; write it with an exponent") from None
     return schema
 
 
-Schema = Annotated[dict[str, Any], AfterValidator(_writable)]
-"""Of JSON; what is said in answers to be asked for can be written in them."""
+Schema = Annotated[JsonSchemaValue, AfterValidator(_check_serializable)]
+"""A JSON Schema that can be echoed in a response."""
 
 Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]
 TokenKey = Annotated[str, Field(pattern=r"^(0|[1-9][0-9]{0,9})$")]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
-Name = Annotated[str, Field(max_length=MAX_NAME)]
+Identifier = Annotated[str, Field(max_length=MAX_IDENTIFIER_CHARACTERS)]
 
 
-def _listed(value: object) -> object:
+def _as_list(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
-def _parts(value: object) -> object:
+def _as_parts(value: object) -> object:
     return [{"type": "text", "text": value}] if isinstance(value, str) else value
 
 
-def _prompts(value: object) -> object:
-    one = isinstance(value, str) or (isinstance(value, list) and all(type(token) is int for token in value))
-    return [value] if one else value
+def _as_prompts(value: object) -> object:
+    is_single = isinstance(value, str) or (isinstance(value, list) and all(type(token) is int for token in value))
+    return [value] if is_single else value
 
 
-def _form(value: object) -> str:
+def _prompt_tag(value: object) -> str:
     return "<ids>" if isinstance(value, list) else "<text>"
 
 
 Stop = Annotated[
     list[Annotated[str, Field(min_length=1, max_length=MAX_STOP_CHARACTERS)]],
-    Field(max_length=MAX_STOPS),
-    BeforeValidator(_listed, json_schema_input_type=str | list[str]),
+    Field(max_length=MAX_STOP_STRINGS),
+    BeforeValidator(_as_list, json_schema_input_type=str | list[str]),
 ]
-Prompt = Annotated[Annotated[str, Tag("<text>")] | Annotated[Many[TokenId], Tag("<ids>")], Discriminator(_form)]
+Prompt = Annotated[
+    Annotated[str, Tag("<text>")] | Annotated[FailFastList[TokenId], Tag("<ids>")], Discriminator(_prompt_tag)
+]
 Prompts = Annotated[
-    Many[Prompt],
+    FailFastList[Prompt],
     Field(min_length=1),
-    BeforeValidator(_prompts, json_schema_input_type=str | list[str] | list[int] | list[list[int]]),
+    BeforeValidator(_as_prompts, json_schema_input_type=str | list[str] | list[int] | list[list[int]]),
 ]
 
 
-class Body(BaseModel):
-    """Values of the types they are said to have."""
+class RequestModel(BaseModel):
+    """Base class of request models: strict types, unknown fields ignored, null means that a field is omitted."""
 
     model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False, frozen=True)
 
     @model_validator(mode="before")
     @classmethod
-    def _leave_out_nulls(cls, values: Any) -> Any:
-        return {key: one for key, one in values.items() if one is not None} if isinstance(values, dict) else values
+    def _drop_nulls(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        return {key: value for key, value in values.items() if value is not None}
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core: CoreSchema, describe: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """Tell that a value which may be left out may be null."""
-        told = describe(core)
-        form = describe.resolve_ref_schema(told)
-        for name, one in form["properties"].items():
-            if name not in form.get("required", ()) and NULL not in one.get("anyOf", ()):
-                about = {key: one.pop(key) for key in ("title", "default") if key in one}
-                form["properties"][name] = {"anyOf": [one, NULL], **about}
-        return told
+        """Declare every optional field as nullable."""
+        schema = describe(core)
+        resolved = describe.resolve_ref_schema(schema)
+        for name, field in resolved["properties"].items():
+            if name not in resolved.get("required", ()) and NULL not in field.get("anyOf", ()):
+                annotations = {key: field.pop(key) for key in ("title", "default") if key in field}
+                resolved["properties"][name] = {"anyOf": [field, NULL], **annotations}
+        return schema
 
 
-class LeafChoice(Body):
-    """Which leaves are on: `only` these, or what the model's name says, with some `on` and some `off`."""
+class LeafChoice(RequestModel):
+    """Active leaves: exactly `only`, or those that the model name selects plus `on` minus `off`."""
 
     model_config = ConfigDict(extra="forbid")
 
-    only: Many[Name] | None = None
-    on: Many[Name] = []
-    off: Many[Name] = []
+    only: FailFastList[Identifier] | None = None
+    on: FailFastList[Identifier] = []
+    off: FailFastList[Identifier] = []
 
     @model_validator(mode="after")
     def _check(self) -> "LeafChoice":
         if self.only is not None and (self.on or self.off):
-            raise ValueError("say either 'only', or 'on' and 'off'")
+            raise ValueError("use either 'only', or 'on' and 'off'")
         return self
 
 
-class StreamOptions(Body):
-    """What a stream says beside the answer."""
+class StreamOptions(RequestModel):
+    """Options of a streamed response."""
 
     include_usage: bool = False
 
 
-class Generation(Body):
-    """What requests for an answer have in common."""
+class BaseCompletionRequest(RequestModel):
+    """Fields common to chat and text completions."""
 
-    model: Name
+    model: Identifier
     temperature: Annotated[float, Field(ge=0, le=2)] = 1.0
     top_p: Annotated[float, Field(ge=0, le=1)] = 1.0
     top_k: Annotated[int, Field(ge=0, lt=2**31)] = 0
@@ -160,92 +164,94 @@ class Generation(Body):
     stream_options: StreamOptions = StreamOptions()
     leaves: LeafChoice | None = None
     routing: bool = False
-    """Tell of each token which leaves gave it."""
+    """Whether to report the leaf weights of each token."""
 
     @model_validator(mode="before")
     @classmethod
-    def _refuse(cls, values: Any) -> Any:
-        return refuse_what_is_not_carried_out(values, NEUTRAL)
+    def _reject_unsupported(cls, values: Any) -> Any:
+        return reject_unsupported(values, UNSUPPORTED)
 
 
-def refuse_what_is_not_carried_out(values: Any, neutral: Mapping[str, tuple[object, ...]]) -> Any:
-    """Return a request's values, if none of them asks for what is not carried out.
+def reject_unsupported(values: Any, unsupported: Mapping[str, tuple[object, ...]]) -> Any:
+    """Return a request's values unchanged, provided that none of them uses an unsupported field.
 
     Raises: ApiError
     """
-    for name in neutral.keys() & (values if isinstance(values, dict) else ()):
-        if values[name] is not None and values[name] not in neutral[name]:
-            told = f"Unsupported parameter: '{name}' is not carried out by this server: leave it out."
-            raise ApiError(told, param=name, code="unsupported_parameter")
+    for name in unsupported.keys() & (values if isinstance(values, dict) else ()):
+        if values[name] is not None and values[name] not in unsupported[name]:
+            message = f"Unsupported parameter: '{name}' is not supported by this server; remove it."
+            raise ApiError(message, param=name, code="unsupported_parameter")
     return values
 
 
-class TextPart(Body):
-    """Text in a message."""
+class TextPart(RequestModel):
+    """A text part of a message."""
 
     type: Literal["text"]
     text: str
 
 
-Parts = Annotated[Many[TextPart], BeforeValidator(_parts, json_schema_input_type=str | list[TextPart])]
+Parts = Annotated[FailFastList[TextPart], BeforeValidator(_as_parts, json_schema_input_type=str | list[TextPart])]
 
 
-class CalledFunction(Body):
-    """Which function an answer has called, and with what."""
+class CalledFunction(RequestModel):
+    """A function that the assistant called, with its arguments."""
 
-    name: Name
+    name: Identifier
     arguments: str
-    """JSON."""
+    """JSON text."""
 
 
-class ToolCall(Body):
-    """A call of a tool in a message of the assistant's."""
+class ToolCall(RequestModel):
+    """A tool call in an assistant message."""
 
     function: CalledFunction
 
 
-class Said(Body):
-    """What the system or the user says."""
+class PromptMessage(RequestModel):
+    """A system, developer or user message."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: Parts
 
 
-class Answered(Body):
-    """What the assistant has said, or the tools it has called."""
+class AssistantMessage(RequestModel):
+    """An assistant message: its text, or the tools it called."""
 
     role: Literal["assistant"]
     content: Parts = []
-    tool_calls: Many[ToolCall] = []
+    tool_calls: FailFastList[ToolCall] = []
 
 
-class Returned(Body):
-    """What a tool has given back."""
+class ToolMessage(RequestModel):
+    """The result of a tool call."""
 
     role: Literal["tool"]
     content: Parts
     tool_call_id: str = ""
 
 
-def _speaker(value: object) -> str:
-    role = value.get("role") if isinstance(value, dict) else ""
-    return {"assistant": "<answered>", "tool": "<returned>"}.get(role, "<said>") if isinstance(role, str) else "<said>"
+def _message_tag(value: object) -> str:
+    role = value.get("role") if isinstance(value, dict) else None
+    return f"<{role}>" if role in ("assistant", "tool") else "<prompt>"
 
 
 ChatMessage = Annotated[
-    Annotated[Said, Tag("<said>")] | Annotated[Answered, Tag("<answered>")] | Annotated[Returned, Tag("<returned>")],
-    Discriminator(_speaker),
+    Annotated[PromptMessage, Tag("<prompt>")]
+    | Annotated[AssistantMessage, Tag("<assistant>")]
+    | Annotated[ToolMessage, Tag("<tool>")],
+    Discriminator(_message_tag),
 ]
 
 
-class JsonSchema(Body):
-    """What an answer in JSON must be."""
+class JsonSchema(RequestModel):
+    """The JSON Schema that a completion must match."""
 
     schema_: Annotated[Schema, Field(alias="schema")]
 
 
-class ResponseFormat(Body):
-    """What an answer must look like."""
+class ResponseFormat(RequestModel):
+    """The format of a completion."""
 
     type: Literal["text", "json_object", "json_schema"]
     json_schema: JsonSchema | None = None
@@ -253,97 +259,98 @@ class ResponseFormat(Body):
     @model_validator(mode="after")
     def _check(self) -> "ResponseFormat":
         if (self.type == "json_schema") != (self.json_schema is not None):
-            raise ValueError("'json_schema' goes with the type of that name")
+            raise ValueError("'json_schema' requires the type 'json_schema', and the type requires it")
         return self
 
 
-class Function(Body):
-    """A function that an answer may call."""
+class Function(RequestModel):
+    """A function that the model may call."""
 
     name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
     description: str = ""
     parameters: Schema = {"type": "object", "properties": {}}
 
 
-class Tool(Body):
-    """A tool that an answer may use."""
+class Tool(RequestModel):
+    """A tool that the model may use."""
 
     type: Literal["function"]
     function: Function
 
 
-class NamedFunction(Body):
-    """A function by its name."""
+class NamedFunction(RequestModel):
+    """A reference to a function by name."""
 
-    name: Name
+    name: Identifier
 
 
-class NamedTool(Body):
-    """The tool that an answer must use."""
+class NamedTool(RequestModel):
+    """The tool that the model must use."""
 
     type: Literal["function"]
     function: NamedFunction
 
 
-def _choice(value: object) -> str:
-    return "<word>" if isinstance(value, str) else "<named>"
+def tool_choice_tag(value: object) -> str:
+    """Return the tag of the union member that a `tool_choice` value belongs to."""
+    return "<mode>" if isinstance(value, str) else "<named>"
 
 
 ToolChoice = Annotated[
-    Annotated[Literal["none", "auto", "required"], Tag("<word>")] | Annotated[NamedTool, Tag("<named>")],
-    Discriminator(_choice),
+    Annotated[Literal["none", "auto", "required"], Tag("<mode>")] | Annotated[NamedTool, Tag("<named>")],
+    Discriminator(tool_choice_tag),
 ]
 
 
-class ChatRequest(Generation):
-    """`/v1/chat/completions`."""
+class ChatRequest(BaseCompletionRequest):
+    """Body of `POST /v1/chat/completions`."""
 
-    messages: Annotated[Many[ChatMessage], Field(min_length=1)]
+    messages: Annotated[FailFastList[ChatMessage], Field(min_length=1)]
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
     logprobs: bool = False
-    top_logprobs: Annotated[int, Field(ge=0, le=MAX_ALTERNATIVES)] | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
     response_format: ResponseFormat | None = None
     tools: Annotated[list[Tool], Field(max_length=MAX_TOOLS)] = []
     tool_choice: ToolChoice = "auto"
 
 
-class CompletionRequest(Generation):
-    """`/v1/completions`."""
+class CompletionRequest(BaseCompletionRequest):
+    """Body of `POST /v1/completions`."""
 
     prompt: Prompts = [""]
     max_tokens: Annotated[int, Field(ge=0)] = 16
-    logprobs: Annotated[int, Field(ge=0, le=MAX_ALTERNATIVES)] | None = None
+    logprobs: Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
     echo: bool = False
     best_of: Annotated[int, Field(ge=1)] | None = None
 
 
-class EmbeddingRequest(Body):
-    """`/v1/embeddings`.
+class EmbeddingRequest(RequestModel):
+    """Body of `POST /v1/embeddings`.
 
-    A text's embedding is the mean over its tokens of the last hidden state after the final norm, which is what the head
-    reads, scaled to length 1.
+    The embedding of a text is the mean over its tokens of the last hidden state after the final norm (the input of the
+    output head), scaled to length 1.
     """
 
-    model: Name
+    model: Identifier
     input: Prompts
     encoding_format: Literal["float", "base64"] = "float"
-    """Base64 of float32, little-endian."""
+    """`base64` encodes little-endian float32."""
     dimensions: int | None = None
-    """The model's width: embeddings are not cut."""
+    """Must equal the width of the model: embeddings are not truncated."""
     leaves: LeafChoice | None = None
 
     @field_validator("input")
     @classmethod
     def _check(cls, texts: list[Prompt]) -> list[Prompt]:
         if "" in texts:
-            raise ValueError("an empty text has no embedding")
+            raise ValueError("an empty text has no embedding; remove it")
         return texts
 
 
-class TokenizeRequest(Body):
-    """`/tokenize`."""
+class TokenizeRequest(RequestModel):
+    """Body of `POST /tokenize`."""
 
-    model: Name
+    model: Identifier
     prompt: str | None = None
-    messages: Many[ChatMessage] | None = None
+    messages: FailFastList[ChatMessage] | None = None

@@ -1,12 +1,19 @@
-"""What answers say, as the API's description tells it; they may come to say more."""
+"""Response models: OpenAI's objects as the OpenAPI document describes them; fields may be added to them.
 
-from typing import Any, Literal
+What is built for each token of a stream is a typed dictionary, not a model: nothing is validated on the way out.
+"""
+
+from typing import Any, Generic, Literal, NotRequired, TypeVar
 
 from pydantic import BaseModel
+from typing_extensions import TypedDict
+
+JsonObject = dict[str, Any]
+"""A whole response or an event just before it is encoded as JSON."""
 
 
-class Problem(BaseModel):
-    """Why a request was not answered."""
+class ErrorDetail(BaseModel):
+    """Why a request was rejected or failed."""
 
     message: str
     type: str
@@ -14,14 +21,14 @@ class Problem(BaseModel):
     code: str | None
 
 
-class Refusal(BaseModel):
-    """A request that was not answered."""
+class ErrorResponse(BaseModel):
+    """Body of every error response."""
 
-    error: Problem
+    error: ErrorDetail
 
 
 class Model(BaseModel):
-    """A model that is served."""
+    """A served model."""
 
     id: str
     object: Literal["model"]
@@ -33,22 +40,22 @@ class Model(BaseModel):
 
 
 class ModelList(BaseModel):
-    """The models that are served."""
+    """The served models."""
 
     object: Literal["list"]
     data: list[Model]
 
 
-class Deleted(BaseModel):
-    """A model that is served no longer."""
+class DeletedModel(BaseModel):
+    """A model that was unloaded."""
 
     id: str
     object: Literal["model"]
     deleted: Literal[True]
 
 
-class Tokens(BaseModel):
-    """The tokens of a text."""
+class TokenizeResponse(BaseModel):
+    """The tokens of a text or a conversation."""
 
     count: int
     max_model_len: int
@@ -56,7 +63,7 @@ class Tokens(BaseModel):
     token_strs: list[str]
 
 
-class Chance(BaseModel):
+class TokenLogprob(TypedDict):
     """A token and the natural logarithm of its probability."""
 
     token: str
@@ -64,21 +71,21 @@ class Chance(BaseModel):
     bytes: list[int]
 
 
-class ChosenChance(Chance):
-    """A token of an answer, and others that might have come."""
+class SampledTokenLogprob(TokenLogprob):
+    """A token of a completion, with the most likely alternatives."""
 
-    top_logprobs: list[Chance]
+    top_logprobs: list[TokenLogprob]
 
 
-class ChatLogprobs(BaseModel):
-    """The tokens of a message."""
+class ChatLogprobs(TypedDict):
+    """Log-probabilities of the tokens of a message."""
 
-    content: list[ChosenChance]
+    content: list[SampledTokenLogprob]
     refusal: None
 
 
-class CompletionLogprobs(BaseModel):
-    """The tokens of a text."""
+class CompletionLogprobs(TypedDict):
+    """Log-probabilities of the tokens of a text."""
 
     tokens: list[str]
     token_logprobs: list[float | None]
@@ -86,88 +93,93 @@ class CompletionLogprobs(BaseModel):
     text_offset: list[int]
 
 
-class Routed(BaseModel):
-    """A token and the leaves that gave it."""
+class TokenRouting(TypedDict):
+    """A token and the weight that each active leaf had in it."""
 
     token: str
     leaves: dict[str, float]
 
 
-class CachedTokens(BaseModel):
-    """How many tokens were read before."""
+class PromptTokensDetails(TypedDict):
+    """Prompt tokens found in the KV cache."""
 
     cached_tokens: int
 
 
-class Costs(BaseModel):
-    """What answers cost, beside a dense model of the same size."""
+class ComputeCost(TypedDict):
+    """Compute spent on a request, compared with a dense model of the same size."""
 
     active_parameters: int
     total_parameters: int
     flops: int
     dense_flops: int
+
+
+class CompletionCost(ComputeCost):
+    """Compute spent on completions, compared with a dense model of the same size, and the mean weight of each leaf."""
+
     leaves: dict[str, float]
 
 
-class Usage(BaseModel):
-    """What answers took."""
+class Usage(TypedDict):
+    """Token counts and compute of a request."""
 
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
-    prompt_tokens_details: CachedTokens
-    baicai: Costs
+    prompt_tokens_details: PromptTokensDetails
+    baicai: CompletionCost
 
 
-class Called(BaseModel):
-    """A function and its arguments, which are JSON."""
+class ChatCompletionFunctionCall(TypedDict):
+    """The name of a called function and its arguments, as JSON text."""
 
     name: str
     arguments: str
 
 
-class Call(BaseModel):
-    """A call of a tool."""
+class ChatCompletionToolCall(TypedDict):
+    """A tool call."""
 
     id: str
     type: Literal["function"]
-    function: Called
+    function: ChatCompletionFunctionCall
 
 
-class Message(BaseModel):
-    """What the assistant says, or the tools it calls."""
+class ChatCompletionMessage(BaseModel):
+    """The assistant's message: its text, or the tools it calls."""
 
     role: Literal["assistant"]
     content: str | None
     refusal: None
-    tool_calls: list[Call] = []
+    tool_calls: list[ChatCompletionToolCall] = []
 
 
 class Choice(BaseModel):
-    """One of the answers."""
+    """Fields common to the choices of chat and text completions."""
 
     index: int
-    routing: list[Routed] = []
+    routing: list[TokenRouting] = []
 
 
 class ChatChoice(Choice):
-    """A message."""
+    """One chat completion."""
 
-    message: Message
+    message: ChatCompletionMessage
     logprobs: ChatLogprobs | None
     finish_reason: Literal["stop", "length", "tool_calls"]
 
 
 class CompletionChoice(Choice):
-    """A text."""
+    """One text completion."""
 
     text: str
     logprobs: CompletionLogprobs | None
     finish_reason: Literal["stop", "length"]
 
 
-class Answers(BaseModel):
-    """What answers have in common."""
+class BaseCompletion(BaseModel):
+    """Fields common to chat and text completions."""
 
     id: str
     created: int
@@ -176,47 +188,47 @@ class Answers(BaseModel):
     usage: Usage
 
 
-class ChatAnswers(Answers):
-    """Answers in a conversation."""
+class ChatCompletion(BaseCompletion):
+    """Chat completions."""
 
     object: Literal["chat.completion"]
     choices: list[ChatChoice]
 
 
-class CompletionAnswers(Answers):
-    """Continued texts."""
+class Completion(BaseCompletion):
+    """Text completions."""
 
     object: Literal["text_completion"]
     choices: list[CompletionChoice]
 
 
-class Embedding(BaseModel):
-    """Of a text; base64 of float32 if that was asked for."""
+class Embedding(TypedDict):
+    """The embedding of a text, as numbers or as base64 of little-endian float32."""
 
     object: Literal["embedding"]
     index: int
     embedding: list[float] | str
 
 
-class Read(BaseModel):
-    """What reading took."""
+class EmbeddingUsage(TypedDict):
+    """Token counts and compute of an embeddings request."""
 
     prompt_tokens: int
     total_tokens: int
     baicai: dict[str, int]
 
 
-class EmbeddingAnswer(BaseModel):
-    """The embeddings of texts, in their order."""
+class EmbeddingResponse(BaseModel):
+    """The embeddings of the input texts, in their order."""
 
     object: Literal["list"]
     model: str
     data: list[Embedding]
-    usage: Read
+    usage: EmbeddingUsage
 
 
-class ResponseAnswer(BaseModel):
-    """A response, which has more: https://www.openresponses.org tells of all."""
+class ResponseObject(BaseModel):
+    """A response; https://www.openresponses.org documents its further fields."""
 
     id: str
     object: Literal["response"]
@@ -226,3 +238,85 @@ class ResponseAnswer(BaseModel):
     model: str
     output: list[dict[str, Any]]
     usage: dict[str, Any]
+
+
+class FunctionCallDelta(TypedDict):
+    """Part of a function call; the name comes with the first part."""
+
+    name: NotRequired[str]
+    arguments: str
+
+
+class ToolCallDelta(TypedDict):
+    """Part of a tool call; the id comes with the first part."""
+
+    index: int
+    id: NotRequired[str]
+    type: NotRequired[Literal["function"]]
+    function: FunctionCallDelta
+
+
+class ChatDelta(TypedDict, total=False):
+    """What a chunk adds to a message."""
+
+    role: Literal["assistant"]
+    content: str
+    refusal: None
+    tool_calls: list[ToolCallDelta]
+
+
+class ChatChunkChoice(TypedDict):
+    """What a chunk says about one chat completion."""
+
+    index: int
+    delta: ChatDelta
+    logprobs: ChatLogprobs | None
+    finish_reason: str | None
+    routing: NotRequired[list[TokenRouting]]
+
+
+class CompletionChunkChoice(TypedDict):
+    """What a chunk says about one text completion."""
+
+    index: int
+    text: str
+    logprobs: CompletionLogprobs | None
+    finish_reason: str | None
+    routing: NotRequired[list[TokenRouting]]
+
+
+C = TypeVar("C", ChatChunkChoice, CompletionChunkChoice)
+
+
+class Chunk(TypedDict, Generic[C]):
+    """A chunk of a streamed response; the last one has the usage and no choices."""
+
+    id: str
+    object: str
+    created: int
+    model: str
+    system_fingerprint: str
+    choices: list[C]
+    usage: NotRequired[Usage]
+
+
+class OutputText(TypedDict):
+    """The text of an output message of a response."""
+
+    type: Literal["output_text"]
+    text: str
+    annotations: list[str]
+    logprobs: list[TokenLogprob]
+
+
+class OutputItem(TypedDict, total=False):
+    """An output item of a response: a message or a function call."""
+
+    id: str
+    status: str
+    type: Literal["message", "function_call"]
+    role: Literal["assistant"]
+    content: list[OutputText]
+    call_id: str
+    name: str
+    arguments: str

@@ -1,4 +1,4 @@
-"""What `/v1/responses` is asked, and what that is as a conversation. Nothing is kept between requests."""
+"""Request model of `/v1/responses`, and its conversion to a chat request. Nothing is stored between requests."""
 
 import re
 from functools import cached_property
@@ -8,23 +8,24 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from baicai.serving.config import ServeRecipe
 from baicai.serving.errors import ApiError
-from baicai.serving.openai.preprocessing import Plan, plan_chat
+from baicai.serving.openai.preprocessing import PreparedRequest, prepare_chat
 from baicai.serving.openai.requests import (
     MAX_TOOLS,
-    Body,
     ChatRequest,
+    FailFastList,
     Function,
+    Identifier,
     LeafChoice,
-    Many,
-    Name,
     Penalty,
+    RequestModel,
     Schema,
     Seed,
-    refuse_what_is_not_carried_out,
+    reject_unsupported,
+    tool_choice_tag,
 )
 from baicai.serving.served_model import ServedModel
 
-NEUTRAL: dict[str, tuple[object, ...]] = {
+UNSUPPORTED: dict[str, tuple[object, ...]] = {
     "previous_response_id": (),
     "conversation": (),
     "prompt": (),
@@ -34,26 +35,26 @@ NEUTRAL: dict[str, tuple[object, ...]] = {
     "max_tool_calls": (),
     "include": ([], ["reasoning.encrypted_content"]),
 }
-"""Fields that are not carried out, and the values with which they ask for nothing."""
-_NAMES = (
+"""Unsupported fields, with the values that have no effect and are therefore accepted."""
+_PARAM_NAMES = (
     (r"^response_format\.json_schema\.", "text.format."),
     (r"^response_format", "text.format"),
     (r"^messages", "input"),
     (r"^max_tokens", "max_output_tokens"),
     (r"^(tools\[\d+\])\.function\.", r"\1."),
 )
-"""What parameters are called there, and here."""
+"""Patterns of parameter names in a chat request, with the corresponding names in a request for a response."""
 
 
-class InputText(Body):
-    """Text in a message."""
+class InputText(RequestModel):
+    """A text part of a message."""
 
     type: Literal["input_text", "output_text", "text"]
     text: str
 
 
-Texts = Annotated[
-    Many[InputText],
+TextParts = Annotated[
+    FailFastList[InputText],
     BeforeValidator(
         lambda value: [{"type": "text", "text": value}] if isinstance(value, str) else value,
         json_schema_input_type=str | list[InputText],
@@ -61,44 +62,44 @@ Texts = Annotated[
 ]
 
 
-class InputMessage(Body):
-    """What somebody has said."""
+class InputMessage(RequestModel):
+    """A message of the conversation."""
 
     type: Literal["message"] = "message"
     role: Literal["system", "developer", "user", "assistant"]
-    content: Texts
+    content: TextParts
 
 
-class FunctionCall(Body):
-    """A call that the assistant has made."""
+class FunctionCall(RequestModel):
+    """A function call that the assistant made."""
 
     type: Literal["function_call"]
-    name: Name
+    name: Identifier
     arguments: str
 
 
-class FunctionOutput(Body):
-    """What a call has given back."""
+class FunctionOutput(RequestModel):
+    """The result of a function call."""
 
     type: Literal["function_call_output"]
-    output: Texts
+    output: TextParts
 
 
-def _item(value: object) -> str:
-    kind = value.get("type") if isinstance(value, dict) else ""
-    return f"<{kind}>" if kind in ("function_call", "function_call_output") else "<message>"
+def _item_tag(value: object) -> str:
+    item_type = value.get("type") if isinstance(value, dict) else None
+    return f"<{item_type}>" if item_type in ("function_call", "function_call_output") else "<message>"
 
 
 Item = Annotated[
     Annotated[InputMessage, Tag("<message>")]
     | Annotated[FunctionCall, Tag("<function_call>")]
     | Annotated[FunctionOutput, Tag("<function_call_output>")],
-    Discriminator(_item),
+    Discriminator(_item_tag),
 ]
 
 
-class TextFormat(Body):
-    """What the answer must look like."""
+class TextFormat(RequestModel):
+    """The format of the output text."""
 
     type: Literal["text", "json_object", "json_schema"] = "text"
     name: str = ""
@@ -106,40 +107,40 @@ class TextFormat(Body):
     schema_: Annotated[Schema | None, Field(alias="schema")] = None
 
 
-class TextOptions(Body):
-    """How the answer is written."""
+class TextOptions(RequestModel):
+    """Options of the output text."""
 
     format: TextFormat = TextFormat()
 
 
-class OfFunction(Body):
-    """What is said of a function."""
+class FunctionTyped(RequestModel):
+    """An object whose type is `function`."""
 
     type: Literal["function"]
 
 
-class ResponseTool(Function, OfFunction):  # in this order its type is checked first: other tools have no name
-    """A tool that the answer may use."""
+class ResponseTool(Function, FunctionTyped):  # with these bases the type is checked first: other tools have no name
+    """A tool that the model may use."""
 
 
-class ChosenTool(OfFunction):
-    """The tool that the answer must use."""
+class ChosenTool(FunctionTyped):
+    """The tool that the model must use."""
 
-    name: Name
+    name: Identifier
 
 
 ToolChoice = Annotated[
-    Annotated[Literal["none", "auto", "required"], Tag("<word>")] | Annotated[ChosenTool, Tag("<named>")],
-    Discriminator(lambda value: "<word>" if isinstance(value, str) else "<named>"),
+    Annotated[Literal["none", "auto", "required"], Tag("<mode>")] | Annotated[ChosenTool, Tag("<named>")],
+    Discriminator(tool_choice_tag),
 ]
 
 
-class ResponseRequest(Body):
-    """`/v1/responses`."""
+class ResponseRequest(RequestModel):
+    """Body of `POST /v1/responses`."""
 
-    model: Name
+    model: Identifier
     input: Annotated[
-        Many[Item],
+        FailFastList[Item],
         Field(min_length=1),
         BeforeValidator(
             lambda value: [{"role": "user", "content": value}] if isinstance(value, str) else value,
@@ -162,17 +163,18 @@ class ResponseRequest(Body):
 
     @model_validator(mode="before")
     @classmethod
-    def _refuse(cls, values: Any) -> Any:
-        return refuse_what_is_not_carried_out(values, NEUTRAL)
+    def _reject_unsupported(cls, values: Any) -> Any:
+        return reject_unsupported(values, UNSUPPORTED)
 
     @cached_property
     def chat(self) -> ChatRequest:
-        """The same as a conversation."""
-        begin = [{"role": "system", "content": self.instructions}] if self.instructions else []
-        form, chosen = self.text.format, self.tool_choice
-        asked = {
+        """The equivalent chat request."""
+        system = [{"role": "system", "content": self.instructions}] if self.instructions else []
+        text_format, choice = self.text.format, self.tool_choice
+        json_schema = {"schema": text_format.schema_ or {}} if text_format.type == "json_schema" else None
+        chat_request = {
             "model": self.model,
-            "messages": begin + [_message(item) for item in self.input],
+            "messages": system + [_chat_message(item) for item in self.input],
             "max_tokens": self.max_output_tokens,
             "temperature": self.temperature,
             "top_p": self.top_p,
@@ -181,33 +183,32 @@ class ResponseRequest(Body):
             "presence_penalty": self.presence_penalty,
             "tools": [{"type": "function", "function": tool.model_dump()} for tool in self.tools],
             "tool_choice": (
-                {"type": "function", "function": {"name": chosen.name}} if isinstance(chosen, ChosenTool) else chosen
+                {"type": "function", "function": {"name": choice.name}} if isinstance(choice, ChosenTool) else choice
             ),
-            "response_format": {"type": form.type}
-            | ({"json_schema": {"schema": form.schema_ or {}}} if form.type == "json_schema" else {}),
+            "response_format": {"type": text_format.type, "json_schema": json_schema},
             "leaves": self.leaves.model_dump(exclude_none=True) if self.leaves else None,
         }
-        return ChatRequest.model_validate(asked)
+        return ChatRequest.model_validate(chat_request)
 
 
-async def plan_response(
+async def prepare_response(
     request: ResponseRequest, served: ServedModel, alias: str, config: ServeRecipe, client: str
-) -> Plan:
-    """Return what a request for a response asks for.
+) -> PreparedRequest:
+    """Prepare a request for a response.
 
-    Raises: ApiError, with the names that parameters have here
+    Raises: ApiError, with parameter names as in this request rather than in the chat request
     """
     try:
-        return await plan_chat(request.chat, served, alias, config, client)
+        return await prepare_chat(request.chat, served, alias, config, client)
     except ApiError as error:
         param = error.param or ""
-        for there, here in _NAMES:
-            param = re.sub(there, here, param)
-        told = str(error).replace(f"'{error.param}'", f"'{param}'").replace("in the messages", "in the input")
-        raise ApiError(told, param=param or None, code=error.code, status=error.status) from None
+        for chat_pattern, name in _PARAM_NAMES:
+            param = re.sub(chat_pattern, name, param)
+        message = str(error).replace(f"'{error.param}'", f"'{param}'").replace("in the messages", "in the input")
+        raise ApiError(message, param=param or None, code=error.code, status=error.status) from None
 
 
-def _message(item: InputMessage | FunctionCall | FunctionOutput) -> dict[str, Any]:
+def _chat_message(item: InputMessage | FunctionCall | FunctionOutput) -> dict[str, object]:
     if isinstance(item, FunctionCall):
         return {"role": "assistant", "tool_calls": [{"function": {"name": item.name, "arguments": item.arguments}}]}
     role, parts = ("tool", item.output) if isinstance(item, FunctionOutput) else (item.role, item.content)

@@ -1,143 +1,153 @@
-"""The answers of `/v1/responses`: events, each numbered; the last one holds the whole."""
+"""Events of `/v1/responses`, converted from the chunks of a chat completion; the last one holds the whole response."""
 
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any
 from uuid import uuid4
 
 from baicai.errors import BaicaiError
 from baicai.serving.errors import ApiError, error_body, to_api_error
+from baicai.serving.openai.response_models import (
+    ChatChunkChoice,
+    ChatDelta,
+    Chunk,
+    JsonObject,
+    OutputItem,
+    OutputText,
+    Usage,
+)
 from baicai.serving.openai.responses_request import ResponseRequest, TextFormat
-from baicai.serving.openai.streaming import DONE, Values, event
+from baicai.serving.openai.streaming import DONE, sse_event
 
 
-async def response_events(told: AsyncGenerator[Values, None], request: ResponseRequest) -> AsyncGenerator[Values, None]:
-    """Yield a response's events, made from the chunks of a chat's answer."""
-    number, response, item, reason = 0, dict[str, Any](), _Item(), "stop"
+async def response_events(
+    stream: AsyncGenerator[Chunk[ChatChunkChoice], None], request: ResponseRequest
+) -> AsyncGenerator[JsonObject, None]:
+    """Convert the chunks of a chat completion into numbered events."""
+    number, response, writer, reason = 0, JsonObject(), _OutputItemWriter(), "stop"
 
-    def numbered(kind: str, values: Values) -> Values:
+    def numbered(event_type: str, values: JsonObject) -> JsonObject:
         nonlocal number
         number += 1
-        return {"type": kind, "sequence_number": number - 1, **values}
+        return {"type": event_type, "sequence_number": number - 1, **values}
 
-    async for chunk in told:
+    async for chunk in stream:
         if not response:
-            response = _blank(request, chunk)
+            response = _new_response(request, chunk["model"])
             yield numbered("response.created", {"response": dict(response)})
             yield numbered("response.in_progress", {"response": dict(response)})
         for choice in chunk["choices"]:
             reason = choice["finish_reason"] or reason
-            for kind, values in item.add(choice["delta"]):
-                yield numbered(kind, values)
+            for event_type, values in writer.add(choice["delta"]):
+                yield numbered(event_type, values)
         if "usage" in chunk:
-            cut = reason == "length"
-            for kind, values in item.end("incomplete" if cut else "completed"):
-                yield numbered(kind, values)
-            response["status"] = "incomplete" if cut else "completed"
-            response["completed_at"] = None if cut else int(time.time())
-            response["incomplete_details"] = {"reason": "max_output_tokens"} if cut else None
-            response |= {"output": [item.whole], "usage": _usage(chunk["usage"])}
+            is_cut = reason == "length"
+            for event_type, values in writer.finish("incomplete" if is_cut else "completed"):
+                yield numbered(event_type, values)
+            response["status"] = "incomplete" if is_cut else "completed"
+            response["completed_at"] = None if is_cut else int(time.time())
+            response["incomplete_details"] = {"reason": "max_output_tokens"} if is_cut else None
+            response |= {"output": [writer.item], "usage": _response_usage(chunk["usage"])}
             yield numbered(f"response.{response['status']}", {"response": response})
 
 
-async def written(events: AsyncGenerator[Values, None]) -> AsyncGenerator[bytes, None]:
-    """Yield events as they are sent; what goes wrong after the first is told by two more."""
-    number, response = 0, dict[str, Any]()
+async def encode_events(events: AsyncGenerator[JsonObject, None]) -> AsyncGenerator[bytes, None]:
+    """Encode events for sending; an error after the first one adds two more, `error` and `response.failed`."""
+    number, response = 0, JsonObject()
     async with aclosing(events):
         try:
-            async for one in events:
-                yield _written(one)
-                number, response = one["sequence_number"] + 1, one.get("response", response)
+            async for event in events:
+                yield _encode(event)
+                number, response = event["sequence_number"] + 1, event.get("response", response)
         except BaicaiError as error:
             if not number:
                 raise
-            for one in _failed(to_api_error(error), number, response):
-                yield _written(one)
+            for event in _error_events(to_api_error(error), number, response):
+                yield _encode(event)
     yield DONE
 
 
-def _written(one: Values) -> bytes:
-    return f"event: {one['type']}\n".encode() + event(one)
+def _encode(event: JsonObject) -> bytes:
+    return f"event: {event['type']}\n".encode() + sse_event(event)
 
 
-def _failed(error: ApiError, number: int, response: Values) -> tuple[Values, Values]:
-    """Return the events that tell of an error: as OpenAI's reference writes it and as its clients read it, in one."""
-    told = error_body(error)
+def _error_events(error: ApiError, number: int, response: JsonObject) -> tuple[JsonObject, JsonObject]:
+    """Return the events that report an error; the first has the fields of OpenAI's reference and of its clients."""
+    body = error_body(error)
     failed = {"status": "failed", "error": {"code": error.code, "message": str(error)}}
     return (
-        {**told["error"], **told, "type": "error", "sequence_number": number},
+        {**body["error"], **body, "type": "error", "sequence_number": number},
         {"type": "response.failed", "sequence_number": number + 1, "response": response | failed},
     )
 
 
-async def last(events: AsyncGenerator[Values, None], source: AsyncGenerator[Values, None]) -> Values:
-    """Return the whole response."""
+async def final_response(
+    events: AsyncGenerator[JsonObject, None], source: AsyncGenerator[Chunk[ChatChunkChoice], None]
+) -> JsonObject:
+    """Return the whole response from the last event; `source` is closed with the events."""
     async with aclosing(source), aclosing(events):
-        async for one in events:
-            found = one
-    return dict(found["response"])
+        async for event in events:
+            last = event
+    return dict(last["response"])
 
 
-class _Item:
-    """What a response puts out: a message, or a call of a function."""
+class _OutputItemWriter:
+    """Writes the one output item of a response: a message or a function call."""
 
     def __init__(self) -> None:
-        self.whole: Values = {}
+        self.item: OutputItem = {}
 
-    def add(self, delta: Values) -> list[tuple[str, Values]]:
-        """Return the events that tell of a delta of a chat's answer."""
-        told = []
+    def add(self, delta: ChatDelta) -> list[tuple[str, JsonObject]]:
+        """Convert a delta of a chat completion into events."""
+        events = []
         for call in delta.get("tool_calls", ()):
-            function = call["function"]
+            name, arguments = call["function"].get("name", ""), call["function"]["arguments"]
             if "id" in call:
-                about = {"type": "function_call", "call_id": call["id"], "name": function["name"], "arguments": ""}
-                told.append(self._begin("fc", about))
-            self.whole["arguments"] += function["arguments"]
-            told.append(("response.function_call_arguments.delta", self._at({"delta": function["arguments"]})))
-        if delta.get("content"):
-            told += self._message()
-            self._part["text"] += delta["content"]
-            told.append(
-                (
-                    "response.output_text.delta",
-                    self._at({"content_index": 0, "delta": delta["content"], "logprobs": []}),
-                )
-            )
-        return told
+                item: OutputItem = {"type": "function_call", "call_id": call["id"], "name": name, "arguments": ""}
+                events.append(self._start("fc", item))
+            self.item["arguments"] += arguments
+            events.append(("response.function_call_arguments.delta", self._located({"delta": arguments})))
+        if content := delta.get("content"):
+            events += self._start_message()
+            self._part["text"] += content
+            text_delta = {"content_index": 0, "delta": content, "logprobs": []}
+            events.append(("response.output_text.delta", self._located(text_delta)))
+        return events
 
-    def end(self, status: str) -> list[tuple[str, Values]]:
-        """Return the events that tell of the end."""
-        told = [] if self.whole else self._message()
-        self.whole["status"] = status
-        if self.whole["type"] == "function_call":
-            done = {"name": self.whole["name"], "arguments": self.whole["arguments"]}
-            told.append(("response.function_call_arguments.done", self._at(done)))
+    def finish(self, status: str) -> list[tuple[str, JsonObject]]:
+        """Return the events that complete the item."""
+        events = [] if self.item else self._start_message()
+        self.item["status"] = status
+        if self.item["type"] == "function_call":
+            call = {"name": self.item["name"], "arguments": self.item["arguments"]}
+            events.append(("response.function_call_arguments.done", self._located(call)))
         else:
             text = {"content_index": 0, "text": self._part["text"], "logprobs": []}
-            told.append(("response.output_text.done", self._at(text)))
-            told.append(("response.content_part.done", self._at({"content_index": 0, "part": self._part})))
-        return [*told, ("response.output_item.done", {"output_index": 0, "item": self.whole})]
+            events.append(("response.output_text.done", self._located(text)))
+            part = {"content_index": 0, "part": self._part}
+            events.append(("response.content_part.done", self._located(part)))
+        return [*events, ("response.output_item.done", {"output_index": 0, "item": self.item})]
 
-    def _message(self) -> list[tuple[str, Values]]:
-        """Return the events with which a message begins, if it has not."""
-        if self.whole:
+    def _start_message(self) -> list[tuple[str, JsonObject]]:
+        """Return the events that start a message, unless the item has started already."""
+        if self.item:
             return []
-        begun = self._begin("msg", {"type": "message", "role": "assistant", "content": []})
-        self._part: Values = {"type": "output_text", "text": "", "annotations": [], "logprobs": []}
-        self.whole["content"] = [self._part]
-        return [begun, ("response.content_part.added", self._at({"content_index": 0, "part": dict(self._part)}))]
+        item_added = self._start("msg", {"type": "message", "role": "assistant", "content": []})
+        self._part: OutputText = {"type": "output_text", "text": "", "annotations": [], "logprobs": []}
+        self.item["content"] = [self._part]
+        part = {"content_index": 0, "part": dict(self._part)}
+        return [item_added, ("response.content_part.added", self._located(part))]
 
-    def _begin(self, prefix: str, about: Values) -> tuple[str, Values]:
-        self.whole = {"id": f"{prefix}_{uuid4().hex}", "status": "in_progress", **about}
-        return "response.output_item.added", {"output_index": 0, "item": dict(self.whole)}
+    def _start(self, prefix: str, item: OutputItem) -> tuple[str, JsonObject]:
+        self.item = {"id": f"{prefix}_{uuid4().hex}", "status": "in_progress", **item}
+        return "response.output_item.added", {"output_index": 0, "item": dict(self.item)}
 
-    def _at(self, values: Values) -> Values:
-        return {"item_id": self.whole["id"], "output_index": 0, **values}
+    def _located(self, values: JsonObject) -> JsonObject:
+        return {"item_id": self.item["id"], "output_index": 0, **values}
 
 
-def _blank(request: ResponseRequest, chunk: Values) -> Values:
-    asked = request.model_dump(include={"tools", "tool_choice"})
+def _new_response(request: ResponseRequest, model: str) -> JsonObject:
+    tools_fields = request.model_dump(include={"tools", "tool_choice"})
     return {
         "id": f"resp_{uuid4().hex}",
         "object": "response",
@@ -152,7 +162,7 @@ def _blank(request: ResponseRequest, chunk: Values) -> Values:
         "max_output_tokens": request.max_output_tokens,
         "max_tool_calls": None,
         "metadata": request.metadata,
-        "model": chunk["model"],
+        "model": model,
         "output": [],
         "parallel_tool_calls": False,
         "presence_penalty": request.presence_penalty,
@@ -163,9 +173,9 @@ def _blank(request: ResponseRequest, chunk: Values) -> Values:
         "service_tier": "default",
         "store": False,
         "temperature": request.temperature,
-        "text": {"format": _format(request.text.format)},
-        "tool_choice": asked["tool_choice"],
-        "tools": [{**tool, "strict": True} for tool in asked["tools"]],
+        "text": {"format": _response_format(request.text.format)},
+        "tool_choice": tools_fields["tool_choice"],
+        "tools": [{**tool, "strict": True} for tool in tools_fields["tools"]],
         "top_logprobs": 0,
         "top_p": request.top_p,
         "truncation": "disabled",
@@ -173,13 +183,13 @@ def _blank(request: ResponseRequest, chunk: Values) -> Values:
     }
 
 
-def _format(form: TextFormat) -> Values:
-    if form.type != "json_schema":
-        return {"type": form.type}
-    return form.model_dump(by_alias=True) | {"strict": True}
+def _response_format(text_format: TextFormat) -> JsonObject:
+    if text_format.type != "json_schema":
+        return {"type": text_format.type}
+    return text_format.model_dump(by_alias=True) | {"strict": True}
 
 
-def _usage(usage: Values) -> Values:
+def _response_usage(usage: Usage) -> JsonObject:
     return {
         "input_tokens": usage["prompt_tokens"],
         "input_tokens_details": usage["prompt_tokens_details"],

@@ -1,10 +1,10 @@
-"""From pieces to what OpenAI's clients read. A whole answer is a collected stream, so that both say the same."""
+"""Streamed and whole responses, as OpenAI's clients read them. A whole response is a collected stream."""
 
 import asyncio
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Sequence
 from contextlib import aclosing
 from typing import Any, Protocol, TypeVar
 
@@ -16,167 +16,189 @@ from starlette.types import Receive, Scope, Send
 
 from baicai.errors import BaicaiError
 from baicai.serving.errors import ApiError, error_body, to_api_error
-from baicai.serving.openai.detokenizer import End, Piece, pieces
-from baicai.serving.openai.preprocessing import Plan
-from baicai.serving.openai.requests import Generation
+from baicai.serving.openai.detokenizer import Finish, TextDelta, stream_text
+from baicai.serving.openai.preprocessing import PreparedRequest
+from baicai.serving.openai.requests import BaseCompletionRequest
+from baicai.serving.openai.response_models import C, Chunk, ComputeCost, JsonObject, Usage
 
 DONE = b"data: [DONE]\n\n"
-Values = dict[str, Any]
 T = TypeVar("T")
 
 
-class Form(Protocol):
-    """How an answer is written."""
+class ResponseWriter(Protocol[C]):
+    """Writes one completion in the format of an endpoint; `C` is its part of a chunk."""
 
     id_prefix: str
     chunk_object: str
-    whole_object: str
+    completion_object: str
 
-    def begin(self) -> Values | None:
-        """Return what an answer begins with."""
+    def start(self) -> C | None:
+        """Return what precedes the text, if anything."""
 
-    def piece(self, piece: Piece) -> Values | None:
-        """Return what is told of a piece, None if nothing."""
+    def add(self, text_delta: TextDelta) -> C | None:
+        """Return what to send for new text and tokens, if anything."""
 
-    def end(self, end: End) -> Values:
-        """Return what an answer ends with."""
+    def finish(self, finish: Finish) -> C:
+        """Return the part with the finish reason."""
 
-    def whole(self, parts: Sequence[Values]) -> Values:
-        """Return all that was told of an answer, in one."""
+    def combine(self, parts: Sequence[C]) -> JsonObject:
+        """Combine all parts into one choice of a whole response."""
 
 
-async def chunks(plan: Plan, forms: Sequence[Form]) -> AsyncGenerator[Values, None]:
-    """Yield what is told of the answers, each in its form, and last of all what they took, with no choices."""
-    form = forms[0]
-    head = {
-        "id": f"{form.id_prefix}{uuid.uuid4().hex}",
-        "object": form.chunk_object,
-        "created": int(time.time()),
-        "model": plan.name,
-        "system_fingerprint": plan.served.hash[:16],
-    }
-    ends = dict[int, End]()
-    begun = set[int]()
-    async with aclosing(merged([pieces(plan.served, ask, plan.stops) for ask in plan.asks])) as events:
-        async for number, event in events:
-            form = forms[number]
-            told = [form.begin()] if number not in begun else []
-            begun.add(number)
-            if isinstance(event, End):
-                ends[number] = event
-                told.append(form.end(event))
+async def stream_chunks(
+    prepared: PreparedRequest, writers: Sequence[ResponseWriter[C]]
+) -> AsyncGenerator[Chunk[C], None]:
+    """Yield the chunks of all completions as they are generated, and last a chunk with the usage and no choices.
+
+    Args:
+        writers: one for each completion
+    """
+    head = Chunk[C](
+        id=f"{writers[0].id_prefix}{uuid.uuid4().hex}",
+        object=writers[0].chunk_object,
+        created=int(time.time()),
+        model=prepared.name,
+        system_fingerprint=prepared.served.hash[:16],
+        choices=[],
+    )
+    finishes = dict[int, Finish]()
+    started = set[int]()
+    streams = [stream_text(prepared.served, generation, prepared.stop_strings) for generation in prepared.requests]
+    async with aclosing(merge_streams(streams)) as events:
+        async for index, event in events:
+            writer = writers[index]
+            parts = [writer.start()] if index not in started else []
+            started.add(index)
+            if isinstance(event, Finish):
+                finishes[index] = event
+                parts.append(writer.finish(event))
             else:
-                told.append(form.piece(event))
-            for one in told:
-                if one is not None:
-                    yield head | {"choices": [{"index": number, **one}]}
-    yield head | {"choices": [], "usage": usage(plan, [ends[number] for number in range(len(plan.asks))])}
+                parts.append(writer.add(event))
+            for part in parts:
+                if part is not None:
+                    yield {**head, "choices": [part]}
+    yield {
+        **head,
+        "usage": count_usage(prepared, [finishes[index] for index in range(len(prepared.requests))]),
+    }
 
 
-async def collect(stream: AsyncGenerator[Values, None], form: Form) -> Values:
-    """Return a stream as one answer."""
-    choices = defaultdict[int, list[Values]](list)
+async def collect_chunks(stream: AsyncGenerator[Chunk[C], None], writers: Sequence[ResponseWriter[C]]) -> JsonObject:
+    """Collect a stream into one response."""
+    parts = defaultdict[int, list[C]](list)
     async with aclosing(stream):
         async for chunk in stream:
-            for choice in chunk["choices"]:
-                choices[choice["index"]].append(choice)
-    told = [{"index": number} | form.whole(choices[number]) for number in sorted(choices)]
-    return chunk | {"object": form.whole_object, "choices": told}
+            for part in chunk["choices"]:
+                parts[part["index"]].append(part)
+    choices = [writer.combine(parts[index]) for index, writer in enumerate(writers)]
+    return {**chunk, "object": writers[0].completion_object, "choices": choices}
 
 
-async def respond(request: Request, told: AsyncGenerator[Values, None], form: Form, asked: Generation) -> Response:
-    """Return the answer: events if they are wanted as they come, else all in one.
-
-    Raises: BaicaiError if there will be none
-    """
-    if asked.stream:
-        return await streamed(request, _events(told, asked.stream_options.include_usage), told)
-    return await whole(request, collect(told, form))
-
-
-async def whole(request: Request, answer: Awaitable[Values]) -> Response:
-    """Return an answer when it is complete, unless the client has gone.
-
-    Raises: BaicaiError if there will be none
-    """
-    return JSONResponse(await unless_gone(request, answer))
-
-
-async def streamed(
-    request: Request, events: AsyncGenerator[bytes, None], source: AsyncGenerator[Values, None]
+async def completion_response(
+    http_request: Request,
+    stream: AsyncGenerator[Chunk[C], None],
+    writers: Sequence[ResponseWriter[C]],
+    request: BaseCompletionRequest,
 ) -> Response:
-    """Return events as they come; when the client goes, they and their source are closed at once.
+    """Respond with server-sent events if the request requests for a stream, else with one JSON object.
 
-    Raises: BaicaiError if there will be none: what is wrong shows before the first, and before a status is sent
+    Raises: BaicaiError if the request fails before the first byte is sent
+    """
+    if request.stream:
+        return await event_response(http_request, _encode(stream, request.stream_options.include_usage), stream)
+    return await json_response(http_request, collect_chunks(stream, writers))
+
+
+async def json_response(http_request: Request, content: Awaitable[JsonObject]) -> Response:
+    """Respond with a JSON object as soon as it is complete; it is cancelled if the client disconnects.
+
+    Raises: BaicaiError if the request fails
+    """
+    return JSONResponse(await cancel_on_disconnect(http_request, content))
+
+
+async def event_response(
+    http_request: Request, events: AsyncGenerator[bytes, None], source: AsyncGenerator[Any, None]
+) -> Response:
+    """Respond with server-sent events; both generators are closed as soon as the client disconnects.
+
+    Args:
+        events: encoded events
+        source: generator that `events` reads from
+
+    Raises: BaicaiError if the request fails before the first event, so that no status has been sent
     """
     try:
-        first = await unless_gone(request, anext(events))
+        first = await cancel_on_disconnect(http_request, anext(events))
     except BaseException:
         await source.aclose()
         raise
     return _EventStream(first, events, source)
 
 
-def usage(plan: Plan, ends: Sequence[End]) -> Values:
-    """Return what answers took: tokens, and what they cost beside a dense model of the same size."""
-    served, read = plan.served, sum(end.read for end in ends)
-    prompt = sum(len(ask.prompt_token_ids) for ask in plan.asks[:: plan.choices])
-    cached = sum(
-        min(end.cached for end in ends[first : first + plan.choices]) for first in range(0, len(ends), plan.choices)
+def count_usage(prepared: PreparedRequest, finishes: Sequence[Finish]) -> Usage:
+    """Count the tokens and the compute of all completions; `finishes` has one entry for each."""
+    served, n = prepared.served, prepared.num_choices
+    prompt_tokens = sum(len(generation.prompt_token_ids) for generation in prepared.requests[::n])
+    cached_tokens = sum(
+        min(finish.cached_tokens for finish in finishes[first : first + n]) for first in range(0, len(finishes), n)
     )
-    completion = sum(end.tokens for end in ends)
-    shares_G = np.sum([end.weights_G for end in ends], 0) / (max(completion, 1) * served.max_leaf_weight)
+    completion_tokens = sum(finish.completion_tokens for finish in finishes)
+    shares_G = np.sum([finish.weights_G for finish in finishes], 0) / (
+        max(completion_tokens, 1) * served.max_leaf_weight
+    )
+    leaves = {name: round(share, 4) for name, share in zip(prepared.leaves, shares_G.tolist(), strict=True)}
+    cost = compute_cost(prepared, sum(finish.computed_tokens for finish in finishes))
     return {
-        "prompt_tokens": prompt,
-        "completion_tokens": completion,
-        "total_tokens": prompt + completion,
-        "prompt_tokens_details": {"cached_tokens": cached},
-        "baicai": costs(plan, read)
-        | {"leaves": {name: round(share, 4) for name, share in zip(plan.leaves, shares_G.tolist(), strict=True)}},
+        "prompt_tokens": prompt_tokens,
+        "completion_tokens": completion_tokens,
+        "total_tokens": prompt_tokens + completion_tokens,
+        "prompt_tokens_details": {"cached_tokens": cached_tokens},
+        "baicai": {**cost, "leaves": leaves},
     }
 
 
-def costs(plan: Plan, read: int) -> Values:
-    """Return what so many tokens cost that went through the model, beside a dense model of the same size."""
-    cost = plan.served.costs[len(plan.leaves)]
+def compute_cost(prepared: PreparedRequest, num_tokens: int) -> ComputeCost:
+    """Compute the cost of passing tokens through the model, compared with a dense model of the same size."""
+    cost = prepared.served.costs[len(prepared.leaves)]
     return {
         "active_parameters": cost.active_parameters,
         "total_parameters": cost.total_parameters,
-        "flops": read * cost.flops_per_token,
-        "dense_flops": read * plan.served.dense_flops_per_token,
+        "flops": num_tokens * cost.flops_per_token,
+        "dense_flops": num_tokens * prepared.served.dense_flops_per_token,
     }
 
 
-def event(value: Mapping[str, Any]) -> bytes:
-    """Return an event with some data."""
-    return b"data: " + orjson.dumps(value) + b"\n\n"
+def sse_event(data: object) -> bytes:
+    """Encode data as a server-sent event."""
+    return b"data: " + orjson.dumps(data) + b"\n\n"
 
 
-async def _events(told: AsyncGenerator[Values, None], include_usage: bool) -> AsyncGenerator[bytes, None]:
-    begun, blank = False, {"usage": None} if include_usage else {}
+async def _encode(stream: AsyncGenerator[Chunk[C], None], include_usage: bool) -> AsyncGenerator[bytes, None]:
+    started, no_usage = False, {"usage": None} if include_usage else {}
     try:
-        async for chunk in told:
+        async for chunk in stream:
             if chunk["choices"] or include_usage:
-                yield event(blank | chunk)
-                begun = True
+                yield sse_event({**no_usage, **chunk})
+                started = True
     except BaicaiError as error:
-        if not begun:
+        if not started:
             raise
-        yield event(error_body(to_api_error(error)))
+        yield sse_event(error_body(to_api_error(error)))
         return
     yield DONE
 
 
-async def _after(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+async def _prepend(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
     yield first
-    async for one in rest:
-        yield one
+    async for event in rest:
+        yield event
 
 
 class _EventStream(StreamingResponse):
-    def __init__(self, first: bytes, events: AsyncGenerator[bytes, None], source: AsyncGenerator[Values, None]) -> None:
+    def __init__(self, first: bytes, events: AsyncGenerator[bytes, None], source: AsyncGenerator[Any, None]) -> None:
         headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-        super().__init__(_after(first, events), headers=headers, media_type="text/event-stream")
+        super().__init__(_prepend(first, events), headers=headers, media_type="text/event-stream")
         self._events, self._source = events, source
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -184,48 +206,51 @@ class _EventStream(StreamingResponse):
             await super().__call__(scope, receive, send)
 
 
-async def unless_gone(request: Request, work: Awaitable[T]) -> T:
-    """Return what comes of some work, which is cancelled if the client goes.
+async def cancel_on_disconnect(http_request: Request, work: Awaitable[T]) -> T:
+    """Return the result of some work, which is cancelled if the client disconnects.
 
-    Raises: ApiError if it has gone
+    Raises: ApiError if it has disconnected
     """
-    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_gone(request))
+    task, disconnect = asyncio.ensure_future(work), asyncio.ensure_future(_wait_for_disconnect(http_request))
     try:
-        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((task, disconnect), return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             return task.result()
-        raise ApiError("The client has gone.", status=499)
+        raise ApiError("The client has disconnected.", status=499)
     finally:
-        for one in (task, gone):
-            one.cancel()
-        await asyncio.gather(task, gone, return_exceptions=True)
+        task.cancel()
+        disconnect.cancel()
+        await asyncio.gather(task, disconnect, return_exceptions=True)
 
 
-async def _gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
+async def _wait_for_disconnect(http_request: Request) -> None:
+    while (await http_request.receive())["type"] != "http.disconnect":
         pass
 
 
-async def merged(answers: Sequence[AsyncGenerator[T, None]]) -> AsyncGenerator[tuple[int, T], None]:
-    """Yield what the generators do, each as soon as it comes, with their numbers; closing this one closes them."""
-    if len(answers) == 1:  # most requests want one, which needs no task for each piece
-        async with aclosing(answers[0]) as answer:
-            async for one in answer:
-                yield 0, one
+async def merge_streams(streams: Sequence[AsyncGenerator[T, None]]) -> AsyncGenerator[tuple[int, T], None]:
+    """Yield the items of all streams as they arrive, with the index of their stream.
+
+    Closing this generator closes the streams.
+    """
+    if len(streams) == 1:  # the usual case, which needs no task for each item
+        async with aclosing(streams[0]) as stream:
+            async for item in stream:
+                yield 0, item
         return
-    waiting = {asyncio.ensure_future(anext(answer, None)): number for number, answer in enumerate(answers)}
+    waiting = {asyncio.ensure_future(anext(stream, None)): index for index, stream in enumerate(streams)}
     try:
         while waiting:
             done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
             for task in sorted(done, key=waiting.__getitem__):
-                number = waiting.pop(task)
-                told = task.result()
-                if told is not None:
-                    waiting[asyncio.ensure_future(anext(answers[number], None))] = number
-                    yield number, told
+                index = waiting.pop(task)
+                result = task.result()
+                if result is not None:
+                    waiting[asyncio.ensure_future(anext(streams[index], None))] = index
+                    yield index, result
     finally:
         for task in waiting:
             task.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
-        for answer in answers:
-            await answer.aclose()
+        for stream in streams:
+            await stream.aclose()

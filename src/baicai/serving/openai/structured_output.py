@@ -1,87 +1,92 @@
-"""What an answer must look like: any text, JSON, or a call of a tool, as a grammar that llguidance reads.
+"""Structured output: `response_format` and `tools` as a grammar for llguidance.
 
-A call is written as `{"name": NAME, "arguments": ARGUMENTS}`; text beside tools does not begin with a brace.
+A tool call is written as `{"name": NAME, "arguments": ARGUMENTS}`; where tools may be used, plain text does not begin
+with a brace.
 """
 
 import asyncio
 import json
 from collections.abc import Sequence
-from typing import Any
+
+from pydantic.json_schema import JsonSchemaValue
 
 from baicai.data.document import Message
 from baicai.errors import MachineError
 from baicai.serving.errors import ApiError
-from baicai.serving.openai.requests import Answered, ChatMessage, ChatRequest, NamedTool, Returned, Tool
+from baicai.serving.openai.requests import AssistantMessage, ChatMessage, ChatRequest, NamedTool, Tool, ToolMessage
 
 MAX_SCHEMA_BYTES = 2**16
-SPACES = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
-"""Between the parts of JSON: where a model may choose, a small one chooses spaces without end."""
+WHITESPACE = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+"""Fixed whitespace in JSON: given the choice, a small model may write spaces without end."""
 HEAD, MIDDLE, TAIL = '{"name": "', '", "arguments": ', "}"
-_TOLD = 'To use a tool, answer with {"name": NAME, "arguments": ARGUMENTS} alone. Tools:\n'
+_INSTRUCTIONS = 'To use a tool, answer with {"name": NAME, "arguments": ARGUMENTS} alone. Tools:\n'
 
 
-async def grammar_of(request: ChatRequest) -> str:
-    """Return the grammar of a request's answer, nothing if it may be any text.
+async def build_grammar(request: ChatRequest) -> str:
+    """Build the grammar of a chat completion; an empty string allows any text.
 
     Raises: ApiError if a schema cannot be used
     """
-    wanted, tools = request.response_format, usable_tools(request)
-    if wanted is not None and wanted.type != "text":
+    response_format, tools = request.response_format, allowed_tools(request)
+    if response_format is not None and response_format.type != "text":
         if tools:
-            told = "Unsupported value: 'response_format' must be text where tools may be used."
-            raise ApiError(told, param="response_format", code="unsupported_value")
-        schema = wanted.json_schema.schema_ if wanted.json_schema else {"type": "object"}
-        return await _checked(_json(schema), schema, "response_format.json_schema.schema")
+            message = "Unsupported value: 'response_format' must be text where tools may be used."
+            raise ApiError(message, param="response_format", code="unsupported_value")
+        schema = response_format.json_schema.schema_ if response_format.json_schema else {"type": "object"}
+        return await _validated(_json_grammar(schema), schema, "response_format.json_schema.schema")
     if not tools:
         return ""
-    calls = [_call_schema(tool) for tool in tools]
     for number, tool in enumerate(tools):
         schema = tool.function.parameters
-        await _checked(_json(schema), schema, f"tools[{number}].function.parameters")
-    whole = calls[0] if len(calls) == 1 else {"anyOf": calls}
+        await _validated(_json_grammar(schema), schema, f"tools[{number}].function.parameters")
+    call_schemas = [_call_schema(tool) for tool in tools]
+    any_call = call_schemas[0] if len(call_schemas) == 1 else {"anyOf": call_schemas}
     if request.tool_choice == "auto":
-        return f"start: text | call\ntext: /(?s:[^{{].*)?/\ncall: %json {json.dumps(whole | {'x-guidance': SPACES})}\n"
-    return _json(whole)
+        call = json.dumps(any_call | {"x-guidance": WHITESPACE})
+        return f"start: text | call\ntext: /(?s:[^{{].*)?/\ncall: %json {call}\n"
+    return _json_grammar(any_call)
 
 
-def usable_tools(request: ChatRequest) -> list[Tool]:
-    """Return the tools that the answer may use.
+def allowed_tools(request: ChatRequest) -> list[Tool]:
+    """Return the tools that the completion may use.
 
-    Raises: ApiError if one is to be used that there is not
+    Raises: ApiError if `tool_choice` requires a tool that the request does not define
     """
     choice = request.tool_choice
     if choice == "none":
         return []
-    wanted = request.tools
+    tools = request.tools
     if isinstance(choice, NamedTool):
-        wanted = [tool for tool in request.tools if tool.function.name == choice.function.name]
-    if not wanted and choice != "auto":
-        raise ApiError("Invalid 'tool_choice': there is no such tool.", param="tool_choice", code="invalid_value")
-    return wanted
+        tools = [tool for tool in request.tools if tool.function.name == choice.function.name]
+    if not tools and choice != "auto":
+        message = "Invalid 'tool_choice': the required tool was not found in 'tools'."
+        raise ApiError(message, param="tool_choice", code="invalid_value")
+    return tools
 
 
-def conversation(messages: Sequence[ChatMessage], tools: Sequence[Tool]) -> list[Message]:
-    """Return what was said, with the tools told by the system."""
-    told = [_message(message) for message in messages]
+def to_messages(chat_messages: Sequence[ChatMessage], tools: Sequence[Tool]) -> list[Message]:
+    """Convert a request's messages for the chat template; the system message describes the tools."""
+    messages = [_to_message(message) for message in chat_messages]
     if not tools:
-        return told
-    listed = "\n".join(json.dumps(tool.function.model_dump(), ensure_ascii=False) for tool in tools)
-    first = told.pop(0).content + "\n\n" if told[0].role == "system" else ""
-    return [Message("system", f"{first}{_TOLD}{listed}"), *told]
+        return messages
+    definitions = "\n".join(json.dumps(tool.function.model_dump(), ensure_ascii=False) for tool in tools)
+    system = messages.pop(0).content + "\n\n" if messages[0].role == "system" else ""
+    return [Message("system", f"{system}{_INSTRUCTIONS}{definitions}"), *messages]
 
 
-def _message(message: ChatMessage) -> Message:
+def _to_message(message: ChatMessage) -> Message:
     text = "".join(part.text for part in message.content)
     match message:
-        case Answered():
-            calls = [f"{HEAD}{one.function.name}{MIDDLE}{one.function.arguments}{TAIL}" for one in message.tool_calls]
+        case AssistantMessage():
+            functions = [call.function for call in message.tool_calls]
+            calls = [f"{HEAD}{function.name}{MIDDLE}{function.arguments}{TAIL}" for function in functions]
             return Message("assistant", "\n".join([text, *calls] if text else calls))
-        case Returned():
+        case ToolMessage():
             return Message("user", text)
     return Message("user" if message.role == "user" else "system", text)
 
 
-def _call_schema(tool: Tool) -> dict[str, Any]:
+def _call_schema(tool: Tool) -> JsonSchemaValue:
     parameters = {"type": "object"} | tool.function.parameters
     return {
         "type": "object",
@@ -91,21 +96,20 @@ def _call_schema(tool: Tool) -> dict[str, Any]:
     }
 
 
-def _json(schema: dict[str, Any]) -> str:
-    written = {"grammars": [{"json_schema": schema | {"x-guidance": SPACES}}]}
-    return json.dumps(written)
+def _json_grammar(schema: JsonSchemaValue) -> str:
+    return json.dumps({"grammars": [{"json_schema": schema | {"x-guidance": WHITESPACE}}]})
 
 
-async def _checked(grammar: str, schema: dict[str, Any], param: str) -> str:
+async def _validated(grammar: str, schema: JsonSchemaValue, param: str) -> str:
     try:
         from llguidance import LLMatcher
     except ModuleNotFoundError:
         raise MachineError("llguidance is not installed: pip install 'baicai[serve]'") from None
     if len(json.dumps(schema)) > MAX_SCHEMA_BYTES:
-        told = f"Invalid '{param}': it is larger than {MAX_SCHEMA_BYTES} bytes."
-        raise ApiError(told, param=param, code="schema_too_large")
-    problem = await asyncio.to_thread(LLMatcher.validate_grammar, grammar)
-    if problem:
-        told = f"Invalid '{param}': {problem.splitlines()[0][:200]}."
-        raise ApiError(told, param=param, code="invalid_json_schema")
+        message = f"Invalid '{param}': the schema is larger than {MAX_SCHEMA_BYTES} bytes; simplify it."
+        raise ApiError(message, param=param, code="schema_too_large")
+    grammar_error = await asyncio.to_thread(LLMatcher.validate_grammar, grammar)
+    if grammar_error:
+        message = f"Invalid '{param}': {grammar_error.splitlines()[0][:200]}."
+        raise ApiError(message, param=param, code="invalid_json_schema")
     return grammar
