@@ -5,7 +5,7 @@ import difflib
 import functools
 import json
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, cast, dataclass_transform, get_args, get_origin
 
@@ -38,7 +38,9 @@ def recipe(kind: type[R]) -> type[R]:
     return made
 
 
-def read_recipe(kind: type[R], path: Path | None = None, overrides: Sequence[str] = ()) -> R:
+def read_recipe(
+    kind: type[R], path: Path | None = None, overrides: Sequence[str] = (), *, values: Mapping[str, Any] | None = None
+) -> R:
     """Return a `kind` from a TOML file and `key=value` overrides, which win; dots reach into tables.
 
     A value is read as TOML where it parses, else, and where the key wants a string, as it is: `steps=20`, `out=runs/a`.
@@ -53,6 +55,7 @@ def read_recipe(kind: type[R], path: Path | None = None, overrides: Sequence[str
             raise ConfigError(f"recipe {path} does not exist: check the path") from None
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ConfigError(f"recipe {path} cannot be read: {error}") from None
+    _merge(table, values or {})
     texts = dict(_split(override) for override in overrides)
     for key, text in texts.items():
         _set(table, key, _value(text))
@@ -66,7 +69,8 @@ def read_recipe(kind: type[R], path: Path | None = None, overrides: Sequence[str
         for key in {".".join(map(str, one["loc"])) for one in error.errors() if one["type"] == "string_type"}:
             if key in texts:
                 _set(table, key, texts[key])
-    return from_table(kind, table, str(path) if path else "command line")
+    where = kind.__name__ if values is not None else "command line"
+    return from_table(kind, table, str(path) if path else where)
 
 
 def from_table(kind: type[R], table: object, where: str) -> R:
@@ -121,6 +125,15 @@ def _set(table: dict[str, Any], key: str, value: Any) -> None:
         if not isinstance(table, dict):
             raise ConfigError(f"key '{key}': '{parent}' is a value, not a table")
     table[last] = value
+
+
+def _merge(table: dict[str, Any], values: Mapping[str, Any]) -> None:
+    """Set values in a table; a mapping is merged into the table of the same key."""
+    for key, value in values.items():
+        if isinstance(value, Mapping) and isinstance(table.get(key), dict):
+            _merge(table[key], value)
+        else:
+            table[key] = value
 
 
 def _nested(kind: object) -> Iterator[type]:

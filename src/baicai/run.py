@@ -10,6 +10,7 @@ done           written when the artefact is in place
 
 import contextlib
 import fcntl
+import importlib.util
 import json
 import os
 import shutil
@@ -282,8 +283,15 @@ def _commit() -> str | None:
     return None
 
 
+def _shows_bars() -> bool:
+    """Whether a bar can be drawn: on a terminal, or in a notebook that has widgets."""
+    return console.is_terminal or (console.is_jupyter and importlib.util.find_spec("ipywidgets") is not None)
+
+
 class Progress:
-    """Progress of a loop: a bar on a terminal, else a line from time to time; nothing if `BAICAI_QUIET=1`.
+    """Progress of a loop: a bar on a terminal or in a notebook, else a line from time to time.
+
+    `BAICAI_QUIET=1` turns it off.
 
     Use it as a context manager, so that the bar is removed when the loop ends:
 
@@ -303,7 +311,7 @@ class Progress:
         self._last = time.monotonic()
         self._ended = False
         self._bar: rich.progress.Progress | None = None
-        if not self._quiet and console.is_terminal:
+        if not self._quiet and _shows_bars():
             columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[metrics]}")
             self._bar = rich.progress.Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
             self._task = self._bar.add_task(title, total=total, completed=completed, metrics="")

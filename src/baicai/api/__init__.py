@@ -1,0 +1,1 @@
+"""The Python API: `baicai.open` and the stages as functions."""
