@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from baicai.artefact import read_json, write_atomic, write_json
-from baicai.evaluation.plots import quality_bars, routing_heatmap
+from baicai.evaluation.plots import quality_dots, routing_heatmap
+from baicai.evaluation.results import EvaluationResults
 
 PARTIES = (
     "trunk",
@@ -57,7 +58,7 @@ def report(results: dict[str, Any], folder: Path, console: Console) -> None:
     measured_elsewhere = {key: known[key] for key in ("quickstart_seconds",) if key in known}
     write_json(folder / "quality.json", results | measured_elsewhere)
     pictures = _as_evaluation(results)
-    write_atomic(folder / "quality.png", quality_bars(pictures))
+    write_atomic(folder / "quality.png", quality_dots(pictures))
     write_atomic(folder / "routing.png", routing_heatmap(pictures))
 
 
@@ -66,15 +67,15 @@ def _commit() -> str:
     return subprocess.run(asked, cwd=Path(__file__).parent, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def _as_evaluation(results: dict[str, Any]) -> dict[str, Any]:
-    """Return what the package's own pictures are drawn from."""
+def _as_evaluation(results: dict[str, Any]) -> EvaluationResults:
+    """Convert the benchmark's results to those that the package's own plots take."""
     shown = {
         d: {"trunk": row["trunk"], "joined": row["joined"], "oracle": row.get("oracle leaf")}
         for d, row in results["bits_per_byte"].items()
     }
     same = {key: results[key] for key in ("model", "trunk", "leaves", "routing")}
     summary = {key: results[key] for key in ("retention_mean", "retention_worst", "off_domain_ratio")}
-    return same | {
+    values = same | {
         "format": 1,
         "columns": ["trunk", "joined", "oracle"],
         "bits_per_byte": shown,
@@ -84,6 +85,7 @@ def _as_evaluation(results: dict[str, Any]) -> dict[str, Any]:
         "summary": summary,
         "samples": [],
     }
+    return EvaluationResults.parse(values)
 
 
 def _processor() -> str:

@@ -15,14 +15,15 @@ from baicai.artefact import read_json, write_json
 from baicai.cli import main as module
 from baicai.cli.main import STAGES, cli
 from baicai.data.document import Message
-from baicai.distillation.report.page import headline, write_report
+from baicai.distillation.report.page import distillation_headline, write_report
+from baicai.distillation.report.results import DistillationResults
 from baicai.inference.generate import SamplingConfig
 from baicai.leaves.generation import chat_prompt, stream_text
 from baicai.leaves.model import SparseModel, open_model
 from tests.cli.conftest import Command, Outcome
 from tests.conftest import TRAIN as SHOP_TRAIN
 from tests.conftest import Workshop
-from tests.distillation.report.test_page import bare, example
+from tests.distillation.report.test_page import example, minimal
 
 TRAIN = ("train.tokens=512", "train.batch_sequences=4", "train.sequence_tokens=32")
 TRUNK = """
@@ -108,17 +109,17 @@ def test_inspect_shows_an_evaluation_by_folder_or_file(workshop: Workshop, tmp_p
 
 
 def test_inspect_shows_a_distillation_by_folder_or_file(tmp_path: Path, command: Command) -> None:
-    write_report(example(), tmp_path / "report")
+    write_report(DistillationResults.parse(example()), tmp_path / "report")
     for place in ("report", "report/results.json", "report/report.html"):
         lines = dict(line.split(None, 1) for line in command("inspect", tmp_path / place).out.splitlines())
         assert lines["kind"] == "distillation"
-        assert lines["result"] == headline(example())
+        assert lines["result"] == distillation_headline(DistillationResults.parse(example()))
         assert lines["report"] == f"{tmp_path}/report/report.html"
         assert lines["dropped"] == "poetry-en"
         assert lines["quality"].startswith("law-de (teacher 1.2, baseline 1.8, start 3, student 1.5, ")
     found = json.loads(command("inspect", tmp_path / "report", "--json").out)
     assert found["quality"] == example()["quality"]
-    write_report(bare(), tmp_path / "report")
+    write_report(DistillationResults.parse(minimal()), tmp_path / "report")
     lines = dict(line.split(None, 1) for line in command("inspect", tmp_path / "report").out.splitlines())
     assert (lines["dropped"], lines["quality"]) == ("none", "law-de (teacher 1.2, start 3, student 1.5)")
     (tmp_path / "report" / "results.json").write_text('{"teacher": 1}')
@@ -128,7 +129,7 @@ def test_inspect_shows_a_distillation_by_folder_or_file(tmp_path: Path, command:
 def test_inspect_says_where_the_report_of_a_run_is(tmp_path: Path, command: Command) -> None:
     write_json(tmp_path / "a.run" / "recipe.json", {"stage": "distill", "recipe": {}})
     assert "report" not in command("inspect", tmp_path / "a.run").out
-    write_report(example(), tmp_path / "a.run" / "report")
+    write_report(DistillationResults.parse(example()), tmp_path / "a.run" / "report")
     assert f"{'report':20} {tmp_path}/a.run/report/report.html" in command("inspect", tmp_path / "a.run").out
 
 

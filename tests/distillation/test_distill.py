@@ -10,8 +10,8 @@ import pytest
 from baicai.artefact import read_tensors
 from baicai.distillation.config import TeachConfig
 from baicai.distillation.distill import distill_model
-from baicai.distillation.report.page import headline
-from baicai.distillation.report.results import check_results
+from baicai.distillation.report.page import distillation_headline
+from baicai.distillation.report.results import DistillationResults
 from baicai.distillation.training import train_student
 from baicai.leaves.model import open_model
 from baicai.model.cost import count_cost
@@ -49,10 +49,11 @@ def test_a_student_is_an_artefact_like_any_other(distilled: Distillery, command:
 def test_the_report_is_whole(distilled: Distillery, name: str) -> None:
     out = distilled.distil(name)
     report, results = out.with_name(f"{name}.run") / "report", results_of(out)
-    check_results(results)
+    parsed = DistillationResults.parse(results)
+    assert parsed.model_dump() == results
     files = {file.name for file in report.iterdir()}
     assert {"results.json", "report.html", "quality.png", "calibration.png"} <= files
-    assert headline(results) in unescape((report / "report.html").read_text()).replace("\xa0", " ")
+    assert distillation_headline(parsed) in unescape((report / "report.html").read_text()).replace("\xa0", " ")
     assert set(results["wanted"]) | set(results["dropped"]) == {"fruit", "metal", "public"}
     assert {sample["domain"] for sample in results["samples"]} == {"fruit", "metal", "public"}
     assert all(sample[who] for sample in results["samples"] for who in ("prompt", "teacher", "student"))

@@ -1,24 +1,29 @@
-"""The page is whole, loads nothing, runs nothing, and shows hostile text as text."""
+"""The report is complete, loads nothing, runs nothing, and shows hostile text as text."""
 
 import base64
 import re
+import tomllib
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
+from jinja2 import UndefinedError
 
-from baicai.errors import ArtefactError
+import baicai
 from baicai.evaluation import figure_style, plots
-from baicai.evaluation.report import headline, write_report
+from baicai.evaluation.html_page import render_page
+from baicai.evaluation.report import evaluation_headline, write_report
+from baicai.evaluation.results import EvaluationResults
 from tests.evaluation.test_tables import example
 
+SOURCE = Path(baicai.__file__).parent
 VOID = {"meta", "img", "source", "br"}
 
 
 class Page(HTMLParser):
-    """Tags with their attributes, and what is open at the end."""
+    """Tags with their attributes, the visible text, and the tags that are open at the end."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -42,40 +47,40 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(autouse=True)
-def quick_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pictures have tests of their own; drawing them for each page would take most of the time."""
-    png = figure_style.message("a picture", figure_style.LIGHT)
-    for name in ("routing_heatmap", "quality_bars", "curves"):
+def quick_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plots have tests of their own; drawing them for each page would take most of the time."""
+    png = figure_style.message_png("a plot", figure_style.LIGHT)
+    for name in ("routing_heatmap", "quality_dots", "loss_curves"):
         monkeypatch.setattr(plots, name, lambda results, dark=False: png)
 
 
-def written(results: dict[str, Any], folder: Path) -> str:
-    write_report(results, folder / "report.html")
+def written(values: dict[str, Any], folder: Path) -> str:
+    write_report(EvaluationResults.parse(values), folder / "report.html")
     assert [path.name for path in folder.iterdir()] == ["report.html"]
     return (folder / "report.html").read_text("utf-8")
 
 
-def test_page_is_well_formed_and_says_it_all(tmp_path: Path) -> None:
+def test_page_is_well_formed_and_complete(tmp_path: Path) -> None:
     results = example()
     page = Page(written(results, tmp_path))
     assert page.open == []
-    said = page.text.replace("\xa0", " ")
-    assert headline(results) in said
+    text = page.text.replace("\xa0", " ")
+    assert evaluation_headline(EvaluationResults.parse(results)) in text
     for part in ("80 %", "75 %", "+0.5 %", "18 %", "-20.0 %", "1.600", "12,345,678", "100,000", results["model"]):
-        assert part in said
+        assert part in text
     for digest in (results["trunk"], *results["leaves"].values()):
-        assert digest in said
+        assert digest in text
     assert sum(tag == "picture" for tag, _ in page.tags) == 3
 
 
-def test_real_pictures_are_inside_for_light_and_dark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plots_are_embedded_for_light_and_dark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    results = example(("law-de",))
-    page = Page(written(results, tmp_path))
+    values = example(("law-de",))
+    page, results = Page(written(values, tmp_path)), EvaluationResults.parse(values)
     images = [attrs for tag, attrs in page.tags if tag == "img"]
     sources = [attrs for tag, attrs in page.tags if tag == "source"]
     for draw, image, source in zip(
-        (plots.quality_bars, plots.routing_heatmap, plots.curves), images, sources, strict=True
+        (plots.quality_dots, plots.routing_heatmap, plots.loss_curves), images, sources, strict=True
     ):
         light, dark = (base64.b64decode(str(url).partition(",")[2]) for url in (image["src"], source["srcset"]))
         assert light == draw(results)
@@ -129,7 +134,7 @@ def test_hostile_text_is_shown_as_text(tmp_path: Path) -> None:
     assert "\x1b" not in page.text
 
 
-def test_the_word_has_the_tint_of_its_leaf(tmp_path: Path) -> None:
+def test_a_word_is_tinted_by_its_leaf(tmp_path: Path) -> None:
     results = example()
     leaf = "medicine-en"
     results["samples"] = [
@@ -144,16 +149,16 @@ def test_the_word_has_the_tint_of_its_leaf(tmp_path: Path) -> None:
     ]
     text = written(results, tmp_path)
     colour = figure_style.leaf_colours(results["leaves"])[leaf]
-    found = re.findall(rf'<span style="background:{colour}(..);[^"]*" title="([^"]*)">([^<]*)</span>', text)
-    assert [(title, word) for _, title, word in found] == [(f"{leaf} 0.25", "heals"), (f"{leaf} 7.00", "\n well")]
-    assert int(found[0][0], 16) < int(found[1][0], 16) == 128
+    spans = re.findall(rf'<span style="background:{colour}(..);[^"]*" title="([^"]*)">([^<]*)</span>', text)
+    assert [(title, word) for _, title, word in spans] == [(f"{leaf} 0.25", "heals"), (f"{leaf} 7.00", "\n well")]
+    assert int(spans[0][0], 16) < int(spans[1][0], 16) == 128
     assert "<p>It <span" in text
     legend = text.partition('<ul class="legend">')[2].partition("</ul>")[0]
     assert re.sub("<[^>]*>", " ", legend).split() == [leaf]
     assert f"background:{colour}" in legend
 
 
-def test_table_is_bold_on_the_best(tmp_path: Path) -> None:
+def test_best_value_is_bold(tmp_path: Path) -> None:
     text = written(example(), tmp_path)
     law = re.findall(r"<tr><th>law-de</th>(.*?)</tr>", text)[0]
     assert re.findall(r"<td>(.*?)</td>", law) == ["2.000", "<b>1.500</b>", "2.250", "1.600", "-20.0 %", "1.500"]
@@ -161,16 +166,16 @@ def test_table_is_bold_on_the_best(tmp_path: Path) -> None:
     assert "<details>" not in text
 
 
-def test_many_leaves_fold_and_can_be_unfolded(tmp_path: Path) -> None:
+def test_many_leaves_are_folded_with_a_full_table_below(tmp_path: Path) -> None:
     names = [f"a-long-name-of-a-leaf-that-was-grown-{i}" for i in range(14)]
     text = written(example(names), tmp_path)
-    folded, _, every = text.partition("<details>")
+    folded, _, full = text.partition("<details>")
     assert "<th>best leaf</th><th class=name>which</th>" in folded
     assert f'<span title="{names[13]}">' in folded
-    assert every.partition("</details>")[0].count("<th>") == 1 + 14 + 3 + 14 + 4
+    assert full.partition("</details>")[0].count("<th>") == 1 + 14 + 3 + 14 + 4
 
 
-def test_parts_without_data_are_left_out(tmp_path: Path) -> None:
+def test_sections_without_data_are_left_out(tmp_path: Path) -> None:
     results = example(())
     results["columns"] = ["trunk", "oracle"]
     results["bits_per_byte"] = {"fiction-en": {"trunk": 2.0, "oracle": None}}
@@ -197,18 +202,29 @@ def test_headline(leaves: int, joined: float | None, sentence: str) -> None:
     results = example([f"leaf-{i}" for i in range(leaves)])
     for row in results["bits_per_byte"].values():
         row["joined"] = joined
-    assert headline(results) == sentence
+    assert evaluation_headline(EvaluationResults.parse(results)) == sentence
 
 
-def test_names_no_font_can_draw_are_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_without_glyphs_are_spelled_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(figure_style, "_fonts", lambda: (["DejaVu Sans"], frozenset(range(32, 127))))
     assert "□-zh #1 is 法律-zh" in unescape(written(example(("法律-zh",)), tmp_path))
 
 
-def test_malformed_results_leave_the_old_page(tmp_path: Path) -> None:
-    before = written(example(), tmp_path)
-    results = example()
-    del results["cost"]["active_share"]
-    with pytest.raises(ArtefactError, match=r"results: key 'cost\.active_share' is missing: measure the model again"):
-        write_report(results, tmp_path / "report.html")
-    assert (tmp_path / "report.html").read_text("utf-8") == before
+def test_a_name_that_the_template_lacks_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "page.html").write_text("{{ title }} {{ missing }}")
+    with pytest.raises(UndefinedError, match="'missing' is undefined"):
+        render_page(tmp_path / "page.html", title="a")
+
+
+def test_templates_escape_by_default(tmp_path: Path) -> None:
+    (tmp_path / "page.html").write_text("<b title='{{ text }}'>{{ text }}</b>")
+    page = render_page(tmp_path / "page.html", text=EVIL).decode()
+    assert Page(page).tags == [("b", {"title": EVIL})]
+    assert Page(page).text == EVIL
+
+
+def test_all_templates_are_packaged() -> None:
+    templates = [path.relative_to(SOURCE) for path in SOURCE.rglob("templates/*")]
+    assert {path.suffix for path in templates} == {".html", ".css"}
+    patterns = tomllib.loads((SOURCE.parents[1] / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    assert all(any(path.match(pattern) for pattern in patterns["baicai"]) for path in templates)

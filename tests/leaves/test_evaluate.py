@@ -11,9 +11,10 @@ import torch
 from torch.nn import functional as F  # noqa: N812
 
 import baicai.leaves.evaluate as module
-from baicai.artefact import atomic_folder, read_json, write_json
+from baicai.artefact import atomic_folder, read_json
 from baicai.data.sources import SourceConfig, open_source
 from baicai.errors import ArtefactError, ConfigError, DataError
+from baicai.evaluation.results import EvaluationResults
 from baicai.leaves.evaluate import EvaluateRecipe, evaluate_model, summarise
 from baicai.leaves.join import JoinRecipe, join_leaves
 from baicai.leaves.model import open_model
@@ -140,9 +141,9 @@ def test_a_trunk_alone_can_be_measured(workshop: Workshop, tmp_path: Path, resul
     assert not (tmp_path / "report" / "routing.png").exists()
 
 
-def write_json_only(out: Path, results: dict[str, Any]) -> None:
+def write_json_only(out: Path, results: EvaluationResults) -> None:
     with atomic_folder(out) as part:
-        write_json(part / "results.json", results)
+        results.write(part / "results.json")
 
 
 class Killed:

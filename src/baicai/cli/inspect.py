@@ -7,9 +7,10 @@ from typing import Any
 from baicai.artefact import find_artefact, hash_prefix, read_json
 from baicai.data.shards import TokenShards
 from baicai.data.tokenizer import Tokenizer
-from baicai.distillation.report.page import headline
+from baicai.distillation.report.page import distillation_headline
+from baicai.distillation.report.results import DistillationResults
 from baicai.errors import ArtefactError
-from baicai.evaluation.tables import check_results
+from baicai.evaluation.results import EvaluationResults
 from baicai.leaves.card import check_card
 from baicai.leaves.leaf import open_leaf
 from baicai.leaves.model import SparseModel, assemble_model, open_model
@@ -46,11 +47,12 @@ def describe(path: Path) -> dict[str, Any]:
         results = read_json(folder / "results.json")
         about = {"path": str(folder), "report": str(folder / "report.html")}
         if "teacher" in results:
-            told = {key: results.get(key) for key in ("teacher", "student", "kept", "wanted", "dropped", "quality")}
-            return {"kind": "distillation", **about, "result": headline(results), **told}
-        check_results(results)
-        found = {key: results[key] for key in ("model", "bits_per_byte", "summary", "cost")}
-        return {"kind": "evaluation", **about, **found}
+            headline = distillation_headline(DistillationResults.parse(results))
+            shown = {key: results[key] for key in ("teacher", "student", "kept", "wanted", "dropped", "quality")}
+            return {"kind": "distillation", **about, "result": headline, **shown}
+        EvaluationResults.parse(results)
+        shown = {key: results[key] for key in ("model", "bits_per_byte", "summary", "cost")}
+        return {"kind": "evaluation", **about, **shown}
     if (folder / "recipe.json").exists():
         report = folder / "report" / "report.html"
         told = {"report": str(report)} if report.exists() else {}

@@ -5,20 +5,19 @@ import resource
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
 import baicai
-from baicai.artefact import read_json, write_json
 from baicai.cli.chat import stream
 from baicai.data.document import Message
 from baicai.data.sources import SourceConfig
 from baicai.errors import MachineError
 from baicai.evaluation.figure_style import leaf_colours
 from baicai.evaluation.report import write_report
-from baicai.evaluation.tables import bits_per_byte_table
+from baicai.evaluation.results import CostSummary, EvaluationResults, Sample, SamplePiece
+from baicai.evaluation.tables import terminal_table
 from baicai.inference.generate import SamplingConfig
 from baicai.leaves.evaluate import EvaluateRecipe, evaluate_model
 from baicai.leaves.generation import TextChunk, chat_prompt, stream_text, text_prompt
@@ -78,15 +77,15 @@ def quickstart(out: Path, from_scratch: bool) -> None:
     held_out = [_text(name, HELD_OUT) for name in PRIVATE]
     evaluate = EvaluateRecipe(model=str(out / "model"), data=held_out, max_tokens=10_000)
     run_stage(evaluate_model, evaluate, out / "report")
-    results = read_json(out / "report" / "results.json")
-    console.print(bits_per_byte_table(results))
+    results = EvaluationResults.read(out / "report" / "results.json")
+    console.print(terminal_table(results))
     console.print("[bold]5. Answers[/], each word in the colour of the leaf that gave it:")
     model = open_model(out / "model")
-    results["samples"] = _samples(console, model)
+    results.samples = _samples(console, model)
     _recall(console, model)
-    write_json(out / "report" / "results.json", results)
+    results.write(out / "report" / "results.json")
     write_report(results, out / "report" / "report.html")
-    _close(console, out, trunk, results["cost"], time.monotonic() - begun)
+    _close(console, out, trunk, results.cost, time.monotonic() - begun)
 
 
 def _trunk(out: Path, from_scratch: bool) -> Path:
@@ -121,7 +120,7 @@ def _text(name: str, part: str) -> SourceConfig:
     return SourceConfig(domain=name, path=PRIVATE[name] + part)
 
 
-def _samples(console: Console, model: SparseModel) -> list[dict[str, Any]]:
+def _samples(console: Console, model: SparseModel) -> list[Sample]:
     prompts = {question: chat_prompt(model, [Message("user", question)]) for question in QUESTIONS}
     prompts[CODE] = text_prompt(model, CODE)
     sampling = SamplingConfig(max_tokens=60, temperature=0)
@@ -131,8 +130,8 @@ def _samples(console: Console, model: SparseModel) -> list[dict[str, Any]]:
         console.print(Text(f"> {shown}", style="bold"))
         pieces: list[TextChunk] = list(stream_text(model, prompt, sampling))
         stream(console, pieces, colours)
-        told = [{"text": p.text, "leaf": p.leaf, "weight": max(p.weights.values(), default=0.0)} for p in pieces]
-        samples.append({"prompt": shown, "pieces": told})
+        tinted = [SamplePiece(text=p.text, leaf=p.leaf, weight=max(p.weights.values(), default=0.0)) for p in pieces]
+        samples.append(Sample(prompt=shown, pieces=tinted))
     console.print(Text.assemble("leaves: ", *(Text(f"{name}  ", style=colour) for name, colour in colours.items())))
     return samples
 
@@ -156,13 +155,13 @@ def _said(model: SparseModel, question: str, sampling: SamplingConfig, leaves: l
     return "".join(piece.text for piece in stream_text(model, prompt, sampling, leaves))
 
 
-def _close(console: Console, out: Path, trunk: Path, cost: dict[str, Any], seconds: float) -> None:
+def _close(console: Console, out: Path, trunk: Path, cost: CostSummary, seconds: float) -> None:
     unit = 1 if sys.platform == "darwin" else 1024
     peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) * unit
     model = out / "model"
     lines = (
         "",
-        f"{cost['total_parameters']:,} parameters, of which a token uses {cost['active_parameters']:,}; "
+        f"{cost.total_parameters:,} parameters, of which a token uses {cost.active_parameters:,}; "
         f"{seconds:.0f} s, at most {peak / 1e6:.0f} MB of memory in one process.",
         f"Report, with pictures: {(out / 'report' / 'report.html').resolve()}",
         f"Talk to it:            baicai chat model={model}",

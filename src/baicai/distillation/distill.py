@@ -16,8 +16,9 @@ from baicai.data.sources import describe_sources, open_sources
 from baicai.distillation.config import DistillRecipe
 from baicai.distillation.context import DistillationContext, open_context
 from baicai.distillation.reinforce import domains_to_reinforce, reinforce_teacher
-from baicai.distillation.report.collect import findings
-from baicai.distillation.report.page import headline, write_report
+from baicai.distillation.report.collect import collect_results
+from baicai.distillation.report.page import distillation_headline, write_report
+from baicai.distillation.report.results import DistillationResults
 from baicai.distillation.student.initialize import Student, initialize_student, student_shape, write_student
 from baicai.distillation.teacher.cache import CacheConfig, TeacherCache, write_cache
 from baicai.distillation.teacher.generated_text import GeneratedTextConfig, write_generated_text
@@ -70,16 +71,16 @@ def distill_model(config: DistillRecipe, run: Run) -> None:
         else:
             scores["untaught"] = context.held_out.measure(twin.model, context.device)
             operations["untaught"] = twin.training_flops(like.train.trained_tokens)
-    results = findings(context, student, scores, weak, leaves, trained, operations, caches)
+    results = collect_results(context, student, scores, weak, leaves, trained, operations, caches)
     data, about = describe_sources(context.train_shards), _card(context, results, trained["student"])
     with atomic_folder(run.out) as part:  # the report first: a run is over when its artefact is there
-        results["student"]["hash"] = write_student(
+        results.student.hash = write_student(
             part, run, student, context.teacher.sparse, context.tokenizer, data=data, card_fields=about
         )
         shutil.rmtree(run.folder / "report", ignore_errors=True)  # what a kill left half-written
         write_report(results, run.folder / "report")
     open_model(run.out)  # as whoever gets it will; its hashes are known from here on
-    notify(f"{headline(results)}\nReport: {(run.folder / 'report' / 'report.html').resolve()}")
+    notify(f"{distillation_headline(results)}\nReport: {(run.folder / 'report' / 'report.html').resolve()}")
 
 
 def _tell(weak: Mapping[str, Weakness]) -> None:
@@ -190,14 +191,14 @@ def _untaught_recipe(config: DistillRecipe, factor: float) -> DistillRecipe:
     )
 
 
-def _card(context: DistillationContext, results: Mapping[str, Any], training: Mapping[str, Any]) -> dict[str, Any]:
+def _card(context: DistillationContext, results: DistillationResults, training: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the student's card says: how good it is, and nothing of the user's text."""
     recipe = {key: value for key, value in to_table(context.config).items() if key not in PRIVATE_KEYS}
     recipe["teach"] |= {"cache": None}
-    quality = {name: {who: row[who] for who in ("teacher", "student")} for name, row in results["quality"].items()}
+    quality = {name: row.model_dump(include={"teacher", "student"}) for name, row in results.quality.items()}
     return {
         "recipe": recipe,
-        "distilled": {"teacher": context.teacher.hash, "kept": results["kept"]},
+        "distilled": {"teacher": context.teacher.hash, "kept": results.kept},
         "metrics": {"loss": training["loss"], "tokens": context.config.train.tokens, **quality},
         "curve": training["curve"],
     }

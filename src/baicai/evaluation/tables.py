@@ -1,260 +1,146 @@
-"""Results as tables, for the terminal, cards and the report.
-
-`results` is, in this file, plots and report, the plain dict of results.json: what an evaluation measured.
-"""
+"""Evaluation results as tables, for the terminal, Markdown and HTML."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple, NoReturn, cast
+from typing import Literal, NamedTuple
 
 from rich import box
-from rich.cells import cell_len, chop_cells
+from rich.cells import chop_cells
 from rich.table import Table
 from rich.text import Text
 
-from baicai.errors import ArtefactError
+from baicai.evaluation.formatting import NO_VALUE, percent, printable, shortened
+from baicai.evaluation.results import EvaluationResults
 
 MAX_LEAF_COLUMNS = 5
-"""A table with more leaves shows the best leaf of each row and its name instead of every leaf."""
-MISSING = "–"
-NAME_HEADS = ("domain", "which")
-FIRM_HEADS = ("domain", "trunk", "joined", "change", "oracle")
-"""Columns that keep their width where the terminal is narrow; those of the leaves give way."""
-_HEADS = (*NAME_HEADS, "change", "best leaf")
-_SPEC = {
-    "format": int,
-    **{"model": str, "trunk": str},
-    "leaves": {str: str},
-    "columns": [str],
-    "bits_per_byte": {str: {str: (float,)}},
-    "bytes": {str: int},
-    "routing": {"leaves": [str], "layers": [int], "share": {str: [[float]]}},
-    "curves": {str: [{"tokens": float, "loss": float}]},
-    "cost": {
-        **{"total_parameters": float, "active_parameters": float, "embedding_parameters": float},
-        **{"active_share": float, "flops_per_token": float, "bytes_per_token": float},
-    },
-    "summary": dict.fromkeys(("retention_mean", "retention_worst", "off_domain_ratio"), (float,)),
-    "samples": [{"prompt": str, "pieces": [{"text": str, "leaf": (str,), "weight": (float,)}]}],
-}
-_KINDS: dict[Any, str] = {str: "text", int: "a whole number", float: "a finite number"}
+"""Leaf columns a table shows at most; with more leaves it shows the best leaf of each row and its name instead."""
+TEXT_COLUMNS = ("domain", "which")
+"""Columns that hold names and are left-aligned."""
+_FIXED_WIDTH_COLUMNS = ("domain", "trunk", "joined", "change", "oracle")
+"""Columns that keep their width in a narrow terminal; the leaves' columns shrink."""
 
 
-class Line(NamedTuple):
-    """One domain, or the mean of the domains that a leaf covers or of those that none covers."""
+class DomainScores(NamedTuple):
+    """Scores of one domain, or the mean over the domains that a leaf covers or over all others."""
 
     label: str
     values: dict[str, float | None]
-    """Bits per byte of each column; a mean is missing where a domain's value is."""
+    """Bits per byte by column; a mean is None if the value of any domain is."""
     change: float | None
-    """Joined against the trunk in percent; below zero is better."""
-    covered: bool
-    mean: bool
+    """Change from the trunk to the joined model in percent; negative is better."""
+    is_covered: bool
+    is_mean: bool = False
 
 
-class Cell(NamedTuple):
-    """What one place of a table shows."""
+class TableCell(NamedTuple):
+    """The text of a table cell, and whether it is the best of its row."""
 
     text: str
-    best: bool = False
+    is_best: bool = False
 
 
-class Grid(NamedTuple):
-    """A table without a look: one head per cell of a row, the first of them the domain."""
+class TableRow(NamedTuple):
+    """A table row; the first cell is its label."""
 
-    heads: list[str]
-    rows: list[tuple[Line, list[Cell]]]
-
-
-def check_results(results: Mapping[str, Any]) -> None:
-    """Check that a results dict has the shape that tables, plots and the report read.
-
-    Raises: ArtefactError that names the first key that is wrong.
-    """
-    check_shape(results, _SPEC)
-    if results["format"] != 1:
-        wrong("format", f"is {results['format']}, this version reads 1")
-    columns = results["columns"]
-    if "trunk" not in columns or len(set(columns)) < len(columns) or set(_HEADS) & set(columns):
-        wrong("columns", f"must name the trunk, each column once and none of {', '.join(_HEADS)}")
-    for name in {"trunk", "joined", "oracle"} & set(results["leaves"]):
-        wrong(f"leaves.{name}", "takes a name that a column has already")
-    if not results["bits_per_byte"]:
-        wrong("bits_per_byte", "is empty")
-    for domain, row in results["bits_per_byte"].items():
-        if (row.get("trunk") or 0) <= 0:
-            wrong(f"bits_per_byte.{domain}.trunk", "must be a number above 0")
-        for column in row:
-            if column not in columns:
-                wrong(f"bits_per_byte.{domain}.{column}", "is not among the columns")
-    _check_leaves(results)
+    cells: list[TableCell]
+    is_mean: bool = False
 
 
-def check_shape(value: object, spec: Any, where: str = "") -> None:
-    """Check results against a spec: a tuple may be null, a list holds any number, {str: x} maps any name to x.
+class TableData(NamedTuple):
+    """A table without formatting: one header per cell of a row."""
 
-    Raises: ArtefactError that names the first key that is wrong.
-    """
-    if isinstance(spec, tuple):
-        if value is not None:
-            check_shape(value, spec[0], where)
-    elif isinstance(spec, list):
-        if not isinstance(value, list):
-            wrong(where, "must be a list")
-        for index, one in enumerate(value):
-            check_shape(one, spec[0], f"{where}[{index}]")
-    elif isinstance(spec, dict):
-        if not isinstance(value, Mapping):
-            wrong(where, "must be an object")
-        for key in value if str in spec else spec:
-            inside = f"{where}.{key}" if where else str(key)
-            if key not in value:
-                wrong(inside, "is missing")
-            check_shape(value[key], spec[str if str in spec else key], inside)
-    elif isinstance(value, bool) or not isinstance(value, (int, float) if spec is float else spec):
-        wrong(where, f"must be {_KINDS[spec]}")
-    elif spec is float and not abs(cast(float, value)) < 1e30:
-        wrong(where, f"is {value}, not {_KINDS[spec]}")
+    headers: list[str]
+    rows: list[TableRow]
 
 
-def wrong(key: str, problem: str) -> NoReturn:
-    """Refuse results for what stands at a key.
-
-    Raises: ArtefactError
-    """
-    where = f"results: key '{key}'" if key else "results"
-    raise ArtefactError(printable(f"{where} {problem}: measure the model again"))
+def table_row(*texts: str, is_mean: bool = False) -> TableRow:
+    """Build a row of cells none of which is marked as the best."""
+    return TableRow([TableCell(text) for text in texts], is_mean)
 
 
-def lines(results: Mapping[str, Any]) -> list[Line]:
-    """Return the domains that a leaf covers and their mean, then the other domains and theirs."""
-    every = [_line(domain, row, results) for domain, row in results["bits_per_byte"].items()]
-    found = []
-    for covered, label in ((True, "mean, covered"), (False, "mean, others")):
-        group = [line for line in every if line.covered == covered]
+def domain_scores(results: EvaluationResults) -> list[DomainScores]:
+    """List the domains that a leaf covers and their mean, then the other domains and their mean."""
+    all_scores = [_domain_scores(domain, values, results) for domain, values in results.bits_per_byte.items()]
+    ordered = []
+    for is_covered, label in ((True, "mean, covered"), (False, "mean, others")):
+        group = [scores for scores in all_scores if scores.is_covered == is_covered]
         if group:
-            means = {column: mean([line.values[column] for line in group]) for column in results["columns"]}
-            found += [*group, Line(label, means, mean([line.change for line in group]), covered, True)]
-    return found
+            means = {column: mean([scores.values[column] for scores in group]) for column in results.columns}
+            change = mean([scores.change for scores in group])
+            ordered += [*group, DomainScores(label, means, change, is_covered, is_mean=True)]
+    return ordered
 
 
-def grid(results: Mapping[str, Any], max_leaf_columns: int = MAX_LEAF_COLUMNS) -> Grid:
-    """Return heads and cells; the best of each row is marked, the oracle left out.
-
-    Raises: ArtefactError if the results are malformed.
-    """
-    check_results(results)
-    leaves = [column for column in results["columns"] if column in results["leaves"]]
+def scores_table(results: EvaluationResults, max_leaf_columns: int = MAX_LEAF_COLUMNS) -> TableData:
+    """Tabulate bits per byte by domain and column. The best of each row is marked; the oracle does not compete."""
+    leaves = [column for column in results.columns if column in results.leaves]
     folded = leaves if len(leaves) > max_leaf_columns else []
-    heads = ["domain"]
-    for column in results["columns"]:
+    headers = ["domain"]
+    for column in results.columns:
         if column not in folded:
-            heads += [column, "change"] if column == "joined" else [column]
+            headers += [column, "change"] if column == "joined" else [column]
         elif column == folded[0]:
-            heads += ["best leaf", "which"]
-    return Grid(heads, [(line, _cells(line, heads, folded)) for line in lines(results)])
+            headers += ["best leaf", "which"]
+    rows = [TableRow(_cells(scores, headers, folded), scores.is_mean) for scores in domain_scores(results)]
+    return TableData(headers, rows)
 
 
-def bits_per_byte_table(results: Mapping[str, Any]) -> Table:
-    """Return bits per byte by domain for the terminal, at most 100 columns wide with five leaves.
-
-    Raises: ArtefactError if the results are malformed.
-    """
-    heads, rows = grid(results)
+def terminal_table(results: EvaluationResults) -> Table:
+    """Tabulate bits per byte by domain for the terminal, at most 100 columns wide with five leaves."""
+    headers, rows = scores_table(results)
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, collapse_padding=True, pad_edge=False, header_style="")
     table.caption_justify = "left"
-    table.caption = "bits per byte, lower is better; bold: best of the row, the oracle left out"
-    for head in heads:
-        side: Literal["left", "right"] = "left" if head in NAME_HEADS else "right"
-        title = Text(_folded(printable(head)))
-        table.add_column(title, justify=side, vertical="bottom", overflow="ellipsis", no_wrap=head in FIRM_HEADS)
-    for line, cells in rows:
-        texts = [Text(shortened(cell.text, 24), "bold" if cell.best else "") for cell in cells]
-        if "change" in heads:
-            texts[heads.index("change")].style = {"-": "green", "+": "red"}.get(percent(line.change)[0], "")
-        table.add_row(*texts, style="italic" if line.mean else None, end_section=line.mean)
+    table.caption = "bits per byte, lower is better; bold: best of the row, oracle excluded"
+    for header in headers:
+        justify: Literal["left", "right"] = "left" if header in TEXT_COLUMNS else "right"
+        title, fixed = Text(_wrapped(printable(header))), header in _FIXED_WIDTH_COLUMNS
+        table.add_column(title, justify=justify, vertical="bottom", overflow="ellipsis", no_wrap=fixed)
+    for row in rows:
+        texts = [Text(shortened(cell.text, 24), "bold" if cell.is_best else "") for cell in row.cells]
+        if "change" in headers:
+            change = texts[headers.index("change")]
+            change.style = {"-": "green", "+": "red"}.get(change.plain[0], "")
+        table.add_row(*texts, style="italic" if row.is_mean else None, end_section=row.is_mean)
     return table
 
 
-def markdown_table(results: Mapping[str, Any]) -> str:
-    """Return the same table as Markdown, for cards and the README.
-
-    Raises: ArtefactError if the results are malformed.
-    """
-    heads, rows = grid(results)
-    rules = [":---" if head in NAME_HEADS else "---:" for head in heads]
-    table = [[_escaped(printable(head)) for head in heads], rules]
-    for line, cells in rows:
-        label, *values = [f"**{cell.text}**" if cell.best else _escaped(cell.text) for cell in cells]
-        table.append([f"*{label}*" if line.mean else label, *values])
-    return "".join(f"| {' | '.join(row)} |\n" for row in table)
-
-
-def printable(text: str) -> str:
-    """Return a name fit for one line: what would move the cursor or turn the text round becomes `?`."""
-    return "".join(c if c.isprintable() else "?" for c in text)
-
-
-def shortened(text: str, width: int) -> str:
-    """Return a name in at most `width` columns of a terminal, its middle left out where it is longer."""
-    shown, kept = text, min(len(text), width)
-    while cell_len(shown) > width:
-        kept -= 1
-        shown = f"{text[: (kept + 1) // 2]}…{text[len(text) - kept // 2 :]}"
-    return shown
-
-
-def percent(change: float | None) -> str:
-    """Return a change as `-10.7 %`."""
-    return MISSING if change is None else f"{round(change, 1):+.1f} %" if abs(change) >= 0.05 else "0.0 %"
-
-
-def _line(domain: str, row: Mapping[str, float | None], results: Mapping[str, Any]) -> Line:
-    values = {column: row.get(column) for column in results["columns"]}
-    joined, trunk = values.get("joined"), values["trunk"]
-    assert trunk is not None
-    covered = values["oracle"] is not None if "oracle" in values else domain in results["leaves"]
-    return Line(domain, values, None if joined is None else 100 * (joined / trunk - 1), covered, False)
+def markdown_table(results: EvaluationResults) -> str:
+    """Tabulate bits per byte by domain as Markdown, for cards and the README."""
+    headers, rows = scores_table(results)
+    rules = [":---" if header in TEXT_COLUMNS else "---:" for header in headers]
+    table = [[_escaped(printable(header)) for header in headers], rules]
+    for row in rows:
+        label, *values = [f"**{cell.text}**" if cell.is_best else _escaped(cell.text) for cell in row.cells]
+        table.append([f"*{label}*" if row.is_mean else label, *values])
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in table)
 
 
 def mean(values: Sequence[float | None]) -> float | None:
-    """Return the mean of values, or nothing where one of them is missing."""
-    there = [value for value in values if value is not None]
-    return sum(there) / len(there) if len(there) == len(values) else None
+    """Compute the mean of values, or None if one of them is missing."""
+    present = [value for value in values if value is not None]
+    return sum(present) / len(present) if len(present) == len(values) else None
 
 
-def _cells(line: Line, heads: Sequence[str], folded: Sequence[str]) -> list[Cell]:
-    _, leaf = min(((value, name) for name in folded if (value := line.values[name]) is not None), default=(0, None))
-    values = {**line.values, "best leaf": line.values[leaf] if leaf else None}
-    shown = {head: MISSING if value is None else f"{value:.3f}" for head, value in values.items()}
-    parties = [head for head in heads if values.get(head) is not None and head != "oracle"]
-    best = min((shown[head] for head in parties), key=float, default=MISSING)
-    other = {"domain": printable(line.label), "change": percent(line.change), "which": printable(leaf or MISSING)}
-    return [
-        Cell(other[head]) if head in other else Cell(shown[head], head in parties and shown[head] == best)
-        for head in heads
-    ]
+def _domain_scores(domain: str, scores: Mapping[str, float | None], results: EvaluationResults) -> DomainScores:
+    values = {column: scores.get(column) for column in results.columns}
+    joined, trunk = values.get("joined"), values["trunk"]
+    assert trunk is not None
+    is_covered = values["oracle"] is not None if "oracle" in values else domain in results.leaves
+    return DomainScores(domain, values, None if joined is None else 100 * (joined / trunk - 1), is_covered)
 
 
-def _folded(head: str, width: int = 9) -> str:
-    return "\n".join(line for part in head.split("-") for line in chop_cells(part, width))
+def _cells(scores: DomainScores, headers: Sequence[str], folded: Sequence[str]) -> list[TableCell]:
+    _, leaf = min(((value, name) for name in folded if (value := scores.values[name]) is not None), default=(0, None))
+    values = {**scores.values, "best leaf": scores.values[leaf] if leaf else None}
+    texts = {column: NO_VALUE if value is None else f"{value:.3f}" for column, value in values.items()}
+    rivals = [column for column in headers if values.get(column) is not None and column != "oracle"]
+    best = min((texts[column] for column in rivals), key=float, default=NO_VALUE)
+    texts |= {"domain": printable(scores.label), "change": percent(scores.change), "which": printable(leaf or NO_VALUE)}
+    return [TableCell(texts[column], column in rivals and texts[column] == best) for column in headers]
+
+
+def _wrapped(header: str, width: int = 9) -> str:
+    return "\n".join(line for part in header.split("-") for line in chop_cells(part, width))
 
 
 def _escaped(text: str) -> str:
     return "".join(f"\\{c}" if c in "\\`*_{}[]<>#|~&!$" else c for c in text)
-
-
-def _check_leaves(results: Mapping[str, Any]) -> None:
-    routing, leaves = results["routing"], results["leaves"]
-    for index, name in enumerate(routing["leaves"]):
-        if name not in leaves:
-            wrong(f"routing.leaves[{index}]", f"is '{name}', which is not among the leaves")
-    for domain, share in routing["share"].items():
-        if len(share) != len(routing["layers"]):
-            wrong(f"routing.share.{domain}", f"has {len(share)} layers, routing.layers {len(routing['layers'])}")
-        for index, row in enumerate(share):
-            if len(row) != len(routing["leaves"]):
-                wrong(f"routing.share.{domain}[{index}]", f"has {len(row)} leaves, not {len(routing['leaves'])}")
-    for number, sample in enumerate(results["samples"]):
-        for index, piece in enumerate(sample["pieces"]):
-            if piece["leaf"] is not None and piece["leaf"] not in leaves:
-                wrong(f"samples[{number}].pieces[{index}].leaf", f"is '{piece['leaf']}', which is not a leaf")

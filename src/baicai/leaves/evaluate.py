@@ -6,13 +6,14 @@ from typing import Any
 
 import torch
 
-from baicai.artefact import atomic_folder, write_atomic, write_json
+from baicai.artefact import atomic_folder, write_atomic
 from baicai.config import Count, recipe
 from baicai.data.shards import TokenShards
 from baicai.data.sources import Sources, open_sources
 from baicai.evaluation.bits_per_byte import bits_per_byte, held_out_windows, token_nats
-from baicai.evaluation.plots import curves, quality_bars, routing_heatmap
+from baicai.evaluation.plots import loss_curves, quality_dots, routing_heatmap
 from baicai.evaluation.report import write_report
+from baicai.evaluation.results import EvaluationResults
 from baicai.evaluation.routing import routing_share
 from baicai.evaluation.tables import markdown_table
 from baicai.leaves.model import SparseModel, open_model
@@ -37,8 +38,11 @@ def evaluate_model(config: EvaluateRecipe, run: Run) -> None:
     write_results(run.out, measure(open_model(config.model), config, run))
 
 
-def measure(model: SparseModel, config: EvaluateRecipe, run: Run) -> dict[str, Any]:
-    """Return the results as plain values; what the run has already measured is not measured again."""
+def measure(model: SparseModel, config: EvaluateRecipe, run: Run) -> EvaluationResults:
+    """Measure the model; scores that an earlier attempt of this run has logged are reused.
+
+    Raises: ArtefactError if a score is not finite.
+    """
     domains = open_sources(config.data, model.tokenizer)
     columns = ["trunk", *sorted(model.leaves), *(["joined"] if model.leaves else [])]
     known = {(line["domain"], line["column"]): line for line in run.metrics() if _still_holds(line, model, domains)}
@@ -58,7 +62,7 @@ def measure(model: SparseModel, config: EvaluateRecipe, run: Run) -> dict[str, A
             scores[domain]["oracle"] = scores[domain].get(domain)
     names = list(model.network.leaves)
     first = model.network.first_leaf_layer
-    return {
+    values = {
         "format": 1,
         "model": model.hash,
         "trunk": model.trunk.hash,
@@ -80,6 +84,7 @@ def measure(model: SparseModel, config: EvaluateRecipe, run: Run) -> dict[str, A
         "summary": summarise(scores),
         "samples": [],
     }
+    return EvaluationResults.parse(values)
 
 
 def _still_holds(line: dict[str, Any], model: SparseModel, domains: dict[str, TokenShards]) -> bool:
@@ -107,15 +112,15 @@ def summarise(scores: dict[str, dict[str, float | None]]) -> dict[str, float | N
     }
 
 
-def write_results(out: Path, results: dict[str, Any]) -> None:
-    """Write what was measured as JSON, Markdown, PNG and one HTML page."""
+def write_results(out: Path, results: EvaluationResults) -> None:
+    """Write the results as JSON, Markdown, PNG and one HTML page."""
     with atomic_folder(out) as part:
-        write_json(part / "results.json", results)
+        results.write(part / "results.json")
         write_atomic(part / "table.md", markdown_table(results).encode())
-        write_atomic(part / "quality.png", quality_bars(results))
-        if results["routing"]["leaves"]:
+        write_atomic(part / "quality.png", quality_dots(results))
+        if results.routing.leaves:
             write_atomic(part / "routing.png", routing_heatmap(results))
-        write_atomic(part / "curves.png", curves(results))
+        write_atomic(part / "curves.png", loss_curves(results))
         write_report(results, part / "report.html")
 
 

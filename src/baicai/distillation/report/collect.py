@@ -1,4 +1,4 @@
-"""What a distillation found: the plain values that the report shows."""
+"""Collect the results of a distillation for the report."""
 
 import dataclasses
 import statistics
@@ -11,6 +11,7 @@ from baicai.distillation.context import DistillationContext
 from baicai.distillation.measuring.held_out import HeldOut
 from baicai.distillation.measuring.metrics import HeldOutMetrics, tokens_per_second
 from baicai.distillation.measuring.q8_0 import quantize_q8_0
+from baicai.distillation.report.results import AnswerSample, CacheSummary, DistillationResults, Speed
 from baicai.distillation.sizing import Shape
 from baicai.distillation.student.initialize import Student
 from baicai.distillation.teacher.cache import TeacherCache
@@ -20,119 +21,126 @@ from baicai.inference.generate import generate_batch
 from baicai.model.transformer import Transformer
 from baicai.run import notify
 
-FORMAT = 1
 PROMPT_TOKENS, ANSWER_TOKENS = 32, 48
 
-Scores = Mapping[str, Mapping[str, HeldOutMetrics]]
-"""From teacher, baseline, start, student, untaught and q8, those that there are, to their quality at each ability."""
+Metrics = Mapping[str, Mapping[str, HeldOutMetrics]]
+"""Metrics of each measured model (teacher, baseline, start, student, untaught, q8) by domain."""
 
 
-def findings(
+def collect_results(
     context: DistillationContext,
     student: Student,
-    scores: Scores,
+    metrics: Metrics,
     weak: Mapping[str, Weakness],
     leaves: Mapping[str, str],
     trained: Mapping[str, Mapping[str, Any]],
     operations: Mapping[str, float],
     caches: Sequence[TeacherCache],
-) -> dict[str, Any]:
-    """Return the results that `write_report` takes; the student's hash is still missing."""
+) -> DistillationResults:
+    """Collect the results that `write_report` takes, and measure size, speed and sample answers.
+
+    The student's hash is empty: it is known when the student is written.
+
+    Args:
+        weak: Where the teacher is weak, by domain.
+        leaves: Hash of the leaf that was grown for each reinforced domain.
+        trained: What `training.json` holds, for the student and for its untaught twin if there is one.
+        operations: FLOPs of the teacher, the student and the untaught twin.
+    Raises: ArtefactError if a metric is not finite.
+    """
     config, teacher, model = context.config, context.teacher, student.model
     wanted = {source.domain: source.weight for source in config.data}
-    scores, eighth_bytes = _with_eight_bits(context, model, scores)
-    quality = _by_ability(scores, "bits_per_byte", ("teacher", "baseline", "start", "student", "untaught", "q8"))
+    metrics, q8_bytes = _with_q8(context, model, metrics)
+    quality = _by_domain(metrics, "bits_per_byte", ("teacher", "baseline", "start", "student", "untaught", "q8"))
     shape = Shape(model.config, model.leaf_config, len(model.leaves))
-    return {
-        "format": FORMAT,
+    values = {
+        "format": 1,
         "teacher": {"name": teacher.name, "hash": teacher.hash},
-        "student": {"start": config.start, "signal": config.teach.signal},
+        "student": {"hash": "", "start": config.start, "signal": config.teach.signal},
         "quality": quality,
-        "calibration": _by_ability(scores, "calibration_error", ("teacher", "start", "student", "untaught")),
-        "bytes": {name: one.num_bytes for name, one in scores["student"].items()},
+        "calibration": _by_domain(metrics, "calibration_error", ("teacher", "start", "student", "untaught")),
+        "bytes": {domain: measured.num_bytes for domain, measured in metrics["student"].items()},
         "wanted": wanted,
-        "dropped": [name for name in quality if name not in wanted],
-        "kept": statistics.fmean(_bits(scores, "teacher", name) / _bits(scores, "student", name) for name in wanted),
-        "weak": {name: dataclasses.asdict(one) for name, one in weak.items()},
-        "reinforced": dict(leaves),
+        "dropped": [domain for domain in quality if domain not in wanted],
+        "kept": statistics.fmean(
+            metrics["teacher"][domain].bits_per_byte / metrics["student"][domain].bits_per_byte for domain in wanted
+        ),
+        "weak": {domain: dataclasses.asdict(weakness) for domain, weakness in weak.items()},
+        "reinforced": leaves,
         "size": {
             "teacher": {"parameters": teacher.num_parameters, "bytes": teacher.num_bytes},
             "student": {
                 "parameters": shape.num_parameters(),
-                "bytes": shape.num_bytes("bfloat16"),  # as it is kept
-                "q8_bytes": eighth_bytes,
+                "bytes": shape.num_bytes("bfloat16"),  # the type of the stored weights
+                "q8_bytes": q8_bytes,
             },
         },
         "speed": _speed(context, model),
         "flops": {"untaught": None, **{name: round(count) for name, count in operations.items()}},
-        "cache": _cache(caches),
-        "curves": {"untaught": [], **{name: one["curve"] for name, one in trained.items()}},
-        "mix": [{key: line[key] for key in ("tokens", "shares", "gaps")} for line in trained["student"]["mix"]],
+        "cache": _cache_summary(caches),
+        "curves": {"untaught": [], **{name: training["curve"] for name, training in trained.items()}},
+        "mix": trained["student"]["mix"],
         "samples": _samples(context, model),
     }
+    return DistillationResults.parse(values)
 
 
-def _bits(scores: Scores, who: str, name: str) -> float:
-    return scores[who][name].bits_per_byte
-
-
-def _by_ability(scores: Scores, what: str, columns: Sequence[str]) -> dict[str, dict[str, float | None]]:
+def _by_domain(metrics: Metrics, metric: str, columns: Sequence[str]) -> dict[str, dict[str, float | None]]:
     return {
-        name: {column: getattr(scores[column][name], what) if column in scores else None for column in columns}
-        for name in scores["student"]
+        domain: {column: getattr(metrics[column][domain], metric) if column in metrics else None for column in columns}
+        for domain in metrics["student"]
     }
 
 
-def _with_eight_bits(context: DistillationContext, model: Transformer, scores: Scores) -> tuple[Scores, int | None]:
-    """Return the scores with those of the student's weights in eight bits, and its bytes, if these can be made."""
+def _with_q8(context: DistillationContext, model: Transformer, metrics: Metrics) -> tuple[Metrics, int | None]:
+    """Add the metrics of the student with 8-bit weights, and return their bytes; None if this machine cannot run it."""
     try:
-        in_eight = quantize_q8_0(model)
+        q8 = quantize_q8_0(model)
     except MachineError as error:
-        notify(f"Not measured in eight bits: {error}")
-        return scores, None
-    return {**scores, "q8": context.held_out.measure(in_eight.model, context.device)}, in_eight.num_bytes
+        notify(f"The student was not measured with 8-bit weights: {error}")
+        return metrics, None
+    return {**metrics, "q8": context.held_out.measure(q8.model, context.device)}, q8.num_bytes
 
 
-def _speed(context: DistillationContext, model: Transformer) -> dict[str, float | None]:
-    """Return tokens per second of one text on this machine's processor, each in its own tokens."""
-    name, sparse = next(iter(context.held_out.windows)), context.teacher.sparse
-    theirs, ours = (_prompt(held_out, name)[0].tolist() for held_out in (context.teacher_held_out, context.held_out))
-    teacher = None if sparse is None else tokens_per_second(sparse.network, theirs)
-    return {"teacher": teacher, "student": tokens_per_second(model, ours)}
+def _speed(context: DistillationContext, model: Transformer) -> Speed:
+    """Measure tokens per second when generating one text on this machine's processor, each in its own tokens."""
+    domain, sparse = next(iter(context.held_out.windows)), context.teacher.sparse
+    prompts = (_prompt(held_out, domain)[0].tolist() for held_out in (context.teacher_held_out, context.held_out))
+    teacher_prompt, student_prompt = prompts
+    teacher = None if sparse is None else tokens_per_second(sparse.network, teacher_prompt)
+    return Speed(teacher=teacher, student=tokens_per_second(model, student_prompt))
 
 
-def _cache(caches: Sequence[TeacherCache]) -> dict[str, Any] | None:
+def _cache_summary(caches: Sequence[TeacherCache]) -> CacheSummary | None:
     if not caches:
         return None
-    size, tokens = sum(one.num_bytes for one in caches), sum(one.num_tokens for one in caches)
-    return {"bytes": size, "bytes_per_token": size / tokens, "samples": caches[0].settings.samples}
+    num_bytes, tokens = sum(cache.num_bytes for cache in caches), sum(cache.num_tokens for cache in caches)
+    return CacheSummary(bytes=num_bytes, bytes_per_token=num_bytes / tokens, samples=caches[0].settings.samples)
 
 
-def _samples(context: DistillationContext, model: Transformer) -> list[dict[str, str]]:
-    """Return how teacher and student go on after the beginning of held-out text, each taking the likeliest token."""
-    found = []
-    for name in context.held_out.windows:
-        teachers_1P, students_1P = (
-            _prompt(held_out, name) for held_out in (context.teacher_held_out, context.held_out)
+def _samples(context: DistillationContext, model: Transformer) -> list[AnswerSample]:
+    """Let teacher and student continue the beginning of each domain's held-out text with greedy decoding."""
+    samples = []
+    for domain in context.held_out.windows:
+        theirs_1P, prompt_1P = (_prompt(held_out, domain) for held_out in (context.teacher_held_out, context.held_out))
+        room = min(context.teacher.max_tokens - theirs_1P.shape[1], model.config.max_tokens - prompt_1P.shape[1])
+        num_tokens = min(ANSWER_TOKENS, room + 1)  # the last token is generated but never read
+        teacher_1N = context.teacher.generate(theirs_1P, num_tokens, 0, temperature=0)
+        student_1N = generate_batch(
+            model, prompt_1P, num_tokens, 0, temperature=0, vocab_size=context.tokenizer.vocab_size
         )
-        room = min(context.teacher.max_tokens - teachers_1P.shape[1], model.config.max_tokens - students_1P.shape[1])
-        num_tokens = min(ANSWER_TOKENS, room + 1)  # the last token is not read
-        teachers_1N = context.teacher.generate(teachers_1P, num_tokens, 0, temperature=0)
-        students_1N = generate_batch(
-            model, students_1P, num_tokens, 0, temperature=0, vocab_size=context.tokenizer.vocab_size
+        samples.append(
+            AnswerSample(
+                domain=domain,
+                prompt=context.tokenizer.decode(prompt_1P[0].tolist()),
+                teacher=context.teacher_held_out.tokenizer.decode(teacher_1N[0].tolist()),
+                student=context.tokenizer.decode(student_1N[0].tolist()),
+            )
         )
-        found.append(
-            {
-                "domain": name,
-                "prompt": context.tokenizer.decode(students_1P[0].tolist()),
-                "teacher": context.teacher_held_out.tokenizer.decode(teachers_1N[0].tolist()),
-                "student": context.tokenizer.decode(students_1N[0].tolist()),
-            }
-        )
-    return found
+    return samples
 
 
-def _prompt(held_out: HeldOut, name: str) -> Tensor:
-    """Return the beginning of an ability's first window, [1, P]; there is as much room behind it at least."""
-    window_1S = held_out.windows[name][:1]
+def _prompt(held_out: HeldOut, domain: str) -> Tensor:
+    """Take the beginning of a domain's first window, [1, P], at most half of it, so that there is room to continue."""
+    window_1S = held_out.windows[domain][:1]
     return window_1S[:, : min(PROMPT_TOKENS, window_1S.shape[1] // 2)]

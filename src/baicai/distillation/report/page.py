@@ -1,257 +1,140 @@
-"""A distillation as a page, for people who have never seen one: what was kept, what it cost, what text alone gives."""
+"""The distillation report: what the student kept, what it cost, and how it compares with training on text alone."""
 
 from collections.abc import Mapping
-from html import escape
 from pathlib import Path
-from typing import Any
 
-from baicai.artefact import write_atomic, write_json
+from baicai.artefact import write_atomic
 from baicai.distillation.report import plots
-from baicai.distillation.report.results import SIGNALS, STARTS, change, check_results, grid, kept, mean_change
-from baicai.evaluation.figure_style import drawable
-from baicai.evaluation.html_page import facts, figure, name, page, prose, short, table, tiles, undrawn
-from baicai.evaluation.tables import MISSING, Cell, mean, percent
+from baicai.distillation.report.results import DistillationResults, comparison_table
+from baicai.evaluation.figure_style import figure_labels
+from baicai.evaluation.formatting import NO_VALUE, percent
+from baicai.evaluation.html_page import draw_picture, missing_glyphs, render_page
+from baicai.evaluation.tables import TableData, mean, table_row
 
+_TEMPLATE = Path(__file__).parent / "templates" / "distillation_report.html"
 _PREFIXES = ("", "k", "M", "G", "T", "P", "E", "Z")
-_STYLE = """<style>
-.pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(16rem,100%),1fr));gap:.6rem 1.5rem}
-.sample h3{font-size:.85rem;font-weight:500;color:var(--faint);margin:0}.sample{max-height:28rem;overflow:auto}
-.sample p{line-height:1.5}summary{margin:.6rem 0;cursor:pointer}strong.lost{color:var(--worse)}</style>"""
 
 
-def write_report(results: Mapping[str, Any], folder: Path) -> None:
-    """Write results.json, the pictures and report.html, a page that loads nothing and runs no script.
+def write_report(results: DistillationResults, folder: Path) -> None:
+    """Write results.json, the plots and report.html, a self-contained page.
 
-    Raises: ArtefactError if the results are malformed, and then nothing is written; MachineError if the disk is full.
+    Raises: MachineError if the disk is full.
     """
-    check_results(results)
-    parts = (_verdict, _tiles, _quality, _calibration, _cost, _weak, _training, _samples, _origin)
-    title = f"Baicai student {name(results['student']['hash'][:12])}"
-    html = page(title, _STYLE + "".join(part(results) for part in parts))
-    pictures = {picture.__name__: picture(results) for picture in plots.PICTURES}
-    write_json(folder / "results.json", results)
-    for picture, png in pictures.items():
-        write_atomic(folder / f"{picture}.png", png)
-    write_atomic(folder / "report.html", html)
-
-
-def headline(results: Mapping[str, Any]) -> str:
-    """Return the result in one sentence.
-
-    Raises: ArtefactError if the results are malformed.
-    """
-    check_results(results)
-    size = _size(results)
-    said = f"The student keeps {100 * results['kept']:.1f} % of the teacher's quality at {size} of its size"
-    against = mean_change(results)
-    if against is None:
-        return said
-    twin = "a twin that cost as much to train and had no teacher"
-    if abs(against) < 0.05:
-        return f"{said}, and is as good as {twin}"
-    much = f"{abs(against):.1f} %"
-    return f"{said}, and is {much} better than {twin}" if against < 0 else f"{said}, but is {much} worse than {twin}"
-
-
-def _verdict(results: Mapping[str, Any]) -> str:
-    student, quality = results["student"], results["quality"]
-    lost = [domain for domain in results["wanted"] if (change(quality[domain]) or 0) > 0]
-    dropped = mean([kept(quality[domain]) for domain in results["dropped"]]) if results["dropped"] else None
-    said = [f"It began as {STARTS[student['start']]}, and learnt from {SIGNALS[student['signal']]}."]
-    if lost:
-        names = ", ".join(short(domain) for domain in lost[:5]) + (f" and {len(lost) - 5} more" if lost[5:] else "")
-        share = f"{len(lost)} of {len(results['wanted'])} wanted abilities"
-        said.append(f'<strong class="lost">On {share} its twin is better: {names}.</strong>')
-    elif all(change(quality[domain]) is None for domain in results["wanted"]):
-        said.append("No untaught twin was trained, so what the teacher was worth is not known.")
-    if dropped is not None:
-        said.append(f"What was dropped it was not taught: of that it keeps {dropped:.1f} %.")
-    return (
-        f'<p class="kicker">白菜 Baicai · student <code>{name(student["hash"][:12])}</code> of '
-        f"{short(results['teacher']['name'])}</p>"
-        f"<h1>{escape(headline(results)).replace(' %', '&nbsp;%')}</h1><p>{' '.join(said)}</p>"
-    )
-
-
-def _tiles(results: Mapping[str, Any]) -> str:
-    teacher, student = results["size"]["teacher"], results["size"]["student"]
-    flops, speed = results["flops"], results["speed"]
-    eight = f", {_scaled(student['q8_bytes'], 'B')} in 8 bits" if student["q8_bytes"] is not None else ""
-    slow = f"; the teacher makes {_number(speed['teacher'])}" if speed["teacher"] is not None else ""
-    twin = f"; its twin got {_scaled(flops['untaught'])}" if flops["untaught"] is not None else ""
-    counts = (_scaled(one["parameters"], "").strip() for one in (student, teacher))
-    against = mean_change(results)
-    values = {"of the teacher's quality is kept on what was wanted": f"{100 * results['kept']:.1f} %"}
-    if against is not None:
-        values["bits per byte against its untaught twin; below 0 is better"] = percent(against)
-    return tiles(
-        values
-        | {
-            f"of the teacher's size: {' of '.join(counts)} parameters": _size(results),
-            f"of memory for its weights{eight}; the teacher takes {_scaled(teacher['bytes'], 'B')}": _scaled(
-                student["bytes"], "B"
-            ),
-            f"tokens per second where it was made{slow}": _number(speed["student"]),
-            f"operations to train it, {_scaled(flops['teacher'])} of them its teacher's{twin}": _scaled(
-                flops["teacher"] + flops["student"]
-            ),
+    quality, cache = results.quality, results.cache
+    page = render_page(
+        _TEMPLATE,
+        results=results,
+        headline=distillation_headline(results),
+        tiles=_tiles(results),
+        dropped_kept=mean([quality[domain].kept for domain in results.dropped]) if results.dropped else None,
+        lost=[domain for domain in results.wanted if (quality[domain].change or 0) > 0],
+        has_twin=any(quality[domain].change is not None for domain in results.wanted),
+        reference=plots.reference_column(results),
+        quality_table=comparison_table(
+            results, {domain: row.model_dump() | {"kept": row.kept} for domain, row in quality.items()}, "{:.3f}".format
+        ),
+        calibration_table=comparison_table(
+            results,
+            {domain: row.model_dump() for domain, row in results.calibration.items()},
+            lambda error: f"{100 * error:.1f} %",
+        ),
+        cost_table=_cost_table(results),
+        training_table=_training_table(results),
+        cache_size=None if cache is None else _scaled(cache.bytes, "B"),
+        weak_table=_weak_table(results),
+        pictures={plot.__name__: draw_picture(plot, results) for plot in plots.PLOTS},
+        missing_glyphs=missing_glyphs(figure_labels(quality)),
+        hashes={
+            "teacher": results.teacher.name,
+            "teacher's hash": results.teacher.hash,
+            "student's hash": results.student.hash,
         }
+        | {f"leaf {domain}": digest for domain, digest in results.reinforced.items()},
+        data_table=TableData(
+            ["domain", "bytes of held-out text", "wanted"],
+            [table_row(name, f"{n:,}", f"{results.wanted.get(name, 0):g}") for name, n in results.bytes.items()],
+        ),
     )
+    results.write(folder / "results.json")
+    for plot in plots.PLOTS:
+        write_atomic(folder / f"{plot.__name__}.png", plot(results))
+    write_atomic(folder / "report.html", page)
 
 
-def _quality(results: Mapping[str, Any]) -> str:
-    rows = {domain: {**row, "kept": kept(row)} for domain, row in results["quality"].items()}
-    ring, twin = "the student at the start", ""
-    if plots.ring(results) == "untaught":
-        ring = "the untaught twin"
-        twin = (
-            "The <em>untaught twin</em> is the same student, trained without a teacher for as many operations as the "
-            "student and its teacher took together. "
-        )
-    return (
-        "<h2>How well it predicts text</h2>"
-        '<p class="note">Bits per byte: how many bits a model needs for one byte of text it has not seen. Lower is '
-        f"better. {twin}<em>Kept</em> is the teacher's bits over the student's: at 100&nbsp;% nothing was lost. What "
-        "was not <em>wanted</em> was dropped, and is measured to show the price. The best of each row is <b>bold</b>, "
-        "the teacher left out.</p>"
-        + table(*grid(results, rows, lambda bits: f"{bits:.3f}"))
-        + figure(
-            plots.quality,
-            results,
-            f"Each row runs from {ring} (ring) to the student (dot): further left is better. The bar is the teacher.",
-            "An orange row is one where the ring is better.",
-            *undrawn(drawable(results["quality"])),
-        )
-    )
+def distillation_headline(results: DistillationResults) -> str:
+    """Summarize the results in one sentence."""
+    headline = f"The student keeps {100 * results.kept:.1f} % of the teacher's quality at {_size(results)} of its size"
+    change = results.mean_change()
+    if change is None:
+        return headline
+    twin = "a twin that cost as much to train and had no teacher"
+    if abs(change) < 0.05:
+        return f"{headline}, and is as good as {twin}"
+    conjunction, direction = ("and", "better") if change < 0 else ("but", "worse")
+    return f"{headline}, {conjunction} is {abs(change):.1f} % {direction} than {twin}"
 
 
-def _calibration(results: Mapping[str, Any]) -> str:
-    return (
-        "<h2>Does it know how sure it may be?</h2>"
-        '<p class="note">Expected calibration error: a model that says 80&nbsp;% should be right 8 times in 10. This '
-        "is by how much it is off, on average over all that it says. 0 is best.</p>"
-        + table(*grid(results, results["calibration"], lambda error: f"{100 * error:.1f} %"))
-        + figure(
-            plots.calibration,
-            results,
-            "Each row runs from the student at the start (ring) to the student now (dot); the bar is the teacher. An "
-            "orange row became worse.",
-        )
-    )
-
-
-def _cost(results: Mapping[str, Any]) -> str:
-    flops, cache, speed = results["flops"], results["cache"], results["speed"]
-    teacher, student = results["size"]["teacher"], results["size"]["student"]
-    lines = (
-        ("parameters", teacher["parameters"], student["parameters"]),
-        ("bytes of weights", teacher["bytes"], student["bytes"]),
-        ("bytes, student in 8 bits", teacher["bytes"], student["q8_bytes"]),
-        ("tokens per second", speed["teacher"], speed["student"]),
-    )
-    rows = []
-    for label, whole, part in lines:
-        if part is not None:
-            share = f"{_number(100 * part / whole)} %" if whole else MISSING
-            texts = [label, MISSING if whole is None else _number(whole), _number(part), share]
-            rows.append(([Cell(text) for text in texts], False))
-    training = {
-        "the teacher, reading": flops["teacher"],
-        "the student, learning": flops["student"],
-        "together": flops["teacher"] + flops["student"],
-        "the untaught twin": flops["untaught"],
+def _tiles(results: DistillationResults) -> dict[str, str]:
+    teacher, student, flops, speed = results.size.teacher, results.size.student, results.flops, results.speed
+    eight = f", {_scaled(student.q8_bytes, 'B')} in 8 bits" if student.q8_bytes is not None else ""
+    slow = f"; the teacher makes {_number(speed.teacher)}" if speed.teacher is not None else ""
+    twin = f"; its twin got {_scaled(flops.untaught)}" if flops.untaught is not None else ""
+    counts = (_scaled(model.parameters, "").strip() for model in (student, teacher))
+    change = results.mean_change()
+    values = {
+        "of the teacher's quality is kept on what was wanted": f"{100 * results.kept:.1f} %",
+        "bits per byte against its untaught twin; below 0 is better": None if change is None else percent(change),
+        f"of the teacher's size: {' of '.join(counts)} parameters": _size(results),
+        f"of memory for its weights{eight}; the teacher takes {_scaled(teacher.bytes, 'B')}": _scaled(
+            student.bytes, "B"
+        ),
+        f"tokens per second where it was made{slow}": _number(speed.student),
+        f"operations to train it, {_scaled(flops.teacher)} of them its teacher's{twin}": _scaled(
+            flops.teacher + flops.student
+        ),
     }
-    pairs = [(label, _scaled(value)) for label, value in training.items() if value is not None]
-    asked = ""
-    if cache is not None:
-        asked = (
-            f'<p class="note">What the teacher said takes {_scaled(cache["bytes"], "B")}: {cache["samples"]} tokens '
-            f"drawn at each position, {cache['bytes_per_token']:.1f} bytes. Another student that reads the same text "
-            "can learn from it without asking the teacher again.</p>"
-        )
-    return (
-        '<h2>What it costs</h2><p class="note">Speed was measured where the student was made. Operations are the '
-        "additions and multiplications of training: 1 GFLOP is a billion, 1 TFLOP a thousand of these, 1 PFLOP a "
-        "million.</p>"
-        + table(["", "teacher", "student", "of the teacher"], rows)
-        + table(["training", "operations"], [([Cell(text) for text in pair], pair[0] == "together") for pair in pairs])
-        + asked
-    )
+    return {label: value for label, value in values.items() if value is not None}
 
 
-def _weak(results: Mapping[str, Any]) -> str:
-    weak, grown = results["weak"], results["reinforced"]
-    if not weak:
-        return ""
-    rows, examples = [], ""
-    for domain, found in weak.items():
-        asked = MISSING if found["wrong"] is None else f"{found['wrong']:,} of {found['answers']:,}"
-        worse = f"{found['worse']:,} of {found['documents']:,}" if found["documents"] else MISSING
-        texts = [domain, worse, asked, "yes" if domain in grown else "no"]
-        rows.append(([Cell(text) for text in texts], False))
-        boxes = "".join(
-            f'<div class="sample"><h3>teacher {one["teacher"]:.2f}, {short(one["who"])} {one["other"]:.2f} nats a '
-            f"token</h3><p>{prose(one['text'])}</p></div>"
-            for one in found["examples"]
-        )
-        examples += f"<details><summary>Examples of {short(domain)}</summary>{boxes}</details>" if boxes else ""
-    heads = ["domain", "another predicts better", "wrong answers", "reinforced"]
-    return (
-        "<h2>Where the teacher is weak on your text</h2>"
-        '<p class="note">Documents that a smaller model or a leaf predicts better than the teacher, and questions that '
-        "the teacher answers wrongly, where the text has some. An ability is <em>reinforced</em> if a leaf was grown "
-        f"for it on the teacher before the student was taught.</p>{table(heads, rows)}{examples}"
-    )
+def _cost_table(results: DistillationResults) -> TableData:
+    teacher, student, speed = results.size.teacher, results.size.student, results.speed
+    costs: Mapping[str, tuple[float | None, float | None]] = {
+        "parameters": (teacher.parameters, student.parameters),
+        "bytes of weights": (teacher.bytes, student.bytes),
+        "bytes, student in 8 bits": (teacher.bytes, student.q8_bytes),
+        "tokens per second": (speed.teacher, speed.student),
+    }
+    rows = []
+    for label, (teachers, students) in costs.items():
+        if students is not None:
+            share = f"{_number(100 * students / teachers)} %" if teachers else NO_VALUE
+            rows.append(table_row(label, NO_VALUE if teachers is None else _number(teachers), _number(students), share))
+    return TableData(["", "teacher", "student", "of the teacher"], rows)
 
 
-def _training(results: Mapping[str, Any]) -> str:
-    drawn = ""
-    if any(results["curves"].values()):
-        drawn += figure(
-            plots.curves,
-            results,
-            "Loss on the text that was learned from. A student's may count how far it is from its teacher too, a "
-            "twin's is of text alone: compare the shapes here, and who predicts better in the table above.",
-        )
-    if results["mix"]:
-        drawn += figure(
-            plots.mix,
-            results,
-            "What the student read, and by how much its teacher was ahead of it at that time. A row is an ability, "
-            "time runs to the right; the darker the cell (brighter on a dark page), the more. Beside a row: its last "
-            "value.",
-        )
-    return f"<h2>How it was trained</h2>{drawn}" if drawn else ""
-
-
-def _samples(results: Mapping[str, Any]) -> str:
-    boxes = ""
-    for sample in results["samples"]:
-        answers = "".join(f"<div><h3>{who}</h3><p>{prose(sample[who])}</p></div>" for who in ("teacher", "student"))
-        boxes += (
-            f'<div class="sample"><h3>{short(sample["domain"])}</h3><p class="prompt">{prose(sample["prompt"])}</p>'
-            f'<div class="pair">{answers}</div></div>'
-        )
-    return f"<h2>What they say</h2>{boxes}" if boxes else ""
-
-
-def _origin(results: Mapping[str, Any]) -> str:
-    made = {"teacher": results["teacher"]["name"], "teacher's hash": results["teacher"]["hash"]}
-    made |= {"student's hash": results["student"]["hash"]}
-    made |= {f"leaf {domain}": digest for domain, digest in results["reinforced"].items()}
+def _training_table(results: DistillationResults) -> TableData:
+    flops = results.flops
     rows = [
-        ([Cell(domain), Cell(f"{count:,}"), Cell(f"{results['wanted'].get(domain, 0):g}")], False)
-        for domain, count in results["bytes"].items()
+        table_row("the teacher, reading", _scaled(flops.teacher)),
+        table_row("the student, learning", _scaled(flops.student)),
+        table_row("together", _scaled(flops.teacher + flops.student), is_mean=True),
     ]
-    return (
-        facts("What it is made of", {part: f"<code>{name(value)}</code>" for part, value in made.items()})
-        + f"<h2>What it was measured on</h2>{table(['domain', 'bytes of held-out text', 'wanted'], rows)}"
-    )
+    if flops.untaught is not None:
+        rows.append(table_row("the untaught twin", _scaled(flops.untaught)))
+    return TableData(["training", "operations"], rows)
 
 
-def _size(results: Mapping[str, Any]) -> str:
-    size = results["size"]
-    return f"{_number(100 * size['student']['parameters'] / size['teacher']['parameters'])} %"
+def _weak_table(results: DistillationResults) -> TableData:
+    rows = []
+    for domain, weak in results.weak.items():
+        worse = f"{weak.worse:,} of {weak.documents:,}" if weak.documents else NO_VALUE
+        wrong = NO_VALUE if weak.wrong is None else f"{weak.wrong:,} of {weak.answers:,}"
+        rows.append(table_row(domain, worse, wrong, "yes" if domain in results.reinforced else "no"))
+    return TableData(["domain", "another predicts better", "wrong answers", "reinforced"], rows)
+
+
+def _size(results: DistillationResults) -> str:
+    return f"{_number(100 * results.size.student.parameters / results.size.teacher.parameters)} %"
 
 
 def _number(value: float) -> str:
@@ -259,6 +142,6 @@ def _number(value: float) -> str:
 
 
 def _scaled(value: float, unit: str = "FLOP") -> str:
-    """Return three digits with a decimal prefix, such as 1.23 PFLOP."""
+    """Format a value as three digits with a decimal prefix, such as 1.23 PFLOP."""
     power = min(len(_PREFIXES) - 1, (len(str(int(value))) - 1) // 3)
     return f"{float(f'{value / 1000**power:.3g}'):g} {_PREFIXES[power]}{unit}"

@@ -1,142 +1,235 @@
-"""What a distillation measured: the plain dict of its results.json, checked, and what follows from it."""
+"""The results of a distillation as stored in `results.json`, and the figures derived from them."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Annotated, Literal, Self
 
-from baicai.evaluation.tables import MISSING, Cell, check_shape, mean, wrong
+from pydantic import BaseModel, Field, StrictInt, StrictStr, model_validator
 
-STARTS = {
-    "slices": "slices of the teacher: its trunk, narrower and flatter",
-    "dense": "the teacher's trunk, with the experts of the wanted leaves in its feed-forward",
-    "pruned": "the teacher itself, with the experts it uses most on the wanted text",
-    "fresh": "random weights",
-}
-SIGNALS = {
-    "cache": "tokens drawn from the teacher once and kept",
-    "online": "the teacher's whole distribution, asked for at every step",
-    "sequences": "text that the teacher wrote",
-    "none": "text alone, without its teacher",
-}
-PARTIES = {
+from baicai.evaluation.formatting import NO_VALUE
+from baicai.evaluation.results import CurvePoint, Number, Results, reject
+from baicai.evaluation.tables import TableCell, TableData, TableRow, mean
+
+COLUMN_TITLES = {
     **{"teacher": "teacher", "baseline": "baseline", "start": "at the start", "untaught": "untaught twin"},
     **{"student": "student", "q8": "student, 8-bit", "kept": "kept"},
 }
-"""The columns of a table, in their order, and their heads."""
-_SIZE = {"parameters": int, "bytes": int}
-_SPEC = {
-    "format": int,
-    "teacher": {"name": str, "hash": str},
-    "student": {"hash": str, "start": str, "signal": str},
-    "quality": {
-        str: {
-            **{"teacher": float, "baseline": (float,), "start": float},
-            **{"student": float, "untaught": (float,), "q8": (float,)},
-        }
-    },
-    "calibration": {str: {"teacher": float, "start": float, "student": float, "untaught": (float,)}},
-    "bytes": {str: int},
-    "wanted": {str: float},
-    "dropped": [str],
-    "kept": float,
-    "weak": {
-        str: {
-            **{"documents": int, "worse": int, "wrong": (int,), "answers": int},
-            "examples": [{"text": str, "teacher": float, "other": float, "who": str}],
-        }
-    },
-    "reinforced": {str: str},
-    "size": {"teacher": _SIZE, "student": {**_SIZE, "q8_bytes": (int,)}},
-    "speed": {"teacher": (float,), "student": float},
-    "flops": {"teacher": float, "student": float, "untaught": (float,)},
-    "cache": ({"bytes": int, "bytes_per_token": float, "samples": int},),
-    "curves": {name: [{"tokens": float, "loss": float}] for name in ("student", "untaught")},
-    "mix": [{"tokens": float, "shares": {str: float}, "gaps": {str: float}}],
-    "samples": [{"domain": str, "prompt": str, "teacher": str, "student": str}],
-}
+"""Columns of a comparison, in order, with their headers."""
+Positive = Annotated[Number, Field(gt=0)]
+Scores = Mapping[str, float | None]
+"""Scores of one domain by column."""
 
 
-def check_results(results: Mapping[str, Any]) -> None:
-    """Check that a results dict has the shape that the pictures and the report read.
+class TeacherInfo(BaseModel):
+    """The teacher's path and hash."""
 
-    Raises: ArtefactError that names the first key that is wrong.
+    name: StrictStr
+    hash: StrictStr
+
+
+class StudentInfo(BaseModel):
+    """The student's hash, where its weights came from and what it learned from."""
+
+    hash: StrictStr
+    start: Literal["slices", "dense", "pruned", "fresh"]
+    signal: Literal["cache", "online", "sequences", "none"]
+
+
+class Quality(BaseModel):
+    """Bits per byte of each model on one domain."""
+
+    teacher: Positive
+    baseline: Positive | None
+    start: Positive
+    student: Positive
+    untaught: Positive | None
+    q8: Positive | None
+
+    @property
+    def kept(self) -> float:
+        """The share of the teacher's quality that the student keeps, in percent."""
+        return 100 * self.teacher / self.student
+
+    @property
+    def change(self) -> float | None:
+        """The student's bits per byte against its untaught twin's in percent; negative is better."""
+        return None if self.untaught is None else 100 * (self.student / self.untaught - 1)
+
+
+class CalibrationErrors(BaseModel):
+    """Expected calibration error of each model on one domain, from 0 to 1."""
+
+    teacher: Number
+    start: Number
+    student: Number
+    untaught: Number | None
+
+
+class WeakExample(BaseModel):
+    """A document that another model predicts better than the teacher; losses are in nats per token."""
+
+    text: StrictStr
+    teacher: Number
+    other: Number
+    who: StrictStr
+    """The other model."""
+
+
+class WeakDomain(BaseModel):
+    """Counts of the documents on which the teacher is worse than others, and of its wrong answers."""
+
+    documents: StrictInt
+    worse: StrictInt
+    wrong: StrictInt | None
+    answers: StrictInt
+    examples: list[WeakExample]
+
+
+class TeacherSize(BaseModel):
+    """The teacher's parameters and the bytes of its weights."""
+
+    parameters: Annotated[StrictInt, Field(gt=0)]
+    bytes: Annotated[StrictInt, Field(gt=0)]
+
+
+class StudentSize(BaseModel):
+    """The student's parameters and the bytes of its weights, as stored and in 8 bits."""
+
+    parameters: StrictInt
+    bytes: StrictInt
+    q8_bytes: StrictInt | None
+
+
+class Sizes(BaseModel):
+    """The sizes of both models."""
+
+    teacher: TeacherSize
+    student: StudentSize
+
+
+class Speed(BaseModel):
+    """Tokens per second when generating one text on the machine that made the student."""
+
+    teacher: Number | None
+    student: Number
+
+
+class TrainingFlops(BaseModel):
+    """Operations spent on reading by the teacher and on training the student and its untaught twin."""
+
+    teacher: Number
+    student: Number
+    untaught: Number | None
+
+
+class CacheSummary(BaseModel):
+    """Size of the cached teacher logits and the number of samples per position."""
+
+    bytes: StrictInt
+    bytes_per_token: Number
+    samples: StrictInt
+
+
+class LossCurves(BaseModel):
+    """Training loss of the student and of its untaught twin."""
+
+    student: list[CurvePoint]
+    untaught: list[CurvePoint]
+
+
+class MixPoint(BaseModel):
+    """Each domain's share of the training text, and its gap to the teacher in bits per byte, at one step."""
+
+    tokens: Number
+    shares: dict[str, Number]
+    gaps: dict[str, Number]
+
+
+class AnswerSample(BaseModel):
+    """A prompt from a domain's held-out text and how both models continue it."""
+
+    domain: StrictStr
+    prompt: StrictStr
+    teacher: StrictStr
+    student: StrictStr
+
+
+class DistillationResults(Results):
+    """What `baicai distill` measures of a teacher and its student."""
+
+    format: Literal[1]
+    teacher: TeacherInfo
+    student: StudentInfo
+    quality: dict[str, Quality]
+    """Bits per byte by domain."""
+    calibration: dict[str, CalibrationErrors]
+    """Expected calibration error by domain."""
+    bytes: dict[str, StrictInt]
+    """Bytes of held-out text by domain."""
+    wanted: dict[str, Number]
+    """Domains that the student was taught, with their weights."""
+    dropped: list[StrictStr]
+    """Domains that were measured but not taught."""
+    kept: Number
+    """Mean share of the teacher's quality kept on the wanted domains, from 0 to 1."""
+    weak: dict[str, WeakDomain]
+    reinforced: dict[str, StrictStr]
+    """Hash of the leaf that was grown on the teacher for each reinforced domain."""
+    size: Sizes
+    speed: Speed
+    flops: TrainingFlops
+    cache: CacheSummary | None
+    curves: LossCurves
+    mix: list[MixPoint]
+    samples: list[AnswerSample]
+
+    def domain_groups(self) -> dict[str, list[str]]:
+        """List the wanted domains and, if there are any, the dropped ones."""
+        return {"wanted": list(self.wanted)} | ({"dropped": self.dropped} if self.dropped else {})
+
+    def mean_change(self) -> float | None:
+        """Compute the mean change against the untaught twin over the wanted domains, in percent."""
+        return mean([self.quality[domain].change for domain in self.wanted])
+
+    @model_validator(mode="after")
+    def _check_domains(self) -> Self:
+        if not self.wanted:
+            reject("wanted", "is empty")
+        _check_names("quality", self.quality, [*self.wanted, *self.dropped])
+        if len({*self.wanted, *self.dropped}) < len(self.wanted) + len(self.dropped):
+            reject("dropped", "names a wanted domain, or a domain twice")
+        _check_names("calibration", self.calibration, self.quality)
+        _check_names("bytes", self.bytes, self.quality)
+        for index, point in enumerate(self.mix):
+            _check_names(f"mix[{index}].shares", point.shares, self.wanted)
+            _check_names(f"mix[{index}].gaps", point.gaps, self.wanted)
+        return self
+
+
+def comparison_table(
+    results: DistillationResults, scores: Mapping[str, Scores], formatted: Callable[[float], str]
+) -> TableData:
+    """Tabulate scores by domain and model, with the means of each group of domains.
+
+    The best score of a row, the lowest, is marked; the teacher does not compete. A column without values is left out.
     """
-    check_shape(results, _SPEC)
-    if results["format"] != 1:
-        wrong("format", f"is {results['format']}, this version reads 1")
-    for key, known in (("start", STARTS), ("signal", SIGNALS)):
-        if results["student"][key] not in known:
-            wrong(f"student.{key}", f"is '{results['student'][key]}', not one of {', '.join(known)}")
-    for key, size in results["size"]["teacher"].items():
-        if size <= 0:
-            wrong(f"size.teacher.{key}", "must be above 0")
-    _check_domains(results)
+    columns = [column for column in COLUMN_TITLES if any(row.get(column) is not None for row in scores.values())]
+    rows = []
+    for title, domains in results.domain_groups().items():
+        group = [{column: scores[domain][column] for column in columns} for domain in domains]
+        means = {column: mean([row[column] for row in group]) for column in columns}
+        rows += [TableRow([TableCell(name), *_cells(row, formatted)]) for name, row in zip(domains, group, strict=True)]
+        rows.append(TableRow([TableCell(f"mean, {title}"), *_cells(means, formatted)], is_mean=True))
+    return TableData(["domain", *(COLUMN_TITLES[column] for column in columns)], rows)
 
 
-def groups(results: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Return the domains that were wanted, and those that were dropped if there are any."""
-    return {"wanted": list(results["wanted"])} | ({"dropped": results["dropped"]} if results["dropped"] else {})
-
-
-def kept(row: Mapping[str, float]) -> float:
-    """Return what the student keeps of the teacher's quality on a domain, in percent."""
-    return 100 * row["teacher"] / row["student"]
-
-
-def change(row: Mapping[str, float | None]) -> float | None:
-    """Return the student's bits per byte against its untaught twin's in percent; below zero is better."""
-    student, untaught = row["student"], row["untaught"]
-    assert student is not None
-    return None if untaught is None else 100 * (student / untaught - 1)
-
-
-def mean_change(results: Mapping[str, Any]) -> float | None:
-    """Return the mean of `change` over what was wanted."""
-    return mean([change(results["quality"][domain]) for domain in results["wanted"]])
-
-
-def grid(
-    results: Mapping[str, Any], rows: Mapping[str, Mapping[str, float | None]], shown: Callable[[float], str]
-) -> tuple[list[str], list[tuple[list[Cell], bool]]]:
-    """Return heads, and cells of each domain and of the means, with whether they are means.
-
-    The best of a row, the lowest, is marked, the teacher left out; a party that is missing everywhere has no column.
-    """
-    parties = [party for party in PARTIES if any(row.get(party) is not None for row in rows.values())]
-    body = []
-    for title, domains in groups(results).items():
-        lines = {domain: {party: rows[domain][party] for party in parties} for domain in domains}
-        means = {party: mean([row[party] for row in lines.values()]) for party in parties}
-        body += [([Cell(domain), *_cells(row, shown)], False) for domain, row in lines.items()]
-        body.append(([Cell(f"mean, {title}"), *_cells(means, shown)], True))
-    return ["domain", *(PARTIES[party] for party in parties)], body
-
-
-def _cells(row: Mapping[str, float | None], shown: Callable[[float], str]) -> list[Cell]:
-    rivals = {party: value for party, value in row.items() if party not in ("teacher", "kept") and value is not None}
-    best = shown(min(rivals.values()))
-    texts = {party: MISSING if value is None else shown(value) for party, value in row.items()}
+def _cells(row: Scores, formatted: Callable[[float], str]) -> list[TableCell]:
+    rivals = {name: value for name, value in row.items() if name not in ("teacher", "kept") and value is not None}
+    best = formatted(min(rivals.values()))
+    texts = {name: NO_VALUE if value is None else formatted(value) for name, value in row.items()}
     texts |= {"kept": f"{row['kept']:.1f} %"} if "kept" in row else {}
-    return [Cell(text, party in rivals and text == best) for party, text in texts.items()]
-
-
-def _check_domains(results: Mapping[str, Any]) -> None:
-    quality, wanted, dropped = results["quality"], results["wanted"], results["dropped"]
-    if not wanted:
-        wrong("wanted", "is empty")
-    _check_names("quality", quality, [*wanted, *dropped])
-    if len({*wanted, *dropped}) < len(wanted) + len(dropped):
-        wrong("dropped", "names a domain that is wanted, or one twice")
-    for domain, row in quality.items():
-        for party in row:
-            if row[party] is not None and row[party] <= 0:
-                wrong(f"quality.{domain}.{party}", "must be above 0")
-    for key in ("calibration", "bytes"):
-        _check_names(key, results[key], quality)
-    for index, point in enumerate(results["mix"]):
-        for key in ("shares", "gaps"):
-            _check_names(f"mix[{index}].{key}", point[key], wanted)
+    return [TableCell(text, name in rivals and text == best) for name, text in texts.items()]
 
 
 def _check_names(key: str, names: Iterable[str], expected: Iterable[str]) -> None:
-    for domain in sorted({*names} ^ {*expected}):
-        wrong(f"{key}.{domain}", "is missing" if domain in expected else "is of a domain that has no place here")
+    for name in sorted({*names} ^ {*expected}):
+        reject(f"{key}.{name}", "is missing" if name in expected else "names a domain that is not among the results")

@@ -2,7 +2,7 @@
 
 import json
 import re
-from html import escape
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaValue
 
 import baicai
-from baicai.serving.openai.requests import NULL
+from baicai.evaluation.html_page import render_page
 from baicai.serving.openai.response_models import ErrorResponse, JsonObject
 
 _REFERENCE = "#/components/schemas/{model}"
@@ -24,9 +24,7 @@ ERROR_RESPONSES: dict[int | str, JsonObject] = {
     },
 }
 """Error responses of every route."""
-_HEAD = '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-_STYLE = """:root{color-scheme:light dark}body{font:16px/1.5 system-ui;max-width:60rem;margin:2rem auto;padding:0 1rem}
-td{padding-right:2rem}code{overflow-wrap:anywhere}"""
+_PAGE = Path(__file__).parent / "templates" / "api_docs.html"
 
 
 def response_docs(response: type[BaseModel], *, events: bool = False) -> dict[str, Any]:
@@ -61,49 +59,22 @@ def describe_api(app: FastAPI) -> JsonObject:
     return document
 
 
-def page(document: JsonObject) -> str:
-    """Return the document as a page."""
-    schemas, parts, objects = document["components"]["schemas"], list[str](), dict[str, JsonSchemaValue]()
+def page(document: JsonObject) -> bytes:
+    """Render the OpenAPI document as a page."""
+    schemas: dict[str, JsonSchemaValue] = document["components"]["schemas"]
+    bodies, objects = dict[str, dict[str, JsonSchemaValue]](), dict[str, JsonSchemaValue]()
     for path, methods in document["paths"].items():
-        for method, about in methods.items():
-            parts.append(f"<h2><code>{method.upper()} {escape(path)}</code></h2><p>{escape(about['description'])}</p>")
-            if "requestBody" in about:
-                reference = about["requestBody"]["content"]["application/json"]["schema"]["$ref"]
-                body = schemas[reference.rpartition("/")[2]]
-                parts.append(_table(body))
+        for method, operation in methods.items():
+            if "requestBody" in operation:
+                reference = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
+                body = bodies.setdefault(path, {})[method] = schemas[reference.rpartition("/")[2]]
                 _collect(body, schemas, objects)
-    for name, schema in objects.items():
-        if "properties" in schema:
-            parts.append(f'<h2 id="{name}"><code>{name}</code></h2><p>{escape(schema.get("description", ""))}</p>')
-            parts.append(_table(schema))
-    title = f"{document['info']['title']} {document['info']['version']}"
-    head = f"{_HEAD}<title>{title}</title><style>{_STYLE}</style>"
-    return f'{head}<h1>{title}</h1><p>As <a href="openapi.json">OpenAPI</a>.</p>{"".join(parts)}</html>'
+    return render_page(_PAGE, document=document, bodies=bodies, objects=objects)
 
 
-def _collect(part: JsonSchemaValue, schemas: dict[str, JsonSchemaValue], found: dict[str, JsonSchemaValue]) -> None:
-    """Add the objects that a schema names, and those that they name."""
+def _collect(part: JsonSchemaValue, schemas: dict[str, JsonSchemaValue], objects: dict[str, JsonSchemaValue]) -> None:
+    """Add the schemas that a schema refers to, directly or through others, to `objects`."""
     for name in re.findall(_REFERENCE.format(model=r"(\w+)"), json.dumps(part)):
-        if name not in found:
-            found[name] = schemas[name]
-            _collect(schemas[name], schemas, found)
-
-
-def _table(schema: JsonSchemaValue) -> str:
-    needed = schema.get("required", ())
-    rows = (
-        f"<tr><td><code>{escape(name)}</code><td>{_kind(about)}<td>{'needed' if name in needed else ''}</tr>"
-        for name, about in schema["properties"].items()
-    )
-    return f"<table>{''.join(rows)}</table>"
-
-
-def _kind(about: JsonSchemaValue) -> str:
-    if "$ref" in about:
-        name = escape(about["$ref"].rpartition("/")[2])
-        return f'<a href="#{name}">{name}</a>'
-    if "anyOf" in about:
-        return " or ".join(_kind(one) for one in about["anyOf"] if one != NULL)
-    if about.get("type") == "array":
-        return f"list of {_kind(about.get('items', {}))}"
-    return escape(str(about.get("type", "anything")))
+        if name not in objects:
+            objects[name] = schemas[name]
+            _collect(schemas[name], schemas, objects)

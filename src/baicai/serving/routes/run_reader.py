@@ -12,7 +12,8 @@ from typing import Any
 from baicai.artefact import read_json
 from baicai.config import from_table
 from baicai.errors import ArtefactError, ConfigError
-from baicai.evaluation.tables import check_results, printable
+from baicai.evaluation.formatting import printable
+from baicai.evaluation.results import EvaluationResults
 from baicai.run import SUFFIX, run_state
 from baicai.serving.errors import ApiError
 from baicai.training.config import TrainConfig
@@ -168,7 +169,7 @@ def _results(out: Path) -> dict[str, Any]:
     """Return what an evaluation found, if that is what the run made."""
     results = {} if out.is_symlink() else _read(out / "results.json", MAX_RESULTS_BYTES)
     try:
-        check_results(results)
+        EvaluationResults.parse(results)
     except ArtefactError:
         return {}
     return results
