@@ -1,4 +1,4 @@
-"""Slow twin of `wholesale/counting.py`: the quality rules' numbers in plain Python."""
+"""Reference of `wholesale/text_kernels.py`: the quality signals in plain Python."""
 
 import itertools
 import re
@@ -19,13 +19,13 @@ def is_solo(character: str) -> bool:
 
 def find_words(text: str) -> list[Span]:
     spans = []
-    for found in re.finditer(r"[^\s\x1c-\x1f]+", text):
-        start = found.start()
-        for at in range(found.start(), found.end()):
-            last = at + 1 == found.end()
-            if is_solo(text[at]) or last or is_solo(text[at + 1]):
-                spans.append((start, at + 1))
-                start = at + 1
+    for match in re.finditer(r"[^\s\x1c-\x1f]+", text):
+        start = match.start()
+        for index in range(match.start(), match.end()):
+            last = index + 1 == match.end()
+            if is_solo(text[index]) or last or is_solo(text[index + 1]):
+                spans.append((start, index + 1))
+                start = index + 1
     return spans
 
 
@@ -69,40 +69,40 @@ def repeated(text: str, spans: Sequence[Span]) -> tuple[float, float]:
     return count / max(1, len(spans)), characters / max(1, len(text))
 
 
-def small(word: str) -> str:
-    return "".join(chr(ord(one) + 32) if "A" <= one <= "Z" else one for one in word)
+def lowercase(word: str) -> str:
+    return "".join(chr(ord(char) + 32) if "A" <= char <= "Z" else char for char in word)
 
 
-def runs(text: str, words: Sequence[Span], n: int) -> list[tuple[tuple[str, ...], Span]]:
-    texts = [small(text[start:stop]) for start, stop in words]
-    return [(tuple(texts[at : at + n]), (words[at][0], words[at + n - 1][1])) for at in range(len(words) - n + 1)]
+def ngrams(text: str, words: Sequence[Span], n: int) -> list[tuple[tuple[str, ...], Span]]:
+    texts = [lowercase(text[start:stop]) for start, stop in words]
+    return [(tuple(texts[i : i + n]), (words[i][0], words[i + n - 1][1])) for i in range(len(words) - n + 1)]
 
 
 def top(text: str, words: Sequence[Span], n: int) -> float:
-    found = runs(text, words, n)
-    counts = Counter(run for run, _ in found)
-    most = max(counts.values(), default=0)
-    if most < 2:
+    occurrences = ngrams(text, words, n)
+    counts = Counter(ngram for ngram, _ in occurrences)
+    highest = max(counts.values(), default=0)
+    if highest < 2:
         return 0.0
-    # Of each run, the characters that its last place in the text takes.
-    last = dict(found)
-    return min(1.0, max(most * (last[run][1] - last[run][0]) for run in counts if counts[run] == most) / len(text))
+    last = dict(occurrences)  # the length of an n-gram in characters is that of its last occurrence
+    lengths = [last[ngram][1] - last[ngram][0] for ngram in counts if counts[ngram] == highest]
+    return min(1.0, highest * max(lengths) / len(text))
 
 
 def duplicate(text: str, words: Sequence[Span], n: int) -> float:
     seen: set[tuple[str, ...]] = set()
     covered: set[int] = set()
-    for run, (start, stop) in runs(text, words, n):
-        if run in seen:
+    for ngram, (start, stop) in ngrams(text, words, n):
+        if ngram in seen:
             covered.update(range(start, stop))
-        seen.add(run)
+        seen.add(ngram)
     return len(covered) / max(1, len(text))
 
 
 def compute_signals(text: str) -> dict[str, float]:
     words, lines, paragraphs = find_words(text), find_lines(text), find_paragraphs(text)
     texts = [text[start:stop] for start, stop in words]
-    many, rows = max(1, len(words)), [text[start:stop] for start, stop in lines]
+    by_words, rows = max(1, len(words)), [text[start:stop] for start, stop in lines]
     by_lines = max(1, len(rows))
     numbers: dict[str, float] = {
         "characters": len(text),
@@ -112,13 +112,13 @@ def compute_signals(text: str) -> dict[str, float]:
         "gopher_ellipsis_lines": sum(row.endswith(("...", "…")) for row in rows) / by_lines,
         "c4_terminal_lines": sum(row[-1] in TERMINALS for row in rows) / by_lines,
         "fineweb_short_lines": sum(len(row) <= 30 for row in rows) / by_lines,
-        "gopher_mean_word_length": sum(map(len, texts)) / many,
-        "gopher_alphabetic_words": sum(any(one.isalpha() for one in word) for word in texts) / many,
-        "gopher_stop_words": len(set(STOP_WORDS) & {small(word) for word in texts}),
-        "gopher_hash_word_ratio": text.count("#") / many,
-        "gopher_ellipsis_word_ratio": (text.count("…") + len(re.findall(r"\.{3,}", text))) / many,
+        "gopher_mean_word_length": sum(map(len, texts)) / by_words,
+        "gopher_alphabetic_words": sum(any(char.isalpha() for char in word) for word in texts) / by_words,
+        "gopher_stop_words": len(set(STOP_WORDS) & {lowercase(word) for word in texts}),
+        "gopher_hash_word_ratio": text.count("#") / by_words,
+        "gopher_ellipsis_word_ratio": (text.count("…") + len(re.findall(r"\.{3,}", text))) / by_words,
         "c4_sentences": sentences(text),
-        "fineweb_newline_word_ratio": max(0, len(rows) - 1) / many,
+        "fineweb_newline_word_ratio": max(0, len(rows) - 1) / by_words,
     }
     for name, spans in (("line", lines), ("paragraph", paragraphs)):
         share, characters = repeated(text, spans)
@@ -132,9 +132,9 @@ def compute_signals(text: str) -> dict[str, float]:
 
 
 def sentences(text: str) -> int:
-    """Count runs of terminal marks that space, the end or, after one that is not ASCII, anything follows."""
+    """Count runs of terminal marks before space or the end, or before anything if the last mark is not ASCII."""
     count = 0
-    for this, after in itertools.pairwise(text + " "):
-        if this in TERMINALS and after not in TERMINALS and (after.isspace() or ord(this) > 127):
+    for char, following in itertools.pairwise(text + " "):
+        if char in TERMINALS and following not in TERMINALS and (following.isspace() or ord(char) > 127):
             count += 1
     return count

@@ -1,4 +1,4 @@
-"""Several runs at once: all are done, and what goes wrong in one is told as it is."""
+"""Tests of the pool that trains several runs at once."""
 
 import os
 import signal
@@ -23,7 +23,7 @@ class Recipe:
 
 
 def act(config: Recipe, run: Run) -> None:
-    """A stage that the processes import."""
+    """Run a stage that the worker processes import."""
     import torch
 
     if config.act == "fail":
@@ -39,10 +39,10 @@ def act(config: Recipe, run: Run) -> None:
 
 
 def jobs(folder: Path, *recipes: Recipe) -> list[Job]:
-    return [Job(act, one, folder / str(number), steps=2) for number, one in enumerate(recipes)]
+    return [Job(act, config, folder / str(number), steps=2) for number, config in enumerate(recipes)]
 
 
-def test_all_jobs_are_done_and_share_the_cores(
+def test_all_jobs_finish_and_share_the_cores(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("BAICAI_QUIET", "0")
@@ -54,20 +54,20 @@ def test_all_jobs_are_done_and_share_the_cores(
     assert capsys.readouterr().err.endswith("leaves ready=2/2\n")
 
 
-def test_a_run_whose_newest_line_is_no_step_is_waited_for(tmp_path: Path) -> None:
+def test_run_whose_newest_metrics_are_not_a_step_is_awaited(tmp_path: Path) -> None:
     (job,) = jobs(tmp_path, Recipe(act="measure", seconds=1.2))
     run_jobs("jobs", [job], workers=1)
     assert job.out.exists()
 
 
-def test_an_error_in_one_is_raised_as_it_is_and_ends_the_queue(tmp_path: Path) -> None:
+def test_error_of_a_job_is_raised_unchanged_and_cancels_the_queue(tmp_path: Path) -> None:
     slow = [Recipe(seconds=0.5)] * 6
     with pytest.raises(ArtefactError, match=r"^leaf 'law' was grown on another trunk: grow it again$"):
         run_jobs("leaves", jobs(tmp_path, Recipe(act="fail"), *slow), workers=1)
     assert not (tmp_path / "0").exists()
-    assert not (tmp_path / "6").exists(), "what waited in the queue is not begun"
+    assert not (tmp_path / "6").exists(), "queued jobs are not started"
 
 
-def test_a_killed_process_is_one_line(tmp_path: Path) -> None:
+def test_killed_process_is_reported_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(MachineError, match="leaves: a process was killed, memory may be short: run it again to resume"):
         run_jobs("leaves", jobs(tmp_path, Recipe(act="die")), workers=1)

@@ -1,9 +1,9 @@
-"""A program: a cluster of two machines in one, each with a worker, and a gathering on it.
+"""A program that gathers on a Ray cluster of two simulated machines with one worker each.
 
     python -m tests.wholesale.ray_cluster RECIPE.toml WAREHOUSE [kill]
 
-Told to kill, it takes the second machine away while that is at a task. It runs apart, as Ray leaves sockets and
-processes behind that warnings name.
+With `kill`, the second machine is removed while it works on a task. The program runs in a process of its own because
+Ray leaves sockets and processes behind, for which Python would issue warnings.
 """
 
 import json
@@ -25,7 +25,7 @@ from baicai.wholesale.processing.clean import CleanConfig, clean
 
 
 def slow_clean(captures: Path, config: CleanConfig, out: Path) -> None:
-    """Clean, and say where and when, slowly enough to be killed."""
+    """Clean slowly enough to be killed, after leaving a marker file with the node's id."""
     out.parent.mkdir(parents=True, exist_ok=True)
     (out.parent / f"{out.name}.{ray.get_runtime_context().get_node_id()}").touch()
     time.sleep(1)
@@ -33,22 +33,22 @@ def slow_clean(captures: Path, config: CleanConfig, out: Path) -> None:
 
 
 def main(recipe: Path, warehouse: Path, kill: bool) -> None:
-    """Gather on a cluster and print what was counted, and by how many machines."""
+    """Gather on a cluster; print the counts, the number of machines and the number of tries."""
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    second = cluster.add_node(num_cpus=1)
+    second_node = cluster.add_node(num_cpus=1)
     documents = warehouse / "documents"
 
-    def take_away() -> None:
-        while not list(documents.glob(f"*.{second.node_id}")):
+    def remove_second_node() -> None:
+        while not list(documents.glob(f"*.{second_node.node_id}")):
             time.sleep(0.05)
-        cluster.remove_node(second, allow_graceful=False)
+        cluster.remove_node(second_node, allow_graceful=False)
 
     gathering.clean = slow_clean  # type: ignore[attr-defined]
     if kill:
-        threading.Thread(target=take_away, daemon=True).start()
+        threading.Thread(target=remove_second_node, daemon=True).start()
     counts = gather(read_recipe(GatherRecipe, recipe, [f"ray={cluster.address}"]), warehouse)
-    marks = list(documents.glob("*.*"))
-    print(json.dumps({"counts": counts, "machines": len({mark.suffix for mark in marks}), "tries": len(marks)}))
+    markers = list(documents.glob("*.*"))
+    print(json.dumps({"counts": counts, "machines": len({marker.suffix for marker in markers}), "tries": len(markers)}))
     cluster.shutdown()
 
 

@@ -1,4 +1,4 @@
-"""A worker that dies loses nothing."""
+"""Tests of the task pool: completed tasks are skipped, tasks of dead workers run again."""
 
 import os
 import signal
@@ -17,9 +17,9 @@ def work(text: str, out: Path) -> None:
 
 
 def die_once(text: str, out: Path) -> None:
-    mark = out.with_suffix(".died")
-    if not mark.exists():
-        mark.touch()
+    marker = out.with_suffix(".died")
+    if not marker.exists():
+        marker.touch()
         os.kill(os.getpid(), signal.SIGKILL)
     work(text, out)
 
@@ -28,12 +28,12 @@ def die(text: str, out: Path) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def refuse(text: str, out: Path) -> None:
+def fail(text: str, out: Path) -> None:
     raise DataError(f"{text} is wrong")
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_each_task_is_done_once(tmp_path: Path, workers: int) -> None:
+def test_completed_tasks_are_skipped(tmp_path: Path, workers: int) -> None:
     tasks = [Task(work, (str(number),), tmp_path / str(number)) for number in range(5)]
     run_tasks("work", tasks[:2], workers)
     before = (tmp_path / "0" / "text").stat().st_mtime_ns
@@ -42,13 +42,13 @@ def test_each_task_is_done_once(tmp_path: Path, workers: int) -> None:
     assert (tmp_path / "0" / "text").stat().st_mtime_ns == before
 
 
-def test_a_worker_that_dies_is_replaced(tmp_path: Path) -> None:
+def test_task_of_a_dead_worker_runs_again(tmp_path: Path) -> None:
     tasks = [Task(die_once if number == 1 else work, (str(number),), tmp_path / str(number)) for number in range(4)]
     run_tasks("work", tasks, 2)
     assert [(task.out / "text").read_text() for task in tasks] == list("0123")
 
 
-def test_one_at_which_all_die_is_named(tmp_path: Path) -> None:
+def test_error_names_the_task_that_kills_its_workers(tmp_path: Path) -> None:
     tasks = [Task(work, ("fine",), tmp_path / "fine"), Task(die, ("deadly",), tmp_path / "deadly")]
     with pytest.raises(DataError, match="work: processes died 3 times at deadly: leave it out"):
         run_tasks("work", tasks, 2)
@@ -56,7 +56,7 @@ def test_one_at_which_all_die_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_what_is_wrong_is_told(tmp_path: Path, workers: int) -> None:
-    tasks = [Task(refuse, (name,), tmp_path / name) for name in ("this", "that")]
+def test_error_of_a_task_is_raised_unchanged(tmp_path: Path, workers: int) -> None:
+    tasks = [Task(fail, (name,), tmp_path / name) for name in ("this", "that")]
     with pytest.raises(DataError, match=r"th.. is wrong"):
         run_tasks("work", tasks, workers)

@@ -1,7 +1,10 @@
-"""Tasks whose outcome is a folder named after what goes in: done once, in any order, by many processes or machines.
+"""Idempotent tasks that each write one folder, run in processes on this machine or on a Ray cluster.
 
-A worker that dies takes nothing along: what it was at is done again. Machines of a Ray cluster must all see the folders
-under the same paths.
+A task is done if its folder exists. If a worker dies, its task runs again. Machines of a Ray cluster must see the
+folders under the same paths.
+
+`training.job_pool` is a separate pool because it needs the opposite of nearly everything here: spawned processes with a
+share of the cores each, progress read from the metrics of unfinished runs, and no retries, since a run is resumed.
 """
 
 import logging
@@ -20,7 +23,7 @@ TRIES = 3
 
 
 class Task(NamedTuple):
-    """Something to do: `function(*arguments, out)` writes the folder `out` at once."""
+    """A call `function(*arguments, out)` that writes the folder `out` atomically."""
 
     function: Callable[..., None]
     arguments: tuple[Any, ...]
@@ -28,24 +31,31 @@ class Task(NamedTuple):
 
 
 def run_tasks(title: str, tasks: Sequence[Task], workers: int, ray: str = "") -> None:
-    """Do what is not done yet, in so many processes here, or on the Ray cluster at an address.
+    """Run the tasks whose folders do not exist yet.
 
-    Raises: DataError if workers die again and again at a task, MachineError if there is no such cluster.
+    Args:
+        title: name shown with the progress and in errors.
+        tasks: the tasks, in any order.
+        workers: number of processes on this machine; with 1 the tasks run in this process.
+        ray: address of a Ray cluster to use instead of local processes.
+
+    Raises: the first error of a task; DataError if workers die at a task `TRIES` times, MachineError if the cluster
+    cannot be reached.
     """
-    left = [task for task in tasks if not task.out.exists()]
-    done = len(tasks) - len(left)
+    remaining = [task for task in tasks if not task.out.exists()]
+    done = len(tasks) - len(remaining)
     with Progress(title, len(tasks), completed=done) as progress:
         for _ in range(TRIES):
-            for task in _on_cluster(left, ray) if ray else _in_pool(left, workers):
+            for task in _on_cluster(remaining, ray) if ray else _in_pool(remaining, workers):
                 done += 1
                 progress.update(done, {"done": done, "of": len(tasks), "last": task.out.name})
-            left = [task for task in left if not task.out.exists()]
-    if left:
-        raise DataError(f"{title}: processes died {TRIES} times at {left[0].arguments[0]}: leave it out")
+            remaining = [task for task in remaining if not task.out.exists()]
+    if remaining:
+        raise DataError(f"{title}: processes died {TRIES} times at {remaining[0].arguments[0]}: leave it out")
 
 
 def _in_pool(tasks: Sequence[Task], workers: int) -> Iterator[Task]:
-    """Yield tasks when they are done; those at which a worker died, and those after, are left."""
+    """Yield tasks as they finish. If a worker dies, its task and those still queued are not yielded."""
     if workers == 1:
         for task in tasks:
             task.function(*task.arguments, task.out)
@@ -64,7 +74,7 @@ def _in_pool(tasks: Sequence[Task], workers: int) -> Iterator[Task]:
 
 
 def _on_cluster(tasks: Sequence[Task], address: str) -> Iterator[Task]:
-    """Yield tasks when they are done; those at which a worker or its machine died are left."""
+    """Yield tasks as they finish. A task whose worker or machine died is not yielded."""
     if not tasks:
         return
     try:
@@ -74,26 +84,26 @@ def _on_cluster(tasks: Sequence[Task], address: str) -> Iterator[Task]:
     try:
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        told = (str(error).splitlines() or ["no answer"])[0]
-        raise MachineError(f"no Ray cluster at {address} ({told}): start one (ray start --head)") from None
+        reason = (str(error).splitlines() or ["no answer"])[0]
+        raise MachineError(f"no Ray cluster at {address} ({reason}): start one (ray start --head)") from None
     try:
-        start = ray.remote(num_cpus=1, max_retries=0)(_once).remote
+        start = ray.remote(num_cpus=1, max_retries=0)(_run_task).remote
         running = {start(task, str(Path.cwd())): task for task in tasks}
         while running:
-            (first,), _ = ray.wait(list(running))
-            task = running.pop(first)
+            (finished,), _ = ray.wait(list(running))
+            task = running.pop(finished)
             try:
-                ray.get(first)
+                ray.get(finished)
             except ray.exceptions.RayTaskError as error:
                 raise error.cause from None
-            except ray.exceptions.RayError:  # a process or a machine is gone
+            except ray.exceptions.RayError:  # a process or a machine died
                 continue
             yield task
     finally:
         ray.shutdown()
 
 
-def _once(task: Task, folder: str) -> None:
-    os.chdir(folder)  # paths may be relative
-    if not task.out.exists():  # another worker may have written it and died before it could say so
+def _run_task(task: Task, working_directory: str) -> None:
+    os.chdir(working_directory)  # paths may be relative
+    if not task.out.exists():  # another worker may have written it and died before it reported so
         task.function(*task.arguments, task.out)

@@ -1,4 +1,4 @@
-"""Domains of documents whose sources named none: who gets which, when, and what subscribers see of it."""
+"""Tests of assigning domains to unlabelled documents, up to what subscribers receive."""
 
 import itertools
 import json
@@ -17,9 +17,9 @@ from baicai.artefact import read_json
 from baicai.cli.arguments import read_arguments
 from baicai.data.readers import read_documents
 from baicai.errors import ArtefactError, BaicaiError, MachineError
-from baicai.wholesale.domains.assign import UNNAMED, DomainsRecipe, assign_domains, classify
+from baicai.wholesale.domains.assign import UNLABELLED, DomainsRecipe, assign_domains, classify
 from baicai.wholesale.domains.classifier import (
-    CHARACTERS,
+    MAX_CHARACTERS,
     open_domain_model,
     terms_of,
     train_on_clusters,
@@ -28,7 +28,7 @@ from baicai.wholesale.domains.classifier import (
 from baicai.wholesale.release.takedown import TakedownRecipe, take_down
 from baicai.wholesale.release.warehouse import Warehouse
 from tests.cli.conftest import Command, command  # noqa: F401  (a fixture)
-from tests.references import domains as slow
+from tests.references import domains as reference
 from tests.wholesale.test_release import Shop
 
 CORPUS = Path(__file__).parents[4] / "shared" / "corpus"
@@ -38,13 +38,13 @@ WORDS = {
     "sea": "anchor sail harbour tide captain rudder reef mast lagoon voyage keel compass",
 }
 SHARED = ["the", "of", "and", "with", "that", "which", "from", "this", "into", "over", "under", "very"]
-SURE = 0.9
+CONFIDENT = 0.9
 
 
 def text_of(kind: str, number: int) -> str:
-    draw, words = random.Random(f"{kind} {number}"), WORDS[kind].split()
+    rng, words = random.Random(f"{kind} {number}"), WORDS[kind].split()
     return ".\n".join(
-        f"Number {number} says " + " ".join(draw.choice(draw.choice((words, SHARED))) for _ in range(12))
+        f"Number {number} says " + " ".join(rng.choice(rng.choice((words, SHARED))) for _ in range(12))
         for _ in range(8)
     )
 
@@ -63,20 +63,20 @@ def gather(shop: Shop, kind: str, numbers: range, domain: str) -> None:
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Shop:
-    """Law and cooking, named; and not named both of them, and seafaring."""
-    made = Shop(tmp_path)
+    """Labelled documents on law and cooking; unlabelled ones on both and on seafaring."""
+    shop = Shop(tmp_path)
     for kind in ("law", "cook"):
-        gather(made, kind, range(40), kind)
+        gather(shop, kind, range(40), kind)
     for kind in WORDS:
-        gather(made, kind, range(100, 112), UNNAMED)
-    return made
+        gather(shop, kind, range(100, 112), UNLABELLED)
+    return shop
 
 
-def give(shop: Shop, **changes: Any) -> dict[str, Any]:
+def assign(shop: Shop, **changes: Any) -> dict[str, Any]:
     return assign_domains(DomainsRecipe(warehouse=str(shop.warehouse), workers=1, **changes))
 
 
-def written(shop: Shop) -> dict[str, int]:
+def modification_times(shop: Shop) -> dict[str, int]:
     paths = [*(shop.warehouse / "domains").rglob("*"), shop.warehouse / "domains.json"]
     return {str(path): path.stat().st_mtime_ns for path in paths if path.is_file()}
 
@@ -86,78 +86,87 @@ def rows(shop: Shop, model: str) -> list[dict[str, Any]]:
     return [row for file in files for row in pq.read_table(file).to_pylist()]
 
 
-def test_documents_get_the_domain_of_those_that_they_are_like(shop: Shop) -> None:
-    told = give(shop)
-    assert told["given"] == {"cook": 12, "law": 12, UNNAMED: 12}, "what is like none keeps none"
-    assert (told["version"], told["learnt_from"], told["held_out"], told["accuracy"]) == (1, 64, 16, 1)
-    assert told["precision"] == told["recall"] == {"cook": 1, "law": 1}
-    found = rows(shop, told["model"])
-    assert all((row["score"] >= SURE) == (row["domain"] != UNNAMED) for row in found)
-    assert len({row["id"] for row in found}) == 36
+def test_documents_get_the_domain_of_similar_ones(shop: Shop) -> None:
+    report = assign(shop)
+    assert report["given"] == {"cook": 12, "law": 12, UNLABELLED: 12}, "documents unlike any domain keep none"
+    assert (report["version"], report["learnt_from"], report["held_out"], report["accuracy"]) == (1, 64, 16, 1)
+    assert report["precision"] == report["recall"] == {"cook": 1, "law": 1}
+    classified = rows(shop, report["model"])
+    assert all((row["score"] >= CONFIDENT) == (row["domain"] != UNLABELLED) for row in classified)
+    assert len({row["id"] for row in classified}) == 36
 
 
-def test_what_was_seen_is_not_looked_at_again(shop: Shop) -> None:
-    first = give(shop)
-    before = written(shop)
-    assert give(shop) == give(shop, anew=True) == first, "the same documents give the same model"
-    assert written(shop) == before
-    gather(shop, "law", range(200, 205), UNNAMED)
-    told = give(shop)
-    assert (told["model"], told["given"]["law"]) == (first["model"], 17)
-    assert {path: when for path, when in written(shop).items() if path in before} == before
+def test_classified_batches_are_skipped(shop: Shop) -> None:
+    first = assign(shop)
+    before = modification_times(shop)
+    assert assign(shop) == assign(shop, retrain=True) == first, "the same documents give the same model"
+    assert modification_times(shop) == before
+    gather(shop, "law", range(200, 205), UNLABELLED)
+    report = assign(shop)
+    assert (report["model"], report["given"]["law"]) == (first["model"], 17)
+    assert {path: when for path, when in modification_times(shop).items() if path in before} == before
     gather(shop, "sea", range(40), "sea")
-    told = give(shop)
-    assert (told["version"], told["given"][UNNAMED]) == (1, 12), "named domains that are new wait for anew=true"
-    told = give(shop, anew=True)
-    assert (told["version"], told["given"]) == (2, {"cook": 12, "law": 17, "sea": 12})
-    assert give(shop)["version"] == 2, "the newest of the same settings"
+    report = assign(shop)
+    assert (report["version"], report["given"][UNLABELLED]) == (1, 12), "new domains need retrain=true"
+    report = assign(shop, retrain=True)
+    assert (report["version"], report["given"]) == (2, {"cook": 12, "law": 17, "sea": 12})
+    assert assign(shop)["version"] == 2, "the newest model of these settings is used"
 
 
-def test_an_earlier_model_comes_back_into_force(shop: Shop) -> None:
-    named, clustered = give(shop), give(shop, clusters=3)
+def test_earlier_model_becomes_current_again(shop: Shop) -> None:
+    named, clustered = assign(shop), assign(shop, clusters=3)
     assert (named["version"], clustered["version"]) == (1, 2)
     assert read_json(shop.warehouse / "domains.json") == {"model": clustered["model"]}
-    before = written(shop)
-    assert give(shop) == named
+    before = modification_times(shop)
+    assert assign(shop) == named
     assert read_json(shop.warehouse / "domains.json") == {"model": named["model"]}
-    changed = {path for path, when in written(shop).items() if before.get(path) != when}
+    changed = {path for path, when in modification_times(shop).items() if before.get(path) != when}
     assert changed == {str(shop.warehouse / "domains.json")}
 
 
 def test_clusters_are_named_after_their_terms(shop: Shop) -> None:
-    told = give(shop, clusters=3)
-    assert sorted(told["sizes"].values()) == [12, 12, 12]
-    assert told["given"] == told["sizes"]
-    kinds = {next(kind for kind in WORDS if set(name.split("-")) <= set(WORDS[kind].split())) for name in told["sizes"]}
+    report = assign(shop, clusters=3)
+    assert sorted(report["sizes"].values()) == [12, 12, 12]
+    assert report["given"] == report["sizes"]
+    names = [set(name.split("-")) for name in report["sizes"]]
+    kinds = {next(kind for kind in WORDS if name <= set(WORDS[kind].split())) for name in names}
     assert kinds == set(WORDS)
 
 
-def test_a_model_says_the_same_from_its_files_as_its_twin_and_as_scikit_learn(tmp_path: Path) -> None:
+def test_saved_model_matches_the_reference_and_scikit_learn(tmp_path: Path) -> None:
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
 
     names = [kind for kind in WORDS for _ in range(20)]
     texts = [text_of(kind, number % 20) for number, kind in enumerate(names)]
-    asked = [text_of("law", 50) + text_of("cook", 50), "", "nothing 床前 known", *texts[:3], text_of("sea", 9).upper()]
+    queries = [
+        text_of("law", 50) + text_of("cook", 50),
+        "",
+        "nothing 床前 known",
+        *texts[:3],
+        text_of("sea", 9).upper(),
+    ]
     for count in (2, 3):
         model = train_on_labels(texts[: 20 * count], names[: 20 * count], {"version": 0})
         folder = tmp_path / model.hash
-        model.save(folder, {})
-        assert (open_domain_model(folder).scores(asked) == model.scores(asked)).all()
-        assert model.scores(asked) == pytest.approx(np.array([slow.scores(folder, text) for text in asked]), abs=1e-5)
+        model.save(folder, 1, "2026-01-01T00:00:00+00:00", {})
+        scores = model.scores(queries)
+        assert (open_domain_model(folder).scores(queries) == scores).all()
+        assert scores == pytest.approx(np.array([reference.scores(folder, text) for text in queries]), abs=1e-5)
         vectorizer = TfidfVectorizer(token_pattern=r"(?u)\b[^\W\d]\w+\b", sublinear_tf=True, min_df=3)
         theirs = make_pipeline(vectorizer, LogisticRegression(C=10, max_iter=1000))
         theirs.fit(texts[: 20 * count], names[: 20 * count])
         assert model.domains == theirs.classes_.tolist()
-        assert model.scores(asked) == pytest.approx(theirs.predict_proba(asked), abs=1e-3)
+        assert scores == pytest.approx(theirs.predict_proba(queries), abs=1e-3)
 
 
 @pytest.mark.parametrize("name", ["terms.json", "model.safetensors", "card.json"])
-def test_a_model_that_was_changed_is_refused(shop: Shop, name: str) -> None:
-    told = give(shop, clusters=2)
-    folder = Warehouse(shop.warehouse).domain_model_folder(told["model"])
-    other = Warehouse(shop.warehouse).domain_model_folder(give(shop, clusters=3)["model"])
+def test_modified_model_is_rejected(shop: Shop, name: str) -> None:
+    report = assign(shop, clusters=2)
+    warehouse = Warehouse(shop.warehouse)
+    folder = warehouse.domain_model_folder(report["model"])
+    other = warehouse.domain_model_folder(assign(shop, clusters=3)["model"])
     content = (folder / name).read_bytes()
     (folder / name).write_bytes(
         content.replace(b"anchor", b"banker") if name == "terms.json" else (other / name).read_bytes()
@@ -171,25 +180,25 @@ def test_a_model_that_was_changed_is_refused(shop: Shop, name: str) -> None:
 
 
 def lines(shop: Shop) -> dict[str, dict[str, Any]]:
-    """Return by id what a subscriber has."""
-    found: dict[str, dict[str, Any]] = {}
+    """Return the documents of a subscriber, by id."""
+    received: dict[str, dict[str, Any]] = {}
     for file in (shop.out / "documents").glob("*.jsonl.zst"):
         with file.open("rb") as raw, zstandard.open(raw, "rt", encoding="utf-8") as stream:
             documents = [json.loads(line) for line in stream]
-        assert not found.keys() & {one["id"] for one in documents}, "each document is there once"
-        found |= {one["id"]: one for one in documents}
-    return found
+        assert not received.keys() & {document["id"] for document in documents}, "each document is there once"
+        received |= {document["id"]: document for document in documents}
+    return received
 
 
-def test_subscribers_follow_a_document_into_its_domain(shop: Shop) -> None:
+def test_subscribers_receive_reassigned_documents(shop: Shop) -> None:
     everything, law = shop.folder / "everything", shop.folder / "law"
 
     def pull() -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
-        found = []
-        for shop.out, wanted in ((everything, ""), (law, "domain=law")):
-            shop.pull(wanted)
-            found.append(lines(shop))
-        return found[0], found[1]
+        received = []
+        for shop.out, slice_text in ((everything, ""), (law, "domain=law")):
+            shop.pull(slice_text)
+            received.append(lines(shop))
+        return received[0], received[1]
 
     def domains() -> dict[str, int]:
         counts: dict[str, int] = {}
@@ -197,10 +206,10 @@ def test_subscribers_follow_a_document_into_its_domain(shop: Shop) -> None:
             counts[shard.domain] = counts.get(shard.domain, 0) + shard.documents
         return counts
 
-    assert domains() == {"cook": 40, "law": 40, UNNAMED: 36}
+    assert domains() == {"cook": 40, "law": 40, UNLABELLED: 36}
     before, law_before = pull()
-    model = give(shop)["model"]
-    assert domains() == {"cook": 52, "law": 52, UNNAMED: 12}
+    model = assign(shop)["model"]
+    assert domains() == {"cook": 52, "law": 52, UNLABELLED: 12}
     after, law_after = pull()
     given = {row["id"]: row["domain"] for row in rows(shop, model)}
     assert {one: line["domain"] for one, line in after.items()} == {
@@ -209,62 +218,71 @@ def test_subscribers_follow_a_document_into_its_domain(shop: Shop) -> None:
     assert {one: line["text"] for one, line in after.items()} == {one: line["text"] for one, line in before.items()}
     assert law_after.keys() == law_before.keys() | {one for one, domain in given.items() if domain == "law"}
     assert {one for one, line in after.items() if line["version"] != before[one]["version"]} == {
-        one for one, domain in given.items() if domain != UNNAMED
+        one for one, domain in given.items() if domain != UNLABELLED
     }
     shop.out = everything
-    assert shop.pull().fetched_bytes < 5000, "nothing is fetched twice but the manifest"
+    assert shop.pull().fetched_bytes < 5000, "only the manifest is fetched again"
     files = {path.name for path in (shop.release / "shards").iterdir()}
     shutil.rmtree(shop.warehouse / "releases")
-    assert domains() == {"cook": 52, "law": 52, UNNAMED: 12}
-    assert {path.name for path in (shop.release / "shards").iterdir()} == files, "a lost ledger changes nothing"
-    give(shop, threshold=1.0)
-    assert domains() == {"cook": 40, "law": 40, UNNAMED: 36}
-    assert pull() == (before, law_before), "no domain any more is as it was at first"
+    assert domains() == {"cook": 52, "law": 52, UNLABELLED: 12}
+    assert {path.name for path in (shop.release / "shards").iterdir()} == files, (
+        "losing the record of the release changes nothing"
+    )
+    assign(shop, threshold=1.0)
+    assert domains() == {"cook": 40, "law": 40, UNLABELLED: 36}
+    assert pull() == (before, law_before), "documents return to their first state"
 
 
-def test_what_was_taken_down_is_not_learnt_from(shop: Shop) -> None:
+def test_removed_documents_are_not_used_for_training(shop: Shop) -> None:
     take_down(TakedownRecipe(warehouse=str(shop.warehouse), host="cook.example", reason="asked"))
-    with pytest.raises(BaicaiError, match="two named domains with 5 documents or more, only 'law' has"):
-        give(shop)
+    with pytest.raises(BaicaiError, match="two named domains with at least 5 documents, and has only 'law'"):
+        assign(shop)
 
 
 @pytest.mark.parametrize(
     ("named", "words", "message"),
     [
         ({}, [], r"warehouse is no warehouse: gather something first"),
-        ({UNNAMED: 9}, [], r"warehouse needs two named domains with 5 documents or more, none has: name them in the"),
-        ({"law": 9, "cook": 4}, [], r"only 'law' has: name them in the sources' recipe \(clean.domain\), or give clu"),
-        ({UNNAMED: 3}, ["clusters=4"], r"3 documents of 'web' for 4 clusters in .*: ask for fewer, or gather more"),
+        (
+            {UNLABELLED: 9},
+            [],
+            r"needs two named domains with at least 5 documents, and has none: name the dom",
+        ),
+        ({"law": 9, "cook": 4}, [], r"only 'law': name the domains of sources in the recipe \(clean.domain\), or gi"),
+        (
+            {UNLABELLED: 3},
+            ["clusters=4"],
+            r"has 3 documents of 'web' for 4 clusters: give fewer clusters, or gather more",
+        ),
         ({"law": 9}, ["clusters=2"], r"0 documents of 'web' for 2 clusters"),
-        ({UNNAMED: 2}, ["clusters=2"], r"no word is in 3 documents that could be learnt from: gather more"),
-        ({UNNAMED: 9}, ["clusters=1"], r"key 'clusters' = 1: Input should be greater than or equal to 2"),
-        ({UNNAMED: 9}, ["clusters=few"], r"key 'clusters' = 'few': Input should be a valid integer"),
-        ({UNNAMED: 9}, ["threshold=2"], r"key 'threshold' = 2: Input should be less than or equal to 1"),
-        ({UNNAMED: 9}, ["cluster=2"], r"unknown key 'cluster': the nearest is 'clusters'"),
+        ({UNLABELLED: 2}, ["clusters=2"], r"no term occurs in 3 of the training documents: gather more documents"),
+        ({UNLABELLED: 9}, ["clusters=1"], r"key 'clusters' = 1: Input should be greater than or equal to 2"),
+        ({UNLABELLED: 9}, ["clusters=few"], r"key 'clusters' = 'few': Input should be a valid integer"),
+        ({UNLABELLED: 9}, ["threshold=2"], r"key 'threshold' = 2: Input should be less than or equal to 1"),
+        ({UNLABELLED: 9}, ["anew=true"], r"key 'anew' is now called 'retrain': rename it"),
+        ({UNLABELLED: 9}, ["cluster=2"], r"unknown key 'cluster': the nearest is 'clusters'"),
     ],
 )
-def test_what_cannot_be_is_told_in_one_line(
-    tmp_path: Path, named: dict[str, int], words: list[str], message: str
-) -> None:
+def test_errors_are_one_line(tmp_path: Path, named: dict[str, int], words: list[str], message: str) -> None:
     shop = Shop(tmp_path)
     for domain, count in named.items():
         gather(shop, "law", range(count), domain)
-    with pytest.raises(BaicaiError, match=message) as found:
+    with pytest.raises(BaicaiError, match=message) as error:
         assign_domains(read_arguments(DomainsRecipe, [f"warehouse={shop.warehouse}", "workers=1", *words]))
-    assert "\n" not in str(found.value)
+    assert "\n" not in str(error.value)
     assert not (shop.warehouse / "domains.json").exists()
 
 
-def test_scikit_learn_that_is_missing_is_told(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_scikit_learn_is_reported(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sklearn.feature_extraction.text", None)
     with pytest.raises(MachineError, match=r"scikit-learn is not installed: pip install 'baicai\[domains\]'"):
-        give(shop)
+        assign(shop)
 
 
-def test_the_verb_prints_what_it_did(shop: Shop, command: Command) -> None:  # noqa: F811
+def test_verb_prints_its_report(shop: Shop, command: Command) -> None:  # noqa: F811
     words = ("data", "domains", shop.warehouse, "workers=1")
-    told = command(*words, "--json")
-    assert (told.code, json.loads(told.out)["given"]) == (0, {"cook": 12, "law": 12, UNNAMED: 12})
+    report = command(*words, "--json")
+    assert (report.code, json.loads(report.out)["given"]) == (0, {"cook": 12, "law": 12, UNLABELLED: 12})
     assert "accuracy             1\n" in command(*words).out
 
 
@@ -290,12 +308,12 @@ def corpus() -> dict[str, dict[str, list[str]]]:
     if not CORPUS.exists():
         pytest.skip(f"the benchmark corpus is not at {CORPUS}")
 
-    def read(path: Path, most: int) -> list[str]:
-        return [one.text for one in itertools.islice(read_documents(path), most)]
+    def read(path: Path, limit: int) -> list[str]:
+        return [document.text for document in itertools.islice(read_documents(path), limit)]
 
     return {
-        part: {path.name: read(path / f"{part}.jsonl.zst", most) for path in CORPUS.iterdir() if path.is_dir()}
-        for part, most in (("train", 150), ("valid", 60))
+        part: {path.name: read(path / f"{part}.jsonl.zst", limit) for path in CORPUS.iterdir() if path.is_dir()}
+        for part, limit in (("train", 150), ("valid", 60))
     }
 
 
@@ -307,25 +325,25 @@ def names_of(domains: dict[str, list[str]]) -> list[str]:
     return [name for name, texts in domains.items() for _ in texts]
 
 
-def test_real_domains_are_told_by_a_few_sentences_and_others_are_left(corpus: dict[str, dict[str, list[str]]]) -> None:
-    """Measured: all whole texts and 0.99 of their first 200 characters; of what was not learnt none sure."""
+def test_real_domains_are_recognized_by_a_few_sentences(corpus: dict[str, dict[str, list[str]]]) -> None:
+    """Measured: accuracy 1 on full texts and 0.99 on their first 200 characters; no unseen text is confident."""
     train, valid = corpus["train"], corpus["valid"]
-    for length, bar in ((CHARACTERS, 0.99), (200, 0.96)):
+    for length, bar in ((MAX_CHARACTERS, 0.99), (200, 0.96)):
         model = train_on_labels([text[:length] for text in texts_of(train)], names_of(train), {})
-        told = model.scores([text[:length] for text in texts_of(valid)]).argmax(1)
-        assert (np.array(model.domains)[told] == names_of(valid)).mean() >= bar
+        predicted = model.scores([text[:length] for text in texts_of(valid)]).argmax(1)
+        assert (np.array(model.domains)[predicted] == names_of(valid)).mean() >= bar
     for left_out in ("recipes-en", "c-code"):
         known = {name: texts for name, texts in train.items() if name != left_out}
         model = train_on_labels(texts_of(known), names_of(known), {})
-        assert (model.scores(train[left_out]).max(1) >= SURE).mean() < 0.05
-        assert (model.scores(texts_of({**valid, left_out: []})).max(1) >= SURE).mean() > 0.85
+        assert (model.scores(train[left_out]).max(1) >= CONFIDENT).mean() < 0.05
+        assert (model.scores(texts_of({**valid, left_out: []})).max(1) >= CONFIDENT).mean() > 0.85
 
 
-def test_real_domains_are_found_without_names(corpus: dict[str, dict[str, list[str]]]) -> None:
-    """Measured: 0.999 of the texts are in the cluster that most of their domain are in."""
+def test_real_domains_are_found_by_clustering(corpus: dict[str, dict[str, list[str]]]) -> None:
+    """Measured: 0.999 of the texts are in the cluster of most texts of their domain."""
     texts, names = texts_of(corpus["train"]), np.array(names_of(corpus["train"]))
     model, sizes = train_on_clusters(texts, len(corpus["train"]), 0, {})
     assert max(sizes) - min(sizes) <= 1
     owners = model.scores(texts).argmax(1)
-    most = [np.unique(names[owners == owner], return_counts=True)[1].max() for owner in np.unique(owners)]
-    assert sum(most) / len(texts) >= 0.95
+    majorities = [np.unique(names[owners == owner], return_counts=True)[1].max() for owner in np.unique(owners)]
+    assert sum(majorities) / len(texts) >= 0.95

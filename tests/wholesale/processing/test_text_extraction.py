@@ -1,4 +1,4 @@
-"""Text of pages, wrong charsets, and pages that are made to keep parsers busy."""
+"""Tests of text extraction, with wrong charsets and pages built to keep parsers busy."""
 
 import contextlib
 import time
@@ -17,8 +17,8 @@ PAGE = (
 )
 
 
-def capture(content: bytes, kind: str = "text/html", charset: str = "") -> Capture:
-    return Capture("https://a.example/", datetime(2026, 1, 1, tzinfo=UTC), kind, charset, content)
+def capture(content: bytes, media_type: str = "text/html", charset: str = "") -> Capture:
+    return Capture("https://a.example/", datetime(2026, 1, 1, tzinfo=UTC), media_type, charset, content)
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def capture(content: bytes, kind: str = "text/html", charset: str = "") -> Captu
     ],
 )
 @pytest.mark.parametrize("extractor", ["resiliparse", "trafilatura"])
-def test_a_page_has_its_title_and_text(content: bytes, charset: str, extractor: Extractor) -> None:
+def test_title_and_text_of_a_page_are_extracted(content: bytes, charset: str, extractor: Extractor) -> None:
     title, text = extract(capture(content, charset=charset), extractor)
     assert title == "A title"
     assert "Käse" in text
@@ -42,12 +42,12 @@ def test_a_page_has_its_title_and_text(content: bytes, charset: str, extractor: 
     assert "p {}" not in text
 
 
-def test_plain_text_stays_as_it_is() -> None:
+def test_plain_text_is_unchanged() -> None:
     assert extract(capture(b"a\n\n  b\0c\n", "text/plain"), "resiliparse") == ("", "a\n\n  bc")
 
 
 @pytest.mark.parametrize(
-    ("content", "kind", "reason"),
+    ("content", "media_type", "reason"),
     [
         (b"%PDF-1.7", "application/pdf", "media type application/pdf"),
         (b"x", "", "media type unknown"),
@@ -59,10 +59,10 @@ def test_plain_text_stays_as_it_is() -> None:
         (b"<p " + b" ".join(b"a%d=1" % number for number in range(100_000)) + b">x", "text/html", "overgrown markup"),
     ],
 )
-def test_what_holds_no_text_has_a_reason(content: bytes, kind: str, reason: str) -> None:
+def test_captures_without_text_have_a_reason(content: bytes, media_type: str, reason: str) -> None:
     begun = time.monotonic()
     with pytest.raises(NoTextError, match=reason):
-        extract(capture(content, kind), "resiliparse")
+        extract(capture(content, media_type), "resiliparse")
     assert time.monotonic() - begun < 20
 
 
@@ -83,14 +83,14 @@ def test_what_holds_no_text_has_a_reason(content: bytes, kind: str, reason: str)
     ],
     ids=lambda page: repr(page[:12]),
 )
-def test_hostile_pages_end_soon(page: str) -> None:
+def test_hostile_pages_are_parsed_quickly(page: str) -> None:
     begun = time.monotonic()
     with contextlib.suppress(NoTextError):
         extract(capture(page.encode()), "resiliparse")
-    assert time.monotonic() - begun < 20, "some take hours where nothing stops them"
+    assert time.monotonic() - begun < 20, "without limits some take hours"
 
 
-def test_an_extractor_that_is_missing_is_told() -> None:
+def test_missing_extractor_is_reported() -> None:
     assert extractor_version("resiliparse").startswith("resiliparse 2")
     with pytest.raises(MachineError, match=r"nobody is not installed: pip install 'baicai\[data,nobody\]'"):
         extractor_version("nobody")  # type: ignore[arg-type]

@@ -80,7 +80,7 @@ def test_members_have_dates(tmp_path: Path) -> None:
     (tmp_path / "a.zip").write_bytes(zipped({"a.txt": b"x"}))
     (tmp_path / "a.tar").write_bytes(tarred({"a.txt": b"x"}))
     dates = [
-        found.changed
+        found.modified
         for name in ("a.zip", "a.tar")
         for found in read_members(tmp_path / name, tmp_path)
         if isinstance(found, Member)

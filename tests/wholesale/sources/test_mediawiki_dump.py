@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from baicai.wholesale.processing.text_extraction import extract, extractor_of
+from baicai.wholesale.processing.text_extraction import extract, extractor_for
 from baicai.wholesale.sources.captures import Capture
 from baicai.wholesale.sources.mediawiki_dump import is_dump, read_dump
 
@@ -80,7 +80,7 @@ def test_a_dump_has_its_articles(tmp_path: Path, ending: str) -> None:
     assert first.fetched == datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC)
     assert first.content.decode() == "'''Seite''' 0 & mehr. [[Category:Alle]]", "every wiki knows this name"
     assert extract(first, "resiliparse") == ("Seite 0", "Seite 0 & mehr.")
-    assert extractor_of(first, "resiliparse 2") == "baicai-wikitext 1"
+    assert extractor_for(first, "resiliparse 2") == "baicai-wikitext 1"
 
 
 @pytest.mark.parametrize(

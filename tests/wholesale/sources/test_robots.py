@@ -9,7 +9,7 @@ URL = "https://a.example/books/1"
 
 
 def allowed(robots: str, url: str = URL, status: int = 200) -> bool:
-    return decide(Robots(status, robots.encode(), NOW).about(url)).allowed
+    return decide(Robots(status, robots.encode(), NOW).evidence(url)).allowed
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""One pass over captures: text, language, the numbers of all rules, personal data, signature."""
+"""One pass over captures: text extraction, language, quality signals, personal data and MinHash."""
 
 import functools
 import hashlib
@@ -18,22 +18,28 @@ import xxhash
 from baicai.artefact import atomic_folder, file_hash, value_hash, write_json
 from baicai.config import canonical_json, recipe, to_table
 from baicai.wholesale.processing import pii, quality_signals
-from baicai.wholesale.processing.decontamination import fingerprints, load_benchmarks
+from baicai.wholesale.processing.decontamination import benchmark_hashes, load_benchmarks
 from baicai.wholesale.processing.licences import licence_class
 from baicai.wholesale.processing.minhash import PERMUTATIONS, minhash
-from baicai.wholesale.processing.text_extraction import Extractor, NoTextError, extract, extractor_of, extractor_version
+from baicai.wholesale.processing.text_extraction import (
+    Extractor,
+    NoTextError,
+    extract,
+    extractor_for,
+    extractor_version,
+)
 from baicai.wholesale.sources import wikitext
 from baicai.wholesale.sources.captures import Capture, read_captures
 from baicai.wholesale.sources.warc import SkipCounts
 from baicai.wholesale.text_kernels import Hashes
 
 VERSION = 1
-"""To be raised when the same captures give other documents."""
-UNTOLD = ("quality", "language_score", "permission", "benchmark_overlap")
-"""What may change while a document stays the same."""
+"""Increase when the same captures give other documents."""
+UNVERSIONED_COLUMNS = ("quality", "language_score", "permission", "benchmark_overlap")
+"""Columns that may change without giving the document a new version."""
 BATCH_DOCUMENTS, BATCH_CHARACTERS = 512, 4 * 2**20
 LANGUAGE_CHARACTERS = 1000
-"""What of a text, from its middle, its language is told by."""
+"""Length of the sample, from the middle of a text, by which its language is identified."""
 
 SCHEMA = pa.schema(
     [
@@ -57,21 +63,21 @@ SCHEMA = pa.schema(
         *((name, pa.int32()) for name in pii.COLUMNS),
     ]
 )
-"""Of a document. `id` is that of its address, `version` a hash of what it says."""
+"""Columns of a document. `id` is the hash of its URL, `version` a hash of its content and metadata."""
 
 
 @recipe
 class CleanConfig:
-    """How captures become documents."""
+    """Options for turning captures into documents."""
 
     extractor: Extractor = "resiliparse"
     mask_personal: bool = False
-    """Replace e-mail addresses, telephone numbers and network addresses by their kind."""
+    """Replace e-mail addresses, telephone numbers and network addresses by their type, as in <email>."""
     domain: str = "web"
     licence: str = "unknown"
-    """SPDX id of captures that do not say their own."""
+    """SPDX id for captures that do not name a licence themselves."""
     benchmarks: list[str] = field(default_factory=list)
-    """Files and folders of benchmarks: of each document it is told what share of its words they have, too."""
+    """Files and folders of benchmarks. Each document records the share of its words that also occur in them."""
 
 
 class _Row(NamedTuple):
@@ -80,28 +86,32 @@ class _Row(NamedTuple):
 
 
 def document_id(url: str) -> str:
-    """Return the id of the document at an address."""
+    """Return the id of the document at a URL."""
     return hashlib.sha256(url.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def task_name(captures: Path, config: CleanConfig) -> str:
-    """Return the name under which what `clean` gives is kept: the same captures and settings have the same."""
+    """Return the name of the folder for the output of `clean`, a hash of the captures and the settings."""
     extractors = [extractor_version(config.extractor), wikitext.NAME]
-    settings = [VERSION, to_table(config), extractors, fingerprints(config.benchmarks)]
+    settings = [VERSION, to_table(config), extractors, benchmark_hashes(config.benchmarks)]
     return value_hash([file_hash(captures), settings])[:32]
 
 
 def clean(captures: Path, config: CleanConfig, out: Path) -> None:
-    """Write the folder `out`: documents.parquet, signatures.npy, and report.json, which counts what was left out."""
+    """Clean the captures of a WARC file.
+
+    Writes the folder `out` with documents.parquet, signatures.npy (the MinHashes of the documents), and report.json,
+    which counts the documents and, by reason, the skipped captures.
+    """
     skips: SkipCounts = Counter()
     written = 0
     with atomic_folder(out) as part, pq.ParquetWriter(part / "documents.parquet", SCHEMA, compression="zstd") as table:
-        signatures = [np.empty((0, PERMUTATIONS), np.uint32)]
+        minhashes = [np.empty((0, PERMUTATIONS), np.uint32)]
         for rows in _batches(_rows(captures, config, skips)):
             table.write_table(pa.Table.from_pylist([row.values for row in rows], SCHEMA))
-            signatures.append(minhash([row.words_W for row in rows]))
+            minhashes.append(minhash([row.words_W for row in rows]))
             written += len(rows)
-        np.save(part / "signatures.npy", np.concatenate(signatures))
+        np.save(part / "signatures.npy", np.concatenate(minhashes))
         write_json(part / "report.json", {"documents": written, "skipped": dict(sorted(skips.items()))})
 
 
@@ -113,15 +123,15 @@ def _rows(captures: Path, config: CleanConfig, skips: SkipCounts) -> Iterator[_R
         except NoTextError as error:
             skips[str(error)] += 1
             continue
-        yield make_row(capture, title, text, config, extractor_of(capture, extractor))
+        yield make_row(capture, title, text, config, extractor_for(capture, extractor))
 
 
 def make_row(capture: Capture, title: str, text: str, config: CleanConfig, extractor: str) -> _Row:
-    """Return a document as a row of `SCHEMA`, and the hashes of its words."""
-    found = pii.count_pii(text)
-    if config.mask_personal and any(found.values()):
+    """Return a document as a row of `SCHEMA`, with the hashes of its words."""
+    pii_counts = pii.count_pii(text)
+    if config.mask_personal and any(pii_counts.values()):
         text = pii.mask_pii(text)
-    numbers, words_W = quality_signals.compute_signals(text)
+    signals, words_W = quality_signals.compute_signals(text)
     language, score = _language(text)
     licence = capture.licence or config.licence
     values = {
@@ -138,12 +148,12 @@ def make_row(capture: Capture, title: str, text: str, config: CleanConfig, extra
         "licence_class": licence_class(licence),
         "extractor": extractor,
         "permission": capture.permission,
-        "quality": quality_signals.quality_score(numbers),
-        "benchmark_overlap": load_benchmarks(tuple(config.benchmarks)).share(text) if config.benchmarks else 0.0,
+        "quality": quality_signals.quality_score(signals),
+        "benchmark_overlap": load_benchmarks(tuple(config.benchmarks)).overlap(text) if config.benchmarks else 0.0,
     }
-    told = {key: str(value) for key, value in values.items() if key not in UNTOLD}
-    values["version"] = xxhash.xxh3_128_hexdigest(canonical_json(told))
-    return _Row(values | dict(zip(quality_signals.COLUMNS, numbers.tolist(), strict=True)) | found, words_W)
+    versioned = {key: str(value) for key, value in values.items() if key not in UNVERSIONED_COLUMNS}
+    values["version"] = xxhash.xxh3_128_hexdigest(canonical_json(versioned))
+    return _Row(values | dict(zip(quality_signals.COLUMNS, signals.tolist(), strict=True)) | pii_counts, words_W)
 
 
 def _language(text: str) -> tuple[str, float]:

@@ -1,7 +1,7 @@
-"""How much of a text is in a benchmark: runs of words that a given file has, too.
+"""Benchmark contamination: the share of a text that consists of n-grams of a benchmark.
 
-Words are compared without case and punctuation. A benchmark's line counts if it has `GRAM_WORDS` words or more: shorter
-ones are said by everyone. Source: Brown et al., GPT-3, 2020, appendix C, with shorter runs.
+Words are compared without case and punctuation. Lines of a benchmark with fewer than `NGRAM_WORDS` words are ignored,
+because short phrases occur everywhere. Source: Brown et al., GPT-3, 2020, appendix C, with shorter n-grams.
 """
 
 import re
@@ -16,40 +16,40 @@ from baicai.data.readers import corpus_files, read_documents
 from baicai.wholesale.processing.quality_signals import hash_words
 from baicai.wholesale.text_kernels import Hashes, ngram_hashes
 
-GRAM_WORDS = 8
-MARKS = re.compile(r"[^\w\s]+")
+NGRAM_WORDS = 8
+PUNCTUATION = re.compile(r"[^\w\s]+")
 
 
 class Benchmarks:
-    """The runs of words of some benchmarks."""
+    """The n-grams of a set of benchmarks."""
 
     def __init__(self, texts: Iterable[str]) -> None:
-        found = [ngram_hashes(_words(line), GRAM_WORDS) for text in texts for line in text.splitlines()]
-        self._known = np.unique(np.concatenate([np.empty(0, np.uint64), *found]))
+        ngrams = [ngram_hashes(_words(line), NGRAM_WORDS) for text in texts for line in text.splitlines()]
+        self._ngrams = np.unique(np.concatenate([np.empty(0, np.uint64), *ngrams]))
 
-    def share(self, text: str) -> float:
-        """Return the share of a text's words that are in a run which a benchmark has."""
+    def overlap(self, text: str) -> float:
+        """Return the share of the words of a text that belong to an n-gram of a benchmark."""
         words_W = _words(text)
-        met = np.isin(ngram_hashes(words_W, GRAM_WORDS), self._known)
+        matches = np.isin(ngram_hashes(words_W, NGRAM_WORDS), self._ngrams)
         covered = np.zeros(len(words_W) + 1, np.int64)
-        np.add.at(covered, np.flatnonzero(met), 1)
-        np.add.at(covered, np.flatnonzero(met) + GRAM_WORDS, -1)
+        np.add.at(covered, np.flatnonzero(matches), 1)
+        np.add.at(covered, np.flatnonzero(matches) + NGRAM_WORDS, -1)
         return float((np.cumsum(covered)[:-1] > 0).mean()) if len(words_W) else 0.0
 
 
 @cache
 def load_benchmarks(paths: tuple[str, ...]) -> Benchmarks:
-    """Return the benchmarks in files and folders that `baicai.data.readers` reads.
+    """Read the benchmarks in files and folders, in any format that `baicai.data.readers` supports.
 
     Raises: DataError if one cannot be read.
     """
     return Benchmarks(text for path in paths for document in read_documents(path) for text in document.contents)
 
 
-def fingerprints(paths: Sequence[str]) -> list[str]:
-    """Return hashes of what the benchmarks' files hold."""
+def benchmark_hashes(paths: Sequence[str]) -> list[str]:
+    """Return the hash of each file of the benchmarks."""
     return [file_hash(file) for path in paths for file, _ in corpus_files(Path(path))]
 
 
 def _words(text: str) -> Hashes:
-    return hash_words(MARKS.sub(" ", text))
+    return hash_words(PUNCTUATION.sub(" ", text))

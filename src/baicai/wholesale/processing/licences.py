@@ -1,4 +1,4 @@
-"""What a licence allows, in one word."""
+"""Licence classes: whether a licence is open, restricted or unknown."""
 
 from typing import Literal
 
@@ -10,17 +10,17 @@ OPEN = (
     "ODBL-", "ODC-BY-", "OFL-", "OGL-UK-", "PDDL-1.0", "POSTGRESQL", "PSF-2.0", "PUBLIC-DOMAIN", "PYTHON-2.0", "RUBY",
     "UNICODE-", "UNLICENSE", "VIM", "W3C", "WTFPL", "X11", "ZLIB", "ZPL-",
 )  # fmt: skip
-"""Beginnings of SPDX ids that allow use, change and passing on for any purpose, perhaps on conditions."""
+"""Prefixes of SPDX ids that allow use, modification and redistribution for any purpose, possibly with conditions."""
 RESTRICTED = ("CC-BY-NC", "CC-BY-ND", "PROPRIETARY", "ALL-RIGHTS-RESERVED", "BUSL-", "SSPL-")
 RANK: dict[LicenceClass, int] = {"open": 0, "unknown": 1, "restricted": 2}
-"""Of captures of one text, that with the smallest is kept."""
+"""Order of preference among captures of the same text; the smallest rank is kept."""
 
 
 def licence_class(licence: str) -> LicenceClass:
-    """Return whether an SPDX id is of an open licence, of one that restricts, or of none that is known."""
+    """Classify a licence by its SPDX id."""
     name = licence.strip().upper().replace(" ", "-")
     if name.startswith(RESTRICTED):
         return "restricted"
-    if name in OPEN or name.startswith(tuple(one for one in OPEN if one.endswith("-"))):
+    if name in OPEN or name.startswith(tuple(prefix for prefix in OPEN if prefix.endswith("-"))):
         return "open"
     return "unknown"

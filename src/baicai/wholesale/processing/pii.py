@@ -1,4 +1,4 @@
-"""Personal data in a text: counted always, masked on request."""
+"""Personal data (PII) in a text: always counted, masked on request."""
 
 import ipaddress
 import re
@@ -12,54 +12,54 @@ ADDRESS = re.compile(r"(?<![\w.:])(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-fA-F]{0,4}(?:
 PHONE_DIGITS = range(8, 16)
 
 
-def _is_phone(found: str) -> bool:
-    return sum(character.isdigit() for character in found) in PHONE_DIGITS
+def _is_phone(candidate: str) -> bool:
+    return sum(character.isdigit() for character in candidate) in PHONE_DIGITS
 
 
-def _is_public_address(found: str) -> bool:
+def _is_public_address(candidate: str) -> bool:
     try:
-        return ipaddress.ip_address(found).is_global
+        return ipaddress.ip_address(candidate).is_global
     except ValueError:
         return False
 
 
-class Kind(NamedTuple):
-    """How a kind of personal data looks."""
+class PiiType(NamedTuple):
+    """The pattern and the mask of one type of personal data."""
 
     pattern: re.Pattern[str]
-    marks: str
-    """A text with none of these characters has none of the kind."""
-    is_one: Callable[[str], bool]
-    """Whether what looks like it is one."""
+    characters: str
+    """Characters of which a text must contain at least one for the pattern to match anywhere."""
+    is_valid: Callable[[str], bool]
+    """Check of a match of the pattern."""
     mask: str
 
 
-KINDS: Mapping[str, Kind] = {
-    "emails": Kind(EMAIL, "@", lambda found: True, "<email>"),
-    "phones": Kind(PHONE, "0123456789", _is_phone, "<phone>"),
-    "addresses": Kind(ADDRESS, ".:", _is_public_address, "<address>"),
+PII_TYPES: Mapping[str, PiiType] = {
+    "emails": PiiType(EMAIL, "@", lambda candidate: True, "<email>"),
+    "phones": PiiType(PHONE, "0123456789", _is_phone, "<phone>"),
+    "addresses": PiiType(ADDRESS, ".:", _is_public_address, "<address>"),
 }
-COLUMNS = tuple(KINDS)
+COLUMNS = tuple(PII_TYPES)
 
 
 def count_pii(text: str) -> dict[str, int]:
-    """Return how many e-mail addresses, telephone numbers and public network addresses a text names."""
+    """Count the e-mail addresses, telephone numbers and public network addresses in a text."""
     return {
-        name: sum(kind.is_one(found) for found in kind.pattern.findall(text)) if _may_have(text, kind) else 0
-        for name, kind in KINDS.items()
+        name: sum(map(pii_type.is_valid, pii_type.pattern.findall(text))) if _may_match(text, pii_type) else 0
+        for name, pii_type in PII_TYPES.items()
     }
 
 
 def mask_pii(text: str) -> str:
-    """Return the text with what `count_personal` counts replaced by its kind, as in <email>."""
-    for kind in KINDS.values():
-        text = kind.pattern.sub(partial(_masked, kind), text) if _may_have(text, kind) else text
+    """Replace everything that `count_pii` counts by its type, as in <email>."""
+    for pii_type in PII_TYPES.values():
+        text = pii_type.pattern.sub(partial(_mask, pii_type), text) if _may_match(text, pii_type) else text
     return text
 
 
-def _may_have(text: str, kind: Kind) -> bool:
-    return any(mark in text for mark in kind.marks)
+def _may_match(text: str, pii_type: PiiType) -> bool:
+    return any(character in text for character in pii_type.characters)
 
 
-def _masked(kind: Kind, found: re.Match[str]) -> str:
-    return kind.mask if kind.is_one(found[0]) else found[0]
+def _mask(pii_type: PiiType, match: re.Match[str]) -> str:
+    return pii_type.mask if pii_type.is_valid(match[0]) else match[0]

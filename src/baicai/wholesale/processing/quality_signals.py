@@ -1,8 +1,8 @@
-"""What the published quality rules ask about a text, as numbers: who pulls it chooses the thresholds.
+"""Quality signals: the numbers that published quality filters look at. Subscribers choose their own thresholds.
 
 The rules are those of Gopher (Rae et al., 2021, appendix A1.1), C4 (Raffel et al., 2020, section 2.2) and FineWeb
-(Penedo et al., 2024, section 3.6). A word is a run of characters without space, or one character of a script that is
-written without spaces; words are compared without case. A line without characters does not count.
+(Penedo et al., 2024, section 3.6). A word is a run of characters without space, or one character of a script written
+without spaces. Words are compared case-insensitively. Blank lines are not counted.
 """
 
 import functools
@@ -17,14 +17,14 @@ from baicai.wholesale import text_kernels
 TERMINALS = ".?!\"'”’»。！？…」』؟।॥։"
 BULLETS = "•‣⁃◦∙▪●○■□–*-"
 STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
-"""Gopher's, which are English."""
+"""Gopher's stop words, which are English."""
 POLICY_PHRASES = ("terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies")
 SHORT_LINE_CHARACTERS = 30
 TABLE_CODES = 0x20000
-"""Characters from here on are taken for ideographs, which stand alone."""
+"""Characters from this code point on are taken for ideographs, each a word of its own."""
 SOLO_NAMES = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR")
 
-COUNTED = (
+KERNEL_COLUMNS = (
     "characters",
     "words",
     "lines",
@@ -46,10 +46,10 @@ COUNTED = (
     *(f"gopher_top_{n}_gram_characters" for n in range(2, 5)),
     *(f"gopher_duplicate_{n}_gram_characters" for n in range(5, 11)),
 )
-COLUMNS = (*COUNTED, "c4_curly_brackets", "c4_javascript", "c4_lorem_ipsum", "c4_policy_phrases")
-"""Names of a text's numbers: counts, ratios, and shares of its words, lines, paragraphs or characters."""
+COLUMNS = (*KERNEL_COLUMNS, "c4_curly_brackets", "c4_javascript", "c4_lorem_ipsum", "c4_policy_phrases")
+"""Names of the signals: counts, ratios, and shares of the words, lines, paragraphs or characters of a text."""
 
-LIMITS: Mapping[str, tuple[float, float]] = {
+THRESHOLDS: Mapping[str, tuple[float, float]] = {
     "words": (50, 100_000),
     "gopher_mean_word_length": (3, 10),
     "gopher_hash_word_ratio": (0, 0.1),
@@ -73,36 +73,38 @@ LIMITS: Mapping[str, tuple[float, float]] = {
     "fineweb_short_lines": (0, 0.67),
     "fineweb_newline_word_ratio": (0, 0.3),
 }
-"""Between which numbers a text passes its paper's rule; that on lines that end in a mark has FineWeb's number."""
+"""Range in which a text passes the rule of its paper. The range of `c4_terminal_lines` is FineWeb's."""
 
-_ALONE = [COLUMNS.index(name) for name in LIMITS]
-_LOW, _HIGH = np.array(list(LIMITS.values())).T
+_RULE_COLUMNS = [COLUMNS.index(name) for name in THRESHOLDS]
+_LOW, _HIGH = np.array(list(THRESHOLDS.values())).T
 
 
 def compute_signals(text: str) -> tuple[NDArray[np.float64], text_kernels.Hashes]:
-    """Return a text's numbers, in the order of `COLUMNS`, and the hashes of its words."""
-    out = np.zeros(len(COLUMNS))
-    words_W = text_kernels.count(text_kernels.code_points(text), _classes(), _stop_words(), SHORT_LINE_CHARACTERS, out)
-    small = text.lower()
-    out[len(COUNTED) :] = (
-        text.count("{"),
-        small.count("javascript"),
-        small.count("lorem ipsum"),
-        sum(small.count(phrase) for phrase in POLICY_PHRASES),
+    """Return the signals of a text, in the order of `COLUMNS`, and the hashes of its words."""
+    signals = np.zeros(len(COLUMNS))
+    words_W = text_kernels.signals(
+        text_kernels.code_points(text), _classes(), _stop_words(), SHORT_LINE_CHARACTERS, signals
     )
-    return out, words_W
+    lowercase = text.lower()
+    signals[len(KERNEL_COLUMNS) :] = (
+        text.count("{"),
+        lowercase.count("javascript"),
+        lowercase.count("lorem ipsum"),
+        sum(lowercase.count(phrase) for phrase in POLICY_PHRASES),
+    )
+    return signals, words_W
 
 
 def hash_words(text: str) -> text_kernels.Hashes:
-    """Return the hashes of a text's words."""
-    found: text_kernels.Hashes = text_kernels.hash_words(text_kernels.code_points(text), _classes())
-    return found
+    """Return the hashes of the words of a text."""
+    words_W: text_kernels.Hashes = text_kernels.hash_words(text_kernels.code_points(text), _classes())
+    return words_W
 
 
-def quality_score(numbers: NDArray[np.float64]) -> float:
-    """Return the share of the rules in `LIMITS` that a text's numbers pass."""
-    alone = numbers[_ALONE]
-    return float(((alone >= _LOW) & (alone <= _HIGH)).mean())
+def quality_score(signals: NDArray[np.float64]) -> float:
+    """Return the share of the rules in `THRESHOLDS` that the signals of a text pass."""
+    values = signals[_RULE_COLUMNS]
+    return float(((values >= _LOW) & (values <= _HIGH)).mean())
 
 
 @functools.cache
@@ -112,7 +114,7 @@ def _stop_words() -> text_kernels.Hashes:
 
 @functools.cache
 def _classes() -> text_kernels.Classes:
-    """Return what each character is."""
+    """Return the class bits of each character up to `TABLE_CODES`."""
     return np.array([_class(chr(code)) for code in range(TABLE_CODES)], np.uint8)
 
 

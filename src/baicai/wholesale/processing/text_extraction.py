@@ -1,4 +1,4 @@
-"""From a capture to its text."""
+"""Text extraction from captures."""
 
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
@@ -18,11 +18,11 @@ Extractor = Literal["resiliparse", "trafilatura"]
 
 
 class NoTextError(Exception):
-    """A capture holds no text: the message is the reason, a few words that are counted."""
+    """The capture has no text. The message is a short reason, by which skipped captures are counted."""
 
 
 def extract(capture: Capture, extractor: Extractor) -> tuple[str, str]:
-    """Return the title, which may be empty, and the text of a capture.
+    """Extract the title, which may be empty, and the text of a capture.
 
     Raises: NoTextError.
     """
@@ -42,7 +42,7 @@ def extract(capture: Capture, extractor: Extractor) -> tuple[str, str]:
 
 
 def extractor_version(extractor: Extractor) -> str:
-    """Return name and version of an extractor: what is recorded beside each document that it was asked for.
+    """Return the name and version of an extractor, which are recorded with each document.
 
     Raises: MachineError if it is not installed.
     """
@@ -52,18 +52,18 @@ def extractor_version(extractor: Extractor) -> str:
         raise MachineError(f"{extractor} is not installed: pip install 'baicai[data,{extractor}]'") from None
 
 
-def extractor_of(capture: Capture, asked: str) -> str:
-    """Return name and version of what a capture's text comes from: pages that are no HTML have their own."""
-    return NAME if capture.media_type == WIKITEXT else asked
+def extractor_for(capture: Capture, html_extractor: str) -> str:
+    """Return the name and version of the extractor that applies to a capture; wikitext has its own."""
+    return NAME if capture.media_type == WIKITEXT else html_extractor
 
 
 def _decode(capture: Capture) -> str:
-    """Return the characters of a capture, by the charset that fits: what the source says may be wrong."""
-    guessed = detect_encoding(capture.content, from_html_meta=capture.media_type in HTML) or "utf-8"
+    """Decode a capture. The declared charset may be wrong, so UTF-8 and a detected one are tried as well."""
+    detected = detect_encoding(capture.content, from_html_meta=capture.media_type in HTML) or "utf-8"
     try:
-        return bytes_to_str(capture.content, capture.charset or guessed, "replace", ("utf-8", guessed))
-    except LookupError:  # a charset that there is not
-        return bytes_to_str(capture.content, guessed, "replace")
+        return bytes_to_str(capture.content, capture.charset or detected, "replace", ("utf-8", detected))
+    except LookupError:  # the declared charset does not exist
+        return bytes_to_str(capture.content, detected, "replace")
 
 
 def _resiliparse(page: str) -> tuple[str, str]:

@@ -1,7 +1,7 @@
-"""Members of zip and tar archives, one at a time.
+"""Reads the members of zip and tar archives, one at a time.
 
-Nothing is unpacked to a place that an archive names: each member is written to a file of ours, read, and removed.
-What cannot be read is yielded as the reason why; what was read before stays.
+Paths in an archive are never used as file names: each member is extracted to a temporary file, read, and removed.
+Anything unreadable is yielded as a reason (a string); members yielded before stay valid.
 """
 
 import io
@@ -19,31 +19,36 @@ from typing import Any, NamedTuple, cast
 
 from baicai.data.document import MAX_DOCUMENT_BYTES
 from baicai.errors import DataError
-from baicai.wholesale.sources.decompression_limits import Allowance, DecompressionBombError, Unpacked, unpack
+from baicai.wholesale.sources.decompression_limits import (
+    DecompressedStream,
+    DecompressionBombError,
+    DecompressionBudget,
+    open_limited,
+)
 from baicai.wholesale.sources.media_types import file_type
-from baicai.wholesale.sources.mediawiki_dump import ENDING
+from baicai.wholesale.sources.mediawiki_dump import SUFFIX as DUMP_SUFFIX
 
 MAX_MEMBERS = 2**18
 MAX_TABLE_BYTES = 2**34
-"""Of a member with many documents, unpacked."""
+"""Maximum decompressed size of a member that holds many documents."""
 MAX_DIRECTORY_BYTES = 2**24
-"""Of a zip archive's directory, which is read into memory."""
+"""Maximum size of the directory of a zip archive, which is read into memory."""
 MAX_HEADER_BYTES = 2**16
-"""Of what a tar archive says of a member, which is read into memory."""
+"""Maximum size of the headers of a member of a tar archive, which are read into memory."""
 BLOCK_BYTES = 2**12
-"""What is unpacked at once: bzip2 can make 80 MB of it."""
+"""Bytes decompressed at once. With bzip2, one block can expand to 80 MB."""
 TAR_BLOCK_BYTES = 512
 ZIP_ERRORS = (
     zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, OverflowError, EOFError, OSError, struct.error,
     zlib.error,
 )  # fmt: skip
-"""What `zipfile` raises when bytes are wrong."""
+"""Errors that `zipfile` raises on damaged files."""
 TAR_ERRORS = (tarfile.TarError, ValueError, OverflowError, IndexError, struct.error)
 COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
 ENCRYPTED = 0x1
 LOCAL_HEADER_BYTES, UNIX = 30, 3
 DAMAGED, CUT, BOMB, CROWDED = "damaged archive", "cut off", "unpacks to far too much", "too many members"
-ENDINGS = re.compile(r"(\.[a-z0-9]{1,10}){1,2}$")
+SUFFIXES = re.compile(r"(\.[a-z0-9]{1,10}){1,2}$")
 
 
 class Member(NamedTuple):
@@ -51,12 +56,15 @@ class Member(NamedTuple):
 
     name: str
     path: Path
-    """Where its content lies until the next member is asked for."""
-    changed: datetime | None
+    """Temporary file with the content; valid until the next member is read."""
+    modified: datetime | None
 
 
 def read_members(archive: Path, scratch: Path) -> Iterator[Member | str]:
-    """Yield the files in an archive that can be read, and why others cannot; `scratch` is a folder to write to."""
+    """Yield the readable files in an archive, and a reason (a string) for each that is skipped.
+
+    `scratch` is an existing folder for temporary files.
+    """
     read = _read_zip if archive.suffix.lower() == ".zip" else _read_tar
     try:
         yield from read(archive, scratch)
@@ -67,7 +75,7 @@ def read_members(archive: Path, scratch: Path) -> Iterator[Member | str]:
 
 
 def _plain_name(name: str) -> str:
-    """Return the name of a member below the archive, or nothing if it is elsewhere."""
+    """Return the relative path of a member, or an empty string if it points outside the archive."""
     name = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace").replace("\\", "/")
     if name.startswith("/") or ".." in name.split("/") or re.match(r"[A-Za-z]:/", name):
         return ""
@@ -78,24 +86,24 @@ def _is_hidden(name: str) -> bool:
     return any(part.startswith(".") for part in name.split("/"))
 
 
-def _refusal(name: str, size: int) -> str:
-    """Return why a member is not read, or nothing."""
+def _skip_reason(name: str, size: int) -> str:
+    """Return the reason why a member is skipped, or an empty string."""
     if not name:
         return "path outside the archive"
     kind = file_type(name)
     if kind.format == "archive":
         return "nested archive"
-    if kind.format == "nothing":
+    if kind.format == "unsupported":
         return f"media type {kind.media_type}"
-    large = kind.format in ("table", "WARC") or ENDING.search(name)
+    large = kind.format in ("table", "WARC") or DUMP_SUFFIX.search(name)
     return "too large" if not 0 <= size <= (MAX_TABLE_BYTES if large else MAX_DOCUMENT_BYTES) else ""
 
 
 def _write(read: Callable[[int], bytes], name: str, size: int, scratch: Path) -> Path | None:
-    """Write what a member holds into a file with its ending, and return it; None if it ends too soon."""
-    ending = ENDINGS.search(name.lower())
-    path = scratch / f"member{ending[0] if ending else ''}"
-    path.unlink(missing_ok=True)  # file systems bring to disk what is overwritten
+    """Write a member to a temporary file with its suffix. Returns None if the content is shorter than `size`."""
+    suffix = SUFFIXES.search(name.lower())
+    path = scratch / f"member{suffix[0] if suffix else ''}"
+    path.unlink(missing_ok=True)  # file systems flush a file that is overwritten
     with path.open("wb") as file:
         while size and (block := read(min(size, BLOCK_BYTES))):
             file.write(block)
@@ -104,7 +112,7 @@ def _write(read: Callable[[int], bytes], name: str, size: int, scratch: Path) ->
 
 
 class _ZipFile(io.BufferedReader):
-    """A file of which no more is read at once than a directory may have."""
+    """A file that refuses to read more at once than a directory may have."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is not None and size > MAX_DIRECTORY_BYTES:
@@ -113,7 +121,7 @@ class _ZipFile(io.BufferedReader):
 
 
 def _read_zip(archive: Path, scratch: Path) -> Iterator[Member | str]:
-    allowance = Allowance(archive)
+    budget = DecompressionBudget(archive)
     with _ZipFile(io.FileIO(archive)) as raw:
         try:
             opened = zipfile.ZipFile(raw)
@@ -132,16 +140,16 @@ def _read_zip(archive: Path, scratch: Path) -> Iterator[Member | str]:
                 return
             if member.filename.endswith("/") or _is_hidden(name):
                 continue
-            if reason := _zip_refusal(member) or _refusal(name, member.file_size):
+            if reason := _zip_skip_reason(member) or _skip_reason(name, member.file_size):
                 yield reason
             elif member.header_offset in overlapping:
                 yield "overlapping members"
             else:
-                path = _unzip(opened, member, name, scratch, allowance)
+                path = _unzip(opened, member, name, scratch, budget)
                 yield Member(name, path, _zip_date(member)) if path else "damaged member"
 
 
-def _zip_refusal(member: zipfile.ZipInfo) -> str:
+def _zip_skip_reason(member: zipfile.ZipInfo) -> str:
     mode = stat.S_IFMT(member.external_attr >> 16) if member.create_system == UNIX else 0
     if mode not in (0, stat.S_IFREG):
         return "link" if mode == stat.S_IFLNK else "not a file"
@@ -151,13 +159,13 @@ def _zip_refusal(member: zipfile.ZipInfo) -> str:
 
 
 def _overlapping(members: list[zipfile.ZipInfo], end: int) -> set[int]:
-    """Return where members begin that do not end before the next one begins, as they do in bombs."""
-    spans = sorted((one.header_offset, LOCAL_HEADER_BYTES + one.compress_size) for one in members)
+    """Return the offsets of members that overlap the next one, as in zip bombs."""
+    spans = sorted((member.header_offset, LOCAL_HEADER_BYTES + member.compress_size) for member in members)
     return {start for (start, size), (following, _) in pairwise([*spans, (end, 0)]) if start + size > following}
 
 
 def _unzip(
-    opened: zipfile.ZipFile, member: zipfile.ZipInfo, name: str, scratch: Path, allowance: Allowance
+    opened: zipfile.ZipFile, member: zipfile.ZipInfo, name: str, scratch: Path, budget: DecompressionBudget
 ) -> Path | None:
     try:
         stream = opened.open(member)
@@ -167,14 +175,14 @@ def _unzip(
     def read(count: int) -> bytes:
         try:
             block = stream.read(count)
-        except ZIP_ERRORS:  # the checksum, too
+        except ZIP_ERRORS:  # including a wrong checksum
             return b""
-        allowance.take(len(block))
+        budget.charge(len(block))
         return block
 
     with stream:
         path = _write(read, name, member.file_size, scratch)
-    return path if member.file_size or not member.CRC else None  # of nothing, no checksum is looked at
+    return path if member.file_size or not member.CRC else None  # `zipfile` does not check the CRC of an empty read
 
 
 def _zip_date(member: zipfile.ZipInfo) -> datetime | None:
@@ -185,10 +193,10 @@ def _zip_date(member: zipfile.ZipInfo) -> datetime | None:
 
 
 class _TarStream:
-    """What `tarfile` reads headers from: forwards only, and no more than it is allowed for one member."""
+    """The forward-only stream from which `tarfile` reads headers, limited to `MAX_HEADER_BYTES` per member."""
 
-    def __init__(self, unpacked: Unpacked) -> None:
-        self._unpacked, self._at = unpacked, 0
+    def __init__(self, decompressed: DecompressedStream) -> None:
+        self._stream, self._position = decompressed, 0
         self.header_left, self.last = 2 * MAX_HEADER_BYTES, b""
 
     def read(self, size: int) -> bytes:
@@ -203,24 +211,24 @@ class _TarStream:
         return self.last
 
     def content(self, size: int) -> bytes:
-        """Return at least one byte and at most so many; none at the end."""
-        block = self._unpacked.read(size)
-        self._at += len(block)
+        """Read between 1 and `size` bytes; no bytes at the end."""
+        block = self._stream.read(size)
+        self._position += len(block)
         return block
 
     def tell(self) -> int:
-        return self._at
+        return self._position
 
-    def seek(self, place: int) -> None:
-        if place < self._at:
+    def seek(self, position: int) -> None:
+        if position < self._position:
             raise tarfile.ReadError("a size is wrong")
-        while self._at < place and self.content(min(place - self._at, 2**16)):
+        while self._position < position and self.content(min(position - self._position, 2**16)):
             pass
 
 
 def _read_tar(archive: Path, scratch: Path) -> Iterator[Member | str]:
-    with unpack(archive) as unpacked:
-        stream = _TarStream(unpacked)
+    with open_limited(archive) as decompressed:
+        stream = _TarStream(decompressed)
         try:
             opened: Any = tarfile.TarFile(fileobj=cast(Any, stream), encoding="utf-8", errors="surrogateescape")
         except TAR_ERRORS:
@@ -235,22 +243,22 @@ def _read_tar(archive: Path, scratch: Path) -> Iterator[Member | str]:
             if member is None:
                 if stream.last.strip(b"\0") or len(stream.last) < TAR_BLOCK_BYTES:
                     yield CUT if len(stream.last) < TAR_BLOCK_BYTES else DAMAGED
-                while unpacked.read(2**16):  # to its checksum
+                while decompressed.read(2**16):  # so that the checksum is verified
                     pass
                 return
-            found = _tar_member(stream, member, scratch)
-            if found is not None:
-                yield found
-            if found == CUT:
+            result = _tar_member(stream, member, scratch)
+            if result is not None:
+                yield result
+            if result == CUT:
                 return
-            opened.members.clear()  # it would keep what was said of each
+            opened.members.clear()  # `tarfile` would keep the headers of all members
             opened.pax_headers.clear()
             stream.header_left = MAX_HEADER_BYTES
         yield CROWDED
 
 
 def _tar_member(stream: _TarStream, member: tarfile.TarInfo, scratch: Path) -> Member | str | None:
-    """Return a member, why it cannot be read, or None if it is none that is meant to be read."""
+    """Return a member, the reason why it is skipped, or None for folders and hidden files, which are not counted."""
     name = _plain_name(member.name)
     if member.isdir() or _is_hidden(name):
         return None
@@ -258,13 +266,13 @@ def _tar_member(stream: _TarStream, member: tarfile.TarInfo, scratch: Path) -> M
         return "link"
     if not member.isreg() or member.issparse():
         return "not a file"
-    if reason := _refusal(name, member.size):
+    if reason := _skip_reason(name, member.size):
         return reason
     path = _write(stream.content, name, member.size, scratch)
     if path is None:
         return CUT
     try:
-        changed = datetime.fromtimestamp(member.mtime, UTC)
+        modified = datetime.fromtimestamp(member.mtime, UTC)
     except (ValueError, OverflowError, OSError):
-        changed = None
-    return Member(name, path, changed)
+        modified = None
+    return Member(name, path, modified)

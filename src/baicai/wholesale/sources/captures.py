@@ -1,4 +1,4 @@
-"""Captures: what was at an address at a time, kept as WARC 1.1, so that extraction can be repeated."""
+"""Captures: the content of a URL at a point in time, stored as WARC 1.1 so that extraction can be repeated."""
 
 import gzip
 import io
@@ -14,56 +14,56 @@ from fastwarc.warc import WarcRecord, WarcRecordType
 from baicai.wholesale.sources.warc import MAX_RECORD_BYTES, SkipCounts, read_records
 
 MAX_CAPTURE_BYTES = MAX_RECORD_BYTES
-"""Of one capture, unpacked: what is larger is skipped, and counted."""
+"""Maximum decompressed size of a capture. Larger ones are skipped and counted."""
 LICENCE, PERMISSION, TITLE = "X-Licence", "X-Permission", "X-Title"
-"""Fields of a record's header: what the source said of its licence, whether it may be gathered, and its title."""
-OTHERS = (
+"""Header fields of a record: the licence stated by the source, the robots decision, and the title."""
+NON_CAPTURE_TYPES = (
     WarcRecordType.warcinfo
     | WarcRecordType.request
     | WarcRecordType.metadata
     | WarcRecordType.revisit
     | WarcRecordType.continuation
 )
-"""Kinds of records that are no captures."""
+"""Record types that are not captures."""
 LEVEL = 6
 SHA1 = re.compile(r"sha1:[A-Z2-7]{32}")
 
 
 @dataclass(frozen=True, slots=True)
 class Capture:
-    """What was at an address."""
+    """The content of a URL at a point in time."""
 
     url: str
     fetched: datetime
     media_type: str
-    """Without parameters, in small letters; empty if nothing says it."""
+    """Media type without parameters, in lower case; empty if unknown."""
     charset: str
-    """As the source says; empty if it does not."""
+    """Charset declared by the source; empty if none is declared."""
     content: bytes
     licence: str = ""
-    """SPDX id, if the source says one."""
+    """SPDX id stated by the source; empty if none is stated."""
     permission: str = ""
-    """The decision that it may be gathered, with its evidence, as JSON; empty if nobody was asked."""
+    """Robots decision that allowed the capture, with its evidence, as JSON; empty if none was made."""
     title: str = ""
-    """If the source says it beside the content."""
+    """Title, if the source states it apart from the content."""
 
 
 def read_captures(path: Path, skips: SkipCounts) -> Iterator[Capture]:
-    """Yield the captures of a WARC file, in its order; what cannot be read is counted in `skips`."""
+    """Yield the captures of a WARC file in order. Unreadable records are counted in `skips` by reason."""
     for content in read_records(path, skips):
         try:
             record = WarcRecord.from_bytes(content)
-            found = None if record.record_type & OTHERS else _read(record)
+            result = None if record.record_type & NON_CAPTURE_TYPES else _read(record)
         except OSError:
-            found = "malformed record"
-        if isinstance(found, Capture):
-            yield found
-        elif found:
-            skips[found] += 1
+            result = "malformed record"
+        if isinstance(result, Capture):
+            yield result
+        elif result:
+            skips[result] += 1
 
 
 def _read(record: WarcRecord) -> Capture | str:
-    """Return the capture in a record, or why there is none."""
+    """Return the capture in a record, or the reason why it is skipped."""
     if record.record_type == WarcRecordType.unknown:
         return "malformed record"
     media_type, charset = record.headers.get("Content-Type") or "", ""
@@ -87,7 +87,7 @@ def _read(record: WarcRecord) -> Capture | str:
 
 
 class CaptureWriter:
-    """Writes captures into a WARC 1.1 file, each compressed alone, as readers that jump to a record expect."""
+    """Writes captures to a WARC 1.1 file. Each record is compressed separately, which allows random access."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("wb")
@@ -104,21 +104,21 @@ class CaptureWriter:
             if value:
                 record.headers[name] = _encodable(value)
         record.set_bytes_content(capture.content)
-        plain = io.BytesIO()
-        record.write(plain, checksum_data=True)
-        self._file.write(gzip.compress(plain.getvalue(), LEVEL, mtime=0))
+        uncompressed = io.BytesIO()
+        record.write(uncompressed, checksum_data=True)
+        self._file.write(gzip.compress(uncompressed.getvalue(), LEVEL, mtime=0))
 
     def flush(self) -> int:
-        """Bring what was written to disk, and return how many bytes that is."""
+        """Flush the file to disk and return its size in bytes."""
         self._file.flush()
         os.fsync(self._file.fileno())
         return self._file.tell()
 
     def close(self) -> None:
-        """Finish the file."""
+        """Close the file."""
         self._file.close()
 
 
 def _encodable(text: str) -> str:
-    """Return a text without halves of surrogate pairs, which names of files and JSON can hold."""
+    """Replace lone surrogates, which file names and JSON may contain."""
     return text.encode("utf-8", "replace").decode()

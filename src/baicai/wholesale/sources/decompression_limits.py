@@ -1,4 +1,4 @@
-"""How much may come out of a packed file: some are made to fill memory or disks."""
+"""Limits on decompressed size: some compressed files are built to fill memory or disks."""
 
 import io
 from collections.abc import Iterator
@@ -9,58 +9,58 @@ from baicai.data.compression import open_decompressed
 from baicai.errors import DataError
 
 FREE_BYTES, MAX_RATIO = 100 * 2**20, 200
-"""What a packed file may always give, and then so many times its own size; text is packed some 3 to 20 times."""
+"""A file may decompress to `FREE_BYTES` plus `MAX_RATIO` times its size. Text is compressed 3 to 20 times."""
 BLOCK_BYTES = 2**16
 
 
 class DecompressionBombError(Exception):
-    """A file unpacks to far more than its size."""
+    """A file decompresses to far more than its size."""
 
 
-class Allowance:
-    """How many bytes may still come out of a file."""
+class DecompressionBudget:
+    """The number of bytes to which a file may still decompress."""
 
     def __init__(self, path: Path) -> None:
-        self._left = FREE_BYTES + MAX_RATIO * path.stat().st_size
+        self._bytes_left = FREE_BYTES + MAX_RATIO * path.stat().st_size
 
-    def take(self, count: int) -> None:
-        """Note that so many came out.
+    def charge(self, count: int) -> None:
+        """Charge `count` decompressed bytes against the budget.
 
-        Raises: BombError if they are too many.
+        Raises: DecompressionBombError if the budget is exceeded.
         """
-        self._left -= count
-        if self._left < 0:
+        self._bytes_left -= count
+        if self._bytes_left < 0:
             raise DecompressionBombError
 
 
-class Unpacked:
-    """The unpacked bytes of a file, in blocks, as long as they are not too many and can be unpacked."""
+class DecompressedStream:
+    """The decompressed bytes of a file, limited by a budget."""
 
     def __init__(self, stream: io.BufferedIOBase, path: Path) -> None:
-        self._stream, self._allowance = stream, Allowance(path)
+        self._stream, self._budget = stream, DecompressionBudget(path)
 
     def read(self, count: int) -> bytes:
-        """Return at least one byte and at most so many; none at the end.
+        """Read between 1 and `count` bytes; no bytes at the end.
 
-        Raises: BombError, and what `open_decompressed` turns into DataError.
+        Raises: DecompressionBombError, and the errors that `open_decompressed` converts to DataError.
         """
-        block = self._stream.read1(count)  # `read` would lose what came before damage
-        self._allowance.take(len(block))
+        block = self._stream.read1(count)  # `read` would lose the bytes before damage
+        self._budget.charge(len(block))
         return block
 
 
 @contextmanager
-def unpack(path: Path) -> Iterator[Unpacked]:
-    """Yield the unpacked bytes of a file.
+def open_limited(path: Path) -> Iterator[DecompressedStream]:
+    """Open a file for decompression.
 
-    Raises: DataError if it is damaged, BombError if it unpacks to far too much.
+    Raises: DataError if it is damaged, DecompressionBombError if it decompresses to far too much.
     """
     with open_decompressed(path) as stream:
-        yield Unpacked(stream, path)
+        yield DecompressedStream(stream, path)
 
 
-def read_whole(path: Path, limit: int) -> bytes | str:
-    """Return the unpacked bytes of a file, or why there are none: there may be more than `limit`."""
+def read_limited(path: Path, limit: int) -> bytes | str:
+    """Return the decompressed bytes of a file, or the reason (a string) if it is damaged or exceeds `limit`."""
     try:
         with open_decompressed(path) as stream:
             content = stream.read(limit + 1)
@@ -70,9 +70,9 @@ def read_whole(path: Path, limit: int) -> bytes | str:
 
 
 def is_bomb(path: Path) -> bool:
-    """Return whether a file unpacks to far too much, up to where it is damaged."""
+    """Return whether a file decompresses to far too much, as far as it can be read."""
     try:
-        with unpack(path) as stream:
+        with open_limited(path) as stream:
             while stream.read(BLOCK_BYTES):
                 pass
     except DecompressionBombError:

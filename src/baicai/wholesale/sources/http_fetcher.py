@@ -1,4 +1,4 @@
-"""Fetches from strangers: only public addresses, only so many bytes, only so long, only so many hops."""
+"""Fetches untrusted URLs: only from public addresses, with limits on size, time and redirects."""
 
 import asyncio
 import ipaddress
@@ -24,35 +24,35 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class FetchError(Exception):
-    """An address is not fetched, or what came is not kept: the message is the reason, a few words that are counted."""
+    """A URL is not fetched, or its response is rejected. The message is a short reason, by which pages are counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What a server said."""
+    """The response of a server."""
 
     url: str
-    """Where it was in the end, after redirects."""
+    """Final URL, after redirects."""
     status: int
     headers: Mapping[str, str]
-    """Names in small letters; several of one name joined by commas."""
+    """Headers with names in lower case; repeated headers are joined by commas."""
     content: bytes
-    """Unpacked."""
+    """Decompressed body."""
 
 
-def networks(allowed: Sequence[str]) -> list[Network]:
-    """Return the networks that may be fetched from though they are not public.
+def networks(allowed_networks: Sequence[str]) -> list[Network]:
+    """Parse the private networks that may be fetched from.
 
-    Raises: ConfigError if one is no network.
+    Raises: ConfigError if one is invalid.
     """
     try:
-        return [ipaddress.ip_network(one) for one in allowed]
+        return [ipaddress.ip_network(network) for network in allowed_networks]
     except ValueError as error:
         raise ConfigError(f"allowed networks: {error}: write 10.1.0.0/16 or 127.0.0.1/32") from None
 
 
 def is_public(address: Address) -> bool:
-    """Return whether an address is on the open internet, also where it stands for an older one inside."""
+    """Return whether an address is on the public internet. An embedded IPv4 address decides for an IPv6 address."""
     if isinstance(address, ipaddress.IPv6Address):
         inner = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
         if address in NAT64:
@@ -63,39 +63,39 @@ def is_public(address: Address) -> bool:
 
 
 class _Resolver(AbstractResolver):
-    """Gives only addresses that may be dialled: what was checked is what is dialled."""
+    """A resolver that returns only permitted addresses, so that the checked address is the one connected to."""
 
-    def __init__(self, allowed: Sequence[Network]) -> None:
-        self._allowed = allowed
+    def __init__(self, allowed_networks: Sequence[Network]) -> None:
+        self._allowed_networks = allowed_networks
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM, family=family)
+        addresses = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM, family=family)
         results: list[ResolveResult] = []
-        for kind, _, protocol, _, place in found:
-            self.check(str(place[0]))
+        for kind, _, protocol, _, (address, *_) in addresses:
+            self.check(str(address))
             flags = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
             results.append(
-                ResolveResult(hostname=host, host=str(place[0]), port=port, family=kind, proto=protocol, flags=flags)
+                ResolveResult(hostname=host, host=str(address), port=port, family=kind, proto=protocol, flags=flags)
             )
         return results
 
     def check(self, text: str) -> None:
-        """Refuse an address that is not public and not allowed. Raises: RefusedError."""
+        """Check that an address is public or in an allowed network. Raises: FetchError."""
         address = ipaddress.ip_address(text.partition("%")[0])
-        if not is_public(address) and not any(address in network for network in self._allowed):
+        if not is_public(address) and not any(address in network for network in self._allowed_networks):
             raise FetchError("private address")
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing; no resources are held."""
 
 
 class Fetcher:
-    """Fetches one address after another; close it, or use it as an asynchronous context."""
+    """Fetches URLs one after another. Close it, or use it as an asynchronous context manager."""
 
-    def __init__(self, allowed: Sequence[str] = (), *, total_seconds: float = TOTAL_SECONDS) -> None:
-        self._resolver = _Resolver(networks(allowed))
+    def __init__(self, allowed_networks: Sequence[str] = (), *, total_seconds: float = TOTAL_SECONDS) -> None:
+        self._resolver = _Resolver(networks(allowed_networks))
         timeout = aiohttp.ClientTimeout(total_seconds, connect=CONNECT_SECONDS, sock_read=SILENT_SECONDS)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(resolver=self._resolver, use_dns_cache=False),
@@ -118,21 +118,21 @@ class Fetcher:
         headers: Mapping[str, str] | None = None,
         may_follow: Callable[[str], bool] = lambda url: True,
     ) -> Response:
-        """Return what is at an address, redirects followed if they may be.
+        """Fetch a URL, following the redirects that `may_follow` permits.
 
-        Raises: RefusedError, also if the server does not answer, says too much or takes too long.
+        Raises: FetchError, also if the server does not answer, sends too much or takes too long.
         """
         for _ in range(MAX_HOPS + 1):
             self._check(url)
             try:
-                async with self._session.get(url, headers=headers, allow_redirects=False) as answer:
-                    moved = answer.headers.get("Location") if answer.status in (301, 302, 303, 307, 308) else None
-                    if moved is None:
-                        content = await _content(answer)
-                        names = {name.lower() for name in answer.headers}
-                        told = {name: ", ".join(answer.headers.getall(name)) for name in names}
-                        return Response(url, answer.status, told, content)
-                    url = urljoin(url, moved)
+                async with self._session.get(url, headers=headers, allow_redirects=False) as response:
+                    target = response.headers.get("Location") if response.status in (301, 302, 303, 307, 308) else None
+                    if target is None:
+                        content = await _content(response)
+                        names = {name.lower() for name in response.headers}
+                        joined = {name: ", ".join(response.headers.getall(name)) for name in names}
+                        return Response(url, response.status, joined, content)
+                    url = urljoin(url, target)
                     if not may_follow(url):
                         raise FetchError("moved to where it may not be followed")
             except FetchError:
@@ -161,32 +161,32 @@ class Fetcher:
         try:
             literal = ipaddress.ip_address(host.partition("%")[0])
         except ValueError:
-            return  # a name: what it stands for is checked when it is dialled
+            return  # a host name: its addresses are checked when it is resolved
         self._resolver.check(str(literal))
 
 
-async def _content(answer: aiohttp.ClientResponse) -> bytes:
-    """Return an answer's content, unpacked, as far as that is not too much."""
-    packing = answer.headers.get("Content-Encoding", "identity").strip().lower()
-    if packing not in ("identity", "gzip", "x-gzip", "deflate", ""):
-        raise FetchError(f"packed as {packing[:20]}")
-    member = None if packing in ("identity", "") else zlib.decompressobj(wbits=47 if "gzip" in packing else 15)
-    kept, received = bytearray(), 0
-    async for chunk in answer.content.iter_chunked(CHUNK_BYTES):
+async def _content(response: aiohttp.ClientResponse) -> bytes:
+    """Return the decompressed body of a response, within the limits."""
+    encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding not in ("identity", "gzip", "x-gzip", "deflate", ""):
+        raise FetchError(f"packed as {encoding[:20]}")
+    member = None if encoding in ("identity", "") else zlib.decompressobj(wbits=47 if "gzip" in encoding else 15)
+    body, received = bytearray(), 0
+    async for chunk in response.content.iter_chunked(CHUNK_BYTES):
         received += len(chunk)
         if received > MAX_BYTES:
             raise FetchError("too large")
         if member is None:
-            kept += chunk
+            body += chunk
             continue
         try:
             while chunk and not member.eof:
-                kept += member.decompress(chunk, CHUNK_BYTES)
-                if len(kept) > MAX_UNPACKED_BYTES:
+                body += member.decompress(chunk, CHUNK_BYTES)
+                if len(body) > MAX_UNPACKED_BYTES:
                     raise FetchError("too large when unpacked")
                 chunk = member.unconsumed_tail
         except zlib.error:
             raise FetchError("cannot be unpacked") from None
     if member is not None and received and not member.eof:
         raise FetchError("cannot be unpacked")
-    return bytes(kept)
+    return bytes(body)

@@ -1,4 +1,4 @@
-"""How a file is read, by its name."""
+"""File types and media types by file name."""
 
 import mimetypes
 from pathlib import Path
@@ -13,18 +13,18 @@ WIKITEXT = "text/x-wiki"
 WARC = (".warc", ".warc.gz", ".warc.zst")
 ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst")
 TEXT = (".toml", ".json", ".yaml", ".yml", ".md", ".rst", ".tex", ".xml", ".csv", ".tsv")
-"""Endings of text that the system may call something else."""
+"""Suffixes of text files to which the system may assign another media type."""
 
 
 class FileType(NamedTuple):
-    """How a file is read, if at all, and the media type of the one document in it."""
+    """The format of a file, and the media type if it holds a single document."""
 
-    format: Literal["WARC", "archive", "table", "document", "nothing"]
+    format: Literal["WARC", "archive", "table", "document", "unsupported"]
     media_type: str = ""
 
 
 def file_type(name: str) -> FileType:
-    """Return how a file of this name is read."""
+    """Determine the type of a file from its name."""
     name, path = name.lower(), Path(name)
     if name.endswith(WARC):
         return FileType("WARC")
@@ -38,4 +38,4 @@ def file_type(name: str) -> FileType:
         return FileType("document", media_type)
     if media_type.startswith("text/") or name.endswith(TEXT):
         return FileType("document", PLAIN[0])
-    return FileType("nothing", media_type)
+    return FileType("unsupported", media_type)

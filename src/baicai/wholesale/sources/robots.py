@@ -1,8 +1,8 @@
-"""May this page be gathered? What its host says of it, in one dated decision with its evidence.
+"""Decides whether a page may be gathered, with dated evidence from its host.
 
-Read are robots.txt (RFC 9309) with its Content-Signal lines, the header X-Robots-Tag and its meta tag, and the
-reservation of text and data mining (W3C TDMRep: header, meta tag, `/.well-known/tdmrep.json`). Of each kind the newest
-word counts, and one restriction among them is enough.
+The sources are robots.txt (RFC 9309) with its Content-Signal lines, the X-Robots-Tag header and the robots meta tag,
+and the reservation of text and data mining rights (W3C TDMRep: header, meta tag, `/.well-known/tdmrep.json`). The
+newest evidence of each kind counts, and a single restriction is enough to forbid.
 """
 
 import json
@@ -17,25 +17,25 @@ from protego import Protego
 
 AGENT = "BaicaiBot"
 MAX_ROBOTS_BYTES = 500 * 1024
-"""RFC 9309, section 2.5: at least so much is read."""
-REFUSING = frozenset({"noai", "noindex", "none", "notrain", "noarchive"})
-"""Words of X-Robots-Tag by which a page is not to be kept or learnt from."""
+"""Parsing limit; RFC 9309, section 2.5, requires at least 500 KiB."""
+FORBIDDING = frozenset({"noai", "noindex", "none", "notrain", "noarchive"})
+"""Rules of X-Robots-Tag that forbid storing a page or training on it."""
 META = re.compile(r"<meta\b[^>]{0,1000}>", re.IGNORECASE)
 ATTRIBUTE = re.compile(r"""([\w-]+)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s>]+))""")
 HEAD_CHARACTERS = 20_000
-"""Of a page, in which meta tags are looked for."""
+"""Length of the beginning of a page that is searched for meta tags."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What one source said."""
+    """A statement from one source."""
 
     kind: str
-    """robots, content-signal, x-robots-tag, tdm, licence."""
+    """One of robots, content-signal, x-robots-tag, tdm and licence."""
     said: str
     allows: bool
     seen: str
-    """Date and time, UTC, ISO 8601."""
+    """Date and time in UTC, ISO 8601."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,25 +47,26 @@ class Decision:
 
 
 def decide(evidence: Iterable[Evidence]) -> Decision:
-    """Return the decision: of each kind the newest evidence counts, and all of them must allow it."""
+    """Decide by the newest evidence of each kind, all of which must allow it."""
     newest: dict[str, list[Evidence]] = {}
-    for one in evidence:
-        kept = newest.setdefault(one.kind, [])
-        if kept and one.seen > kept[0].seen:
-            kept.clear()
-        if not kept or one.seen == kept[0].seen:
-            kept.append(one)
-    found = tuple(one for kind in sorted(newest) for one in newest[kind])
-    return Decision(all(one.allows for one in found), found)
+    for item in evidence:
+        latest = newest.setdefault(item.kind, [])
+        if latest and item.seen > latest[0].seen:
+            latest.clear()
+        if not latest or item.seen == latest[0].seen:
+            latest.append(item)
+    decisive = tuple(item for kind in sorted(newest) for item in newest[kind])
+    return Decision(all(item.allows for item in decisive), decisive)
 
 
 class Robots:
-    """A host's robots.txt."""
+    """The robots.txt of a host."""
 
     def __init__(self, status: int, content: bytes, seen: str) -> None:
-        """Take what the host answered; status 0 stands for no answer.
+        """Parse a response; status 0 stands for an unreachable host.
 
-        As RFC 9309, section 2.3.1, has it: no such file allows everything, a server in trouble nothing.
+        As in RFC 9309, section 2.3.1, a missing file allows everything, and an unreachable host or a server error
+        nothing.
         """
         self._seen, self._status = seen, status
         text = content[:MAX_ROBOTS_BYTES].decode("utf-8-sig", "replace") if status == 200 else ""
@@ -75,31 +76,31 @@ class Robots:
 
     @property
     def crawl_delay_seconds(self) -> float:
-        """What the host asks for between two requests; 0 if it does not say."""
+        """Crawl-delay of the host, the pause between two requests; 0 if none is given."""
         return float(self._rules.crawl_delay(AGENT) or 0)
 
     @property
     def sitemaps(self) -> list[str]:
-        """Addresses of the host's sitemaps."""
+        """URLs of the host's sitemaps."""
         return list(self._rules.sitemaps)
 
-    def about(self, url: str) -> list[Evidence]:
-        """Return what it says of an address."""
+    def evidence(self, url: str) -> list[Evidence]:
+        """Return the evidence for a URL."""
         if self._status == 0 or self._status >= 500:
             return [Evidence("robots", f"no answer ({self._status or 'unreachable'})", False, self._seen)]
         allows = bool(self._rules.can_fetch(url, AGENT))
-        found = [Evidence("robots", "allow" if allows else "disallow", allows, self._seen)]
+        evidence = [Evidence("robots", "allow" if allows else "disallow", allows, self._seen)]
         path = urlsplit(url).path or "/"
-        signals = [(prefix, said, allows) for prefix, said, allows in self._signals if path.startswith(prefix)]
+        signals = [(prefix, value, allows) for prefix, value, allows in self._signals if path.startswith(prefix)]
         if signals:
-            _, said, allows = max(signals, key=lambda signal: (len(signal[0]), not signal[2]))
-            found.append(Evidence("content-signal", said, allows, self._seen))
-        found += [Evidence("licence", licence, True, self._seen) for licence in self._licences]
-        return found
+            _, value, allows = max(signals, key=lambda signal: (len(signal[0]), not signal[2]))
+            evidence.append(Evidence("content-signal", value, allows, self._seen))
+        evidence += [Evidence("licence", licence, True, self._seen) for licence in self._licences]
+        return evidence
 
 
 def _signals(text: str) -> Iterator[tuple[str, str, bool]]:
-    """Yield path, words and whether training is allowed, of the Content-Signal lines that speak to us."""
+    """Yield path, value, and whether training is allowed, for the Content-Signal lines that apply to our agent."""
     agents: list[str] = []
     in_group = True
     for line in text.splitlines():
@@ -111,37 +112,37 @@ def _signals(text: str) -> Iterator[tuple[str, str, bool]]:
         elif key:
             in_group = True
         if key == "content-signal" and (not agents or "*" in agents or AGENT.lower() in agents):
-            path, _, words = value.partition(" ") if value.startswith("/") else ("/", "", value)
-            told = dict(re.findall(r"([\w-]+)\s*=\s*(yes|no)", words.lower()))
-            yield path, words, told.get("ai-train", "yes") == "yes"
+            path, _, preferences = value.partition(" ") if value.startswith("/") else ("/", "", value)
+            answers = dict(re.findall(r"([\w-]+)\s*=\s*(yes|no)", preferences.lower()))
+            yield path, preferences, answers.get("ai-train", "yes") == "yes"
 
 
 def from_headers(headers: Mapping[str, str], seen: str) -> list[Evidence]:
-    """Return what an answer's headers, their names in small letters, say."""
-    found = []
+    """Return the evidence in the headers of a response, whose names must be in lower case."""
+    evidence = []
     if "x-robots-tag" in headers:
-        found.append(_robots_tag(headers["x-robots-tag"], seen))
+        evidence.append(_robots_tag(headers["x-robots-tag"], seen))
     if "tdm-reservation" in headers:
-        said = headers["tdm-reservation"].strip()
-        found.append(Evidence("tdm", f"tdm-reservation: {said}", said != "1", seen))
-    return found
+        value = headers["tdm-reservation"].strip()
+        evidence.append(Evidence("tdm", f"tdm-reservation: {value}", value != "1", seen))
+    return evidence
 
 
 def from_page(page: str, seen: str) -> list[Evidence]:
-    """Return what a page's meta tags say."""
-    found = []
+    """Return the evidence in the meta tags of a page."""
+    evidence = []
     for tag in META.findall(page[:HEAD_CHARACTERS]):
-        told = {key.lower(): first or second or third for key, first, second, third in ATTRIBUTE.findall(tag)}
-        name, content = told.get("name", "").lower(), told.get("content", "")
+        attributes = {name.lower(): "".join(values) for name, *values in ATTRIBUTE.findall(tag)}
+        name, content = attributes.get("name", "").lower(), attributes.get("content", "")
         if name in ("robots", AGENT.lower()):
-            found.append(_robots_tag(content, seen))
+            evidence.append(_robots_tag(content, seen))
         if name == "tdm-reservation":
-            found.append(Evidence("tdm", f"tdm-reservation: {content}", content.strip() != "1", seen))
-    return found
+            evidence.append(Evidence("tdm", f"tdm-reservation: {content}", content.strip() != "1", seen))
+    return evidence
 
 
 def from_tdmrep(content: bytes, url: str, seen: str) -> list[Evidence]:
-    """Return what a host's tdmrep.json says of an address; a file that is none says nothing."""
+    """Return the evidence in a host's tdmrep.json for a URL. An invalid file gives none."""
     try:
         rules: Any = json.loads(content)
     except (ValueError, RecursionError):
@@ -152,20 +153,20 @@ def from_tdmrep(content: bytes, url: str, seen: str) -> list[Evidence]:
             continue
         pattern = rule["location"]
         matches = fnmatchcase(path, pattern) if "*" in pattern else path.startswith(pattern)
-        if matches:  # the first that fits counts
+        if matches:  # the first match counts
             reserved = str(rule.get("tdm-reservation")) == "1"
             return [Evidence("tdm", f"tdmrep.json {pattern}: {int(reserved)}", not reserved, seen)]
     return []
 
 
 def _robots_tag(value: str, seen: str) -> Evidence:
-    """Return what X-Robots-Tag says to us: words for other agents do not count."""
-    words: set[str] = set()
+    """Return the evidence in an X-Robots-Tag. Rules for other agents are ignored."""
+    rules: set[str] = set()
     agent = ""
     for part in value.lower().split(","):
         name, colon, rest = part.partition(":")
         if colon and name.strip() not in ("unavailable_after", "max-snippet", "max-image-preview", "max-video-preview"):
             agent, part = name.strip(), rest
         if agent in ("", AGENT.lower()):
-            words.add(part.strip())
-    return Evidence("x-robots-tag", value, not words & REFUSING, seen)
+            rules.add(part.strip())
+    return Evidence("x-robots-tag", value, not rules & FORBIDDING, seen)
