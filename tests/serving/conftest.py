@@ -15,7 +15,7 @@ from baicai.serving.engine.model_info import describe
 from baicai.serving.served_model import ServedModel, serve_as
 from tests import loopback
 from tests.conftest import SIZES, Workshop
-from tests.serving.browsing import CHROMIUM, PATIENCE_MILLISECONDS, Open
+from tests.serving.browsing import CHROMIUM, TIMEOUT_MILLISECONDS, Open
 from tests.serving.fake import Script
 from tests.serving.servers import ThreadEngine, serving
 
@@ -98,7 +98,7 @@ def open_page(browser: Any, script: Script) -> Iterator[Open]:
             viewport = {"width": width, "height": height}
             contexts.append(browser.new_context(viewport=viewport, **({"locale": "en-GB"} | options)))
             page = contexts[-1].new_page()
-            page.set_default_timeout(PATIENCE_MILLISECONDS)
+            page.set_default_timeout(TIMEOUT_MILLISECONDS)
             page.on("pageerror", lambda error: wrong.append(str(error)))
             page.on("console", lambda told: wrong.append(told.text) if "Content Security" in told.text else None)
             page.goto(url + "/" + at)

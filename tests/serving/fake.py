@@ -61,12 +61,16 @@ class Script:
             return refusal
         leaves = [
             {"name": name, "hash": f"{place}e7c2" * 12, "parameters": 2_260_000, "resident": place != 2}
-            | {"signed": place == 0, "data": [shown.text(name)], "bits_per_byte": {name: {"trunk": 2.7, "leaf": 1.9}}}
+            | {
+                "signed": place == 0,
+                "data": [shown.training_data(name)],
+                "bits_per_byte": {name: {"trunk": 2.7, "leaf": 1.9}},
+            }
             for place, name in enumerate(LEAVES)
         ]
         sizes = {"total_parameters": 15_900_000, "active_parameters": 2_350_000, "flops_per_token": 4_700_000}
         common = {"hash": "5d41402abc4b2a76" * 4, "trunk": "3f2a91bc03d7a210" * 4, "topk_group": 2, "max_tokens": 1024}
-        common["data"] = [shown.text("public")]
+        common["data"] = [shown.training_data("public")]
         kinds = {
             "walk": {"kind": "model", "leaves": leaves, **sizes},
             "trunk": {"kind": "trunk", "leaves": [], **sizes, "total_parameters": 2_350_000},
@@ -79,10 +83,10 @@ class Script:
         if refusal := self._refusal(request):
             return refusal
         if request.match_info["kind"] == "runs":
-            return web.json_response({"object": "list", "data": [shown.summary(run) for run in self.runs.values()]})
+            return web.json_response({"object": "list", "data": [shown.run_summary(run) for run in self.runs.values()]})
         wanted = request.query["slice"].removeprefix("domain=")
         if "?" in wanted:
-            return web.json_response({"error": {"message": f"slice: '{wanted}' is no condition"}}, status=400)
+            return web.json_response({"error": {"message": f"slice: '{wanted}' is not a condition"}}, status=400)
         found = [one for one in self.releases or () if not wanted or wanted in one["domain"]]
         where = None if self.releases is None else "sqlite:///catalog.sqlite"
         return web.json_response({"object": "list", "catalog": where, "data": found})
@@ -93,8 +97,8 @@ class Script:
         if request.match_info["kind"] == "catalog":
             return web.json_response({"object": "release", "hash": name, "holdings": shown.holdings()})
         if name not in self.runs:
-            return web.json_response({"error": {"message": f"There is no run '{name}' here."}}, status=404)
-        return web.json_response(shown.after(self.runs[name], int(request.query["after"])))
+            return web.json_response({"error": {"message": f"Run '{name}' was not found."}}, status=404)
+        return web.json_response(shown.run_after(self.runs[name], int(request.query["after"])))
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         if refusal := self._refusal(request):

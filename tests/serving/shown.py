@@ -1,4 +1,4 @@
-"""What the scripted API shows beside answers: runs, releases, and where leaves come from."""
+"""Runs, releases and training data that the scripted API serves."""
 
 import time
 from collections.abc import Mapping
@@ -7,20 +7,20 @@ from typing import Any
 RELEASE = "9f3c21aa" * 8
 
 
-def text(domain: str) -> dict[str, Any]:
-    """Return a text that something was made from, pulled from a release."""
-    about = {
+def training_data(domain: str) -> dict[str, Any]:
+    """Return a data set of a card, pulled from a release."""
+    data = {
         "domain": domain,
         "manifest": "5bd0" * 16,
         "tokens": 240_000,
         "bytes": 900_000,
         "licences": {"CC0-1.0": 80},
     }
-    return about | {"release": RELEASE, "slice": f"domain={domain}"}
+    return data | {"release": RELEASE, "slice": f"domain={domain}"}
 
 
 def runs() -> dict[str, dict[str, Any]]:
-    """Return a training that goes on, one that was stopped and an evaluation, whole."""
+    """Return a running training run, a stopped one and a finished evaluation."""
     common = {"object": "run", "created": int(time.time()) - 900, "updated": int(time.time()) - 5, "commit": None}
     common |= {"versions": {}, "routing": None, "summary": None, "bits_per_byte": {}, "steps": None, "metrics": {}}
     steps = [*range(10, 510, 10)]
@@ -52,34 +52,34 @@ def runs() -> dict[str, dict[str, Any]]:
     return {run["id"]: common | run for run in (trunk, leaf, report)}  # type: ignore[index, operator]
 
 
-def log(run: dict[str, Any], step: int, loss: float) -> None:
-    """Let a run log one more line."""
+def append_log(run: dict[str, Any], step: int, loss: float) -> None:
+    """Append one line to the log of a run."""
     values = {"step": step, "loss": loss, "next_token": loss, "learning_rate": 1e-3, "tokens_per_second": 5000}
     run["metrics"] = {name: [*column, values[name]] for name, column in run["metrics"].items()}
 
 
-def summary(run: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a run's entry in the list."""
-    told = {key: run[key] for key in ("id", "object", "stage", "state", "created", "updated", "steps")}
-    return told | {"last": {name: column[-1] for name, column in run["metrics"].items()}}
+def run_summary(run: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the entry of a run in the list."""
+    entry = {key: run[key] for key in ("id", "object", "stage", "state", "created", "updated", "steps")}
+    return entry | {"last": {name: column[-1] for name, column in run["metrics"].items()}}
 
 
-def after(run: Mapping[str, Any], step: int) -> dict[str, Any]:
-    """Return a run with what it logged after a step."""
-    cut = sum(one <= step for one in run["metrics"].get("step", ()))
+def run_after(run: Mapping[str, Any], step: int) -> dict[str, Any]:
+    """Return a run with its metrics after a step."""
+    cut = sum(logged <= step for logged in run["metrics"].get("step", ()))
     metrics = {name: column[cut:] for name, column in run["metrics"].items() if column[cut:]}
-    return {**run, **summary(run), "metrics": metrics}
+    return {**run, **run_summary(run), "metrics": metrics}
 
 
 def holdings() -> list[dict[str, Any]]:
-    """Return what each release holds."""
-    kinds = [("law", "de", "CC0-1.0", "open", 9000), ("poetry", "zh", "unknown", "unknown", 1234)]
+    """Return the contents of a release."""
+    rows = [("law", "de", "CC0-1.0", "open", 9000), ("poetry", "zh", "unknown", "unknown", 1234)]
     names = ("domain", "language", "licence", "licence_class", "documents")
-    return [dict(zip(names, kind, strict=True)) | {"min_quality": 0.25, "max_quality": 0.95} for kind in kinds]
+    return [dict(zip(names, row, strict=True)) | {"min_quality": 0.25, "max_quality": 0.95} for row in rows]
 
 
 def releases() -> list[dict[str, Any]]:
-    """Return two releases, one of them past its date."""
+    """Return two releases, one of them expired."""
     new = {
         "name": "corpus", "version": 3, "hash": RELEASE, "key": "ab" * 32, "created": "2026-11-01T00:00:00+00:00",
         "expires": "2999-01-01T00:00:00+00:00", "size_bytes": 12_345_678, "taken_down": 3, "documents": 10_234,

@@ -1,4 +1,4 @@
-"""The page in a real browser, against an API that follows a script."""
+"""The chat page in a real browser, against a scripted API."""
 
 import hashlib
 import json
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from baicai.serving.routes.web_page import FOLDER
-from tests.serving.browsing import QUESTION, WEB, Open, ask, notify, violations
+from tests.serving.browsing import QUESTION, WEB, Open, accessibility_violations, ask, send_message
 from tests.serving.fake import Script
 
 HOSTILE = """<img src=x onerror="window.hit=1"><script>window.hit=1</script>
@@ -29,7 +29,7 @@ def test_built_files_match_their_source() -> None:
     assert (FOLDER / "SOURCE").read_text().strip() == digest.hexdigest(), "run `npm install && npm run build` in web/"
 
 
-def test_words_are_tinted_by_their_leaf_and_explained(open_page: Open, script: Script) -> None:
+def test_words_are_tinted_by_leaf_and_show_a_card(open_page: Open, script: Script) -> None:
     page = open_page()
     ask(page)
     assert page.locator(".answer .text [role=group]").inner_text() == "The court heard the claim."
@@ -37,19 +37,19 @@ def test_words_are_tinted_by_their_leaf_and_explained(open_page: Open, script: S
     page.locator(".tinted").first.hover()
     card = page.get_by_role("tooltip")
     assert re.sub(r"\s+", " ", card.inner_text()) == (
-        "␣court law 62 % medicine 4.0 % poetry 4.0 % trunk 30 % Might have been ␣court 71 % ␣verdict 18 % ␣judge 6.0 %"
+        "␣court law 62 % medicine 4.0 % poetry 4.0 % trunk 30 % Alternatives ␣court 71 % ␣verdict 18 % ␣judge 6.0 %"
     )
     page.keyboard.press("Escape")
     card.wait_for(state="hidden")
-    assert "each used 15 % of the parameters" in page.locator(".ending").inner_text().replace("\xa0", " ")
+    assert "each using 15 % of the parameters" in page.locator(".ending").inner_text().replace("\xa0", " ")
     sent = script.asked[0]
     assert sent["messages"] == [{"role": "user", "content": QUESTION}]
     assert (sent["stream"], sent["routing"], sent["top_logprobs"]) == (True, True, 5)
-    assert (sent["temperature"], sent["top_p"]) == (0.8, 0.95), "as `baicai chat` draws"
+    assert (sent["temperature"], sent["top_p"]) == (0.8, 0.95), "the defaults of `baicai chat`"
     assert not {"leaves", "seed"} & sent.keys()
 
 
-def test_words_are_reached_by_keyboard(open_page: Open) -> None:
+def test_words_can_be_inspected_by_keyboard(open_page: Open) -> None:
     page = open_page()
     ask(page)
     page.locator(".answer [role=group]").first.focus()
@@ -63,65 +63,65 @@ def test_markdown_keeps_its_tint(open_page: Open, script: Script) -> None:
     script.answer = lambda body: "# Claims\n\n- one **claim**\n- `court`\n\n> a\n> river\n\n```\nperiod = 3\n```\n"
     page = open_page()
     ask(page)
-    for place in ("h3", "li strong", "li code", "blockquote", "pre code"):
-        assert page.locator(f".answer {place}").count() == 1, place
+    for selector in ("h3", "li strong", "li code", "blockquote", "pre code"):
+        assert page.locator(f".answer {selector}").count() == 1, selector
     assert page.locator(".tinted").all_inner_texts() == ["claim", "court", "river", "period"]
     page.get_by_role("switch", name="Tint words by leaf").click()
     assert page.locator(".word").count() == 0
     assert page.locator(".answer li strong").inner_text() == "claim"
 
 
-def test_stop_keeps_what_there_is_and_goes_on(open_page: Open, script: Script) -> None:
+def test_a_stopped_answer_is_kept_and_can_be_continued(open_page: Open, script: Script) -> None:
     script.answer, script.token_seconds = lambda body: "word " * 400, 0.02
     page = open_page()
-    notify(page, QUESTION)
+    send_message(page, QUESTION)
     page.locator(".answer", has_text="word word word").wait_for()
     page.keyboard.press("Escape")
     page.get_by_text("Stopped.").wait_for()
-    kept = page.locator(".answer .text [role=group]").inner_text()
-    assert 10 < len(kept) < 1500
+    text = page.locator(".answer .text [role=group]").inner_text()
+    assert 10 < len(text) < 1500
     script.answer, script.token_seconds = lambda body: " and the court", 0
-    page.get_by_role("button", name="Go on").click()
+    page.get_by_role("button", name="Continue").click()
     page.get_by_text("and the court").first.wait_for()
     assert script.asked[1]["messages"][1]["role"] == "assistant"
-    assert script.asked[1]["messages"][1]["content"].strip() == kept.strip()
+    assert script.asked[1]["messages"][1]["content"].strip() == text.strip()
 
 
-def test_lost_connection_keeps_what_arrived(open_page: Open, script: Script) -> None:
+def test_a_lost_connection_keeps_the_text_received(open_page: Open, script: Script) -> None:
     script.break_after, script.token_seconds = 3, 0.01
     page = open_page()
-    notify(page, QUESTION)
+    send_message(page, QUESTION)
     page.get_by_role("alert").get_by_text("The connection was lost.").wait_for()
     assert page.locator(".answer .text [role=group]").inner_text() == "The court heard"
     page.reload()
     script.break_after, script.answer = None, lambda body: " the claim."
-    page.get_by_role("button", name="Go on").click()
+    page.get_by_role("button", name="Continue").click()
     page.locator(".answer", has_text="The court heard the claim.").wait_for()
 
 
 @pytest.mark.parametrize(
-    ("status", "told"),
+    ("status", "message"),
     [
-        (400, "did not accept this: too warm"),
+        (400, "rejected the request: too warm"),
         (404, "Choose another"),
         (429, "busy. Wait a moment"),
-        (500, "went wrong"),
+        (500, "The server failed"),
         (503, "not ready"),
     ],
 )
-def test_refusals_say_what_to_do(open_page: Open, script: Script, status: int, told: str) -> None:
+def test_errors_say_what_to_do(open_page: Open, script: Script, status: int, message: str) -> None:
     script.refuse = [(status, "too warm")]
     page = open_page()
-    notify(page, QUESTION)
-    page.get_by_role("alert").get_by_text(told).wait_for()
+    send_message(page, QUESTION)
+    page.get_by_role("alert").get_by_text(message).wait_for()
     page.get_by_role("button", name="Try again").click()
     page.locator(".answer", has_text="The court heard the claim.").wait_for()
 
 
-def test_key_is_asked_for_once_and_kept(open_page: Open, script: Script) -> None:
+def test_the_key_is_requested_once_and_stored(open_page: Open, script: Script) -> None:
     script.key = "sesame"
     page = open_page()
-    page.get_by_label("Key", exact=True).fill("sesame")
+    page.get_by_label("API key", exact=True).fill("sesame")
     page.get_by_role("button", name="Save").click()
     ask(page)
     page.reload()
@@ -135,9 +135,9 @@ def test_switches_and_settings_reach_the_request(open_page: Open, script: Script
     page.get_by_role("button", name="Settings").click()
     page.get_by_label("System prompt").fill("Be brief.")
     page.get_by_label("Temperature").fill("0.5")
-    page.get_by_label("Most tokens").fill("64")
+    page.get_by_label("Maximum tokens").fill("64")
     page.get_by_label("Seed").fill("7")
-    page.get_by_label("Top p").fill("3")  # Out of range, so the page's own stays.
+    page.get_by_label("Top p").fill("3")  # Out of range, so the default stays.
     page.get_by_role("button", name="Close").last.click()
     assert page.locator(":focus").get_attribute("aria-label") == "Settings"
     ask(page)
@@ -158,16 +158,16 @@ def test_compare_answers_with_two_sets(open_page: Open, script: Script) -> None:
     page.get_by_role("button", name="Compare").click()
     second = page.get_by_label("Second set").first
     second.get_by_role("switch", name="poetry").click()
-    page.get_by_role("button", name="Answer both").click()
-    for side in ("First set", "Second set"):
-        page.get_by_label(side).first.get_by_text("tokens").wait_for()
+    page.get_by_role("button", name="Run both").click()
+    for label in ("First set", "Second set"):
+        page.get_by_label(label).first.get_by_text("tokens").wait_for()
     assert [body.get("leaves") for body in script.asked[1:]] == [None, {"off": ["law", "medicine"]}]
     assert second.locator(".tinted").count() == 0
     second.get_by_role("button", name="Keep this answer").click()
     page.get_by_text("2/2").wait_for()
 
 
-def test_edited_message_is_a_branch(open_page: Open, script: Script) -> None:
+def test_an_edited_message_starts_a_branch(open_page: Open, script: Script) -> None:
     script.answer = lambda body: f"About {body['messages'][-1]['content']}"
     page = open_page()
     ask(page, "pears")
@@ -181,12 +181,12 @@ def test_edited_message_is_a_branch(open_page: Open, script: Script) -> None:
     page.get_by_role("button", name="Previous version").click()
     assert page.locator(".said").all_text_contents() == ["pears", "figs"]
     page.get_by_text("1/2").wait_for()
-    page.get_by_role("button", name="Again").last.click()
+    page.get_by_role("button", name="Regenerate").last.click()
     page.locator(".answer").last.get_by_text("2/2").wait_for()
     assert [turn["content"] for turn in script.asked[-1]["messages"]] == ["pears", "About pears", "figs"]
 
 
-def test_history_survives_a_reload_until_it_is_deleted(open_page: Open) -> None:
+def test_conversations_survive_a_reload_until_deleted(open_page: Open) -> None:
     page = open_page()
     ask(page)
     page.reload()
@@ -199,7 +199,7 @@ def test_history_survives_a_reload_until_it_is_deleted(open_page: Open) -> None:
     with page.expect_download() as download:
         page.get_by_role("button", name="Export all as JSON").click()
     exported = json.loads(Path(download.value.path()).read_text())
-    assert [talk["title"] for talk in exported["conversations"]] == ["Another", QUESTION]
+    assert [conversation["title"] for conversation in exported["conversations"]] == ["Another", QUESTION]
     assert exported["conversations"][1]["messages"][0]["text"] == QUESTION
     page.get_by_role("button", name="Close").last.click()
     entries.first.hover()
@@ -211,10 +211,10 @@ def test_history_survives_a_reload_until_it_is_deleted(open_page: Open) -> None:
     assert entries.all_inner_texts() == [QUESTION]
 
 
-def test_answer_goes_on_out_of_sight(open_page: Open, script: Script) -> None:
+def test_an_answer_continues_in_the_background(open_page: Open, script: Script) -> None:
     script.token_seconds = 0.1
     page = open_page()
-    notify(page, QUESTION)
+    send_message(page, QUESTION)
     page.locator(".tinted").first.wait_for()
     page.get_by_role("link", name="New chat").first.click()
     page.get_by_role("heading", name="What would you like to know?").wait_for()
@@ -222,43 +222,43 @@ def test_answer_goes_on_out_of_sight(open_page: Open, script: Script) -> None:
     page.locator(".answer", has_text="The court heard the claim.").wait_for()
 
 
-def test_page_closed_while_answering_keeps_what_arrived(open_page: Open, script: Script) -> None:
+def test_closing_the_page_keeps_the_text_received(open_page: Open, script: Script) -> None:
     script.answer, script.token_seconds = lambda body: "word " * 400, 0.02
     page = open_page()
-    notify(page, QUESTION)
+    send_message(page, QUESTION)
     page.wait_for_timeout(1300)  # It is saved once a second.
     page.reload()
-    page.get_by_text("What arrived is kept.").wait_for()
+    page.get_by_text("The text received so far is kept.").wait_for()
     assert "word word" in page.locator(".answer .text").inner_text()
 
 
-def test_unreachable_server_is_told(open_page: Open) -> None:
+def test_an_unreachable_server_is_reported(open_page: Open) -> None:
     page = open_page()
     page.locator(".leaf").first.wait_for()
     page.route("**/v1/*", lambda route: route.abort())
     page.reload()
-    page.get_by_role("alert").get_by_text("No connection to the server.").wait_for()
+    page.get_by_role("alert").get_by_text("Cannot reach the server.").wait_for()
     page.unroute("**/v1/*")
     page.get_by_role("button", name="Try again").click()
     page.locator(".leaf").first.wait_for()
 
 
-def test_that_no_model_is_left_is_told(open_page: Open, script: Script) -> None:
+def test_having_no_model_is_reported(open_page: Open, script: Script) -> None:
     script.unloaded = True
     page = open_page()
-    told = page.get_by_text("No model is loaded. Whoever runs this server can load one: curl http://")
-    told.wait_for()
+    notice = page.get_by_text("No model is loaded. An administrator of this server can load one: curl http://")
+    notice.wait_for()
     page.get_by_role("link", name="Models").click()
     page.get_by_role("heading", name="Models", exact=True).wait_for()
-    told.wait_for()
-    assert violations(page) == []
+    notice.wait_for()
+    assert accessibility_violations(page) == []
     script.unloaded = False
     page.get_by_role("button", name="Try again").click()
     page.locator(".lineage").first.wait_for()
-    assert told.count() == 0
+    assert notice.count() == 0
 
 
-def test_keys_send_and_break_lines(open_page: Open, script: Script) -> None:
+def test_enter_sends_and_shift_enter_breaks_the_line(open_page: Open, script: Script) -> None:
     page = open_page()
     page.locator(".leaf").first.wait_for()
     page.keyboard.type("one")
@@ -289,20 +289,20 @@ def test_hostile_text_is_inert(open_page: Open, script: Script) -> None:
     assert 0 < page.locator(".answer blockquote").count() < 30
 
 
-def test_page_speaks_chinese(open_page: Open, script: Script) -> None:
+def test_the_page_is_translated_into_chinese(open_page: Open, script: Script) -> None:
     script.answer = lambda body: "法院认为。"
     page = open_page(locale="zh-CN")
     page.get_by_role("heading", name="想了解什么？").wait_for()
     assert page.locator("html").get_attribute("lang") == "zh-Hans"
-    notify(page, "合同的时效？", label="消息")
-    page.get_by_text("每个用到").wait_for()
+    send_message(page, "合同的时效？", label="消息")
+    page.get_by_text("每个词元使用").wait_for()
     page.get_by_role("button", name="English").click()
     page.get_by_label("Message", exact=True).wait_for()
     page.reload()
     page.get_by_label("Message", exact=True).wait_for()
 
 
-def test_phone_never_scrolls_sideways(open_page: Open, script: Script) -> None:
+def test_the_page_never_scrolls_sideways_on_a_phone(open_page: Open, script: Script) -> None:
     script.answer = lambda body: "court " * 30 + "x" * 300 + "\n\n```\n" + "period " * 60 + "\n```\n"
     page = open_page(width=390, height=844, has_touch=True)
     fits = "document.scrollingElement.scrollWidth <= innerWidth"
@@ -313,29 +313,29 @@ def test_phone_never_scrolls_sideways(open_page: Open, script: Script) -> None:
     box = page.get_by_role("tooltip").bounding_box()
     assert 0 <= box["x"] <= 390 - box["width"]
     page.get_by_role("button", name="Compare").click()
-    page.get_by_role("button", name="Answer both").click()
+    page.get_by_role("button", name="Run both").click()
     page.get_by_text("Keep this answer").nth(1).wait_for()
     assert page.evaluate(fits)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing(open_page: Open, script: Script, scheme: str) -> None:
+def test_axe_finds_no_violations(open_page: Open, script: Script, scheme: str) -> None:
     script.answer = lambda body: (
         "# Court\n\n> the moon\n\n| a | b |\n|---|---|\n| claim | 2 |\n\n[court](https://a.example)\n\n```\ncourt\n```\n"
     )
     page = open_page(color_scheme=scheme, reduced_motion="reduce")
     page.locator(".leaf").first.wait_for()
-    found = {"empty": violations(page)}
+    broken = {"empty": accessibility_violations(page)}
     ask(page)
     page.locator(".tinted").first.hover()
     page.get_by_role("tooltip").wait_for()
-    found["answer"] = violations(page)
+    broken["answer"] = accessibility_violations(page)
     page.keyboard.press("Escape")
     page.get_by_role("button", name="Compare").click()
-    page.get_by_role("button", name="Answer both").click()
+    page.get_by_role("button", name="Run both").click()
     page.get_by_text("Keep this answer").nth(1).wait_for()
-    found["compare"] = violations(page)
+    broken["compare"] = accessibility_violations(page)
     page.get_by_role("button", name="Settings").click()
     page.get_by_role("dialog").wait_for()
-    found["settings"] = violations(page)
-    assert {place: rules for place, rules in found.items() if rules} == {}
+    broken["settings"] = accessibility_violations(page)
+    assert {state: rules for state, rules in broken.items() if rules} == {}

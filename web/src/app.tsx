@@ -1,6 +1,6 @@
 import type { VNode } from "preact";
 import { Chat } from "./chat/chat";
-import { toComposer } from "./chat/keys";
+import { focusComposer } from "./chat/keys";
 import { WordCard } from "./chat/word_card";
 import { Compare } from "./compare/compare";
 import { Data } from "./data/data";
@@ -14,8 +14,8 @@ import { SettingsDialog } from "./shell/settings";
 import { Sidebar, sidebarOpen } from "./shell/sidebar";
 import { model, models } from "./state/models";
 import { view } from "./state/navigation";
-import { change } from "./state/settings";
-import { say } from "./words/words";
+import { updateSettings } from "./state/settings";
+import { t } from "./i18n/translate";
 
 export function App(): VNode {
   const { name } = view.value;
@@ -23,7 +23,7 @@ export function App(): VNode {
     <>
       {name === "chat" && (
         <a class="skip" href="#message" onClick={skip}>
-          {say("skip")}
+          {t("skip")}
         </a>
       )}
       <Sidebar />
@@ -49,22 +49,22 @@ export function App(): VNode {
 function Bar(): VNode {
   return (
     <header class="bar">
-      <button class="icon-button narrow" aria-label={say("menu")} onClick={() => (sidebarOpen.value = true)}>
+      <button class="icon-button narrow" aria-label={t("menu")} onClick={() => (sidebarOpen.value = true)}>
         <Icon name="menu" />
       </button>
       {models.value.length > 0 && (
         <select
           class="model"
-          aria-label={say("model")}
+          aria-label={t("model")}
           value={model.value?.id}
-          onChange={(event) => change({ model: event.currentTarget.value })}
+          onChange={(event) => updateSettings({ model: event.currentTarget.value })}
         >
           {models.value.map(({ id }) => (
             <option key={id}>{id}</option>
           ))}
         </select>
       )}
-      <a class="icon-button narrow" href="#/" aria-label={say("newChat")}>
+      <a class="icon-button narrow" href="#/" aria-label={t("newChat")}>
         <Icon name="plus" />
       </a>
     </header>
@@ -73,5 +73,5 @@ function Bar(): VNode {
 
 function skip(event: Event): void {
   event.preventDefault();
-  toComposer();
+  focusComposer();
 }

@@ -1,7 +1,7 @@
 import { events } from "./events";
 import type { ApiErrorBody, ChatRequest, Chunk, Holding, ModelInfo, Release, Run, RunInfo } from "./types";
 
-/** The server refused, and said why. */
+/** The server rejected the request. */
 export class ApiError extends Error {
   constructor(
     readonly status: number,
@@ -11,18 +11,18 @@ export class ApiError extends Error {
   }
 }
 
-/** The connection broke, or was never there. */
+/** The connection failed or broke. */
 export class ConnectionLost extends Error {}
 
 const KEY = "baicai.key";
 let askForKey: () => Promise<string | null> = async () => null;
 
-/** Say how a key is asked for when the API wants one. */
-export function onKeyNeeded(ask: () => Promise<string | null>): void {
+/** Set the prompt that asks the user for an API key. */
+export function onKeyRequired(ask: () => Promise<string | null>): void {
   askForKey = ask;
 }
 
-/** Ask for another key than the one that is kept; false if none was given. */
+/** Ask for a key to replace the stored one; returns false if none was entered. */
 export async function changeKey(): Promise<boolean> {
   const given = await askForKey();
   if (given !== null) localStorage.setItem(KEY, given);
@@ -37,12 +37,12 @@ export async function listRuns(): Promise<RunInfo[]> {
   return (await get<{ data: RunInfo[] }>("v1/runs")).data;
 }
 
-/** Return a run with what it logged after a step. */
+/** Fetch a run with its metrics after a step. */
 export function showRun(id: string, after: number): Promise<Run> {
   return get(`v1/runs/${id.split("/").map(encodeURIComponent).join("/")}?after=${after}`);
 }
 
-/** Return where the catalogue is, null if there is none, and the releases that may hold what a slice asks for. */
+/** Fetch the address of the catalogue (null without one) and the releases that may contain a slice. */
 export function listReleases(slice: string): Promise<{ catalog: string | null; data: Release[] }> {
   return get(`v1/catalog?slice=${encodeURIComponent(slice)}`);
 }
@@ -52,7 +52,7 @@ export async function listHoldings(release: string): Promise<Holding[]> {
 }
 
 /**
- * Yield the parts of an answer.
+ * Stream the chunks of a chat completion.
  *
  * Throws ApiError, ConnectionLost, or the DOMException of an abort.
  */
@@ -68,7 +68,7 @@ export async function* streamChat(request: ChatRequest, signal: AbortSignal): As
   const headers = { "Content-Type": "application/json" };
   const response = await call("v1/chat/completions", { method: "POST", headers, body, signal });
   let finished = false;
-  for await (const data of events(response, lost)) {
+  for await (const data of events(response, throwConnectionLost)) {
     if (data === "[DONE]") return;
     const chunk = JSON.parse(data) as Chunk;
     if (chunk.error) throw new ApiError(500, chunk.error.message);
@@ -80,26 +80,26 @@ export async function* streamChat(request: ChatRequest, signal: AbortSignal): As
 
 async function get<Answer>(path: string): Promise<Answer> {
   const response = await call(path, {});
-  return (await response.json().catch(lost)) as Answer;
+  return (await response.json().catch(throwConnectionLost)) as Answer;
 }
 
 async function call(path: string, options: RequestInit): Promise<Response> {
   for (;;) {
     const key = localStorage.getItem(KEY);
     const headers = { ...options.headers, ...(key ? { Authorization: `Bearer ${key}` } : {}) };
-    const response = await fetch(new URL(path, document.baseURI), { ...options, headers }).catch(lost);
+    const response = await fetch(new URL(path, document.baseURI), { ...options, headers }).catch(throwConnectionLost);
     if (response.ok) return response;
     const given = response.status === 401 ? await askForKey() : null;
-    if (given === null) throw await refusal(response);
+    if (given === null) throw await toApiError(response);
     localStorage.setItem(KEY, given);
   }
 }
 
-async function refusal(response: Response): Promise<ApiError> {
+async function toApiError(response: Response): Promise<ApiError> {
   const body = (await response.json().catch(() => ({}))) as { error?: ApiErrorBody };
   return new ApiError(response.status, body.error?.message ?? `HTTP ${response.status}`);
 }
 
-function lost(error: unknown): never {
+function throwConnectionLost(error: unknown): never {
   throw error instanceof DOMException && error.name === "AbortError" ? error : new ConnectionLost();
 }

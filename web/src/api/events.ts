@@ -1,11 +1,11 @@
-/** Yield the data of each server-sent event of a response; `broken` is told when its body breaks off. */
-export async function* events(response: Response, broken: (error: unknown) => never): AsyncGenerator<string> {
+/** Yield the data of each server-sent event of a response; `onBroken` handles an interrupted body. */
+export async function* events(response: Response, onBroken: (error: unknown) => never): AsyncGenerator<string> {
   if (!response.body) return;
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   try {
     for (;;) {
-      const { value, done } = await reader.read().catch(broken);
+      const { value, done } = await reader.read().catch(onBroken);
       if (done) return;
       const blocks = (rest + value).split(/\r?\n\r?\n/);
       rest = blocks.pop() ?? "";

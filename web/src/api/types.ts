@@ -1,17 +1,17 @@
-/** What the API of `baicai serve` says; docs in the server, names as on the wire. */
+/** Types of the API of `baicai serve`, with the names used on the wire; the server documents them. */
 
-/** Bits per byte by domain and by what was measured on it; null where that makes no sense. */
+/** Bits per byte, by domain and by model; null where it is undefined. */
 export type Quality = Record<string, Record<string, number | null>>;
 
-/** A text that a trunk or a leaf was made from. */
+/** A data set that a trunk or a leaf was trained on. */
 export interface DataInfo {
   domain: string;
   manifest: string;
   tokens: number;
   bytes: number;
-  /** Documents of each licence. */
+  /** Number of documents by licence. */
   licences: Record<string, number>;
-  /** Hash of the release that it was pulled from, and which part of it. */
+  /** Hash of the release that it was pulled from; `slice` says which part. */
   release?: string;
   slice?: string;
 }
@@ -42,7 +42,7 @@ export interface ModelInfo {
   };
 }
 
-/** Which leaves may answer; absent means all. */
+/** The active leaves; all if absent. */
 export type LeafChoice = { only: string[] } | { off: string[] };
 
 export interface Turn {
@@ -60,7 +60,7 @@ export interface ChatRequest {
   seed?: number;
 }
 
-/** Each leaf's share, 0 to 1, of the weight that leaves can get; what is missing to 1 is the trunk. */
+/** Each leaf's share, 0 to 1, of the weight that leaves can get; the rest is the trunk's. */
 export type Weights = Record<string, number>;
 
 export interface Usage {
@@ -107,14 +107,14 @@ export interface RunInfo {
   created: number;
   updated: number;
   steps: number | null;
-  /** What was logged last. */
+  /** Last logged values. */
   last: Record<string, number>;
 }
 
-/** What was logged, a column for each name; `step` is one of them. */
+/** Logged metrics, one column each; `step` is one of them. */
 export type Metrics = Record<string, (number | null)[]>;
 
-/** The mean weight that each leaf gets from a token, by domain, then layer, then leaf. */
+/** Mean weight of each leaf per token, indexed by domain, layer and leaf. */
 export interface Routing {
   leaves: string[];
   layers: number[];
@@ -131,7 +131,7 @@ export interface Run extends RunInfo {
   summary: Record<string, number | null> | null;
 }
 
-/** Documents by name. */
+/** Number of documents by name. */
 export type Counts = Record<string, number>;
 
 export interface Release {

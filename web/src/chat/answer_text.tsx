@@ -3,10 +3,10 @@ import { useEffect, useRef } from "preact/hooks";
 import type { Draft } from "../state/message";
 import { settings } from "../state/settings";
 import { Markdown } from "../text/markdown";
-import { say } from "../words/words";
+import { t } from "../i18n/translate";
 import { hideCard, leaveCard, pointAt } from "./word_card";
 
-/** The text of an answer; with tint each of its words can be pointed at, by mouse, finger or arrow key. */
+/** The text of an answer. If tinted, each word shows its card on hover, touch or with the arrow keys. */
 export function AnswerText({ draft }: { draft: Draft }): VNode {
   const box = useRef<HTMLDivElement>(null);
   const { text, pieces, progress } = draft;
@@ -20,7 +20,7 @@ export function AnswerText({ draft }: { draft: Draft }): VNode {
       </div>
     );
   }
-  const look = (event: Event) => {
+  const showCard = (event: Event) => {
     const word = (event.target as Element).closest<HTMLElement>("[data-word]");
     const piece = word && pieces[Number(word.dataset["word"])];
     if (piece) pointAt(word, piece);
@@ -31,11 +31,11 @@ export function AnswerText({ draft }: { draft: Draft }): VNode {
         ref={box}
         role="group"
         tabIndex={0}
-        aria-label={say("wordsLabel")}
-        onPointerOver={look}
+        aria-label={t("wordsLabel")}
+        onPointerOver={showCard}
         onPointerLeave={leaveCard}
-        onFocusIn={look}
-        onClick={look}
+        onFocusIn={showCard}
+        onClick={showCard}
         onFocusOut={leaveCard}
         onKeyDown={(event) => step(event, box.current)}
       >
@@ -46,13 +46,13 @@ export function AnswerText({ draft }: { draft: Draft }): VNode {
   );
 }
 
-/** Read out once the answer is complete; word by word, a screen reader would never catch up. */
+/** Announces the answer once it is complete: a screen reader could not keep up with a stream. */
 function Announcement({ text, progress }: Pick<Draft, "text" | "progress">): VNode {
-  const fresh = useRef(false);
-  fresh.current ||= progress === "writing";
+  const streamed = useRef(false);
+  streamed.current ||= progress === "writing";
   return (
     <div class="hidden" aria-live="polite">
-      {fresh.current && (progress === "writing" ? say("answering") : text)}
+      {streamed.current && (progress === "writing" ? t("answering") : text)}
     </div>
   );
 }

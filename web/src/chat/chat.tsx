@@ -1,29 +1,29 @@
 import type { VNode } from "preact";
 import { NoModels } from "../models/no_models";
 import { ask } from "../state/answering";
-import { createTalk } from "../state/history";
+import { createConversation } from "../state/history";
 import { leaves, model } from "../state/models";
-import { current, enter, view } from "../state/navigation";
-import { say } from "../words/words";
+import { currentConversation, showConversation, view } from "../state/navigation";
+import { t } from "../i18n/translate";
 import { Composer } from "./composer";
 import { Thread } from "./thread";
 
 export function Chat(): VNode {
-  const talk = current.value;
-  const beginning = view.value.name === "chat" && view.value.talk === null;
+  const conversation = currentConversation.value;
+  const beginning = view.value.name === "chat" && view.value.conversation === null;
   const onSend = (text: string) => {
-    const into = talk ?? createTalk(text);
+    const into = conversation ?? createConversation(text);
     ask(into, into.path.peek().at(-1) ?? null, text);
-    enter(into);
+    showConversation(into);
   };
   return (
     <div class="chat">
-      {talk ? (
-        <Thread key={talk.record.peek().id} talk={talk} />
+      {conversation ? (
+        <Thread key={conversation.record.peek().id} conversation={conversation} />
       ) : (
         <div class="thread empty">{beginning && <Welcome />}</div>
       )}
-      <Composer talk={talk?.record.peek().id ?? null} running={talk?.running.value ?? null} onSend={onSend} />
+      <Composer conversation={conversation?.record.peek().id ?? null} running={conversation?.running.value ?? null} onSend={onSend} />
     </div>
   );
 }
@@ -31,7 +31,7 @@ export function Chat(): VNode {
 function Welcome(): VNode {
   return (
     <div class="welcome">
-      <h1>{say("emptyTitle")}</h1>
+      <h1>{t("emptyTitle")}</h1>
       <NoModels />
       {model.value && <p>{about(leaves.value.length)}</p>}
     </div>
@@ -39,6 +39,6 @@ function Welcome(): VNode {
 }
 
 function about(count: number): string {
-  if (count === 0) return say("emptyTrunk");
-  return count === 1 ? say("emptyLeaf") : say("emptyLeaves", { count });
+  if (count === 0) return t("emptyTrunk");
+  return count === 1 ? t("emptyLeaf") : t("emptyLeaves", { count });
 }

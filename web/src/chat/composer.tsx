@@ -3,23 +3,23 @@ import type { VNode } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import { Icon } from "../shell/icons";
 import { model } from "../state/models";
-import { say } from "../words/words";
-import { sends, toComposer } from "./keys";
+import { t } from "../i18n/translate";
+import { isSendKey, focusComposer } from "./keys";
 import { LeafBar } from "./leaf_bar";
 
-interface Given {
-  /** Which conversation it writes into; the focus comes along. */
-  talk: string | null;
+interface Props {
+  /** Conversation that it sends to; a change moves the focus here. */
+  conversation: string | null;
   running: AbortController | null;
   onSend: (text: string) => void;
 }
 
-export function Composer({ talk, running, onSend }: Given): VNode {
+export function Composer({ conversation, running, onSend }: Props): VNode {
   const field = useRef<HTMLTextAreaElement>(null);
   const blank = useSignal(true);
   useEffect(() => {
-    if (matchMedia("(hover: hover)").matches) toComposer();
-  }, [talk]);
+    if (matchMedia("(hover: hover)").matches) focusComposer();
+  }, [conversation]);
   useEffect(() => {
     if (!running) return;
     const onEscape = (event: KeyboardEvent) => {
@@ -38,10 +38,10 @@ export function Composer({ talk, running, onSend }: Given): VNode {
   };
   const stop = () => {
     running?.abort();
-    toComposer();
+    focusComposer();
   };
   const onKeyDown = (event: KeyboardEvent) => {
-    if (!sends(event)) return;
+    if (!isSendKey(event)) return;
     event.preventDefault();
     send();
   };
@@ -53,17 +53,17 @@ export function Composer({ talk, running, onSend }: Given): VNode {
           id="message"
           ref={field}
           rows={1}
-          aria-label={say("message")}
-          placeholder={say("messagePlaceholder")}
+          aria-label={t("message")}
+          placeholder={t("messagePlaceholder")}
           onInput={(event) => (blank.value = !event.currentTarget.value.trim())}
           onKeyDown={onKeyDown}
         />
         {running ? (
-          <button class="round" aria-label={say("stop")} onClick={stop}>
+          <button class="round" aria-label={t("stop")} onClick={stop}>
             <span class="square" />
           </button>
         ) : (
-          <button class="round" aria-label={say("send")} disabled={blank.value || !model.value} onClick={send}>
+          <button class="round" aria-label={t("send")} disabled={blank.value || !model.value} onClick={send}>
             <Icon name="send" />
           </button>
         )}

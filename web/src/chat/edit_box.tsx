@@ -1,16 +1,16 @@
 import type { VNode } from "preact";
 import { useEffect, useRef } from "preact/hooks";
-import { say } from "../words/words";
-import { sends } from "./keys";
+import { t } from "../i18n/translate";
+import { isSendKey } from "./keys";
 
-interface Given {
+interface Props {
   text: string;
   onSend: (text: string) => void;
   onCancel: () => void;
 }
 
-/** A message being changed; sending makes a new branch and leaves the old one as it was. */
-export function EditBox({ text, onSend, onCancel }: Given): VNode {
+/** Editor of a sent message; sending creates a new branch and keeps the old one. */
+export function EditBox({ text, onSend, onCancel }: Props): VNode {
   const field = useRef<HTMLTextAreaElement>(null);
   useEffect(() => field.current?.focus(), []);
   const send = () => {
@@ -19,19 +19,19 @@ export function EditBox({ text, onSend, onCancel }: Given): VNode {
   };
   const onKeyDown = (event: KeyboardEvent) => {
     if (event.key === "Escape") onCancel();
-    if (!sends(event)) return;
+    if (!isSendKey(event)) return;
     event.preventDefault();
     send();
   };
   return (
     <div class="edit">
-      <textarea ref={field} rows={2} aria-label={say("editLabel")} defaultValue={text} onKeyDown={onKeyDown} />
+      <textarea ref={field} rows={2} aria-label={t("editLabel")} defaultValue={text} onKeyDown={onKeyDown} />
       <div class="choices">
         <button class="quiet" onClick={onCancel}>
-          {say("cancel")}
+          {t("cancel")}
         </button>
         <button class="strong" onClick={send}>
-          {say("saveEdit")}
+          {t("saveEdit")}
         </button>
       </div>
     </div>

@@ -1,37 +1,37 @@
 import type { VNode } from "preact";
 import { colours, leaves, leavesOff, switchLeaf } from "../state/models";
-import { change, settings } from "../state/settings";
-import { say } from "../words/words";
+import { updateSettings, settings } from "../state/settings";
+import { t } from "../i18n/translate";
 
-/** The legend of the tints; each entry switches its leaf. */
+/** Legend of the leaf colours; each entry turns its leaf on or off. */
 export function LeafBar(): VNode | null {
   if (!leaves.value.length) return null;
   const { tint } = settings.value;
   return (
     <div class="leaf-bar">
-      <LeafSwitches label={say("leavesFor")} off={leavesOff.value} onSwitch={switchLeaf} />
+      <LeafSwitches label={t("leavesFor")} off={leavesOff.value} onSwitch={switchLeaf} />
       <button
         class="leaf toggle"
         role="switch"
         aria-checked={tint}
-        aria-label={say("tintHint")}
-        title={say("tintHint")}
-        onClick={() => change({ tint: !tint })}
+        aria-label={t("tintHint")}
+        title={t("tintHint")}
+        onClick={() => updateSettings({ tint: !tint })}
       >
         <i />
-        {say("tint")}
+        {t("tint")}
       </button>
     </div>
   );
 }
 
-interface Given {
+interface Props {
   label: string;
   off: Set<string>;
   onSwitch: (name: string) => void;
 }
 
-export function LeafSwitches({ label, off, onSwitch }: Given): VNode {
+export function LeafSwitches({ label, off, onSwitch }: Props): VNode {
   return (
     <div class="leaves" role="group" aria-label={label}>
       {leaves.value.map(({ name }) => (

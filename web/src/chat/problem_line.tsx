@@ -1,10 +1,10 @@
 import type { VNode } from "preact";
 import { changeKey } from "../api/client";
 import type { Problem } from "../state/problem";
-import type { Word } from "../words/english";
-import { say } from "../words/words";
+import type { TextKey } from "../i18n/english";
+import { t } from "../i18n/translate";
 
-const WORDS: Record<Problem["kind"], Word> = {
+const TEXTS: Record<Problem["kind"], TextKey> = {
   busy: "problemBusy",
   connection: "problemConnection",
   key: "problemKey",
@@ -15,19 +15,19 @@ const WORDS: Record<Problem["kind"], Word> = {
   unavailable: "problemUnavailable",
 };
 
-/** What went wrong and what to do, in one line. */
+/** One line that says what went wrong and what to do. */
 export function ProblemLine({ problem, onRetry }: { problem: Problem; onRetry: () => void }): VNode {
-  const otherKey = async () => (await changeKey()) && onRetry();
+  const tryOtherKey = async () => (await changeKey()) && onRetry();
   return (
     <p class="problem" role="alert">
-      {say(WORDS[problem.kind], { detail: problem.detail })}{" "}
+      {t(TEXTS[problem.kind], { detail: problem.detail })}{" "}
       {problem.kind === "scope" ? (
-        <button class="link" onClick={() => void otherKey()}>
-          {say("otherKey")}
+        <button class="link" onClick={() => void tryOtherKey()}>
+          {t("otherKey")}
         </button>
       ) : (
         <button class="link" onClick={onRetry}>
-          {say("tryAgain")}
+          {t("tryAgain")}
         </button>
       )}
     </p>

@@ -2,44 +2,44 @@ import { useSignal } from "@preact/signals";
 import type { VNode } from "preact";
 import { memo } from "preact/compat";
 import { Icon } from "../shell/icons";
-import { answer, ask, goOn } from "../state/answering";
-import { saveTalk } from "../state/history";
+import { answer, ask, continueAnswer } from "../state/answering";
+import { saveConversation } from "../state/history";
 import type { Message } from "../state/message";
 import { leaves } from "../state/models";
-import { go } from "../state/navigation";
-import type { Talk } from "../state/talk";
-import { say } from "../words/words";
+import { navigate } from "../state/navigation";
+import type { Conversation } from "../state/conversation";
+import { t } from "../i18n/translate";
 import { AnswerText } from "./answer_text";
 import { EditBox } from "./edit_box";
 import { Ending } from "./ending";
-import { toComposer } from "./keys";
+import { focusComposer } from "./keys";
 
-interface Given {
-  talk: Talk;
+interface Props {
+  conversation: Conversation;
   id: string;
   last: boolean;
 }
 
-/** One message; it listens to its own signal, so that a token of another does not redraw it. */
-export const Row = memo(({ talk, id, last }: Given) => {
-  const message = talk.message(id).value;
+/** One message. It subscribes to its own signal only, so that tokens of other messages do not redraw it. */
+export const Row = memo(({ conversation, id, last }: Props) => {
+  const message = conversation.message(id).value;
   return message.role === "user" ? (
-    <Question talk={talk} message={message} />
+    <Question conversation={conversation} message={message} />
   ) : (
-    <Answer talk={talk} message={message} last={last} />
+    <Answer conversation={conversation} message={message} last={last} />
   );
 });
 
-function Question({ talk, message }: { talk: Talk; message: Message }): VNode {
+function Question({ conversation, message }: { conversation: Conversation; message: Message }): VNode {
   const editing = useSignal(false);
   const { id, parent, text } = message;
   const close = () => {
     editing.value = false;
-    toComposer();
+    focusComposer();
   };
   const send = (changed: string) => {
     close();
-    ask(talk, parent, changed);
+    ask(conversation, parent, changed);
   };
   if (editing.value) {
     return (
@@ -50,36 +50,36 @@ function Question({ talk, message }: { talk: Talk; message: Message }): VNode {
   }
   return (
     <article class="row question">
-      <h2 class="hidden">{say("you")}</h2>
+      <h2 class="hidden">{t("you")}</h2>
       <div class="said">{text}</div>
       <div class="actions">
-        <Branches talk={talk} id={id} />
+        <Branches conversation={conversation} id={id} />
         <button class="link" onClick={() => (editing.value = true)}>
-          {say("edit")}
+          {t("edit")}
         </button>
       </div>
     </article>
   );
 }
 
-function Answer({ talk, message, last }: Omit<Given, "id"> & { message: Message }): VNode {
+function Answer({ conversation, message, last }: Omit<Props, "id"> & { message: Message }): VNode {
   const { id, parent, progress, text } = message;
   const question = parent ?? "";
   return (
     <article class="row answer" aria-busy={progress === "writing"}>
-      <h2 class="hidden">{say("answerOf")}</h2>
+      <h2 class="hidden">{t("answerOf")}</h2>
       <AnswerText draft={message} />
-      <Ending draft={message} onGoOn={() => goOn(talk, id)} onRetry={() => answer(talk, question)} />
+      <Ending draft={message} onContinue={() => continueAnswer(conversation, id)} onRetry={() => answer(conversation, question)} />
       {progress !== "writing" && (
         <div class="actions">
-          <Branches talk={talk} id={id} />
+          <Branches conversation={conversation} id={id} />
           {navigator.clipboard && text && <Copy text={text} />}
-          <button class="link" onClick={() => answer(talk, question)}>
-            {say("regenerate")}
+          <button class="link" onClick={() => answer(conversation, question)}>
+            {t("regenerate")}
           </button>
           {last && leaves.value.length > 0 && (
-            <button class="link" onClick={() => go(`#/compare/${message.talk}/${question}`)}>
-              {say("compare")}
+            <button class="link" onClick={() => navigate(`#/compare/${message.talk}/${question}`)}>
+              {t("compare")}
             </button>
           )}
         </div>
@@ -97,30 +97,30 @@ function Copy({ text }: { text: string }): VNode {
   };
   return (
     <button class="link" onClick={() => void copy()}>
-      {say(copied.value ? "copied" : "copy")}
+      {t(copied.value ? "copied" : "copy")}
     </button>
   );
 }
 
-function Branches({ talk, id }: { talk: Talk; id: string }): VNode | null {
-  const all = talk.siblings(id);
+function Branches({ conversation, id }: { conversation: Conversation; id: string }): VNode | null {
+  const all = conversation.siblings(id);
   if (all.length < 2) return null;
   const at = all.indexOf(id);
   const step = (by: number) => {
     const to = all[at + by];
     if (!to) return;
-    talk.show(to);
-    void saveTalk(talk);
+    conversation.show(to);
+    void saveConversation(conversation);
   };
   return (
-    <span class="branches" role="group" aria-label={say("branchOf", { at: at + 1, count: all.length })}>
-      <button class="icon-button" aria-label={say("branchPrevious")} disabled={at === 0} onClick={() => step(-1)}>
+    <span class="branches" role="group" aria-label={t("branchOf", { at: at + 1, count: all.length })}>
+      <button class="icon-button" aria-label={t("branchPrevious")} disabled={at === 0} onClick={() => step(-1)}>
         <Icon name="left" />
       </button>
       {at + 1}/{all.length}
       <button
         class="icon-button"
-        aria-label={say("branchNext")}
+        aria-label={t("branchNext")}
         disabled={at === all.length - 1}
         onClick={() => step(1)}
       >

@@ -1,13 +1,13 @@
 import { signal } from "@preact/signals";
 import type { VNode } from "preact";
 import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
-import { RECOGNISED, type Piece } from "../state/message";
+import { MIN_LEAF_WEIGHT, type Piece } from "../state/message";
 import { colours } from "../state/models";
-import { percent, say } from "../words/words";
+import { formatPercent, t } from "../i18n/translate";
 
 const MAX_LEAVES = 5;
 const MARGIN_PIXELS = 8;
-/** Long enough to move the pointer from a word onto its card. */
+/** Delay that lets the pointer move from a word onto its card. */
 const LEAVE_MILLISECONDS = 150;
 
 const pointed = signal<{ word: HTMLElement; piece: Piece } | null>(null);
@@ -32,12 +32,12 @@ export function leaveCard(): void {
   leaving = window.setTimeout(hideCard, LEAVE_MILLISECONDS);
 }
 
-/** Who gave a word, and what else it might have been. */
+/** Card of a word: the weights of the leaves, and the most likely alternatives. */
 export function WordCard(): VNode | null {
   const card = useRef<HTMLDivElement>(null);
   const at = pointed.value;
   useLayoutEffect(() => {
-    if (at && card.current) place(card.current, at.word);
+    if (at && card.current) position(card.current, at.word);
   }, [at]);
   useEffect(() => {
     if (!at) return;
@@ -66,7 +66,7 @@ export function WordCard(): VNode | null {
       onPointerEnter={() => clearTimeout(leaving)}
       onPointerLeave={leaveCard}
     >
-      <p class="token">{visible(piece.text)}</p>
+      <p class="token">{showWhitespace(piece.text)}</p>
       {piece.leaves && <Bars weights={piece.leaves} />}
       {piece.alternatives && piece.alternatives.length > 0 && <Alternatives piece={piece} />}
     </div>
@@ -79,21 +79,21 @@ function Bars({ weights }: { weights: Record<string, number> }): VNode {
   return (
     <dl class="bars">
       {leaves.slice(0, MAX_LEAVES).map(([name, weight]) => (
-        <Bar key={name} name={name} weight={weight} colour={colours.value.get(name)} named={weight >= RECOGNISED} />
+        <Bar key={name} name={name} weight={weight} colour={colours.value.get(name)} named={weight >= MIN_LEAF_WEIGHT} />
       ))}
-      <Bar name={say("trunk")} weight={trunk} />
+      <Bar name={t("trunk")} weight={trunk} />
     </dl>
   );
 }
 
-function Bar(given: { name: string; weight: number; colour?: string | undefined; named?: boolean }): VNode {
-  const style = { "--leaf": given.colour ?? "var(--faint)", "--share": `${100 * given.weight}%` };
+function Bar(props: { name: string; weight: number; colour?: string | undefined; named?: boolean }): VNode {
+  const style = { "--leaf": props.colour ?? "var(--faint)", "--share": `${100 * props.weight}%` };
   return (
-    <div class={given.named ? "named" : undefined} style={style}>
-      <dt>{given.name}</dt>
+    <div class={props.named ? "named" : undefined} style={style}>
+      <dt>{props.name}</dt>
       <dd>
         <i />
-        <span>{percent(given.weight)}</span>
+        <span>{formatPercent(props.weight)}</span>
       </dd>
     </div>
   );
@@ -102,11 +102,11 @@ function Bar(given: { name: string; weight: number; colour?: string | undefined;
 function Alternatives({ piece }: { piece: Piece }): VNode {
   return (
     <>
-      <h3>{say("alternatives")}</h3>
+      <h3>{t("alternatives")}</h3>
       <ol class="alternatives">
         {piece.alternatives?.map(([token, probability]) => (
           <li class={token === piece.text ? "chosen" : undefined}>
-            <span class="token">{visible(token)}</span> <span>{percent(probability)}</span>
+            <span class="token">{showWhitespace(token)}</span> <span>{formatPercent(probability)}</span>
           </li>
         ))}
       </ol>
@@ -114,12 +114,12 @@ function Alternatives({ piece }: { piece: Piece }): VNode {
   );
 }
 
-/** Show the spaces and line ends of a token, which may be all there is of it. */
-function visible(token: string): string {
+/** Make the white space of a token visible; some tokens consist of nothing else. */
+function showWhitespace(token: string): string {
   return token.replaceAll("\n", "⏎").replaceAll("\t", "⇥").replace(/^ +| +$/g, (spaces) => "␣".repeat(spaces.length));
 }
 
-function place(card: HTMLElement, word: HTMLElement): void {
+function position(card: HTMLElement, word: HTMLElement): void {
   const target = word.getClientRects()[0] ?? word.getBoundingClientRect();
   const { width, height } = card.getBoundingClientRect();
   const left = Math.min(Math.max(MARGIN_PIXELS, target.left), innerWidth - width - MARGIN_PIXELS);

@@ -4,18 +4,18 @@ import { useEffect, useMemo } from "preact/hooks";
 import { AnswerText } from "../chat/answer_text";
 import { Ending } from "../chat/ending";
 import { LeafSwitches } from "../chat/leaf_bar";
-import { adopt, requestFor, write } from "../state/answering";
+import { keepAnswer, requestFor, streamInto } from "../state/answering";
 import type { Draft } from "../state/message";
 import { leafChoice, leaves } from "../state/models";
-import { current, enter } from "../state/navigation";
-import type { Talk } from "../state/talk";
-import { say } from "../words/words";
+import { currentConversation, showConversation } from "../state/navigation";
+import type { Conversation } from "../state/conversation";
+import { t } from "../i18n/translate";
 
 /** One question, answered by two sets of leaves side by side. */
 export function Compare({ question }: { question: string }): VNode | null {
-  const talk = current.value;
-  if (!talk?.has(question)) return null;
-  return <Sides key={question} talk={talk} question={question} />;
+  const conversation = currentConversation.value;
+  if (!conversation?.has(question)) return null;
+  return <Sides key={question} conversation={conversation} question={question} />;
 }
 
 /** A set of leaves and its answer. */
@@ -24,59 +24,59 @@ interface Side {
   draft: Signal<Draft | null>;
 }
 
-function Sides({ talk, question }: { talk: Talk; question: string }): VNode {
-  const every = leaves.value.map(({ name }) => name);
+function Sides({ conversation, question }: { conversation: Conversation; question: string }): VNode {
+  const names = leaves.value.map(({ name }) => name);
   const first = useMemo<Side>(() => ({ off: signal(new Set()), draft: signal(null) }), []);
-  const second = useMemo<Side>(() => ({ off: signal(new Set(every)), draft: signal(null) }), [every.length]);
+  const second = useMemo<Side>(() => ({ off: signal(new Set(names)), draft: signal(null) }), [names.length]);
   const running = useSignal<AbortController | null>(null);
   useEffect(() => () => running.peek()?.abort(), []);
 
   const run = async () => {
     const abort = new AbortController();
     running.value = abort;
-    await Promise.all([first, second].map((side) => fill(side, talk, question, abort.signal)));
+    await Promise.all([first, second].map((side) => fill(side, conversation, question, abort.signal)));
     running.value = null;
   };
   const keep = (side: Side) => {
-    if (side.draft.value) adopt(talk, question, side.draft.value, leafChoice(side.off.value));
-    enter(talk);
+    if (side.draft.value) keepAnswer(conversation, question, side.draft.value, leafChoice(side.off.value));
+    showConversation(conversation);
   };
-  const asked = talk.message(question).value.text;
+  const questionText = conversation.message(question).value.text;
   return (
     <div class="view compare" onKeyDown={(event) => event.key === "Escape" && running.value?.abort()}>
-      <h1>{say("compare")}</h1>
-      <p class="lead">{say("compareAbout")}</p>
-      <blockquote class="asked">{asked}</blockquote>
+      <h1>{t("compare")}</h1>
+      <p class="lead">{t("compareAbout")}</p>
+      <blockquote class="asked">{questionText}</blockquote>
       <div class="choices start">
         {running.value ? (
           <button class="strong" onClick={() => running.value?.abort()}>
-            {say("stop")}
+            {t("stop")}
           </button>
         ) : (
           <button class="strong" onClick={() => void run()}>
-            {say("compareRun")}
+            {t("compareRun")}
           </button>
         )}
-        <button class="quiet" onClick={() => enter(talk)}>
-          {say("compareBack")}
+        <button class="quiet" onClick={() => showConversation(conversation)}>
+          {t("compareBack")}
         </button>
       </div>
       <div class="sides">
-        <Column label={say("compareFirst")} side={first} onRun={() => void run()} onKeep={keep} />
-        <Column label={say("compareSecond")} side={second} onRun={() => void run()} onKeep={keep} />
+        <Column label={t("compareFirst")} side={first} onRun={() => void run()} onKeep={keep} />
+        <Column label={t("compareSecond")} side={second} onRun={() => void run()} onKeep={keep} />
       </div>
     </div>
   );
 }
 
-interface ColumnGiven {
+interface ColumnProps {
   label: string;
   side: Side;
   onRun: () => void;
   onKeep: (side: Side) => void;
 }
 
-function Column({ label, side, onRun, onKeep }: ColumnGiven): VNode {
+function Column({ label, side, onRun, onKeep }: ColumnProps): VNode {
   const draft = side.draft.value;
   const onSwitch = (name: string) => {
     const off = new Set(side.off.value);
@@ -92,17 +92,17 @@ function Column({ label, side, onRun, onKeep }: ColumnGiven): VNode {
       {draft && <Ending draft={draft} onRetry={onRun} />}
       {complete && (
         <button class="link" onClick={() => onKeep(side)}>
-          {say("compareKeep")}
+          {t("compareKeep")}
         </button>
       )}
     </section>
   );
 }
 
-async function fill(side: Side, talk: Talk, question: string, abort: AbortSignal): Promise<void> {
-  const request = requestFor(talk.upTo(question), leafChoice(side.off.peek()));
+async function fill(side: Side, conversation: Conversation, question: string, abort: AbortSignal): Promise<void> {
+  const request = requestFor(conversation.upTo(question), leafChoice(side.off.peek()));
   const draft = signal<Draft>({ text: "", pieces: [], progress: "writing" });
   const stop = draft.subscribe((value) => (side.draft.value = value));
-  await write(draft, request, abort);
+  await streamInto(draft, request, abort);
   stop();
 }

@@ -1,19 +1,19 @@
 import type { VNode } from "preact";
 import type { Counts } from "../api/types";
-import { large, say } from "../words/words";
+import { formatCount, t } from "../i18n/translate";
 
 const MAX_BARS = 8;
 
-/** Documents by name, the most first. */
+/** Bar chart of document counts, largest first. */
 export function Bars({ title, counts }: { title: string; counts: Counts }): VNode {
   const ordered = Object.entries(counts).sort(([, a], [, b]) => b - a);
   const rest = ordered.slice(MAX_BARS);
   const shown = ordered.slice(0, MAX_BARS);
   if (rest.length) {
-    const count = rest.reduce((sum, [, one]) => sum + one, 0);
-    shown.push([say("others", { count: rest.length }), count]);
+    const count = rest.reduce((sum, [, documents]) => sum + documents, 0);
+    shown.push([t("others", { count: rest.length }), count]);
   }
-  const most = Math.max(1, ...shown.map(([, count]) => count));
+  const maximum = Math.max(1, ...shown.map(([, count]) => count));
   return (
     <figure>
       <figcaption>{title}</figcaption>
@@ -22,8 +22,8 @@ export function Bars({ title, counts }: { title: string; counts: Counts }): VNod
           <div key={name}>
             <dt title={name}>{name}</dt>
             <dd>
-              <i style={{ "--share": `${(100 * count) / most}%` }} />
-              <span>{large(count)}</span>
+              <i style={{ "--share": `${(100 * count) / maximum}%` }} />
+              <span>{formatCount(count)}</span>
             </dd>
           </div>
         ))}

@@ -1,55 +1,55 @@
 import type { VNode } from "preact";
 import { listHoldings, listReleases } from "../api/client";
-import type { Holding, Release as ReleaseTold } from "../api/types";
+import type { Holding, Release as ReleaseData } from "../api/types";
 import { ProblemLine } from "../chat/problem_line";
 import { useLoaded } from "../state/loaded";
-import { large, say } from "../words/words";
+import { formatCount, t } from "../i18n/translate";
 
-interface Told {
-  /** Missing if a later release took its place. */
-  release: ReleaseTold | undefined;
+interface LoadedRelease {
+  /** Missing if a later release has replaced it. */
+  release: ReleaseData | undefined;
   holdings: Holding[];
 }
 
-/** A release, and the slices of it: each can be pulled alone. */
+/** A release and its slices, which can be pulled separately. */
 export function Release({ hash }: { hash: string }): VNode {
-  const { value, problem, reload } = useLoaded<Told>(hash, 0, () => load(hash));
-  const told = value.value;
-  const title = told?.release ? `${told.release.name} ${told.release.version}` : hash.slice(0, 12);
+  const { value, problem, reload } = useLoaded<LoadedRelease>(hash, 0, () => load(hash));
+  const loaded = value.value;
+  const title = loaded?.release ? `${loaded.release.name} ${loaded.release.version}` : hash.slice(0, 12);
   return (
     <div class="view">
       <p class="path">
-        <a href="#/data">{say("data")}</a> /
+        <a href="#/data">{t("data")}</a> /
       </p>
       <h1>{title}</h1>
       <p class="lead">
         <code>{hash}</code>
       </p>
       {problem.value && <ProblemLine problem={problem.value} onRetry={reload} />}
-      {!told && !problem.value && <p class="note">{say("loading")}</p>}
-      {told && <Slices holdings={told.holdings} />}
-      {told?.release?.location && <Pull release={told.release} first={told.holdings[0]} />}
+      {!loaded && !problem.value && <p class="note">{t("loading")}</p>}
+      {loaded && <Slices holdings={loaded.holdings} />}
+      {loaded?.release?.location && <Pull release={loaded.release} first={loaded.holdings[0]} />}
     </div>
   );
 }
 
 function Slices({ holdings }: { holdings: Holding[] }): VNode {
-  const most = Math.max(...holdings.map(({ documents }) => documents));
+  const maximum = Math.max(...holdings.map(({ documents }) => documents));
   return (
     <section class="part">
-      <h2>{say("slices")}</h2>
+      <h2>{t("slices")}</h2>
       <div class="wide" tabIndex={0}>
         <table class="slices">
           <thead>
             <tr>
-              <th scope="col">{say("domain")}</th>
-              <th scope="col">{say("languageOfText")}</th>
-              <th scope="col">{say("licence")}</th>
+              <th scope="col">{t("domain")}</th>
+              <th scope="col">{t("languageOfText")}</th>
+              <th scope="col">{t("licence")}</th>
               <th scope="col" class="figure">
-                {say("qualityRange")}
+                {t("qualityRange")}
               </th>
               <th scope="col" class="figure">
-                {say("documentsTitle")}
+                {t("documentsTitle")}
               </th>
               <td />
             </tr>
@@ -65,9 +65,9 @@ function Slices({ holdings }: { holdings: Holding[] }): VNode {
                 <td class="figure">
                   {min_quality.toFixed(2)}–{max_quality.toFixed(2)}
                 </td>
-                <td class="figure">{large(documents)}</td>
+                <td class="figure">{formatCount(documents)}</td>
                 <td class="share">
-                  <i style={{ "--share": `${(100 * documents) / most}%` }} />
+                  <i style={{ "--share": `${(100 * documents) / maximum}%` }} />
                 </td>
               </tr>
             ))}
@@ -78,24 +78,24 @@ function Slices({ holdings }: { holdings: Holding[] }): VNode {
   );
 }
 
-function Pull({ release, first }: { release: ReleaseTold; first: Holding | undefined }): VNode {
+function Pull({ release, first }: { release: ReleaseData; first: Holding | undefined }): VNode {
   const slice = first ? `domain=${first.domain} language=${first.language}` : "";
-  const words = ["baicai data pull", quoted(release.location), `key=${release.key}`, "--slice", quoted(slice), "--out DIR"];
+  const command = ["baicai data pull", quoted(release.location), `key=${release.key}`, "--slice", quoted(slice), "--out DIR"];
   return (
     <section class="part">
-      <h2>{say("pull")}</h2>
-      <p class="note">{say("pullAbout")}</p>
-      <pre class="command" tabIndex={0}>{words.join(" ")}</pre>
+      <h2>{t("pull")}</h2>
+      <p class="note">{t("pullAbout")}</p>
+      <pre class="command" tabIndex={0}>{command.join(" ")}</pre>
     </section>
   );
 }
 
-async function load(hash: string): Promise<Told> {
+async function load(hash: string): Promise<LoadedRelease> {
   const [holdings, { data }] = await Promise.all([listHoldings(hash), listReleases("")]);
-  return { holdings, release: data.find((one) => one.hash === hash) };
+  return { holdings, release: data.find((release) => release.hash === hash) };
 }
 
-/** Return a text as one word of a shell. */
+/** Quote a text as a single shell argument. */
 function quoted(text: string): string {
   return /^[\w./:@-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
 }

@@ -1,15 +1,15 @@
 import type { VNode } from "preact";
 import type { DataInfo, LeafInfo, ModelInfo } from "../api/types";
 import { QualityTable } from "../runs/quality";
-import { large, say } from "../words/words";
+import { formatCount, t } from "../i18n/translate";
 
-/** What a trunk and its leaves were made from, and what each leaf gained. */
+/** Training data of the trunk and the leaves, and the gain of each leaf. */
 export function Cards({ model: { data, leaves } }: { model: ModelInfo["baicai"] }): VNode {
   return (
     <div class="cards">
       {data.length > 0 && (
         <details>
-          <summary>{say("dataTrunk")}</summary>
+          <summary>{t("dataTrunk")}</summary>
           <Texts data={data} />
         </details>
       )}
@@ -23,9 +23,9 @@ export function Cards({ model: { data, leaves } }: { model: ModelInfo["baicai"] 
 function LeafCard({ leaf: { name, hash, signed, data, bits_per_byte } }: { leaf: LeafInfo }): VNode {
   return (
     <details>
-      <summary>{say("card", { name })}</summary>
+      <summary>{t("card", { name })}</summary>
       <p class="facts">
-        <code>{hash}</code> <span>{say("checked")}</span> <span>{say(signed ? "signed" : "signedNot")}</span>
+        <code>{hash}</code> <span>{t("checked")}</span> <span>{t(signed ? "signed" : "signedNot")}</span>
       </p>
       <Texts data={data} />
       {Object.keys(bits_per_byte).length > 0 && <QualityTable quality={bits_per_byte} />}
@@ -39,20 +39,20 @@ function Texts({ data }: { data: DataInfo[] }): VNode {
       <table>
         <thead>
           <tr>
-            <th scope="col">{say("text")}</th>
+            <th scope="col">{t("text")}</th>
             <th scope="col" class="figure">
-              {say("tokensTitle")}
+              {t("tokensTitle")}
             </th>
-            <th scope="col">{say("licence")}</th>
-            <th scope="col">{say("manifest")}</th>
-            <th scope="col">{say("release")}</th>
+            <th scope="col">{t("licence")}</th>
+            <th scope="col">{t("manifest")}</th>
+            <th scope="col">{t("release")}</th>
           </tr>
         </thead>
         <tbody>
           {data.map(({ domain, manifest, tokens, licences, release, slice }) => (
             <tr key={manifest}>
               <th scope="row">{domain}</th>
-              <td class="figure">{large(tokens)}</td>
+              <td class="figure">{formatCount(tokens)}</td>
               <td>{Object.keys(licences).join(", ")}</td>
               <td>
                 <code title={manifest}>{manifest.slice(0, 8)}</code>

@@ -1,7 +1,7 @@
 import type { VNode } from "preact";
 import type { ModelInfo } from "../api/types";
-import { models, paint } from "../state/models";
-import { large, percent, say } from "../words/words";
+import { models, assignColours } from "../state/models";
+import { formatCount, formatPercent, t } from "../i18n/translate";
 import { Cards } from "./cards";
 import { Lineage } from "./lineage";
 import { NoModels } from "./no_models";
@@ -9,8 +9,8 @@ import { NoModels } from "./no_models";
 export function Models(): VNode {
   return (
     <div class="view">
-      <h1>{say("models")}</h1>
-      <p class="lead">{say("modelsAbout")}</p>
+      <h1>{t("models")}</h1>
+      <p class="lead">{t("modelsAbout")}</p>
       <NoModels />
       {models.value.map((model) => (
         <Model key={model.id} model={model} />
@@ -22,15 +22,15 @@ export function Models(): VNode {
 function Model({ model: { id, baicai } }: { model: ModelInfo }): VNode {
   const { kind, hash, leaves, total_parameters, active_parameters, flops_per_token, max_tokens } = baicai;
   const tiles: [string, string][] = [
-    [large(total_parameters), say("parametersAll")],
-    [percent(active_parameters / total_parameters), say("parametersUsed")],
-    [large(flops_per_token), say("flops")],
-    [large(max_tokens), say("tokensContext")],
+    [formatCount(total_parameters), t("parametersAll")],
+    [formatPercent(active_parameters / total_parameters), t("parametersUsed")],
+    [formatCount(flops_per_token), t("flops")],
+    [formatCount(max_tokens), t("tokensContext")],
   ];
   return (
     <section class="about" aria-label={id}>
       <h2>
-        {id} <span>{say(kind === "model" ? "modelTitle" : "trunk")}</span> <code title={hash}>{hash.slice(0, 12)}</code>
+        {id} <span>{t(kind === "model" ? "modelTitle" : "trunk")}</span> <code title={hash}>{hash.slice(0, 12)}</code>
       </h2>
       <dl class="tiles">
         {tiles.map(([value, text]) => (
@@ -44,7 +44,7 @@ function Model({ model: { id, baicai } }: { model: ModelInfo }): VNode {
         <div class="parts">
           <LeafTable model={baicai} />
           <figure>
-            <figcaption>{say("lineageTitle")}</figcaption>
+            <figcaption>{t("lineageTitle")}</figcaption>
             <Lineage id={id} model={baicai} />
           </figure>
         </div>
@@ -55,19 +55,19 @@ function Model({ model: { id, baicai } }: { model: ModelInfo }): VNode {
 }
 
 function LeafTable({ model: { leaves } }: { model: ModelInfo["baicai"] }): VNode {
-  const colours = paint(leaves.map(({ name }) => name));
+  const colours = assignColours(leaves.map(({ name }) => name));
   return (
     <div class="wide" tabIndex={0}>
       <table>
         <thead>
           <tr>
-            <th scope="col">{say("leaf")}</th>
+            <th scope="col">{t("leaf")}</th>
             <th scope="col" class="figure">
-              {say("parameters")}
+              {t("parameters")}
             </th>
-            <th scope="col">{say("where")}</th>
+            <th scope="col">{t("location")}</th>
             <th scope="col" class="spare">
-              {say("hash")}
+              {t("hash")}
             </th>
           </tr>
         </thead>
@@ -78,8 +78,8 @@ function LeafTable({ model: { leaves } }: { model: ModelInfo["baicai"] }): VNode
                 <i class="swatch" />
                 {name}
               </th>
-              <td class="figure">{large(parameters)}</td>
-              <td class="faint">{say(resident ? "inMemory" : "no")}</td>
+              <td class="figure">{formatCount(parameters)}</td>
+              <td class="faint">{t(resident ? "inMemory" : "onDisk")}</td>
               <td class="spare">
                 <code title={hash}>{hash.slice(0, 8)}</code>
               </td>

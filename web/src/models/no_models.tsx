@@ -1,21 +1,21 @@
 import type { VNode } from "preact";
 import { ProblemLine } from "../chat/problem_line";
 import { loadModels, models, modelsLoading, modelsProblem } from "../state/models";
-import { say } from "../words/words";
+import { t } from "../i18n/translate";
 
-/** What stands where models would: why they are not known, that they are awaited, or how to load one. */
+/** Placeholder while no model is available: the error, the loading state, or how to load one. */
 export function NoModels(): VNode | null {
-  const again = () => void loadModels();
-  if (modelsProblem.value) return <ProblemLine problem={modelsProblem.value} onRetry={again} />;
+  const retry = () => void loadModels();
+  if (modelsProblem.value) return <ProblemLine problem={modelsProblem.value} onRetry={retry} />;
   if (models.value.length) return null;
-  if (modelsLoading.value) return <p class="note">{say("loading")}</p>;
+  if (modelsLoading.value) return <p class="note">{t("loading")}</p>;
   const address = new URL("v1/models", document.baseURI).href;
   return (
     <p class="note">
-      {say("modelsNone")}{" "}
+      {t("modelsNone")}{" "}
       <code>{`curl ${address} -H "Authorization: Bearer $BAICAI_KEY" -d '{"model": "FOLDER"}'`}</code>{" "}
-      <button class="link" onClick={again}>
-        {say("tryAgain")}
+      <button class="link" onClick={retry}>
+        {t("tryAgain")}
       </button>
     </p>
   );

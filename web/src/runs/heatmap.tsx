@@ -1,24 +1,24 @@
 import { useSignal } from "@preact/signals";
 import type { VNode } from "preact";
 import type { Routing } from "../api/types";
-import { paint } from "../state/models";
-import { say } from "../words/words";
+import { assignColours } from "../state/models";
+import { t } from "../i18n/translate";
 
-/** Who gets the tokens: the weight of each leaf on each domain. */
+/** Heatmap of the routing: the mean weight of each leaf on each domain. */
 export function Heatmap({ routing: { leaves, layers, share } }: { routing: Routing }): VNode {
   const layer = useSignal(-1);
-  const colours = paint(leaves);
-  const place = (domain: string) => (leaves.includes(domain) ? leaves.indexOf(domain) : leaves.length);
-  const domains = Object.keys(share).sort((a, b) => place(a) - place(b));
-  const most = Math.max(0.01, ...Object.values(share).flat(2));
+  const colours = assignColours(leaves);
+  const position = (domain: string) => (leaves.includes(domain) ? leaves.indexOf(domain) : leaves.length);
+  const domains = Object.keys(share).sort((a, b) => position(a) - position(b));
+  const maximum = Math.max(0.01, ...Object.values(share).flat(2));
   return (
     <section class="part">
-      <h2>{say("routing")}</h2>
-      <p class="note">{say("routingAbout")}</p>
+      <h2>{t("routing")}</h2>
+      <p class="note">{t("routingAbout")}</p>
       <label class="pick">
-        {say("layer")}
+        {t("layer")}
         <select value={layer.value} onChange={(event) => (layer.value = Number(event.currentTarget.value))}>
-          <option value={-1}>{say("layersMean")}</option>
+          <option value={-1}>{t("layersMean")}</option>
           {layers.map((number, index) => (
             <option key={number} value={index}>
               {number}
@@ -30,7 +30,7 @@ export function Heatmap({ routing: { leaves, layers, share } }: { routing: Routi
         <table class="heat">
           <thead>
             <tr>
-              <th scope="col">{say("domain")}</th>
+              <th scope="col">{t("domain")}</th>
               {leaves.map((leaf) => (
                 <th key={leaf} scope="col" style={{ "--leaf": colours.get(leaf) ?? "" }}>
                   <i class="swatch" />
@@ -47,7 +47,7 @@ export function Heatmap({ routing: { leaves, layers, share } }: { routing: Routi
                   <td
                     key={column}
                     class={leaves[column] === domain ? "own" : undefined}
-                    style={{ "--share": `${(100 * weight) / most}%`, "--leaf": colours.get(domain) ?? "" }}
+                    style={{ "--share": `${(100 * weight) / maximum}%`, "--leaf": colours.get(domain) ?? "" }}
                   >
                     {weight.toFixed(2)}
                   </td>
@@ -61,7 +61,7 @@ export function Heatmap({ routing: { leaves, layers, share } }: { routing: Routi
   );
 }
 
-/** Return the weight of each leaf in a layer, or, for -1, the mean over layers. */
+/** Return the weight of each leaf in a layer, or the mean over layers for -1. */
 function weights(byLayer: number[][], layer: number): number[] {
   const rows = layer < 0 ? byLayer : byLayer.slice(layer, layer + 1);
   return (rows[0] ?? []).map((_, leaf) => rows.reduce((sum, row) => sum + (row[leaf] ?? 0), 0) / rows.length);

@@ -1,10 +1,10 @@
 import type { VNode } from "preact";
 import type { Quality } from "../api/types";
-import { paint } from "../state/models";
-import type { Word } from "../words/english";
-import { change, say } from "../words/words";
+import { assignColours } from "../state/models";
+import type { TextKey } from "../i18n/english";
+import { formatChange, t } from "../i18n/translate";
 
-const PARTIES = {
+const COLUMNS = {
   trunk: "trunk",
   joined: "joined",
   oracle: "oracle",
@@ -12,13 +12,13 @@ const PARTIES = {
   teacher: "teacher",
   student: "student",
 } as const;
-const NAMES = new Map<string, Word>(Object.entries(PARTIES));
+const NAMES = new Map<string, TextKey>(Object.entries(COLUMNS));
 
-/** Bits per byte: a row for each domain, a column for each party, and how far the last went from the first. */
+/** Table of bits per byte, by domain and by model, with the relative change from first to last. */
 export function QualityTable({ quality }: { quality: Quality }): VNode {
   const rows = Object.entries(quality);
   const columns = [...new Set(rows.flatMap(([, row]) => Object.keys(row)))];
-  const colours = paint(columns.filter((column) => !NAMES.has(column)));
+  const colours = assignColours(columns.filter((column) => !NAMES.has(column)));
   const after = ["joined", "leaf", "student"].find((column) => columns.includes(column));
   const changed = (row: Quality[string]) => {
     const before = row["trunk"] ?? row["teacher"];
@@ -27,13 +27,13 @@ export function QualityTable({ quality }: { quality: Quality }): VNode {
   const changes = rows.map(([, row]) => changed(row)).filter((share) => share !== null);
   return (
     <section class="part">
-      <h2>{say("quality")}</h2>
-      <p class="note">{say("qualityAbout")}</p>
+      <h2>{t("quality")}</h2>
+      <p class="note">{t("qualityAbout")}</p>
       <div class="wide" tabIndex={0}>
         <table class="quality">
           <thead>
             <tr>
-              <th scope="col">{say("domain")}</th>
+              <th scope="col">{t("domain")}</th>
               {columns.map((column) => (
                 <th key={column} scope="col" class="figure" style={{ "--leaf": colours.get(column) ?? "" }}>
                   {colours.has(column) && <i class="swatch" />}
@@ -42,7 +42,7 @@ export function QualityTable({ quality }: { quality: Quality }): VNode {
               ))}
               {after && (
                 <th scope="col" class="figure">
-                  {say("change")}
+                  {t("change")}
                 </th>
               )}
               {after && <td />}
@@ -57,7 +57,7 @@ export function QualityTable({ quality }: { quality: Quality }): VNode {
                     {best(row) === column ? <b>{figure(row[column])}</b> : figure(row[column])}
                   </td>
                 ))}
-                {after && <Change share={changed(row)} every={changes} />}
+                {after && <Change share={changed(row)} allShares={changes} />}
               </tr>
             ))}
           </tbody>
@@ -68,18 +68,18 @@ export function QualityTable({ quality }: { quality: Quality }): VNode {
 }
 
 function nameOf(column: string): string {
-  const word = NAMES.get(column);
-  return word ? say(word) : column;
+  const key = NAMES.get(column);
+  return key ? t(key) : column;
 }
 
-/** By how much a domain changed, and a line from the trunk (ring) to what there is now (dot), all on one scale. */
-function Change({ share, every }: { share: number | null; every: number[] }): VNode {
+/** Relative change of a domain, also drawn as a line from the trunk (ring) to the current model (dot). */
+function Change({ share, allShares }: { share: number | null; allShares: number[] }): VNode {
   if (share === null) return <td colSpan={2} />;
-  const [low, high] = [Math.min(0, ...every), Math.max(0, ...every)];
+  const [low, high] = [Math.min(0, ...allShares), Math.max(0, ...allShares)];
   const x = (value: number) => 8 + (104 * (value - low)) / (high - low || 1);
   return (
     <>
-      <td class="figure">{change(share)}</td>
+      <td class="figure">{formatChange(share)}</td>
       <td class="span">
         <svg viewBox="0 0 120 16" aria-hidden="true">
           <path d={`M${x(0)} 8H${x(share)}`} />
@@ -91,10 +91,10 @@ function Change({ share, every }: { share: number | null; every: number[] }): VN
   );
 }
 
-/** Return the best column of a row; the oracle is told which leaf to use, and does not count. */
+/** Return the best column of a row, except the oracle, which is given the right leaf. */
 function best(row: Record<string, number | null>): string | undefined {
-  const parties = Object.entries(row).filter(([column, value]) => column !== "oracle" && value !== null);
-  return parties.sort(([, a], [, b]) => (a as number) - (b as number))[0]?.[0];
+  const candidates = Object.entries(row).filter(([column, value]) => column !== "oracle" && value !== null);
+  return candidates.sort(([, a], [, b]) => (a as number) - (b as number))[0]?.[0];
 }
 
 function figure(value: number | null | undefined): string {

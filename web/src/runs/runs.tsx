@@ -3,7 +3,7 @@ import { listRuns } from "../api/client";
 import type { RunInfo } from "../api/types";
 import { ProblemLine } from "../chat/problem_line";
 import { useLoaded } from "../state/loaded";
-import { ago, measure, say } from "../words/words";
+import { timeAgo, formatNumber, t } from "../i18n/translate";
 import { State, stageOf } from "./state";
 
 const EVERY_SECONDS = 5;
@@ -13,13 +13,13 @@ export function Runs(): VNode {
   const runs = value.value;
   return (
     <div class="view">
-      <h1>{say("runs")}</h1>
-      <p class="lead">{say("runsAbout")}</p>
+      <h1>{t("runs")}</h1>
+      <p class="lead">{t("runsAbout")}</p>
       {problem.value && <ProblemLine problem={problem.value} onRetry={reload} />}
-      {!runs && !problem.value && <p class="note">{say("loading")}</p>}
+      {!runs && !problem.value && <p class="note">{t("loading")}</p>}
       {runs?.length === 0 && (
         <p class="note">
-          {say("runsNone")} <code>baicai serve MODEL runs_dir=FOLDER</code>
+          {t("runsNone")} <code>baicai serve MODEL runs_dir=FOLDER</code>
         </p>
       )}
       {runs && runs.length > 0 && <List runs={runs} />}
@@ -32,16 +32,16 @@ function List({ runs }: { runs: RunInfo[] }): VNode {
     <table class="list">
       <thead>
         <tr>
-          <th scope="col">{say("run")}</th>
-          <th scope="col">{say("state")}</th>
+          <th scope="col">{t("run")}</th>
+          <th scope="col">{t("state")}</th>
           <th scope="col" class="figure">
-            {say("step")}
+            {t("step")}
           </th>
           <th scope="col" class="figure">
-            {say("loss")}
+            {t("loss")}
           </th>
           <th scope="col" class="figure spare">
-            {say("updated")}
+            {t("updated")}
           </th>
         </tr>
       </thead>
@@ -70,11 +70,11 @@ function Row({ run: { id, stage, state, last, steps, updated } }: { run: RunInfo
         <State state={state} />
       </td>
       <td class="figure">
-        {step !== undefined && measure(step)}
-        {step !== undefined && steps !== null && step < steps && <span> / {measure(steps)}</span>}
+        {step !== undefined && formatNumber(step)}
+        {step !== undefined && steps !== null && step < steps && <span> / {formatNumber(steps)}</span>}
       </td>
       <td class="figure">{loss !== undefined && loss.toFixed(3)}</td>
-      <td class="figure faint spare">{ago(updated)}</td>
+      <td class="figure faint spare">{timeAgo(updated)}</td>
     </tr>
   );
 }

@@ -1,10 +1,10 @@
 import type { VNode } from "preact";
 import type { RunInfo } from "../api/types";
-import type { Word } from "../words/english";
-import { say } from "../words/words";
+import type { TextKey } from "../i18n/english";
+import { t } from "../i18n/translate";
 
 const STATES = { running: "stateRunning", done: "stateDone", stopped: "stateStopped" } as const;
-const STAGES = new Map<string, Word>(Object.entries({
+const STAGES = new Map<string, TextKey>(Object.entries({
   tokenizer: "stageTokenizer",
   trunk: "stageTrunk",
   grow: "stageGrow",
@@ -15,17 +15,17 @@ const STAGES = new Map<string, Word>(Object.entries({
   import: "stageImport",
 }));
 
-/** Return what a run makes or does, by the name of its stage. */
+/** Return the display name of a stage. */
 export function stageOf(stage: string): string {
-  const word = STAGES.get(stage);
-  return word ? say(word) : stage;
+  const key = STAGES.get(stage);
+  return key ? t(key) : stage;
 }
 
 export function State({ state }: { state: RunInfo["state"] }): VNode {
   return (
     <span class={`state ${state}`}>
       <i />
-      {say(STATES[state])}
+      {t(STATES[state])}
     </span>
   );
 }

@@ -1,45 +1,45 @@
 import { signal } from "@preact/signals";
 import type { ComponentChildren, VNode } from "preact";
 import { useEffect, useRef } from "preact/hooks";
-import { say } from "../words/words";
+import { t } from "../i18n/translate";
 
 interface Question {
   text: string;
   action: string;
-  answer: (agreed: boolean) => void;
+  answer: (accepted: boolean) => void;
 }
 
 const question = signal<Question | null>(null);
-const keyWanted = signal<((key: string | null) => void) | null>(null);
+const keyResolver = signal<((key: string | null) => void) | null>(null);
 export const settingsOpen = signal(false);
 
-/** Ask before something that cannot be undone. */
-export function confirmed(text: string, action: string): Promise<boolean> {
+/** Ask for confirmation of an action that cannot be undone. */
+export function confirmAction(text: string, action: string): Promise<boolean> {
   return new Promise((resolve) => (question.value = { text, action, answer: resolve }));
 }
 
-let keyAsked: Promise<string | null> | null = null;
+let keyPrompt: Promise<string | null> | null = null;
 
-/** Ask for the key of the server; requests that want it at the same time wait for one answer. */
+/** Ask for the API key; concurrent requests share one dialog. */
 export function askForKey(): Promise<string | null> {
-  keyAsked ??= new Promise<string | null>((resolve) => (keyWanted.value = resolve)).finally(() => (keyAsked = null));
-  return keyAsked;
+  keyPrompt ??= new Promise<string | null>((resolve) => (keyResolver.value = resolve)).finally(() => (keyPrompt = null));
+  return keyPrompt;
 }
 
-/** A modal window: the browser keeps the focus inside and closes it on Esc; the focus then returns. */
-export function Dialog(given: { title: string; close: () => void; children: ComponentChildren }): VNode {
+/** A modal dialog. The browser traps the focus and closes it on Escape; the focus then returns. */
+export function Dialog(props: { title: string; close: () => void; children: ComponentChildren }): VNode {
   const element = useRef<HTMLDialogElement>(null);
   useEffect(() => {
     const before = document.activeElement as HTMLElement | null;
     element.current?.showModal();
     return () => before?.focus();
   }, []);
-  const onBackdrop = (event: MouseEvent) => event.target === element.current && given.close();
+  const onBackdrop = (event: MouseEvent) => event.target === element.current && props.close();
   return (
-    <dialog ref={element} aria-label={given.title} onClose={given.close} onClick={onBackdrop}>
+    <dialog ref={element} aria-label={props.title} onClose={props.close} onClick={onBackdrop}>
       <div class="dialog">
-        <h2>{given.title}</h2>
-        {given.children}
+        <h2>{props.title}</h2>
+        {props.children}
       </div>
     </dialog>
   );
@@ -48,16 +48,16 @@ export function Dialog(given: { title: string; close: () => void; children: Comp
 export function ConfirmDialog(): VNode | null {
   if (!question.value) return null;
   const { text, action, answer } = question.value;
-  const close = (agreed: boolean) => {
+  const close = (accepted: boolean) => {
     question.value = null;
-    answer(agreed);
+    answer(accepted);
   };
   return (
     <Dialog title={action} close={() => close(false)}>
       <p>{text}</p>
       <div class="choices">
         <button class="quiet" onClick={() => close(false)}>
-          {say("cancel")}
+          {t("cancel")}
         </button>
         <button class="strong" onClick={() => close(true)}>
           {action}
@@ -69,10 +69,10 @@ export function ConfirmDialog(): VNode | null {
 
 export function KeyDialog(): VNode | null {
   const field = useRef<HTMLInputElement>(null);
-  const answer = keyWanted.value;
+  const answer = keyResolver.value;
   if (!answer) return null;
   const close = (key: string | null) => {
-    keyWanted.value = null;
+    keyResolver.value = null;
     answer(key);
   };
   const submit = (event: Event) => {
@@ -81,18 +81,18 @@ export function KeyDialog(): VNode | null {
     if (key) close(key);
   };
   return (
-    <Dialog title={say("keyTitle")} close={() => close(null)}>
+    <Dialog title={t("keyTitle")} close={() => close(null)}>
       <form onSubmit={submit}>
-        <p>{say("keyAbout")}</p>
+        <p>{t("keyAbout")}</p>
         <label>
-          {say("apiKey")}
+          {t("apiKey")}
           <input ref={field} type="password" autocomplete="off" />
         </label>
         <div class="choices">
           <button type="button" class="quiet" onClick={() => close(null)}>
-            {say("cancel")}
+            {t("cancel")}
           </button>
-          <button class="strong">{say("save")}</button>
+          <button class="strong">{t("save")}</button>
         </div>
       </form>
     </Dialog>

@@ -1,72 +1,72 @@
 import type { VNode } from "preact";
-import { deleteAllTalks, exportTalks, talks } from "../state/history";
-import { go } from "../state/navigation";
-import { change, settings, type Language, type Settings, type Theme } from "../state/settings";
-import { say } from "../words/words";
-import { confirmed, Dialog, settingsOpen } from "./dialogs";
+import { deleteAllConversations, exportConversations, conversations } from "../state/history";
+import { navigate } from "../state/navigation";
+import { updateSettings, settings, type Language, type Settings, type Theme } from "../state/settings";
+import { t } from "../i18n/translate";
+import { confirmAction, Dialog, settingsOpen } from "./dialogs";
 
 export function SettingsDialog(): VNode | null {
   if (!settingsOpen.value) return null;
   const close = () => (settingsOpen.value = false);
   const { language, theme, system } = settings.value;
   return (
-    <Dialog title={say("settings")} close={close}>
+    <Dialog title={t("settings")} close={close}>
       <div class="pair">
         <label>
-          {say("language")}
-          <select value={language} onChange={(e) => change({ language: e.currentTarget.value as Language })}>
+          {t("language")}
+          <select value={language} onChange={(e) => updateSettings({ language: e.currentTarget.value as Language })}>
             <option value="en">English</option>
             <option value="zh">中文</option>
           </select>
         </label>
         <label>
-          {say("theme")}
-          <select value={theme} onChange={(e) => change({ theme: e.currentTarget.value as Theme })}>
-            <option value="system">{say("system")}</option>
-            <option value="light">{say("light")}</option>
-            <option value="dark">{say("dark")}</option>
+          {t("theme")}
+          <select value={theme} onChange={(e) => updateSettings({ theme: e.currentTarget.value as Theme })}>
+            <option value="system">{t("system")}</option>
+            <option value="light">{t("light")}</option>
+            <option value="dark">{t("dark")}</option>
           </select>
         </label>
       </div>
       <label>
-        {say("systemPrompt")}
+        {t("systemPrompt")}
         <textarea
           rows={3}
           value={system}
-          placeholder={say("systemPromptHint")}
-          onInput={(e) => change({ system: e.currentTarget.value })}
+          placeholder={t("systemPromptHint")}
+          onInput={(e) => updateSettings({ system: e.currentTarget.value })}
         />
       </label>
       <fieldset>
-        <legend>{say("sampling")}</legend>
+        <legend>{t("sampling")}</legend>
         <div class="pair">
-          <Figure name="temperature" label={say("temperature")} max={2} step={0.1} />
-          <Figure name="topP" label={say("topP")} max={1} step={0.05} />
-          <Figure name="maxTokens" label={say("maxTokens")} min={1} step={1} />
-          <Figure name="seed" label={say("seed")} step={1} />
+          <NumberField name="temperature" label={t("temperature")} max={2} step={0.1} />
+          <NumberField name="topP" label={t("topP")} max={1} step={0.05} />
+          <NumberField name="maxTokens" label={t("maxTokens")} min={1} step={1} />
+          <NumberField name="seed" label={t("seed")} step={1} />
         </div>
       </fieldset>
       <fieldset>
-        <legend>{say("history")}</legend>
+        <legend>{t("history")}</legend>
         <div class="choices start">
-          <button class="quiet" disabled={!talks.value.length} onClick={() => void exportAll()}>
-            {say("exportAll")}
+          <button class="quiet" disabled={!conversations.value.length} onClick={() => void exportAll()}>
+            {t("exportAll")}
           </button>
-          <button class="quiet" disabled={!talks.value.length} onClick={() => void deleteAll()}>
-            {say("deleteAll")}
+          <button class="quiet" disabled={!conversations.value.length} onClick={() => void deleteAll()}>
+            {t("deleteAll")}
           </button>
         </div>
       </fieldset>
       <div class="choices">
         <button class="strong" onClick={close}>
-          {say("close")}
+          {t("close")}
         </button>
       </div>
     </Dialog>
   );
 }
 
-interface FigureGiven {
+interface NumberFieldProps {
   name: "temperature" | "topP" | "maxTokens" | "seed";
   label: string;
   min?: number;
@@ -74,11 +74,11 @@ interface FigureGiven {
   step: number;
 }
 
-/** A number, or nothing for what the model has; kept only while it is one that the API takes. */
-function Figure({ name, label, min = 0, max, step }: FigureGiven): VNode {
+/** Number field; empty means the server's default. Values out of range are not saved. */
+function NumberField({ name, label, min = 0, max, step }: NumberFieldProps): VNode {
   const read = (field: HTMLInputElement) => {
     if (field.validity.rangeUnderflow || field.validity.rangeOverflow || field.validity.badInput) return;
-    change({ [name]: field.value === "" ? null : field.valueAsNumber } as Partial<Settings>);
+    updateSettings({ [name]: field.value === "" ? null : field.valueAsNumber } as Partial<Settings>);
   };
   return (
     <label>
@@ -90,7 +90,7 @@ function Figure({ name, label, min = 0, max, step }: FigureGiven): VNode {
         max={max}
         step={step}
         value={settings.value[name] ?? ""}
-        placeholder={say("modelDefault")}
+        placeholder={t("modelDefault")}
         onInput={(event) => read(event.currentTarget)}
       />
     </label>
@@ -98,12 +98,12 @@ function Figure({ name, label, min = 0, max, step }: FigureGiven): VNode {
 }
 
 async function exportAll(): Promise<void> {
-  await exportTalks(talks.value.map(({ id }) => id));
+  await exportConversations(conversations.value.map(({ id }) => id));
 }
 
 async function deleteAll(): Promise<void> {
-  if (!(await confirmed(say("deleteAllAsk"), say("deleteAll")))) return;
-  await deleteAllTalks();
+  if (!(await confirmAction(t("deleteAllAsk"), t("deleteAll")))) return;
+  await deleteAllConversations();
   settingsOpen.value = false;
-  go("#/");
+  navigate("#/");
 }

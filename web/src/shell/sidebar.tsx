@@ -1,15 +1,15 @@
 import { signal } from "@preact/signals";
 import type { VNode } from "preact";
 import { useEffect, useRef } from "preact/hooks";
-import { deleteTalk, exportTalks, kept, talks } from "../state/history";
-import { current, go, view } from "../state/navigation";
-import { change, settings, type Theme } from "../state/settings";
-import type { TalkRecord } from "../state/talk";
-import { say } from "../words/words";
-import { confirmed, settingsOpen } from "./dialogs";
+import { deleteConversation, exportConversations, storageWorks, conversations } from "../state/history";
+import { currentConversation, navigate, view } from "../state/navigation";
+import { updateSettings, settings, type Theme } from "../state/settings";
+import type { ConversationRecord } from "../state/conversation";
+import { t } from "../i18n/translate";
+import { confirmAction, settingsOpen } from "./dialogs";
 import { Icon } from "./icons";
 
-/** On a narrow screen the sidebar lies over the page, and only when it is asked for. */
+/** Whether the sidebar is open on a narrow screen, where it covers the page. */
 export const sidebarOpen = signal(false);
 
 export function Sidebar(): VNode {
@@ -26,27 +26,27 @@ export function Sidebar(): VNode {
         <a href="#/">
           <b lang="zh-Hans">白菜</b> Baicai
         </a>
-        <button ref={closing} class="icon-button narrow" aria-label={say("close")} onClick={close}>
+        <button ref={closing} class="icon-button narrow" aria-label={t("close")} onClick={close}>
           <Icon name="close" />
         </button>
       </div>
-      <nav aria-label={say("menu")}>
-        <a class="place" href="#/" aria-current={view.value.name === "chat" && !view.value.talk ? "page" : undefined}>
-          {say("newChat")}
+      <nav aria-label={t("menu")}>
+        <a class="place" href="#/" aria-current={view.value.name === "chat" && !view.value.conversation ? "page" : undefined}>
+          {t("newChat")}
         </a>
         {(["models", "runs", "data"] as const).map((name) => (
           <a key={name} class="place" href={`#/${name}`} aria-current={view.value.name === name ? "page" : undefined}>
-            {say(name)}
+            {t(name)}
           </a>
         ))}
       </nav>
       <section class="history" aria-labelledby="history">
-        <h2 id="history">{say("history")}</h2>
-        {!kept.value && <p class="note">{say("notKept")}</p>}
-        {kept.value && !talks.value.length && <p class="note">{say("historyEmpty")}</p>}
+        <h2 id="history">{t("history")}</h2>
+        {!storageWorks.value && <p class="note">{t("notStored")}</p>}
+        {storageWorks.value && !conversations.value.length && <p class="note">{t("historyEmpty")}</p>}
         <ul>
-          {talks.value.map((talk) => (
-            <Entry key={talk.id} talk={talk} />
+          {conversations.value.map((conversation) => (
+            <Entry key={conversation.id} conversation={conversation} />
           ))}
         </ul>
       </section>
@@ -55,23 +55,23 @@ export function Sidebar(): VNode {
   );
 }
 
-function Entry({ talk }: { talk: TalkRecord }): VNode {
-  const { id, title } = talk;
-  const here = "talk" in view.value && view.value.talk === id;
+function Entry({ conversation }: { conversation: ConversationRecord }): VNode {
+  const { id, title } = conversation;
+  const here = "conversation" in view.value && view.value.conversation === id;
   const remove = async () => {
-    if (!(await confirmed(say("deleteAsk", { title }), say("delete")))) return;
-    await deleteTalk(id);
-    if (current.peek()?.record.peek().id === id) go("#/");
+    if (!(await confirmAction(t("deleteAsk", { title }), t("delete")))) return;
+    await deleteConversation(id);
+    if (currentConversation.peek()?.record.peek().id === id) navigate("#/");
   };
   return (
     <li>
       <a class="place" href={`#/chat/${id}`} aria-current={here ? "page" : undefined} title={title}>
         {title}
       </a>
-      <button class="icon-button" aria-label={say("exportOne", { title })} onClick={() => void exportTalks([id])}>
+      <button class="icon-button" aria-label={t("exportOne", { title })} onClick={() => void exportConversations([id])}>
         <Icon name="save" />
       </button>
-      <button class="icon-button" aria-label={say("deleteOne", { title })} onClick={() => void remove()}>
+      <button class="icon-button" aria-label={t("deleteOne", { title })} onClick={() => void remove()}>
         <Icon name="trash" />
       </button>
     </li>
@@ -87,15 +87,15 @@ function Switches(): VNode {
       <button
         class="quiet"
         lang={language === "zh" ? "en" : "zh-Hans"}
-        onClick={() => change({ language: language === "zh" ? "en" : "zh" })}
+        onClick={() => updateSettings({ language: language === "zh" ? "en" : "zh" })}
       >
         {language === "zh" ? "English" : "中文"}
       </button>
-      <button class="quiet" aria-label={`${say("theme")}: ${say(theme)}`} onClick={() => change({ theme: next })}>
+      <button class="quiet" aria-label={`${t("theme")}: ${t(theme)}`} onClick={() => updateSettings({ theme: next })}>
         <Icon name="theme" />
-        {say(theme)}
+        {t(theme)}
       </button>
-      <button class="icon-button leads" aria-label={say("settings")} onClick={() => (settingsOpen.value = true)}>
+      <button class="icon-button leads" aria-label={t("settings")} onClick={() => (settingsOpen.value = true)}>
         <Icon name="gear" />
       </button>
     </div>

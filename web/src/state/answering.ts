@@ -1,40 +1,40 @@
 import type { Signal } from "@preact/signals";
 import { ConnectionLost, streamChat } from "../api/client";
 import type { ChatRequest, LeafChoice, Turn } from "../api/types";
-import { newId, saveMessage, saveTalk } from "./history";
+import { newId, saveMessage, saveConversation } from "./history";
 import { piecesOf, type Draft, type Message } from "./message";
 import { leafChoice, leavesOff, model } from "./models";
 import { problemOf } from "./problem";
 import { settings } from "./settings";
-import type { Talk } from "./talk";
+import type { Conversation } from "./conversation";
 
 const SAVE_MILLISECONDS = 1000;
 
-/** Add what the user says below `parent`, and have it answered. */
-export function ask(talk: Talk, parent: string | null, text: string): void {
-  const question = put(talk, { role: "user", parent, text });
-  answer(talk, question.peek().id);
+/** Add a user message below `parent` and generate an answer. */
+export function ask(conversation: Conversation, parent: string | null, text: string): void {
+  const question = addMessage(conversation, { role: "user", parent, text });
+  answer(conversation, question.peek().id);
 }
 
-/** Answer a question, once more if it has an answer. */
-export function answer(talk: Talk, question: string): void {
-  void carryOut(talk, put(talk, { role: "assistant", parent: question, progress: "writing" }));
+/** Generate an answer to a question; it may already have others. */
+export function answer(conversation: Conversation, question: string): void {
+  void generate(conversation, addMessage(conversation, { role: "assistant", parent: question, progress: "writing" }));
 }
 
-/** Go on with an answer that broke off: the server is given what there is of it. */
-export function goOn(talk: Talk, id: string): void {
-  const message = talk.message(id);
-  const { problem: _, ...kept } = message.peek();
-  message.value = { ...kept, progress: "writing" };
-  void carryOut(talk, message);
+/** Continue an interrupted answer from the text received so far. */
+export function continueAnswer(conversation: Conversation, id: string): void {
+  const message = conversation.message(id);
+  const { problem: _, ...rest } = message.peek();
+  message.value = { ...rest, progress: "writing" };
+  void generate(conversation, message);
 }
 
-/** Keep an answer that was written elsewhere beside those that a question has. */
-export function adopt(talk: Talk, question: string, draft: Draft, leaves: LeafChoice | undefined): void {
-  put(talk, { role: "assistant", parent: question, ...draft, ...(leaves ? { leaves } : {}) });
+/** Add an answer from the comparison view to the answers of a question. */
+export function keepAnswer(conversation: Conversation, question: string, draft: Draft, leaves: LeafChoice | undefined): void {
+  addMessage(conversation, { role: "assistant", parent: question, ...draft, ...(leaves ? { leaves } : {}) });
 }
 
-/** Return the request for an answer to these messages. */
+/** Build the chat request for these messages. */
 export function requestFor(messages: Message[], choice: LeafChoice | undefined): ChatRequest {
   const { system, temperature, topP, maxTokens, seed } = settings.peek();
   const turns: Turn[] = system.trim() ? [{ role: "system", content: system }] : [];
@@ -50,8 +50,8 @@ export function requestFor(messages: Message[], choice: LeafChoice | undefined):
   };
 }
 
-/** Write an answer into a draft, at most once a frame, until it ends in whatever way. */
-export async function write<D extends Draft>(draft: Signal<D>, request: ChatRequest, signal: AbortSignal): Promise<void> {
+/** Stream a completion into a draft, updating it at most once per frame. */
+export async function streamInto<D extends Draft>(draft: Signal<D>, request: ChatRequest, signal: AbortSignal): Promise<void> {
   let frame = 0;
   let { text, pieces, usage } = draft.peek();
   let progress: Draft["progress"] = "done";
@@ -77,25 +77,25 @@ export async function write<D extends Draft>(draft: Signal<D>, request: ChatRequ
   }
 }
 
-async function carryOut(talk: Talk, message: Signal<Message>): Promise<void> {
+async function generate(conversation: Conversation, message: Signal<Message>): Promise<void> {
   const { id, text, parent, leaves } = message.peek();
   const choice = text ? leaves : leafChoice(leavesOff.peek());
-  const request = requestFor(talk.upTo(text ? id : (parent ?? id)), choice);
+  const request = requestFor(conversation.upTo(text ? id : (parent ?? id)), choice);
   message.value = { ...message.peek(), model: request.model, ...(choice ? { leaves: choice } : {}) };
   const running = new AbortController();
-  talk.running.peek()?.abort();
-  talk.running.value = running;
-  const saving = setInterval(() => void saveMessage(talk, id), SAVE_MILLISECONDS);
-  await write(message, request, running.signal);
+  conversation.running.peek()?.abort();
+  conversation.running.value = running;
+  const saving = setInterval(() => void saveMessage(conversation, id), SAVE_MILLISECONDS);
+  await streamInto(message, request, running.signal);
   clearInterval(saving);
-  if (talk.running.peek() === running) talk.running.value = null;
-  void saveMessage(talk, id);
+  if (conversation.running.peek() === running) conversation.running.value = null;
+  void saveMessage(conversation, id);
 }
 
-function put(talk: Talk, given: Partial<Message> & Pick<Message, "role" | "parent">): Signal<Message> {
-  const place = { id: newId(), talk: talk.record.peek().id, order: talk.size };
-  const added = talk.add({ ...place, text: "", pieces: [], progress: "done", ...given });
-  void saveTalk(talk);
-  void saveMessage(talk, place.id);
+function addMessage(conversation: Conversation, given: Partial<Message> & Pick<Message, "role" | "parent">): Signal<Message> {
+  const identity = { id: newId(), talk: conversation.record.peek().id, order: conversation.size };
+  const added = conversation.add({ ...identity, text: "", pieces: [], progress: "done", ...given });
+  void saveConversation(conversation);
+  void saveMessage(conversation, identity.id);
   return added;
 }

@@ -1,7 +1,7 @@
 import type { Message } from "./message";
-import type { TalkRecord } from "./talk";
+import type { ConversationRecord } from "./conversation";
 
-/** Conversations in the browser: one record for each, and one for each message, so that a token writes one. */
+/** Conversations in IndexedDB: one record each, and one for each message, so that a new token rewrites one message. */
 let opened: Promise<IDBDatabase> | undefined;
 
 function database(): Promise<IDBDatabase> {
@@ -17,7 +17,7 @@ function database(): Promise<IDBDatabase> {
   return opened;
 }
 
-function done<T>(request: IDBRequest<T>): Promise<T> {
+function resultOf<T>(request: IDBRequest<T>): Promise<T> {
   return new Promise((resolve, reject) => {
     request.onsuccess = () => resolve(request.result);
     request.onerror = () => reject(request.error);
@@ -29,34 +29,34 @@ async function stores(mode: IDBTransactionMode): Promise<{ talks: IDBObjectStore
   return { talks: transaction.objectStore("talks"), messages: transaction.objectStore("messages") };
 }
 
-export async function readTalks(): Promise<TalkRecord[]> {
-  return done((await stores("readonly")).talks.getAll());
+export async function readConversations(): Promise<ConversationRecord[]> {
+  return resultOf((await stores("readonly")).talks.getAll());
 }
 
-/** Return a conversation and its messages in the order in which they were made. */
-export async function readTalk(id: string): Promise<[TalkRecord, Message[]] | null> {
+/** Return a conversation and its messages in order of creation. */
+export async function readConversation(id: string): Promise<[ConversationRecord, Message[]] | null> {
   const { talks, messages } = await stores("readonly");
-  const [record, found] = await Promise.all([done(talks.get(id)), done(messages.index("talk").getAll(id))]);
-  return record ? [record as TalkRecord, (found as Message[]).sort((a, b) => a.order - b.order)] : null;
+  const [record, messagesFound] = await Promise.all([resultOf(talks.get(id)), resultOf(messages.index("talk").getAll(id))]);
+  return record ? [record as ConversationRecord, (messagesFound as Message[]).sort((a, b) => a.order - b.order)] : null;
 }
 
-export async function saveTalk(record: TalkRecord): Promise<void> {
-  await done((await stores("readwrite")).talks.put(record));
+export async function saveConversation(record: ConversationRecord): Promise<void> {
+  await resultOf((await stores("readwrite")).talks.put(record));
 }
 
 export async function saveMessage(message: Message): Promise<void> {
-  await done((await stores("readwrite")).messages.put(message));
+  await resultOf((await stores("readwrite")).messages.put(message));
 }
 
-export async function removeTalk(id: string): Promise<void> {
+export async function removeConversation(id: string): Promise<void> {
   const { talks, messages } = await stores("readwrite");
-  const keys = await done(messages.index("talk").getAllKeys(id));
+  const keys = await resultOf(messages.index("talk").getAllKeys(id));
   for (const key of keys) messages.delete(key);
-  await done(talks.delete(id));
+  await resultOf(talks.delete(id));
 }
 
 export async function removeAll(): Promise<void> {
   const { talks, messages } = await stores("readwrite");
   messages.clear();
-  await done(talks.clear());
+  await resultOf(talks.clear());
 }

@@ -1,78 +1,78 @@
 import { signal } from "@preact/signals";
 import * as database from "./database";
-import { Talk, type TalkRecord } from "./talk";
+import { Conversation, type ConversationRecord } from "./conversation";
 
-/** All conversations, the newest first. */
-export const talks = signal<TalkRecord[]>([]);
+/** All conversations, newest first. */
+export const conversations = signal<ConversationRecord[]>([]);
 
-/** Those opened since the page was loaded; an answer goes on in them while another is looked at. */
-const open = new Map<string, Talk>();
+/** Conversations opened since the page was loaded; their answers keep streaming in the background. */
+const open = new Map<string, Conversation>();
 
-/** False once the browser refused to keep something, as some do in private windows. */
-export const kept = signal(true);
+/** False once the browser has refused to store data, as some do in private windows. */
+export const storageWorks = signal(true);
 
-export async function loadTalks(): Promise<void> {
-  await keeping(async () => {
-    talks.value = (await database.readTalks()).sort((a, b) => b.updated - a.updated);
+export async function loadConversations(): Promise<void> {
+  await persist(async () => {
+    conversations.value = (await database.readConversations()).sort((a, b) => b.updated - a.updated);
   });
 }
 
-export function createTalk(firstText: string): Talk {
+export function createConversation(firstText: string): Conversation {
   const now = Date.now();
   const title = firstText.trim().replace(/\s+/g, " ").slice(0, 80);
-  const talk = new Talk({ id: newId(), title, created: now, updated: now, picked: {} });
-  open.set(talk.record.peek().id, talk);
-  return talk;
+  const conversation = new Conversation({ id: newId(), title, created: now, updated: now, picked: {} });
+  open.set(conversation.record.peek().id, conversation);
+  return conversation;
 }
 
-/** Not `crypto.randomUUID`, which a page has only on https or localhost. */
+/** Return a random id; `crypto.randomUUID` exists only on https and localhost. */
 export function newId(): string {
   return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-export async function openTalk(id: string): Promise<Talk | null> {
-  const known = open.get(id);
-  if (known) return known;
-  const stored = await database.readTalk(id);
+export async function openConversation(id: string): Promise<Conversation | null> {
+  const opened = open.get(id);
+  if (opened) return opened;
+  const stored = await database.readConversation(id);
   if (!stored) return null;
   const [record, messages] = stored;
-  // An answer that was being written when the page was closed ended there.
+  // An answer that was streaming when the page was closed ended there.
   const ended = messages.map((each) => (each.progress === "writing" ? { ...each, progress: "lost" as const } : each));
-  const talk = new Talk(record, ended);
-  open.set(id, talk);
-  return talk;
+  const conversation = new Conversation(record, ended);
+  open.set(id, conversation);
+  return conversation;
 }
 
-export async function saveTalk(talk: Talk): Promise<void> {
-  const record = talk.record.peek();
-  if (!open.has(record.id)) return; // Deleted while its answer was being written.
-  talks.value = [record, ...talks.peek().filter(({ id }) => id !== record.id)];
-  await keeping(() => database.saveTalk(record));
+export async function saveConversation(conversation: Conversation): Promise<void> {
+  const record = conversation.record.peek();
+  if (!open.has(record.id)) return; // Deleted while its answer was streaming.
+  conversations.value = [record, ...conversations.peek().filter(({ id }) => id !== record.id)];
+  await persist(() => database.saveConversation(record));
 }
 
-export async function saveMessage(talk: Talk, id: string): Promise<void> {
-  if (!open.has(talk.record.peek().id)) return;
-  await keeping(() => database.saveMessage(talk.message(id).peek()));
+export async function saveMessage(conversation: Conversation, id: string): Promise<void> {
+  if (!open.has(conversation.record.peek().id)) return;
+  await persist(() => database.saveMessage(conversation.message(id).peek()));
 }
 
-export async function deleteTalk(id: string): Promise<void> {
+export async function deleteConversation(id: string): Promise<void> {
   open.get(id)?.running.peek()?.abort();
   open.delete(id);
-  talks.value = talks.peek().filter((each) => each.id !== id);
-  await keeping(() => database.removeTalk(id));
+  conversations.value = conversations.peek().filter((each) => each.id !== id);
+  await persist(() => database.removeConversation(id));
 }
 
-export async function deleteAllTalks(): Promise<void> {
-  for (const talk of open.values()) talk.running.peek()?.abort();
+export async function deleteAllConversations(): Promise<void> {
+  for (const conversation of open.values()) conversation.running.peek()?.abort();
   open.clear();
-  talks.value = [];
-  await keeping(database.removeAll);
+  conversations.value = [];
+  await persist(database.removeAll);
 }
 
-/** Save conversations, all or one, as a JSON file. */
-export async function exportTalks(ids: string[]): Promise<void> {
-  const found = await Promise.all(ids.map((id) => database.readTalk(id)));
-  const conversations = found.flatMap((each) => (each ? [{ ...each[0], messages: each[1] }] : []));
+/** Download conversations as a JSON file. */
+export async function exportConversations(ids: string[]): Promise<void> {
+  const records = await Promise.all(ids.map((id) => database.readConversation(id)));
+  const conversations = records.flatMap((each) => (each ? [{ ...each[0], messages: each[1] }] : []));
   const file = new Blob([JSON.stringify({ format: "baicai-conversations", conversations }, null, 1)], {
     type: "application/json",
   });
@@ -83,11 +83,11 @@ export async function exportTalks(ids: string[]): Promise<void> {
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }
 
-async function keeping(act: () => Promise<void>): Promise<void> {
+async function persist(act: () => Promise<void>): Promise<void> {
   try {
     await act();
   } catch (error) {
     console.error(error);
-    kept.value = false;
+    storageWorks.value = false;
   }
 }

@@ -9,9 +9,9 @@ export interface Loaded<Value> {
 }
 
 /**
- * Ask the server for something, and ask again every few seconds while it is looked at (0: once).
+ * Load a value from the server and refresh it every few seconds while the page is visible (0: load once).
  *
- * `load` gets what it gave before, if `key` is the same, and may ask for what is new alone.
+ * `load` receives its previous value for the same `key`, so that it can fetch only what is new.
  */
 export function useLoaded<Value>(
   key: string,
@@ -23,28 +23,28 @@ export function useLoaded<Value>(
   const reload = useRef(() => {});
   useEffect(() => {
     let timer: ReturnType<typeof setTimeout>;
-    let left = false;
+    let unmounted = false;
     value.value = problem.value = null;
     const run = async () => {
       clearTimeout(timer);
       if (!document.hidden) {
         try {
           const next = await load(value.peek());
-          if (left) return;
+          if (unmounted) return;
           value.value = next;
           problem.value = null;
         } catch (error) {
-          if (left) return;
+          if (unmounted) return;
           problem.value = problemOf(error);
         }
       }
-      const waits = problem.peek()?.kind === "key" || problem.peek()?.kind === "scope"; // For a person.
-      if (everySeconds && !waits) timer = setTimeout(run, 1000 * everySeconds);
+      const needsKey = problem.peek()?.kind === "key" || problem.peek()?.kind === "scope"; // Retrying cannot help until the user enters a key.
+      if (everySeconds && !needsKey) timer = setTimeout(run, 1000 * everySeconds);
     };
     reload.current = () => void run();
     void run();
     return () => {
-      left = true;
+      unmounted = true;
       clearTimeout(timer);
     };
   }, [key]);

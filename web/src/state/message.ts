@@ -1,17 +1,17 @@
 import type { Chunk, LeafChoice, Usage, Weights } from "../api/types";
 import type { Problem } from "./problem";
 
-/** Some text of an answer, as a rule one token, with who gave it and what else it might have been. */
+/** A piece of an answer, usually one token, with its leaf weights and alternatives. */
 export interface Piece {
   text: string;
   leaves?: Weights;
   alternatives?: [token: string, probability: number][];
 }
 
-/** `cut` is an answer at its token limit; `lost` one whose connection broke. */
+/** `cut`: stopped at the token limit; `lost`: the connection broke. */
 export type Progress = "writing" | "done" | "cut" | "stopped" | "lost" | "failed";
 
-/** An answer as far as it goes. */
+/** An answer, possibly still incomplete. */
 export interface Draft {
   text: string;
   pieces: Piece[];
@@ -30,19 +30,19 @@ export interface Message extends Draft {
   leaves?: LeafChoice;
 }
 
-/** A leaf is named for a token if it got this share of the weight; RECOGNISED of leaves/answer.py. */
-export const RECOGNISED = 0.2;
+/** Minimum share of the weight for a token to be attributed to a leaf; the same value as in leaves/generation.py. */
+export const MIN_LEAF_WEIGHT = 0.2;
 
-/** Return the leaf that spoke most and its weight, or null if the trunk was left to itself. */
+/** Return the leaf with the largest weight and that weight, or null if no leaf reaches the minimum. */
 export function leafOf(piece: Piece): [name: string, weight: number] | null {
   let best: [string, number] | null = null;
   for (const entry of Object.entries(piece.leaves ?? {})) {
-    if (entry[1] >= RECOGNISED && (!best || entry[1] > best[1])) best = entry;
+    if (entry[1] >= MIN_LEAF_WEIGHT && (!best || entry[1] > best[1])) best = entry;
   }
   return best;
 }
 
-/** Return the pieces of a chunk: one for each token where its tokens are its text, else one for all of it. */
+/** Split a chunk into one piece per token if the tokens spell its text, else return it as one piece. */
 export function piecesOf(choice: Chunk["choices"][number]): Piece[] {
   const text = choice.delta?.content ?? "";
   const routing = choice.routing ?? [];
@@ -50,10 +50,10 @@ export function piecesOf(choice: Chunk["choices"][number]): Piece[] {
   if (!text) return [];
   const tokens = routing.length ? routing : chances;
   if (tokens.map(({ token }) => token).join("") !== text) return [{ text: clean(text), leaves: mean(routing) }];
-  return tokens.map(({ token }, place) => {
+  return tokens.map(({ token }, index) => {
     const piece: Piece = { text: clean(token) };
-    const weights = routing[place]?.leaves;
-    const top = tokens.length === chances.length ? chances[place]?.top_logprobs : undefined;
+    const weights = routing[index]?.leaves;
+    const top = tokens.length === chances.length ? chances[index]?.top_logprobs : undefined;
     if (weights) piece.leaves = weights;
     if (top) piece.alternatives = top.map(({ token, logprob }) => [token, Math.exp(logprob)]);
     return piece;

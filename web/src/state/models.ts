@@ -2,7 +2,7 @@ import { computed, signal } from "@preact/signals";
 import { listModels } from "../api/client";
 import type { LeafChoice, LeafInfo, ModelInfo } from "../api/types";
 import { problemOf, type Problem } from "./problem";
-import { change, settings } from "./settings";
+import { updateSettings, settings } from "./settings";
 
 export const models = signal<ModelInfo[]>([]);
 export const modelsProblem = signal<Problem | null>(null);
@@ -14,17 +14,17 @@ export const model = computed<ModelInfo | null>(
 export const leaves = computed<LeafInfo[]>(() => model.value?.baicai.leaves ?? []);
 export const leavesOff = computed<Set<string>>(() => new Set(settings.value.leavesOff));
 
-/** At least 3:1 in contrast to black and to white; each far from those before it. The list of evaluation/plots.py. */
+/** Contrast of at least 3:1 to black and to white, each far from the ones before; the same as in evaluation. */
 export const PALETTE = [
   ...["#8484ff", "#e46c00", "#00a860", "#f018b4", "#90546c", "#9000ff", "#cc0000", "#0084a8"],
   ...["#007830", "#a818c0", "#c060d8", "#608460", "#0060d8", "#ff0cff", "#c03c90", "#b48490"],
 ];
 
-export const colours = computed(() => paint(leaves.value.map(({ name }) => name)));
+export const colours = computed(() => assignColours(leaves.value.map(({ name }) => name)));
 
-/** Return one colour for each leaf, by its place among the sorted names, as in reports. */
-export function paint(names: string[]): Map<string, string> {
-  return new Map(names.toSorted().map((name, place) => [name, PALETTE[place % PALETTE.length] as string]));
+/** Assign each leaf a colour by its index among the sorted names, as reports do. */
+export function assignColours(names: string[]): Map<string, string> {
+  return new Map(names.toSorted().map((name, index) => [name, PALETTE[index % PALETTE.length] as string]));
 }
 
 export async function loadModels(): Promise<void> {
@@ -41,10 +41,10 @@ export async function loadModels(): Promise<void> {
 export function switchLeaf(name: string): void {
   const off = new Set(leavesOff.value);
   if (!off.delete(name)) off.add(name);
-  change({ leavesOff: [...off].sort() });
+  updateSettings({ leavesOff: [...off].sort() });
 }
 
-/** Return the request's `leaves` for a set that is off; undefined means all are on. */
+/** Return the `leaves` field of a request; undefined means that all leaves are active. */
 export function leafChoice(off: Set<string>): LeafChoice | undefined {
   const names = leaves.value.map((leaf) => leaf.name).filter((name) => off.has(name));
   return names.length ? { off: names } : undefined;

@@ -1,56 +1,57 @@
 import { computed, effect, signal } from "@preact/signals";
-import { openTalk } from "./history";
-import type { Talk } from "./talk";
+import { openConversation } from "./history";
+import type { Conversation } from "./conversation";
 
 /**
- * Where the page is: `#/chat/ID`, `#/compare/ID/QUESTION`, `#/models`, `#/runs/NAME`, `#/data/HASH`, the last two also
- * without what they show of all, or a chat that has not begun.
+ * The page's address: `#/chat/ID`, `#/compare/ID/QUESTION`, `#/models`, `#/runs[/NAME]` or `#/data[/HASH]`.
+ *
+ * Anything else is a new chat.
  */
 const address = signal(location.hash);
 
 export const view = computed(() => {
-  const [, name, talk, question] = address.value.split("/");
+  const [, name, conversation, question] = address.value.split("/");
   if (name === "models") return { name } as const;
-  if (name === "runs" || name === "data") return { name, shown: decoded(talk ?? "") } as const;
-  if (name === "compare" && talk && question) return { name, talk, question } as const;
-  return { name: "chat", talk: name === "chat" ? (talk ?? null) : null } as const;
+  if (name === "runs" || name === "data") return { name, shown: decode(conversation ?? "") } as const;
+  if (name === "compare" && conversation && question) return { name, conversation, question } as const;
+  return { name: "chat", conversation: name === "chat" ? (conversation ?? null) : null } as const;
 });
 
-const wanted = computed(() => ("talk" in view.value ? view.value.talk : undefined));
+const conversationId = computed(() => ("conversation" in view.value ? view.value.conversation : undefined));
 
-/** The conversation that is looked at; null for one that has not begun. */
-export const current = signal<Talk | null>(null);
+/** The conversation on display; null for a new one. */
+export const currentConversation = signal<Conversation | null>(null);
 
-function decoded(part: string): string {
+function decode(part: string): string {
   try {
     return decodeURIComponent(part);
   } catch {
-    return part; // Written by hand: there is nothing of that name.
+    return part; // Typed by hand; nothing has that name.
   }
 }
 
-export function go(hash: string): void {
+export function navigate(hash: string): void {
   location.hash = hash;
   address.value = location.hash;
 }
 
-/** Show a conversation that is open already, without waiting for the database. */
-export function enter(talk: Talk): void {
-  current.value = talk;
-  go(`#/chat/${talk.record.peek().id}`);
+/** Show a conversation that is already open, without waiting for the database. */
+export function showConversation(conversation: Conversation): void {
+  currentConversation.value = conversation;
+  navigate(`#/chat/${conversation.record.peek().id}`);
 }
 
-export function followAddress(): void {
+export function trackAddress(): void {
   addEventListener("hashchange", () => (address.value = location.hash));
   effect(() => {
-    const id = wanted.value;
-    if (id === undefined || id === current.peek()?.record.peek().id) return;
-    current.value = null;
+    const id = conversationId.value;
+    if (id === undefined || id === currentConversation.peek()?.record.peek().id) return;
+    currentConversation.value = null;
     if (id === null) return;
-    void openTalk(id).then((talk) => {
-      if (wanted.peek() !== id) return;
-      if (talk) current.value = talk;
-      else go("#/");
+    void openConversation(id).then((conversation) => {
+      if (conversationId.peek() !== id) return;
+      if (conversation) currentConversation.value = conversation;
+      else navigate("#/");
     });
   });
 }

@@ -1,6 +1,6 @@
 import { ApiError, ConnectionLost } from "../api/client";
 
-/** Why there is no answer: a kind that the page has words for, and what the server said. */
+/** A failed request: a kind that the page has a text for, and the message of the server. */
 export interface Problem {
   kind: "connection" | "request" | "key" | "scope" | "missing" | "busy" | "unavailable" | "server";
   detail: string;

@@ -24,31 +24,31 @@ const DEFAULTS: Settings = {
   model: null,
   leavesOff: [],
   system: "",
-  temperature: 0.8, // as `baicai chat` draws; OpenAI's own default of 1 is too wild for small models
+  temperature: 0.8, // As in `baicai chat`; OpenAI's default of 1 is too high for small models.
   topP: 0.95,
   maxTokens: null,
   seed: null,
 };
 
-export const settings = signal<Settings>({ ...DEFAULTS, ...stored() });
+export const settings = signal<Settings>({ ...DEFAULTS, ...readStored() });
 
-const night = matchMedia("(prefers-color-scheme: dark)");
-const systemDark = signal(night.matches);
+const darkScheme = matchMedia("(prefers-color-scheme: dark)");
+const systemDark = signal(darkScheme.matches);
 
-/** Whether the page is light or dark; style sheets know by themselves, pictures ask here. */
+/** The active colour scheme, for canvases; style sheets use light-dark(). */
 export const scheme = computed(() => {
   const { theme } = settings.value;
   return theme === "system" ? (systemDark.value ? "dark" : "light") : theme;
 });
 
-export function change(changes: Partial<Settings>): void {
+export function updateSettings(changes: Partial<Settings>): void {
   settings.value = { ...settings.value, ...changes };
   localStorage.setItem(STORE, JSON.stringify(settings.value));
 }
 
-/** Keep the document's language and theme as the settings say. */
-export function followSettings(): void {
-  night.addEventListener("change", () => (systemDark.value = night.matches));
+/** Apply the language and the theme to the document whenever they change. */
+export function applySettings(): void {
+  darkScheme.addEventListener("change", () => (systemDark.value = darkScheme.matches));
   effect(() => {
     const { language, theme } = settings.value;
     document.documentElement.lang = language === "zh" ? "zh-Hans" : "en";
@@ -56,10 +56,10 @@ export function followSettings(): void {
   });
 }
 
-function stored(): Partial<Settings> {
+function readStored(): Partial<Settings> {
   try {
     return JSON.parse(localStorage.getItem(STORE) ?? "{}") as Partial<Settings>;
   } catch {
-    return {}; // Written by hand or by another program: begin anew.
+    return {}; // Not valid JSON: start from the defaults.
   }
 }

@@ -1,6 +1,6 @@
 const SCHEMES = new Set(["http:", "https:", "mailto:"]);
 
-/** Return where a link may lead, or null for anything but an absolute web or mail address. */
+/** Return a safe link target, or null for anything but an absolute web or mail address. */
 export function safeAddress(href: string): string | null {
   try {
     const address = new URL(href);

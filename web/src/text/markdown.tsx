@@ -2,24 +2,24 @@ import { Lexer, type MarkedToken, type Token, type Tokens } from "marked";
 import type { ComponentChildren, VNode } from "preact";
 import { memo } from "preact/compat";
 import type { Piece } from "../state/message";
-import { Ink, wordsOf, type Words } from "./ink";
+import { TintedSource, locatePieces, type LocatedPieces } from "./tinted_source";
 import { safeAddress } from "./links";
 
-/** Above these a text is shown as it is; some patterns cost a parser the square of a line, or its stack. */
+/** Texts beyond these limits are shown as plain text: parsing them may take quadratic time or overflow the stack. */
 const MAX_CHARACTERS = 200_000;
 const MAX_LINE = /[^\n]{10000}/;
 const MAX_DEPTH = 24;
 
-/** Text as Markdown, built node by node: nothing that a model writes is ever read as HTML. */
+/** Renders Markdown node by node; model output is never interpreted as HTML. */
 export function Markdown({ text, pieces }: { text: string; pieces: Piece[] | null }): VNode {
-  const words = pieces && wordsOf(pieces);
+  const located = pieces && locatePieces(pieces);
   let at = 0;
   return (
     <>
-      {split(text).map((token, place) => {
+      {split(text).map((token, index) => {
         const start = at;
         at += token.raw.length;
-        return <Block key={place} token={token} start={start} source={text} words={words} />;
+        return <Block key={index} token={token} start={start} source={text} located={located} />;
       })}
     </>
   );
@@ -36,93 +36,93 @@ function split(text: string): Token[] {
   }
 }
 
-interface BlockGiven {
+interface BlockProps {
   token: Token;
   start: number;
   source: string;
-  words: Words | null;
+  located: LocatedPieces | null;
 }
 
-/** Drawn anew only if its own source changed, so that a long answer costs no more a token than a short one. */
+/** Redrawn only if its own source changed, so that the cost per token does not grow with the answer. */
 const Block = memo(
-  ({ token, start, source, words }: BlockGiven) => (
-    <>{draw(token, new Ink(source, start, start + token.raw.length, words))}</>
+  ({ token, start, source, located }: BlockProps) => (
+    <>{draw(token, new TintedSource(source, start, start + token.raw.length, located))}</>
   ),
   (before, after) =>
-    before.token.raw === after.token.raw && before.start === after.start && !before.words === !after.words,
+    before.token.raw === after.token.raw && before.start === after.start && !before.located === !after.located,
 );
 
-function draw(token: Token, ink: Ink): ComponentChildren {
-  if (ink.depth > MAX_DEPTH) return ink.write(token.raw);
-  return ink.over(token.raw, () => node(token as MarkedToken, ink));
+function draw(token: Token, tinted: TintedSource): ComponentChildren {
+  if (tinted.depth > MAX_DEPTH) return tinted.write(token.raw);
+  return tinted.within(token.raw, () => node(token as MarkedToken, tinted));
 }
 
-function drawAll(tokens: Token[] | undefined, ink: Ink): ComponentChildren {
-  return tokens?.map((token) => draw(token, ink));
+function drawAll(tokens: Token[] | undefined, tinted: TintedSource): ComponentChildren {
+  return tokens?.map((token) => draw(token, tinted));
 }
 
-function node(token: MarkedToken, ink: Ink): ComponentChildren {
+function node(token: MarkedToken, tinted: TintedSource): ComponentChildren {
   switch (token.type) {
     case "space":
     case "def":
       return null;
     case "paragraph":
-      return <p>{drawAll(token.tokens, ink)}</p>;
+      return <p>{drawAll(token.tokens, tinted)}</p>;
     case "heading":
-      return token.depth < 3 ? <h3>{drawAll(token.tokens, ink)}</h3> : <h4>{drawAll(token.tokens, ink)}</h4>;
+      return token.depth < 3 ? <h3>{drawAll(token.tokens, tinted)}</h3> : <h4>{drawAll(token.tokens, tinted)}</h4>;
     case "code":
       return (
         <pre tabIndex={0}>
-          <code>{ink.write(token.text)}</code>
+          <code>{tinted.write(token.text)}</code>
         </pre>
       );
     case "blockquote":
-      return <blockquote>{drawAll(token.tokens, ink)}</blockquote>;
+      return <blockquote>{drawAll(token.tokens, tinted)}</blockquote>;
     case "list":
-      return list(token as Tokens.List, ink);
+      return list(token as Tokens.List, tinted);
     case "checkbox":
       return token.checked ? "☑ " : "☐ ";
     case "table":
-      return table(token as Tokens.Table, ink);
+      return table(token as Tokens.Table, tinted);
     case "hr":
       return <hr />;
     case "br":
       return <br />;
     case "strong":
-      return <strong>{drawAll(token.tokens, ink)}</strong>;
+      return <strong>{drawAll(token.tokens, tinted)}</strong>;
     case "em":
-      return <em>{drawAll(token.tokens, ink)}</em>;
+      return <em>{drawAll(token.tokens, tinted)}</em>;
     case "del":
-      return <del>{drawAll(token.tokens, ink)}</del>;
+      return <del>{drawAll(token.tokens, tinted)}</del>;
     case "codespan":
-      return <code>{ink.write(token.text)}</code>;
+      return <code>{tinted.write(token.text)}</code>;
     case "link":
     case "image":
-      return link(token as Tokens.Link | Tokens.Image, ink);
+      return link(token as Tokens.Link | Tokens.Image, tinted);
     case "text":
-      return "tokens" in token && token.tokens ? drawAll(token.tokens, ink) : written(token.text, ink);
+      return "tokens" in token && token.tokens ? drawAll(token.tokens, tinted) : plainText(token.text, tinted);
     case "escape":
-      return ink.write(token.text);
+      return tinted.write(token.text);
     case "html":
-      return token.block ? <p class="plain">{ink.write(token.text)}</p> : ink.write(token.text);
-    default: // Text that is too long to parse.
-      return <p class="plain">{ink.write((token as Token).raw)}</p>;
+      return token.block ? <p class="plain">{tinted.write(token.text)}</p> : tinted.write(token.text);
+    default: // Text beyond the limits of the parser.
+      return <p class="plain">{tinted.write((token as Token).raw)}</p>;
   }
 }
 
-function list(token: Tokens.List, ink: Ink): VNode {
-  const items = token.items.map((item) => <li>{ink.over(item.raw, () => drawAll(item.tokens, ink))}</li>);
+function list(token: Tokens.List, tinted: TintedSource): VNode {
+  const items = token.items.map((item) => <li>{tinted.within(item.raw, () => drawAll(item.tokens, tinted))}</li>);
   return token.ordered ? <ol start={token.start === "" ? 1 : token.start}>{items}</ol> : <ul>{items}</ul>;
 }
 
-function table(token: Tokens.Table, ink: Ink): VNode {
+function table(token: Tokens.Table, tinted: TintedSource): VNode {
   return (
     <div class="wide" tabIndex={0}>
       <table>
         <thead>
           <tr>
             {token.header.map((cell) => (
-              <th scope="col">{drawAll(cell.tokens, ink)}</th>
+              <th scope="col">{drawAll(cell.tokens, tinted)}</th>
             ))}
           </tr>
         </thead>
@@ -130,7 +130,7 @@ function table(token: Tokens.Table, ink: Ink): VNode {
           {token.rows.map((row) => (
             <tr>
               {row.map((cell) => (
-                <td>{drawAll(cell.tokens, ink)}</td>
+                <td>{drawAll(cell.tokens, tinted)}</td>
               ))}
             </tr>
           ))}
@@ -140,9 +140,9 @@ function table(token: Tokens.Table, ink: Ink): VNode {
   );
 }
 
-/** A picture is a link too: showing it would tell its server who reads this. */
-function link(token: Tokens.Link | Tokens.Image, ink: Ink): ComponentChildren {
-  const text = drawAll(token.tokens, ink);
+/** Images are shown as links: loading them would reveal the reader to their server. */
+function link(token: Tokens.Link | Tokens.Image, tinted: TintedSource): ComponentChildren {
+  const text = drawAll(token.tokens, tinted);
   const address = safeAddress(token.href);
   if (!address) return text;
   return (
@@ -154,7 +154,7 @@ function link(token: Tokens.Link | Tokens.Image, ink: Ink): ComponentChildren {
 
 const ENTITIES: Record<string, string> = { amp: "&", lt: "<", gt: ">", quot: '"', "#39": "'", nbsp: "\u00a0" };
 
-function written(text: string, ink: Ink): ComponentChildren {
-  const read = text.replace(/&(amp|lt|gt|quot|#39|nbsp);/g, (whole, name: string) => ENTITIES[name] ?? whole);
-  return read === text ? ink.write(text) : read;
+function plainText(text: string, tinted: TintedSource): ComponentChildren {
+  const decoded = text.replace(/&(amp|lt|gt|quot|#39|nbsp);/g, (whole, name: string) => ENTITIES[name] ?? whole);
+  return decoded === text ? tinted.write(text) : decoded;
 }

@@ -1,29 +1,29 @@
 import { computed, signal, type Signal } from "@preact/signals";
 import type { Message } from "./message";
 
-export interface TalkRecord {
+export interface ConversationRecord {
   id: string;
   title: string;
   created: number;
   updated: number;
-  /** The child that is shown of a message ("" for the beginning); where none is named, the last. */
+  /** For each message ("" for the root), the child on display; the last one by default. */
   picked: Record<string, string>;
 }
 
 /**
- * A conversation: a tree of messages, of which one path is shown.
+ * A conversation: a tree of messages, with one path on display.
  *
- * Each message is a signal of its own, so that a token redraws one row; `path` changes only with the tree's shape.
+ * Each message is its own signal, so that a token redraws one row; `path` changes only with the shape of the tree.
  */
-export class Talk {
-  readonly record: Signal<TalkRecord>;
+export class Conversation {
+  readonly record: Signal<ConversationRecord>;
   readonly running = signal<AbortController | null>(null);
   private readonly messages = new Map<string, Signal<Message>>();
   private readonly children = new Map<string, string[]>();
   private readonly shape = signal(0);
 
-  /** Messages come in the order in which they were made. */
-  constructor(record: TalkRecord, messages: Message[] = []) {
+  /** `messages` must be in order of creation. */
+  constructor(record: ConversationRecord, messages: Message[] = []) {
     this.record = signal(record);
     for (const message of messages) this.put(message);
   }
@@ -43,16 +43,16 @@ export class Talk {
   }
 
   message(id: string): Signal<Message> {
-    const found = this.messages.get(id);
-    if (!found) throw new Error(`no message ${id} in conversation ${this.record.peek().id}`);
-    return found;
+    const message = this.messages.get(id);
+    if (!message) throw new Error(`no message ${id} in conversation ${this.record.peek().id}`);
+    return message;
   }
 
   has(id: string): boolean {
     return this.messages.has(id);
   }
 
-  /** Return the messages that stand at the same place, in the order in which they were made. */
+  /** Return all messages with the same parent, in order of creation. */
   siblings(id: string): string[] {
     this.shape.value;
     return this.children.get(this.message(id).peek().parent ?? "") ?? [];
@@ -65,11 +65,11 @@ export class Talk {
     this.shape.value++;
   }
 
-  /** Return the messages from the first to this one. */
+  /** Return the messages from the root to this one. */
   upTo(id: string): Message[] {
-    const line: Message[] = [];
-    for (let at: string | null = id; at; at = line[0]?.parent ?? null) line.unshift(this.message(at).peek());
-    return line;
+    const path: Message[] = [];
+    for (let at: string | null = id; at; at = path[0]?.parent ?? null) path.unshift(this.message(at).peek());
+    return path;
   }
 
   all(): Message[] {
@@ -81,11 +81,11 @@ export class Talk {
   }
 
   private put(message: Message): Signal<Message> {
-    const kept = signal(message);
-    this.messages.set(message.id, kept);
-    const place = message.parent ?? "";
-    this.children.set(place, [...(this.children.get(place) ?? []), message.id]);
-    return kept;
+    const stored = signal(message);
+    this.messages.set(message.id, stored);
+    const parent = message.parent ?? "";
+    this.children.set(parent, [...(this.children.get(parent) ?? []), message.id]);
+    return stored;
   }
 
   private shownChild(id: string): string | undefined {

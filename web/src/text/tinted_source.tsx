@@ -2,79 +2,79 @@ import type { ComponentChildren, VNode } from "preact";
 import { leafOf, type Piece } from "../state/message";
 import { colours } from "../state/models";
 
-/** The pieces of a text, and where in it each begins. */
-export interface Words {
+/** The pieces of a text, and the offset at which each starts. */
+export interface LocatedPieces {
   pieces: Piece[];
   starts: number[];
 }
 
-export function wordsOf(pieces: Piece[]): Words {
+export function locatePieces(pieces: Piece[]): LocatedPieces {
   let at = 0;
   const starts = pieces.map((piece) => (at += piece.text.length) - piece.text.length);
   return { pieces, starts };
 }
 
 /**
- * What has been drawn of a block of Markdown.
+ * Maps the text of rendered Markdown back to its source, to tint it by leaf.
  *
- * A parser drops the marks from a text but keeps its order, so each run of letters is found in the source after the
- * one before it, and with it the pieces it came from. A run that is not found is shown without tint.
+ * A Markdown parser removes markup but keeps the order of the text, so each run of text is searched for in the source
+ * after the previous one, which yields the pieces it came from. A run that is not found is shown without tint.
  */
-export class Ink {
+export class TintedSource {
   depth = 0;
 
   constructor(
     private readonly source: string,
     private at: number,
     private readonly end: number,
-    private readonly words: Words | null,
+    private readonly located: LocatedPieces | null,
   ) {}
 
-  /** Draw what `act` draws, then go on behind `raw`, its source. */
-  over(raw: string, act: () => ComponentChildren): ComponentChildren {
+  /** Render an element, then continue after `raw`, its source. */
+  within(raw: string, act: () => ComponentChildren): ComponentChildren {
     const from = this.at;
     this.depth++;
     const drawn = act();
     this.depth--;
-    const place = this.find(raw, from);
-    if (place >= 0) this.at = Math.max(this.at, place + raw.length);
+    const index = this.find(raw, from);
+    if (index >= 0) this.at = Math.max(this.at, index + raw.length);
     return drawn;
   }
 
   write(text: string): ComponentChildren {
-    if (!this.words) return text;
-    const place = this.find(text, this.at);
-    if (place >= 0) return this.tinted(this.words, place, place + text.length);
+    if (!this.located) return text;
+    const index = this.find(text, this.at);
+    if (index >= 0) return this.tinted(this.located, index, index + text.length);
     const lines = text.split(/(?<=\n)/);
     return lines.length > 1 ? lines.map((line) => this.write(line)) : text;
   }
 
   private find(text: string, from: number): number {
-    const place = this.source.indexOf(text, from);
-    return place >= 0 && place + text.length <= this.end ? place : -1;
+    const index = this.source.indexOf(text, from);
+    return index >= 0 && index + text.length <= this.end ? index : -1;
   }
 
-  private tinted({ pieces, starts }: Words, from: number, to: number): VNode[] {
+  private tinted({ pieces, starts }: LocatedPieces, from: number, to: number): VNode[] {
     this.at = to;
     const drawn: VNode[] = [];
-    for (let place = lastAtMost(starts, from); place < pieces.length; place++) {
-      const piece = pieces[place] as Piece;
-      const start = starts[place] as number;
+    for (let index = lastAtMost(starts, from); index < pieces.length; index++) {
+      const piece = pieces[index] as Piece;
+      const start = starts[index] as number;
       if (start >= to) break;
       const text = this.source.slice(Math.max(from, start), Math.min(to, start + piece.text.length));
-      if (text) drawn.push(word(piece, place, text));
+      if (text) drawn.push(word(piece, index, text));
     }
     return drawn;
   }
 }
 
-/** A tint stops short of the spaces around its word, so that words stay apart. */
-function word(piece: Piece, place: number, text: string): VNode {
+/** Tints a word without the surrounding spaces, so that words stay apart. */
+function word(piece: Piece, index: number, text: string): VNode {
   const leaf = leafOf(piece);
   const [, before, bare, after] = /^(\s*)(.*?)(\s*)$/s.exec(text) as unknown as [string, string, string, string];
   if (!leaf || !bare) {
     return (
-      <span class="word" data-word={place}>
+      <span class="word" data-word={index}>
         {text}
       </span>
     );
@@ -87,7 +87,7 @@ function word(piece: Piece, place: number, text: string): VNode {
   return (
     <>
       {before}
-      <span class="word tinted" data-word={place} style={style}>
+      <span class="word tinted" data-word={index} style={style}>
         {bare}
       </span>
       {after}
