@@ -44,27 +44,30 @@ FOLDER = ROOT / "out" / "wholesale"
 NUM_PAGES, ROUNDS = 1000, 3
 NUM_PIECES = 6000
 CORPUS = ROOT.parent / "shared" / "corpus"
-FETCHING, PERMISSION = "test_fetching.py::test_", "test_permission.py::test_"
+FETCHING, PERMISSION = "sources/test_http_fetcher.py::test_", "sources/test_robots.py::test_"
 HOSTILE = {
     "addresses inside (SSRF)": [
-        f"{FETCHING}private_addresses_are_refused",
-        f"{FETCHING}odd_ways_to_write_them_are_refused",
-        f"{FETCHING}what_is_no_web_address_is_refused",
-        f"{FETCHING}malformed_addresses_are_refused",
-        f"{FETCHING}the_address_that_was_checked_is_dialled",
+        f"{FETCHING}private_addresses_are_rejected",
+        f"{FETCHING}obfuscated_private_addresses_are_rejected",
+        f"{FETCHING}other_schemes_are_rejected",
+        f"{FETCHING}malformed_urls_are_rejected",
+        f"{FETCHING}checked_address_is_the_one_connected_to",
     ],
     "redirects": [
-        f"{FETCHING}each_hop_of_a_redirect_is_checked",
-        f"{FETCHING}a_redirect_to_a_file_is_refused",
-        f"{FETCHING}redirects_are_followed_for_a_while",
+        f"{FETCHING}each_redirect_is_checked",
+        f"{FETCHING}redirect_to_a_file_is_rejected",
+        f"{FETCHING}number_of_redirects_is_limited",
     ],
     "decompression bombs": [
-        f"{FETCHING}bombs_are_refused",
-        f"{FETCHING}what_cannot_be_unpacked_is_refused",
-        f"{FETCHING}too_much_is_refused",
+        f"{FETCHING}decompression_bombs_are_rejected",
+        f"{FETCHING}undecodable_responses_are_rejected",
+        f"{FETCHING}too_large_response_is_rejected",
     ],
-    "slow servers": [f"{FETCHING}slow_servers_are_left"],
-    "robots.txt": [f"{PERMISSION}robots_txt", f"{PERMISSION}a_host_without_robots_txt"],
+    "slow servers": [f"{FETCHING}slow_servers_time_out"],
+    "robots.txt": [
+        f"{PERMISSION}robots_txt_decides",
+        f"{PERMISSION}missing_robots_txt_allows_and_server_errors_forbid",
+    ],
 }
 """Tests of servers that are not to be trusted; a case is one test with one set of values."""
 

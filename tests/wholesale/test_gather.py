@@ -1,4 +1,4 @@
-"""Kinds of sources: what each gives, under which address, and what is counted."""
+"""Tests of gathering each type of source: documents, their URLs, and the counts."""
 
 import bz2
 import gzip
@@ -22,29 +22,29 @@ from tests.wholesale.sources.test_mediawiki_dump import FOOT, HEAD, page
 
 
 def gathered(tmp_path: Path, path: Path, url: str = "https://a.example/x") -> tuple[dict[str, dict[str, Any]], Any]:
-    """Return the documents of a source, by address, and the counts."""
+    """Gather a source. Returns its documents by URL, and the counts."""
     source = GatherSourceConfig(path=str(path), url=url, clean=CleanConfig(licence="CC-BY-SA-4.0"))
     warehouse = tmp_path / "warehouse"
     counts = gather(GatherRecipe(sources=[source], workers=1), warehouse)
     tasks = [Warehouse(warehouse).documents_folder(batch.task) for batch in Warehouse(warehouse).gathered_files()]
     rows = [row for task in tasks for row in pq.read_table(task / "documents.parquet").to_pylist()]
-    assert not list((warehouse / "captures").rglob("member*")), "nothing is left of what was unpacked"
+    assert not list((warehouse / "captures").rglob("member*")), "no extracted member is left"
     return {row["url"]: row for row in rows}, counts
 
 
 def warc(folder: Path) -> bytes:
-    writer = CaptureWriter(folder / "made.warc.gz")
+    writer = CaptureWriter(folder / "sample.warc.gz")
     writer.write(capture(1))
     writer.close()
-    content = (folder / "made.warc.gz").read_bytes()
-    (folder / "made.warc.gz").unlink()
+    content = (folder / "sample.warc.gz").read_bytes()
+    (folder / "sample.warc.gz").unlink()
     return content
 
 
 def members(folder: Path) -> dict[str, bytes]:
-    pq.write_table(pa.table({"text": ["Parquet one.", None]}), folder / "made.parquet")
-    parquet = (folder / "made.parquet").read_bytes()
-    (folder / "made.parquet").unlink()
+    pq.write_table(pa.table({"text": ["Parquet one.", None]}), folder / "sample.parquet")
+    parquet = (folder / "sample.parquet").read_bytes()
+    (folder / "sample.parquet").unlink()
     return {
         "a.txt": b"Plain.",
         "b/c.html": b"<html><title>T</title><p>Marked up.</p></html>",
@@ -75,31 +75,31 @@ SKIPPED = {"bad line": 1, "bad row": 1, "other namespace": 1, "media type image/
 
 
 @pytest.mark.parametrize("kind", ["folder", "zip", "tar", "folder with zip"])
-def test_members_are_read_as_files_are(tmp_path: Path, kind: str) -> None:
+def test_archive_members_are_read_like_files(tmp_path: Path, kind: str) -> None:
     path, content = tmp_path / "source", members(tmp_path)
-    within = ""
+    prefix = ""
     if kind == "folder":
-        for name, one in content.items():
+        for name, member in content.items():
             (path / name).parent.mkdir(parents=True, exist_ok=True)
-            (path / name).write_bytes(one)
+            (path / name).write_bytes(member)
     elif kind == "folder with zip":
         path.mkdir()
         (path / "m.zip").write_bytes(zipped(content))
-        within = "m.zip/"
+        prefix = "m.zip/"
     else:
         path = tmp_path / f"source.{kind}"
         path.write_bytes((zipped if kind == "zip" else tarred)(content))
     rows, counts = gathered(tmp_path, path)
-    addresses = {f"https://a.example/x/{within}{name}": text for name, text in TEXTS.items()}
-    assert {url: row["text"] for url, row in rows.items() if url in addresses} == addresses
+    expected = {f"https://a.example/x/{prefix}{name}": text for name, text in TEXTS.items()}
+    assert {url: row["text"] for url, row in rows.items() if url in expected} == expected
     assert {url: row["text"] for url, row in rows.items() if url in ELSEWHERE}.keys() == ELSEWHERE.keys()
     assert counts == {"documents": len(rows)} | {f"skipped: {reason}": count for reason, count in SKIPPED.items()}
-    wiki, html = rows["https://de.example/wiki/Seite"], rows[f"https://a.example/x/{within}b/c.html"]
+    wiki, html = rows["https://de.example/wiki/Seite"], rows[f"https://a.example/x/{prefix}b/c.html"]
     assert (wiki["title"], wiki["text"], wiki["licence"]) == ("Seite", "Ein Wort.", "CC-BY-SA-4.0")
     assert (wiki["extractor"], wiki["fetched"].year) == ("baicai-wikitext 1", 2024)
     assert html["extractor"].startswith("resiliparse 2")
     assert rows["https://b.example/2"]["licence"] == "MIT"
-    assert gathered(tmp_path, path) == (rows, counts), "twice is once"
+    assert gathered(tmp_path, path) == (rows, counts), "gathering again changes nothing"
 
 
 @pytest.mark.parametrize(
@@ -115,12 +115,12 @@ def test_members_are_read_as_files_are(tmp_path: Path, kind: str) -> None:
         ("a.xml", b'<!DOCTYPE a [<!ENTITY b "c">]>' + HEAD.encode(), "a document type"),
     ],
 )
-def test_a_source_of_which_nothing_can_be_read_is_told(tmp_path: Path, name: str, content: bytes, reason: str) -> None:
+def test_unreadable_source_is_counted(tmp_path: Path, name: str, content: bytes, reason: str) -> None:
     (tmp_path / name).write_bytes(content)
     assert gathered(tmp_path, tmp_path / name) == ({}, {"documents": 0, f"skipped: {reason}": 1})
 
 
-def test_a_table_that_is_cut_off_keeps_its_lines(tmp_path: Path) -> None:
+def test_truncated_table_gives_its_complete_lines(tmp_path: Path) -> None:
     lines = b"".join(b'{"text": "%s"}\n' % random.Random(number).randbytes(300).hex().encode() for number in range(500))
     content = gzip.compress(lines)
     (tmp_path / "a.jsonl.gz").write_bytes(content[: len(content) // 2])
@@ -129,14 +129,14 @@ def test_a_table_that_is_cut_off_keeps_its_lines(tmp_path: Path) -> None:
     assert counts == {"documents": len(rows), "skipped: cannot be read": 1}
 
 
-def test_a_packed_table_that_is_a_bomb_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_table_that_is_a_decompression_bomb_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("baicai.wholesale.sources.decompression_limits.FREE_BYTES", 2**20)
     (tmp_path / "a.tar").write_bytes(tarred({"a.jsonl.gz": gzip.compress(b" " * 2**24), "b.txt": b"x"}))
     rows, counts = gathered(tmp_path, tmp_path / "a.tar")
     assert (len(rows), counts) == (1, {"documents": 1, "skipped: unpacks to far too much": 1})
 
 
-def test_what_a_record_says_of_itself_stays_in_its_field(tmp_path: Path) -> None:
+def test_record_cannot_inject_header_fields(tmp_path: Path) -> None:
     record = {"text": "x", "id": "https://a.example/\r\nX-Licence: CC0-1.0\ud800", "license": "no\r\nX-Title: t\udfff"}
     (tmp_path / "a.jsonl").write_text(json.dumps(record))
     rows, _ = gathered(tmp_path, tmp_path / "a.jsonl")
@@ -144,9 +144,9 @@ def test_what_a_record_says_of_itself_stays_in_its_field(tmp_path: Path) -> None
     assert (url, row["licence"], row["title"]) == ("https://a.example/ X-Licence: CC0-1.0?", "no X-Title: t?", "")
 
 
-def test_captures_keep_what_was_found(tmp_path: Path) -> None:
+def test_captures_keep_the_original_content(tmp_path: Path) -> None:
     (tmp_path / "a.zip").write_bytes(zipped({"a.xml": (HEAD + page("A", "'''a'''") + FOOT).encode()}))
     gathered(tmp_path, tmp_path / "a.zip")
     (batch,) = Warehouse(tmp_path / "warehouse").gathered_files()
-    assert b"'''a'''" in gzip.decompress(Path(batch.captures).read_bytes()), "so that it can be read again"
+    assert b"'''a'''" in gzip.decompress(Path(batch.captures).read_bytes()), "so that extraction can be repeated"
     assert read_json(Path(batch.captures).parent / "skipped.json") == {}

@@ -172,11 +172,7 @@ def test_modified_model_is_rejected(shop: Shop, name: str) -> None:
         content.replace(b"anchor", b"banker") if name == "terms.json" else (other / name).read_bytes()
     )
     with pytest.raises(ArtefactError, match="does not match its hash: remove it and run baicai data domains again"):
-        classify(
-            Warehouse(shop.warehouse).documents_folder(Warehouse(shop.warehouse).gathered_files()[0].task),
-            folder,
-            shop.folder / "a",
-        )
+        classify(warehouse.documents_folder(warehouse.gathered_files()[0].task), folder, shop.folder / "a")
 
 
 def lines(shop: Shop) -> dict[str, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Captures survive the way into a WARC file and back; what is damaged is counted and passed over."""
+"""Tests of writing captures to WARC files and reading them, with damaged records counted and skipped."""
 
 import gzip
 import random
@@ -44,46 +44,47 @@ def response(
     return warc.encode() + block + b"\r\n\r\n"
 
 
-@pytest.mark.parametrize("packed", [True, False])
-def test_what_was_written_is_read(tmp_path: Path, packed: bool) -> None:
+@pytest.mark.parametrize("compressed", [True, False])
+def test_written_captures_are_read_back(tmp_path: Path, compressed: bool) -> None:
     path = tmp_path / "a.warc.gz"
     content = write(path)
     assert content[:2] == b"\x1f\x8b"
     assert gzip.decompress(content).startswith(b"WARC/1.1\r\n")
-    if not packed:
+    if not compressed:
         path.write_bytes(gzip.decompress(content))
     assert read(path) == ([capture(number) for number in range(20)], Counter())
 
 
-@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("compressed", [True, False])
 @pytest.mark.parametrize("cut", [1, 30, 100, 250])
-def test_a_cut_file_is_told(tmp_path: Path, packed: bool, cut: int) -> None:
+def test_truncated_file_is_counted(tmp_path: Path, compressed: bool, cut: int) -> None:
     path = tmp_path / "a.warc.gz"
     content = write(path)
-    path.write_bytes((content if packed else gzip.decompress(content))[: -cut - 4])
+    path.write_bytes((content if compressed else gzip.decompress(content))[: -cut - 4])
     captures, skips = read(path)
     assert captures == [capture(number) for number in range(len(captures))]
     assert len(captures) in (18, 19)
     assert sum(skips.values()) >= 1
 
 
-@pytest.mark.parametrize("packed", [True, False])
-def test_damage_in_the_middle_costs_a_record_or_two(tmp_path: Path, packed: bool) -> None:
+@pytest.mark.parametrize("compressed", [True, False])
+def test_damage_costs_at_most_two_records(tmp_path: Path, compressed: bool) -> None:
     path = tmp_path / "a.warc.gz"
     content = write(path)
-    content = content if packed else gzip.decompress(content)
+    content = content if compressed else gzip.decompress(content)
     originals = [capture(number) for number in range(20)]
     for middle in range(len(content) // 3, len(content) // 2, 29):
         path.write_bytes(content[:middle] + b"\0" * 40 + content[middle + 40 :])
         captures, skips = read(path)
         assert 18 <= len(captures) < 20
         assert sum(skips.values()) >= 1
-        kept = {one.url for one in captures}
-        assert [one.content for one in captures] == [one.content for one in originals if one.url in kept]
+        expected = {original.url: original.content for original in originals}
+        assert all(item.content == expected[item.url] for item in captures)
+        assert [item.url for item in captures] == [url for url in expected if url in {item.url for item in captures}]
 
 
 @pytest.mark.parametrize("junk", [b"hello", b"\0" * 1000, b"\x1f\x8b\x08"])
-def test_junk_before_the_first_record(tmp_path: Path, junk: bytes) -> None:
+def test_junk_before_the_first_record_is_skipped(tmp_path: Path, junk: bytes) -> None:
     path = tmp_path / "a.warc.gz"
     path.write_bytes(junk + write(path))
     captures, skips = read(path)
@@ -92,29 +93,29 @@ def test_junk_before_the_first_record(tmp_path: Path, junk: bytes) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 100, b"no warc at all", b"\x1f\x8b", b"WARC/1.1"])
-def test_what_is_no_warc_gives_nothing(tmp_path: Path, content: bytes) -> None:
+def test_other_files_give_no_captures(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.warc").write_bytes(content)
     captures, skips = read(tmp_path / "a.warc")
     assert not captures
     assert bool(skips) == bool(content)
 
 
-def test_random_damage_never_ends_the_reading(tmp_path: Path) -> None:
+def test_random_damage_raises_no_error(tmp_path: Path) -> None:
     path = tmp_path / "a.warc.gz"
-    packed = write(path)
-    draw = random.Random(0)
-    for content in (packed, gzip.decompress(packed)):
+    compressed = write(path)
+    rng = random.Random(0)
+    for content in (compressed, gzip.decompress(compressed)):
         for _ in range(150):
             damaged = bytearray(content)
-            for _ in range(draw.randint(1, 20)):
-                at = draw.randrange(len(damaged))
-                damaged[at : at + draw.randint(0, 9)] = draw.randbytes(draw.randint(0, 9))
+            for _ in range(rng.randint(1, 20)):
+                offset = rng.randrange(len(damaged))
+                damaged[offset : offset + rng.randint(0, 9)] = rng.randbytes(rng.randint(0, 9))
             path.write_bytes(damaged)
             captures, _ = read(path)
             assert len(captures) <= 20
 
 
-def test_http_is_unpacked_and_what_is_no_page_is_counted(tmp_path: Path) -> None:
+def test_http_responses_are_decoded_and_others_are_counted(tmp_path: Path) -> None:
     path = tmp_path / "a.warc"
     html = "HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=ISO-8859-1"
     path.write_bytes(
@@ -125,8 +126,8 @@ def test_http_is_unpacked_and_what_is_no_page_is_counted(tmp_path: Path) -> None
         + response(gzip.compress(b"\0" * (MAX_CAPTURE_BYTES + 1)), f"{html}\r\nContent-Encoding: gzip")
     )
     captures, skips = read(path)
-    assert [one.content for one in captures] == ["Grüße".encode("latin-1"), b"packed page", b"chunked!"]
-    assert {(one.media_type, one.charset.lower().replace("_", "-")) for one in captures} <= {
+    assert [item.content for item in captures] == ["Grüße".encode("latin-1"), b"packed page", b"chunked!"]
+    assert {(item.media_type, item.charset.lower().replace("_", "-")) for item in captures} <= {
         ("text/html", "iso-8859-1"),
         ("text/html", "iso8859-1"),
         ("text/html", "windows-1252"),

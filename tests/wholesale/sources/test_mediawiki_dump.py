@@ -1,4 +1,4 @@
-"""Dumps of MediaWiki: whole, cut off, and made to fill memory."""
+"""Tests of complete, truncated and hostile MediaWiki dumps."""
 
 import bz2
 import gzip
@@ -49,7 +49,7 @@ def page(title: str, text: str, ns: int = 0, more: str = "", model: str = "wikit
 
 PAGES = [page(f"Seite {number}", f"'''Seite''' {number} &amp; mehr. [[Rubrik:Alle]]") for number in range(50)]
 DUMP = (HEAD + "".join(PAGES) + FOOT).encode()
-PACKERS: dict[str, Callable[[bytes], bytes]] = {
+COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
     "": bytes,
     ".gz": gzip.compress,
     ".bz2": bz2.compress,
@@ -58,8 +58,8 @@ PACKERS: dict[str, Callable[[bytes], bytes]] = {
 
 
 def read(path: Path) -> tuple[list[Capture], list[str]]:
-    found = list(read_dump(path, "file:"))
-    return [one for one in found if isinstance(one, Capture)], [one for one in found if isinstance(one, str)]
+    results = list(read_dump(path, "file:"))
+    return [item for item in results if isinstance(item, Capture)], [item for item in results if isinstance(item, str)]
 
 
 def read_pages(tmp_path: Path, *pages: str) -> tuple[list[Capture], list[str]]:
@@ -68,23 +68,23 @@ def read_pages(tmp_path: Path, *pages: str) -> tuple[list[Capture], list[str]]:
     return read(path)
 
 
-@pytest.mark.parametrize("ending", PACKERS)
-def test_a_dump_has_its_articles(tmp_path: Path, ending: str) -> None:
+@pytest.mark.parametrize("ending", COMPRESSORS)
+def test_articles_of_a_dump_are_read(tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"dewiki.xml{ending}"
-    path.write_bytes(PACKERS[ending](DUMP))
+    path.write_bytes(COMPRESSORS[ending](DUMP))
     assert is_dump(path)
     captures, skips = read(path)
     assert (len(captures), skips) == (50, [])
     first = captures[0]
     assert (first.url, first.title, first.media_type) == ("https://de.example/wiki/Seite_0", "Seite 0", "text/x-wiki")
     assert first.fetched == datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC)
-    assert first.content.decode() == "'''Seite''' 0 & mehr. [[Category:Alle]]", "every wiki knows this name"
+    assert first.content.decode() == "'''Seite''' 0 & mehr. [[Category:Alle]]", "the canonical name of the namespace"
     assert extract(first, "resiliparse") == ("Seite 0", "Seite 0 & mehr.")
     assert extractor_for(first, "resiliparse 2") == "baicai-wikitext 1"
 
 
 @pytest.mark.parametrize(
-    ("title", "address"),
+    ("title", "path"),
     [
         ("AC/DC (Band)", "AC/DC_(Band)"),
         ("Käse: 100 %?", "K%C3%A4se:_100_%25%3F"),
@@ -92,12 +92,12 @@ def test_a_dump_has_its_articles(tmp_path: Path, ending: str) -> None:
         ("甲", "%E7%94%B2"),
     ],
 )
-def test_addresses_are_those_of_mediawiki(tmp_path: Path, title: str, address: str) -> None:
+def test_urls_are_encoded_as_by_mediawiki(tmp_path: Path, title: str, path: str) -> None:
     captures, _ = read_pages(tmp_path, page(title, "x"))
-    assert captures[0].url == f"https://de.example/wiki/{address}"
+    assert captures[0].url == f"https://de.example/wiki/{path}"
 
 
-def test_what_is_no_article_is_counted(tmp_path: Path) -> None:
+def test_other_pages_are_counted(tmp_path: Path) -> None:
     captures, skips = read_pages(
         tmp_path,
         page("A", "text"),
@@ -108,37 +108,37 @@ def test_what_is_no_article_is_counted(tmp_path: Path) -> None:
         page("", "text"),
         "<page></page>",
     )
-    assert [one.title for one in captures] == ["A"]
+    assert [capture.title for capture in captures] == ["A"]
     assert sorted(skips) == ["malformed page"] * 3 + ["other content model", "other namespace", "redirect"]
 
 
-def test_of_several_revisions_the_last_counts(tmp_path: Path) -> None:
+def test_last_revision_counts(tmp_path: Path) -> None:
     old, new = page("A", "old"), page("A", "new")
     both = old.replace("</revision>", "</revision>" + new[new.index("<revision>") : new.index("</page>")])
     captures, _ = read_pages(tmp_path, both)
-    assert [one.content for one in captures] == [b"new"]
+    assert [capture.content for capture in captures] == [b"new"]
 
 
-UNPACKERS: dict[str, Callable[[bytes], bytes]] = {
+DECOMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
     "": bytes,
-    ".gz": lambda packed: zlib.decompressobj(31).decompress(packed),
-    ".bz2": lambda packed: bz2.BZ2Decompressor().decompress(packed),
-    ".zst": lambda packed: zstandard.ZstdDecompressor().decompressobj().decompress(packed),
+    ".gz": lambda compressed: zlib.decompressobj(31).decompress(compressed),
+    ".bz2": lambda compressed: bz2.BZ2Decompressor().decompress(compressed),
+    ".zst": lambda compressed: zstandard.ZstdDecompressor().decompressobj().decompress(compressed),
 }
 
 
-@pytest.mark.parametrize("ending", PACKERS)
-def test_pages_before_a_cut_are_kept(tmp_path: Path, ending: str) -> None:
-    draw = random.Random(0)
-    pages = [page(f"Seite {number}", draw.randbytes(500).hex()) for number in range(2500)]
-    content = PACKERS[ending]((HEAD + "".join(pages) + FOOT).encode())
+@pytest.mark.parametrize("ending", COMPRESSORS)
+def test_pages_before_a_cut_are_read(tmp_path: Path, ending: str) -> None:
+    rng = random.Random(0)
+    pages = [page(f"Seite {number}", rng.randbytes(500).hex()) for number in range(2500)]
+    content = COMPRESSORS[ending]((HEAD + "".join(pages) + FOOT).encode())
     path = tmp_path / f"a.xml{ending}"
     content = content[: len(content) * 2 // 3]
     path.write_bytes(content)
     captures, skips = read(path)
     assert skips == ["cut off"]
-    assert len(captures) == UNPACKERS[ending](content).count(b"</page>") > 500
-    assert [one.title for one in captures] == [f"Seite {number}" for number in range(len(captures))]
+    assert len(captures) == DECOMPRESSORS[ending](content).count(b"</page>") > 500
+    assert [capture.title for capture in captures] == [f"Seite {number}" for number in range(len(captures))]
 
 
 LOL = '<!DOCTYPE mediawiki [<!ENTITY a "lol"><!ENTITY b "' + "&a;" * 1000 + '"><!ENTITY c "' + "&b;" * 1000 + '">]>'
@@ -161,7 +161,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("reason", HOSTILE)
-def test_hostile_dumps_are_counted_and_fill_no_memory(tmp_path: Path, reason: str) -> None:
+def test_hostile_dumps_are_counted_and_do_not_fill_memory(tmp_path: Path, reason: str) -> None:
     path = tmp_path / "a.xml.gz"
     path.write_bytes(gzip.compress((HOSTILE[reason] + FOOT).encode(), 1))
     assert is_dump(path)
@@ -174,12 +174,12 @@ def test_hostile_dumps_are_counted_and_fill_no_memory(tmp_path: Path, reason: st
     assert peak < 200 * 2**20
 
 
-def test_a_packed_dump_that_is_a_bomb_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_decompression_bomb_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("baicai.wholesale.sources.decompression_limits.FREE_BYTES", 2**20)
     path = tmp_path / "a.xml.gz"
     path.write_bytes(gzip.compress((HEAD + page("A", "x") + " " * 2**24 + page("B", "x") + FOOT).encode()))
     captures, skips = read(path)
-    assert ([one.title for one in captures], skips) == (["A"], ["unpacks to far too much"])
+    assert ([capture.title for capture in captures], skips) == (["A"], ["unpacks to far too much"])
 
 
 @pytest.mark.parametrize(
@@ -192,26 +192,26 @@ def test_a_packed_dump_that_is_a_bomb_is_left(tmp_path: Path, monkeypatch: pytes
         ("a.txt", DUMP),
     ],
 )
-def test_other_files_are_no_dumps(tmp_path: Path, name: str, content: bytes) -> None:
+def test_other_files_are_not_dumps(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
     assert not is_dump(tmp_path / name)
 
 
-def test_a_dump_may_begin_with_a_declaration_and_a_comment(tmp_path: Path) -> None:
+def test_dump_may_begin_with_a_declaration_and_a_comment(tmp_path: Path) -> None:
     (tmp_path / "a.XML").write_bytes(b"\xef\xbb\xbf<?xml version='1.0'?>\n<!-- <made> here -->\n" + DUMP)
     assert is_dump(tmp_path / "a.XML")
     assert len(read(tmp_path / "a.XML")[0]) == 50
 
 
-@pytest.mark.parametrize("ending", PACKERS)
-def test_random_damage_never_ends_in_anything_else(tmp_path: Path, ending: str) -> None:
-    path, draw = tmp_path / f"a.xml{ending}", random.Random(0)
-    content = PACKERS[ending](DUMP)
+@pytest.mark.parametrize("ending", COMPRESSORS)
+def test_random_damage_raises_no_error(tmp_path: Path, ending: str) -> None:
+    path, rng = tmp_path / f"a.xml{ending}", random.Random(0)
+    content = COMPRESSORS[ending](DUMP)
     for _ in range(100):
-        damaged = bytearray(content[: draw.randint(1, len(content))] if draw.random() < 0.3 else content)
-        for _ in range(draw.randint(0, 8)):
-            at = draw.randrange(len(damaged))
-            damaged[at : at + draw.randint(0, 9)] = draw.randbytes(draw.randint(0, 9)) or b""
+        damaged = bytearray(content[: rng.randint(1, len(content))] if rng.random() < 0.3 else content)
+        for _ in range(rng.randint(0, 8)):
+            offset = rng.randrange(len(damaged))
+            damaged[offset : offset + rng.randint(0, 9)] = rng.randbytes(rng.randint(0, 9)) or b""
             damaged = damaged or bytearray(b"x")
         path.write_bytes(damaged)
         captures, skips = read(path) if is_dump(path) else ([], [])

@@ -1,4 +1,4 @@
-"""What hosts say of being gathered."""
+"""Tests of the decision whether a page may be gathered."""
 
 import pytest
 
@@ -29,15 +29,15 @@ def allowed(robots: str, url: str = URL, status: int = 200) -> bool:
         ("User-agent: OtherBot\nContent-Signal: ai-train=no\nAllow: /", True),
         ("License: https://a.example/licence.xml\nUser-agent: *\nAllow: /", True),
         ("\0\xff" * 1000, True),
-        ("User-agent: *\n" + "Disallow: /x\n" * 100_000 + "Disallow: /", True),  # beyond what is read
+        ("User-agent: *\n" + "Disallow: /x\n" * 100_000 + "Disallow: /", True),  # beyond the parsing limit
     ],
 )
-def test_robots_txt(robots: str, expected: bool) -> None:
+def test_robots_txt_decides(robots: str, expected: bool) -> None:
     assert allowed(robots) == expected
 
 
 @pytest.mark.parametrize(("status", "expected"), [(404, True), (403, True), (500, False), (503, False), (0, False)])
-def test_a_host_without_robots_txt(status: int, expected: bool) -> None:
+def test_missing_robots_txt_allows(status: int, expected: bool) -> None:
     assert allowed("User-agent: *\nDisallow: /", status=status) == expected
 
 
@@ -54,7 +54,7 @@ def test_a_host_without_robots_txt(status: int, expected: bool) -> None:
         ({"tdm-reservation": "0"}, True),
     ],
 )
-def test_headers(headers: dict[str, str], expected: bool) -> None:
+def test_headers_decide(headers: dict[str, str], expected: bool) -> None:
     assert decide(from_headers(headers, NOW)).allowed == expected
 
 
@@ -69,7 +69,7 @@ def test_headers(headers: dict[str, str], expected: bool) -> None:
         ("<meta " * 100_000, True),
     ],
 )
-def test_meta_tags(page: str, expected: bool) -> None:
+def test_meta_tags_decide(page: str, expected: bool) -> None:
     assert decide(from_page(page, NOW)).allowed == expected
 
 
@@ -85,20 +85,22 @@ def test_meta_tags(page: str, expected: bool) -> None:
         (b'{"location": 3}', True),
     ],
 )
-def test_tdmrep_json(content: bytes, expected: bool) -> None:
+def test_tdmrep_json_decides(content: bytes, expected: bool) -> None:
     assert decide(from_tdmrep(content, URL, NOW)).allowed == expected
 
 
-def test_the_newest_word_of_each_kind_counts_and_one_restriction_is_enough() -> None:
+def test_newest_evidence_counts_and_one_restriction_forbids() -> None:
     old, new = "2026-01-01T00:00:00+00:00", "2026-02-01T00:00:00+00:00"
     yes, no = Evidence("tdm", "0", True, old), Evidence("tdm", "1", False, new)
     assert not decide([yes, no]).allowed
     assert decide([Evidence("tdm", "1", False, old), Evidence("tdm", "0", True, new)]).allowed
     assert not decide([Evidence("robots", "allow", True, new), no]).allowed
     assert decide([yes, no]).evidence == (no,)
-    assert not decide([Evidence("tdm", "1", False, new), Evidence("tdm", "0", True, new)]).allowed, "the same moment"
+    assert not decide([Evidence("tdm", "1", False, new), Evidence("tdm", "0", True, new)]).allowed, (
+        "a restriction at the same time wins"
+    )
 
 
-def test_delay_and_sitemaps() -> None:
+def test_crawl_delay_and_sitemaps_are_read() -> None:
     robots = Robots(200, b"Sitemap: https://a.example/map.xml\nUser-agent: *\nCrawl-delay: 7\n", NOW)
     assert (robots.crawl_delay_seconds, robots.sitemaps) == (7, ["https://a.example/map.xml"])

@@ -1,4 +1,4 @@
-"""What a reader of a wiki page reads, and pages that are made to keep parsers busy."""
+"""Tests of converting wikitext to text, with pages built to keep parsers busy."""
 
 import random
 import time
@@ -52,7 +52,7 @@ x^2 = [[y]] and [[no link]] {{no template}}
 next"""
 
 
-def test_a_page_becomes_what_its_readers_see() -> None:
+def test_page_becomes_the_text_its_readers_see() -> None:
     assert wikitext_to_text(PAGE) == TEXT
 
 
@@ -81,7 +81,7 @@ def test_a_page_becomes_what_its_readers_see() -> None:
         ("", ""),
     ],
 )  # fmt: skip
-def test_what_is_not_closed_is_text(page: str, text: str) -> None:
+def test_markup_is_converted_and_unclosed_markup_is_text(page: str, text: str) -> None:
     assert wikitext_to_text(page) == text
 
 
@@ -93,24 +93,24 @@ MARKUP = (
 
 
 @pytest.mark.parametrize("markup", MARKUP, ids=repr)
-def test_time_grows_with_the_length_alone(markup: str) -> None:
+def test_time_is_linear_in_the_length(markup: str) -> None:
     begun = time.monotonic()
     wikitext_to_text(markup * (600_000 // len(markup)) + "x" + "}} ]] |} </ref>" * 100)
-    assert time.monotonic() - begun < 20, "it grows with the square of the length"
+    assert time.monotonic() - begun < 20, "the time is quadratic in the length"
 
 
 @pytest.mark.parametrize(
     "page",
     ["[[a|x" * 200_000 + "]]" * 200_000, "[[a " * 100_000 + "\n|}" * 100_000, "<nowiki>" * 400_000],
-    ids=["nested", "closed in vain", "never closed"],
+    ids=["nested", "closed by another kind", "never closed"],
 )
-def test_what_is_open_is_not_searched_again_and_again(page: str) -> None:
+def test_open_markup_is_not_searched_repeatedly(page: str) -> None:
     begun = time.monotonic()
     wikitext_to_text(page)
     assert time.monotonic() - begun < 20
 
 
-def test_any_mixture_of_markup_is_read() -> None:
-    draw = random.Random(0)
+def test_random_markup_is_read_without_an_error() -> None:
+    rng = random.Random(0)
     for _ in range(500):
-        wikitext_to_text("".join(draw.choices(MARKUP, k=draw.randint(1, 60))))
+        wikitext_to_text("".join(rng.choices(MARKUP, k=rng.randint(1, 60))))

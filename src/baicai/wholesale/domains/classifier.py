@@ -79,20 +79,20 @@ class DomainModel:
         """Return the domain probabilities [N, D] of texts."""
         return _softmax(self._vectorizer.transform(texts) @ self.weights_DT.T + self.bias_D)
 
-    def save(self, folder: Path, version: int, made: str, report: Report) -> None:
+    def save(self, folder: Path, version: int, trained: str, report: Report) -> None:
         """Write the model to a new folder, atomically.
 
         Args:
             folder: the folder, named after the hash of the model.
             version: number of the model in its warehouse.
-            made: date and time of the training, ISO 8601.
+            trained: date and time of the training, ISO 8601.
             report: results of the training for the card.
         """
         with atomic_folder(folder) as part:
             write_tensors(part / "model.safetensors", self._tensors())
             write_json(part / "terms.json", {"terms": self.terms})
             card = {"settings": self.settings, "domains": self.domains, "hash": self.hash}
-            write_json(part / CARD, card | {"version": version, "made": made, "report": report})
+            write_json(part / CARD, card | {"version": version, "made": trained, "report": report})
 
     def _tensors(self) -> dict[str, torch.Tensor]:
         arrays = {"idf_T": self.idf_T, "weights_DT": self.weights_DT, "bias_D": self.bias_D}

@@ -28,7 +28,7 @@ class PiiType(NamedTuple):
 
     pattern: re.Pattern[str]
     characters: str
-    """Characters of which a text must contain at least one for the pattern to match anywhere."""
+    """The pattern can match only in a text with at least one of these characters."""
     is_valid: Callable[[str], bool]
     """Check of a match of the pattern."""
     mask: str

@@ -144,7 +144,7 @@ class _Frontier:
         return bool(self._db.execute("SELECT tries < ? FROM pages WHERE url = ?", (TRIES, url)).fetchone()[0])
 
     def store(self, url: str, capture: Capture | None, headers: dict[str, str], decision: Decision) -> None:
-        """Write the capture of a URL and mark it as fetched. `capture` is None if the page has not changed."""
+        """Write the capture of a URL and mark it as fetched. Without a capture, the page has not changed."""
         values = (headers.get("etag"), headers.get("last-modified"), json.dumps(asdict(decision)), url)
         if capture is not None:
             if self._writer is None:
