@@ -66,7 +66,7 @@ HOSTILE = {
     "slow servers": [f"{FETCHING}slow_servers_time_out"],
     "robots.txt": [
         f"{PERMISSION}robots_txt_decides",
-        f"{PERMISSION}missing_robots_txt_allows_and_server_errors_forbid",
+        f"{PERMISSION}missing_robots_txt_allows",
     ],
 }
 """Tests of servers that are not to be trusted; a case is one test with one set of values."""

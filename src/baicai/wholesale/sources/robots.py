@@ -47,7 +47,7 @@ class Decision:
 
 
 def decide(evidence: Iterable[Evidence]) -> Decision:
-    """Decide by the newest evidence of each kind, all of which must allow it."""
+    """Decide by the newest evidence of each kind. All of it must allow the page."""
     newest: dict[str, list[Evidence]] = {}
     for item in evidence:
         latest = newest.setdefault(item.kind, [])
