@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 # `make check` is what CI runs: lint, types, tests.
-.PHONY: quickstart test check lint format clean
+.PHONY: quickstart test check lint format docs clean
 
 # The stamps are newer than pyproject.toml when everything it names is installed.
 $(VENV)/.installed: pyproject.toml
@@ -33,6 +33,10 @@ lint: $(VENV)/.installed-dev
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(VENV)/.installed-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "open build/site/index.html"
 
 clean:
 	rm -rf $(VENV) build dist src/*.egg-info

@@ -1,7 +1,9 @@
-"""The README's commands run, in order, and what it names is there."""
+"""The commands of the README and of the documentation run, in order, and the files that they name exist."""
 
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,9 @@ from baicai.leaves.train_trunk import TrunkRecipe
 
 ROOT = Path(__file__).parents[1]
 READMES = ("README.md", "README.zh-CN.md")
+PACKAGES = sorted(path.name for path in (ROOT / "src" / "baicai").iterdir() if (path / "__init__.py").exists())
+RUNNABLE = ("convert", "distill", "public-text")
+"""How-to pages with commands that need nothing but what the README's have made."""
 
 
 def commands(text: str) -> list[str]:
@@ -40,8 +45,9 @@ def test_the_commands_run_and_run_again(
     monkeypatch.chdir(tmp_path)
     for name in ("recipes", "docs"):
         (tmp_path / name).symlink_to(ROOT / name)
-    lines = [line for line in commands((ROOT / "README.md").read_text()) if line.startswith("baicai ")]
-    assert len(lines) >= 10
+    pages = [ROOT / "README.md", *(ROOT / "docs" / "how-to" / f"{name}.md" for name in RUNNABLE)]
+    lines = [line for page in pages for line in commands(page.read_text()) if line.startswith("baicai ")]
+    assert len(lines) >= 20
     for line in lines:
         cli.main(shlex.split(line)[1:], prog_name="baicai", standalone_mode=False)
     assert (tmp_path / "out" / "walk" / "report" / "report.html").exists()
@@ -50,14 +56,17 @@ def test_the_commands_run_and_run_again(
     assert "made from this very recipe" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("readme", [*READMES, "CONTRIBUTING.md", "docs/formats.md"])
+@pytest.mark.parametrize("readme", [*READMES, "CONTRIBUTING.md", "docs/formats.md", "docs/results.md"])
 def test_the_files_named_are_there(readme: str) -> None:
     text = (ROOT / readme).read_text()
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
     paths = re.findall(r"`((?:src|tests|docs|bench|recipes)/[\w/.-]+)`", text)
-    inside = re.findall(r"`((?:model|data|training|evaluation|leaves|wholesale|cli)/\w+\.py)`", text)
-    for place in [*links, *paths, *(f"src/baicai/{name}" for name in inside)]:
-        assert (ROOT / place).exists(), f"{readme} names {place}"
+    inside = re.findall(r"`((?:" + "|".join(PACKAGES) + r")/[\w/]+\.py)`", text)
+    folder = (ROOT / readme).parent
+    for path in [folder / link for link in links] + [ROOT / path for path in paths]:
+        assert path.exists(), f"{readme} names {path}"
+    for name in inside:
+        assert (ROOT / "src" / "baicai" / name).exists(), f"{readme} names {name}"
 
 
 @pytest.mark.parametrize(
@@ -70,3 +79,20 @@ def test_the_files_named_are_there(readme: str) -> None:
 )
 def test_shipped_recipes_are_valid(path: str, kind: type[TokenizerRecipe | TrunkRecipe | DistillRecipe]) -> None:
     assert read_recipe(kind, ROOT / path).data
+
+
+def test_every_package_has_a_row_in_the_readmes() -> None:
+    for readme in READMES:
+        text = (ROOT / readme).read_text()
+        assert [name for name in PACKAGES if f"`src/baicai/{name}`" not in text and name != "starter"] == []
+
+
+def test_the_documentation_builds_without_warnings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("mkdocs", reason="pip install 'baicai[dev]' builds the documentation")
+    monkeypatch.setenv("NO_MKDOCS_2_WARNING", "1")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=250)
+    recipes = (tmp_path / "reference" / "recipes.html").read_text()
+    for key in ("max_sequences", "kv_cache_tokens", "learning_rate", "topk_group", "public_share"):
+        assert f"<code>{key}</code>" in recipes
+    assert "baicai.open(" in (tmp_path / "reference" / "python.html").read_text()
