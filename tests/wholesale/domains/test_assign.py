@@ -207,14 +207,14 @@ def test_subscribers_receive_reassigned_documents(shop: Shop) -> None:
     model = assign(shop)["model"]
     assert domains() == {"cook": 52, "law": 52, UNLABELLED: 12}
     after, law_after = pull()
-    given = {row["id"]: row["domain"] for row in rows(shop, model)}
-    assert {one: line["domain"] for one, line in after.items()} == {
-        one: given.get(one, line["domain"]) for one, line in before.items()
+    assigned = {row["id"]: row["domain"] for row in rows(shop, model)}
+    assert {key: line["domain"] for key, line in after.items()} == {
+        key: assigned.get(key, line["domain"]) for key, line in before.items()
     }
-    assert {one: line["text"] for one, line in after.items()} == {one: line["text"] for one, line in before.items()}
-    assert law_after.keys() == law_before.keys() | {one for one, domain in given.items() if domain == "law"}
-    assert {one for one, line in after.items() if line["version"] != before[one]["version"]} == {
-        one for one, domain in given.items() if domain != UNLABELLED
+    assert {key: line["text"] for key, line in after.items()} == {key: line["text"] for key, line in before.items()}
+    assert law_after.keys() == law_before.keys() | {key for key, domain in assigned.items() if domain == "law"}
+    assert {key for key, line in after.items() if line["version"] != before[key]["version"]} == {
+        key for key, domain in assigned.items() if domain != UNLABELLED
     }
     shop.out = everything
     assert shop.pull().fetched_bytes < 5000, "only the manifest is fetched again"
@@ -329,8 +329,8 @@ def test_real_domains_are_recognized_by_a_few_sentences(corpus: dict[str, dict[s
         predicted = model.scores([text[:length] for text in texts_of(valid)]).argmax(1)
         assert (np.array(model.domains)[predicted] == names_of(valid)).mean() >= bar
     for left_out in ("recipes-en", "c-code"):
-        known = {name: texts for name, texts in train.items() if name != left_out}
-        model = train_on_labels(texts_of(known), names_of(known), {})
+        seen = {name: texts for name, texts in train.items() if name != left_out}
+        model = train_on_labels(texts_of(seen), names_of(seen), {})
         assert (model.scores(train[left_out]).max(1) >= CONFIDENT).mean() < 0.05
         assert (model.scores(texts_of({**valid, left_out: []})).max(1) >= CONFIDENT).mean() > 0.85
 

@@ -5,7 +5,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import field
-from datetime import UTC
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -81,7 +81,7 @@ class CleanConfig:
 
 
 class _Row(NamedTuple):
-    values: dict[str, Any]
+    values: dict[str, str | float | datetime]
     words_W: Hashes
 
 
@@ -134,7 +134,7 @@ def make_row(capture: Capture, title: str, text: str, config: CleanConfig, extra
     signals, words_W = quality_signals.compute_signals(text)
     language, score = _language(text)
     licence = capture.licence or config.licence
-    values = {
+    values: dict[str, str | float | datetime] = {
         "id": document_id(capture.url),
         "url": capture.url,
         "host": (urlsplit(capture.url).hostname or "") if "//" in capture.url else "",
@@ -174,7 +174,7 @@ def _batches(rows: Iterator[_Row]) -> Iterator[list[_Row]]:
     characters = 0
     for row in rows:
         batch.append(row)
-        characters += len(row.values["text"])
+        characters += len(str(row.values["text"]))
         if len(batch) == BATCH_DOCUMENTS or characters >= BATCH_CHARACTERS:
             yield batch
             batch, characters = [], 0

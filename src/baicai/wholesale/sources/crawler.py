@@ -129,10 +129,6 @@ class _Frontier:
         row = self._db.execute(f"SELECT url, depth, etag, modified {where}", (host,)).fetchone()
         return row
 
-    def count(self) -> int:
-        """Return the number of fetched pages."""
-        return int(self._db.execute("SELECT count(*) FROM pages WHERE state = 'done'").fetchone()[0])
-
     def skip(self, url: str, reason: str, decision: Decision | None = None) -> None:
         """Record why a URL is not fetched or not stored."""
         values = (reason, json.dumps(asdict(decision)) if decision else None, url)
@@ -195,11 +191,11 @@ class _Crawl:
             url, depth, etag, modified = page
             base = "{0.scheme}://{0.netloc}".format(urlsplit(url))
             if base not in hosts:
-                hosts[base] = await self._look_up(base)
+                hosts[base] = await self._fetch_rules(base)
             await self._page(url, depth, {"If-None-Match": etag, "If-Modified-Since": modified}, hosts[base])
             self._progress.update(self._fetched, {"pages": self._fetched, "host": name})
 
-    async def _look_up(self, base: str) -> _Host:
+    async def _fetch_rules(self, base: str) -> _Host:
         """Fetch the crawling rules of a host."""
         status, content = 0, b""
         try:
