@@ -53,7 +53,7 @@ def recipe_classes() -> dict[str, tuple[str, type]]:
     for words, command in commands(cli, "baicai"):
         for argument in command.params:
             if isinstance(argument, RecipeArgument):
-                kind = getattr(importlib.import_module(argument.module), argument.kind)
+                kind = getattr(importlib.import_module(argument.module), argument.recipe)
                 classes[words] = (command.get_short_help_str(limit=200), kind)
     return classes
 

@@ -1,4 +1,4 @@
-"""SIGKILL at any moment of any stage: run again, it makes what it would have made. (`grow` has its own test.)"""
+"""A stage that was killed at any moment gives the same artefact when run again. (`grow` has its own test.)"""
 
 import dataclasses
 import random
@@ -77,7 +77,7 @@ def distill(shop: Workshop) -> tuple[Callable[..., None], Any]:
     )
 
 
-def bring_back(shop: Workshop) -> tuple[Callable[..., None], Any]:
+def import_again(shop: Workshop) -> tuple[Callable[..., None], Any]:
     stage, recipe = export(shop)
     run_stage(stage, recipe, shop.folder / "exported")
     return import_checkpoint, ImportRecipe(source=shop.path("exported"), public=[shop.text("public")])
@@ -87,29 +87,29 @@ def contents(folder: Path) -> dict[str, str]:
     return {str(file.relative_to(folder)): file_hash(file) for file in sorted(folder.rglob("*")) if file.is_file()}
 
 
-@pytest.mark.parametrize("make", [tokenizer, trunk, join, peel, calibrate, evaluate, distill, export, bring_back])
-def test_killed_and_run_again_is_as_if_never_killed(
+@pytest.mark.parametrize("make", [tokenizer, trunk, join, peel, calibrate, evaluate, distill, export, import_again])
+def test_a_killed_stage_resumes_to_the_same_artefact(
     workshop: Workshop, tmp_path: Path, make: Callable[[Workshop], tuple[Callable[..., None], Any]]
 ) -> None:
     stage, recipe = make(workshop)
 
-    def start(place: str) -> BaseProcess:
-        (tmp_path / place).mkdir(exist_ok=True)
-        return start_stage(stage, recipe, tmp_path / place / "out")
+    def start(name: str) -> BaseProcess:
+        (tmp_path / name).mkdir(exist_ok=True)
+        return start_stage(stage, recipe, tmp_path / name / "out")
 
-    start("warm").join()  # what is tokenized or drawn for the first time is kept
-    begun = time.monotonic()
-    whole = start("whole")
-    whole.join()
-    assert whole.exitcode == 0
-    duration = time.monotonic() - begun
+    start("warm").join()  # caches what is tokenized or generated the first time
+    start_time = time.monotonic()
+    uninterrupted = start("whole")
+    uninterrupted.join()
+    assert uninterrupted.exitcode == 0
+    duration = time.monotonic() - start_time
     draw = random.Random(make.__name__)
     for _ in range(KILLS):
         process = start("broken")
         time.sleep(draw.random() * duration)
         process.kill()
         process.join()
-        if process.exitcode == 0:  # it was done before the kill
+        if process.exitcode == 0:  # it finished before the kill
             shutil.rmtree(tmp_path / "broken")
     last = start("broken")
     last.join()

@@ -1,4 +1,4 @@
-"""The commands of the README and of the documentation run, in order, and the files that they name exist."""
+"""The commands of the README and of the documentation run, in order, and the files they name exist."""
 
 import re
 import shlex
@@ -29,12 +29,12 @@ def commands(text: str) -> list[str]:
 @pytest.mark.parametrize("readme", READMES)
 def test_make_targets_exist(readme: str) -> None:
     targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    asked = [line.split()[1] for line in commands((ROOT / readme).read_text()) if line.startswith("make ")]
-    assert asked == ["quickstart", "test"]
-    assert set(asked) <= set(targets)
+    called = [line.split()[1] for line in commands((ROOT / readme).read_text()) if line.startswith("make ")]
+    assert called == ["quickstart", "test"]
+    assert set(called) <= set(targets)
 
 
-def test_the_two_languages_give_the_same_commands() -> None:
+def test_both_languages_have_the_same_commands() -> None:
     english, chinese = (commands((ROOT / readme).read_text()) for readme in READMES)
     assert english == chinese
 
@@ -53,11 +53,11 @@ def test_the_commands_run_and_run_again(
     assert (tmp_path / "out" / "walk" / "report" / "report.html").exists()
     capsys.readouterr()
     cli.main(shlex.split(lines[2])[1:], prog_name="baicai", standalone_mode=False)
-    assert "made from this very recipe" in capsys.readouterr().err
+    assert "made from this recipe" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("readme", [*READMES, "CONTRIBUTING.md", "docs/formats.md", "docs/results.md"])
-def test_the_files_named_are_there(readme: str) -> None:
+def test_named_files_exist(readme: str) -> None:
     text = (ROOT / readme).read_text()
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
     paths = re.findall(r"`((?:src|tests|docs|bench|recipes)/[\w/.-]+)`", text)

@@ -1,4 +1,4 @@
-"""A command line as a user types it."""
+"""Run command lines in this process."""
 
 import io
 import sys
@@ -12,7 +12,7 @@ from baicai.cli import main as module
 
 
 class Outcome(NamedTuple):
-    """What a command line came to."""
+    """Exit code, stdout and stderr of a command line."""
 
     code: int
     out: str
@@ -24,7 +24,7 @@ Command = Callable[..., Outcome]
 
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Run a command line in this process, through the same door as the installed program."""
+    """Run a command line in this process, through the entry point of the installed program."""
 
     def run(*words: str | Path, stdin: str = "") -> Outcome:
         monkeypatch.setattr(sys, "argv", ["baicai", *map(str, words)])

@@ -1,4 +1,4 @@
-"""`import` and `export`, as a user runs them."""
+"""`baicai import` and `baicai export`."""
 
 import json
 from pathlib import Path
@@ -14,55 +14,53 @@ from tests.convert.checkpoints import byte_level, checkpoint
 pytest.importorskip("transformers")
 
 
-def test_a_checkpoint_comes_in(tmp_path: Path, command: Command) -> None:
+def test_a_checkpoint_is_imported(tmp_path: Path, command: Command) -> None:
     checkpoint(tmp_path / "theirs", "Qwen3")
     byte_level(tmp_path / "theirs", "qwen", None)
     words = ("import", tmp_path / "theirs", "replay_tokens=300", "--out", tmp_path / "trunk")
-    made = command(*words)
-    assert (made.code, made.err) == (0, "")
-    lines = dict(line.split(None, 1) for line in made.out.splitlines())
+    imported = command(*words)
+    assert (imported.code, imported.err) == (0, "")
+    lines = dict(line.split(None, 1) for line in imported.out.splitlines())
     assert (lines["kind"], lines["hash"]) == ("trunk", open_model(tmp_path / "trunk").trunk.hash)
     assert "architecture Qwen3ForCausalLM" in lines["imported"]
     again = command(*words, "--json")
-    assert again.err == f"{tmp_path}/trunk is there already, made from this very recipe.\n"
+    assert again.err == f"{tmp_path}/trunk already exists and was made from this recipe; nothing to do.\n"
     assert json.loads(again.out)["public_sample"] is True
     assert command("inspect", tmp_path / "trunk").code == 0
-    said = command("generate", f"model={tmp_path}/trunk", "prompt=Hello", "sampling.max_tokens=3")
-    assert (said.code, said.err) == (0, "")
+    generated = command("generate", f"model={tmp_path}/trunk", "prompt=Hello", "sampling.max_tokens=3")
+    assert (generated.code, generated.err) == (0, "")
 
 
-def test_a_model_leaves_is_checked_and_comes_back(workshop: Workshop, tmp_path: Path, command: Command) -> None:
-    told = command(
+def test_an_exported_model_is_checked_and_imported_again(workshop: Workshop, tmp_path: Path, command: Command) -> None:
+    outcome = command(
         "export", workshop.path("model"), "--format", "transformers", "--out", tmp_path / "theirs", "--check"
     )
-    assert (told.code, told.err) == (0, "")
-    assert "same greedy text     200 of 200 prompts" in told.out
-    assert "largest difference" in told.out
-    found = json.loads(
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "same greedy text     200 of 200 prompts" in outcome.out
+    assert "largest difference" in outcome.out
+    facts = json.loads(
         command("export", workshop.path("model"), "format=transformers", "--out", tmp_path / "theirs", "--json").out
     )
-    assert (found["kind"], found["format"]) == ("export", "transformers")
-    assert "model.safetensors" in found["files"]
+    assert (facts["kind"], facts["format"]) == ("export", "transformers")
+    assert "model.safetensors" in facts["files"]
     back = command("import", tmp_path / "theirs", "replay_tokens=0", "--out", tmp_path / "back", "--json")
-    made = json.loads(back.out)
+    facts = json.loads(back.out)
     model = open_model(workshop.path("model"))
-    assert made["kind"] == "model"
-    assert made["leaves"] == {name: leaf.hash for name, leaf in model.leaves.items()}
+    assert facts["kind"] == "model"
+    assert facts["leaves"] == {name: leaf.hash for name, leaf in model.leaves.items()}
     assert json.loads(command("inspect", tmp_path / "back", "--json").out)["hash"] == model.hash
 
 
-def test_a_check_that_fails_is_an_error(workshop: Workshop, tmp_path: Path, command: Command) -> None:
+def test_a_failed_check_is_an_error(workshop: Workshop, tmp_path: Path, command: Command) -> None:
     words = ("export", workshop.path("model"), "--out", tmp_path / "theirs")
     assert command(*words).code == 0
     tensors = load_file(tmp_path / "theirs" / "model.safetensors")
     tensors["model.norm.weight"] *= 1.1
     save_file(tensors, tmp_path / "theirs" / "model.safetensors", {"format": "pt"})
-    told = command(*words, "--check", "--json")
-    assert told.code == 2
-    assert told.err.splitlines()[-1].startswith(
-        f"error: {tmp_path}/theirs does not say what the model says: in 200 of "
-    )
-    assert json.loads(told.out)["check"]["problem"]
+    outcome = command(*words, "--check", "--json")
+    assert outcome.code == 2
+    assert outcome.err.splitlines()[-1].startswith(f"error: {tmp_path}/theirs does not match its model: in 200 of ")
+    assert json.loads(outcome.out)["check"]["problem"]
 
 
 @pytest.mark.parametrize(
@@ -78,17 +76,17 @@ def test_a_check_that_fails_is_an_error(workshop: Workshop, tmp_path: Path, comm
         (("export", "{model}", "--format", "onnx"), "'onnx' is not one of 'transformers', 'gguf'"),
     ],
 )
-def test_what_is_wrong_is_one_line(
+def test_an_error_is_one_line(
     words: tuple[str, ...], message: str, workshop: Workshop, tmp_path: Path, command: Command
 ) -> None:
-    places = {name: workshop.path(name) for name in ("fruit", "trunk", "model")}
-    told = command(*(word.format(**places) for word in words), "--out", tmp_path / "out")
-    assert told.code == 2
-    assert message in told.err
+    paths = {name: workshop.path(name) for name in ("fruit", "trunk", "model")}
+    outcome = command(*(word.format(**paths) for word in words), "--out", tmp_path / "out")
+    assert outcome.code == 2
+    assert message in outcome.err
     assert not (tmp_path / "out").exists()
 
 
-def test_a_recipe_file_may_say_it_all(workshop: Workshop, tmp_path: Path, command: Command) -> None:
+def test_a_recipe_file_can_replace_the_first_word(workshop: Workshop, tmp_path: Path, command: Command) -> None:
     (tmp_path / "recipe.toml").write_text(f'model = "{workshop.path("model")}"\nmax_shard_bytes = 60000\n')
     assert command("export", tmp_path / "recipe.toml", "dtype=bfloat16", "--out", tmp_path / "theirs").code == 0
     assert (tmp_path / "theirs" / "model.safetensors.index.json").exists()

@@ -1,4 +1,4 @@
-"""What quickstart stands on: the starter trunk in the package, and text that every machine has."""
+"""The starter trunk in the package, and the text of quickstart."""
 
 import pytest
 
@@ -9,18 +9,18 @@ from baicai.leaves.trunk import open_trunk
 from baicai.model.config import LeafConfig
 
 
-def test_the_starter_is_a_small_and_sound_trunk_with_its_card() -> None:
+def test_the_starter_is_a_small_valid_trunk_with_a_card() -> None:
     trunk = open_trunk(quickstart.STARTER)
     assert trunk.replay().num_tokens > 100_000
     assert sum(file.stat().st_size for file in quickstart.STARTER.rglob("*")) < 10e6
     card = (quickstart.STARTER / "README.md").read_text()
     assert trunk.hash in card
-    assert all(one["domain"] in card and set(one["licences"]) != {"unknown"} for one in trunk.card["data"])
+    assert all(entry["domain"] in card and set(entry["licences"]) != {"unknown"} for entry in trunk.card["data"])
     assert "loss, nats a token" in card
 
 
 @pytest.mark.parametrize("name", quickstart.PRIVATE)
-def test_held_out_text_is_none_of_what_a_leaf_grows_on(name: str) -> None:
+def test_held_out_text_is_not_in_the_training_text(name: str) -> None:
     part = "documents=200"
     own = {d.id for d in read_documents(f"{quickstart.PRIVATE[name]}{part}")}
     held_out = {d.id for d in read_documents(f"{quickstart.PRIVATE[name]}{part}&split=valid")}
@@ -29,10 +29,10 @@ def test_held_out_text_is_none_of_what_a_leaf_grows_on(name: str) -> None:
     assert not own & held_out
 
 
-def test_a_leaf_grown_with_the_default_sizes_fits_beside_those_of_quickstart() -> None:
-    assert LeafConfig() == quickstart.LEAF, "its last line tells the user to grow one"
+def test_default_leaf_sizes_match_those_of_quickstart() -> None:
+    assert LeafConfig() == quickstart.LEAF, "its last line suggests to grow one"
 
 
-def test_once_opened_the_starter_is_found_by_its_hash() -> None:
+def test_an_opened_starter_can_be_looked_up_by_hash() -> None:
     trunk = open_trunk(quickstart.STARTER)
     assert look_up(trunk.hash[:8])["verified"] is True

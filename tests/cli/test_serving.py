@@ -14,15 +14,15 @@ from tests.cli.conftest import Command
 from tests.conftest import Workshop
 
 
-def test_keys_are_made_listed_and_revoked(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keys_are_created_listed_and_revoked(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BAICAI_HOME", str(tmp_path))
-    nobody = command("keys", "list")
-    assert (nobody.code, nobody.out, nobody.err) == (0, "", "Nobody has a key: make one with `baicai keys add NAME`.\n")
+    empty = command("keys", "list")
+    assert (empty.code, empty.out, empty.err) == (0, "", "No API keys yet: create one with `baicai keys add NAME`.\n")
     assert command("keys", "list", "--json").out == "[]\n"
-    made = command("keys", "add", "reader")
-    assert made.code == 0
-    assert made.out.startswith("bk-")
-    assert "not shown again" in made.err
+    added = command("keys", "add", "reader")
+    assert added.code == 0
+    assert added.out.startswith("bk-")
+    assert "not shown again" in added.err
     owner = json.loads(command("keys", "add", "owner", "scope=admin", "--json").out)
     assert (owner["name"], owner["scope"], len(owner["key"])) == ("owner", "admin", 46)
     listed = json.loads(command("keys", "list", "--json").out)
@@ -37,27 +37,29 @@ def test_keys_are_made_listed_and_revoked(command: Command, tmp_path: Path, monk
 
 
 def test_a_server_off_loopback_without_keys_does_not_start(command: Command, workshop: Workshop) -> None:
-    told = command("serve", workshop.path("model"), "host=0.0.0.0")
-    assert told.code == 2
-    assert told.err.startswith("error: serve: 0.0.0.0 can be reached by others: make a key with `baicai keys add NAME`")
+    outcome = command("serve", workshop.path("model"), "host=0.0.0.0")
+    assert outcome.code == 2
+    assert outcome.err.startswith(
+        "error: serve: 0.0.0.0 can be reached by others: make a key with `baicai keys add NAME`"
+    )
 
 
-def test_a_catalogue_that_is_none_is_told(command: Command, workshop: Workshop, tmp_path: Path) -> None:
-    told = command("serve", workshop.path("model"), "catalog_url=moss")
-    assert (told.code, told.err) == (
+def test_an_invalid_catalog_url_is_an_error(command: Command, workshop: Workshop, tmp_path: Path) -> None:
+    outcome = command("serve", workshop.path("model"), "catalog_url=moss")
+    assert (outcome.code, outcome.err) == (
         2,
-        "error: catalog: 'moss' is no URL: write sqlite:///FILE or postgresql://HOST/NAME\n",
+        "error: catalog_url: 'moss' is not a URL: write sqlite:///FILE or postgresql://HOST/NAME\n",
     )
     missing = tmp_path / "moss" / "catalog.sqlite"
-    told = command("serve", workshop.path("model"), f"catalog_url=sqlite:///{missing}")
-    assert (told.code, told.err) == (
+    outcome = command("serve", workshop.path("model"), f"catalog_url=sqlite:///{missing}")
+    assert (outcome.code, outcome.err) == (
         2,
-        f"error: catalog: there is no catalogue at {missing}: `baicai data catalog` begins one\n",
+        f"error: catalog_url: no catalog at {missing}: create one with `baicai data catalog`\n",
     )
     assert not missing.parent.exists()
 
 
-def test_what_a_server_prints_works_as_it_is(workshop: Workshop, tmp_path: Path) -> None:
+def test_the_printed_usage_examples_work(workshop: Workshop, tmp_path: Path) -> None:
     catalog = f"sqlite:///{tmp_path / 'catalog.sqlite'}"
     Catalog(catalog).close()
     words = [
@@ -81,8 +83,8 @@ def test_what_a_server_prints_works_as_it_is(workshop: Workshop, tmp_path: Path)
             program = f"{lines[4]}\nprint([model.id for model in client.models.list()])"
             done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
             assert done.stdout == "['model']\n"
-            shown = httpx.get(f"{address}/v1/catalog").json()
-            assert shown == {"object": "list", "catalog": catalog, "data": []}
+            response = httpx.get(f"{address}/v1/catalog").json()
+            assert response == {"object": "list", "catalog": catalog, "data": []}
         finally:
             server.send_signal(signal.SIGINT)
         _, errors = server.communicate(timeout=20)

@@ -1,4 +1,4 @@
-"""Every verb, run as a user runs it: what it prints, how it exits, what it says when something is wrong."""
+"""Every verb, run as a user runs it: output, exit code and error messages."""
 
 import json
 import shutil
@@ -13,7 +13,10 @@ import pytest
 import baicai
 from baicai.artefact import read_json, write_json
 from baicai.cli import main as module
-from baicai.cli.main import STAGES, cli
+from baicai.cli.data import VERBS as DATA_VERBS
+from baicai.cli.main import ADD_KEY, OTHER_VERBS, STAGES, cli
+from baicai.cli.verbs import Verb
+from baicai.config import recipe_keys
 from baicai.data.document import Message
 from baicai.distillation.report.page import distillation_headline, write_report
 from baicai.distillation.report.results import DistillationResults
@@ -41,23 +44,23 @@ head_dim = 8
 """
 
 
-def test_the_whole_way_from_text_to_report(workshop: Workshop, tmp_path: Path, command: Command) -> None:
+def test_the_stages_lead_from_text_to_a_report(workshop: Workshop, tmp_path: Path, command: Command) -> None:
     def stage(verb: str, *words: str | Path) -> dict[str, Any]:
         outcome = command(verb, *words, "--out", tmp_path / verb, "--json")
         assert (outcome.code, outcome.err) == (0, "")
-        found: dict[str, Any] = json.loads(outcome.out)
-        assert found["path"] == str(tmp_path / verb)
-        return found
+        facts: dict[str, Any] = json.loads(outcome.out)
+        assert facts["path"] == str(tmp_path / verb)
+        return facts
 
     text = {name: workshop.folder / f"{name}.txt" for name in ("public", "fruit", "metal")}
     data = ", ".join(f"'{path}'" for path in text.values())
     tokenizer = stage("tokenizer", f"data=[{data}]", "vocab_size=320")
     assert (tokenizer["kind"], tokenizer["vocab_size"]) == ("tokenizer", 320)
     (tmp_path / "trunk.toml").write_text(TRUNK)
-    made = stage("trunk", tmp_path / "trunk.toml", f"tokenizer={tmp_path}/tokenizer", f"data={text['public']}", *TRAIN)
-    assert (made["kind"], made["verified"]) == ("trunk", True)
-    leaf = stage("grow", "name=fruit", f"trunk={made['hash'][:8]}", f"data={text['fruit']}", *TRAIN)
-    assert (leaf["kind"], leaf["name"], leaf["trunk"]) == ("leaf", "fruit", made["hash"])
+    trunk = stage("trunk", tmp_path / "trunk.toml", f"tokenizer={tmp_path}/tokenizer", f"data={text['public']}", *TRAIN)
+    assert (trunk["kind"], trunk["verified"]) == ("trunk", True)
+    leaf = stage("grow", "name=fruit", f"trunk={trunk['hash'][:8]}", f"data={text['fruit']}", *TRAIN)
+    assert (leaf["kind"], leaf["name"], leaf["trunk"]) == ("leaf", "fruit", trunk["hash"])
     limits = ("max_harm=100", "max_firing=1")
     model = stage("join", f"trunk={tmp_path}/trunk", f"leaves=['{tmp_path}/grow']", *limits)
     assert (model["kind"], model["leaves"]) == ("model", {"fruit": leaf["hash"]})
@@ -71,54 +74,57 @@ def test_the_whole_way_from_text_to_report(workshop: Workshop, tmp_path: Path, c
     assert report["model"] == model["hash"]
     assert Path(report["report"]).exists()
     again = command("peel", f"model={model['hash'][:12]}", "leaves=['fruit']", "--out", tmp_path / "peel")
-    assert (again.code, again.err) == (0, f"{tmp_path}/peel is there already, made from this very recipe.\n")
+    assert (again.code, again.err) == (
+        0,
+        f"{tmp_path}/peel already exists and was made from this recipe; nothing to do.\n",
+    )
     assert f"{'hash':20} {bare['hash']}" in again.out
 
 
 @pytest.mark.parametrize("kind", ["tokenizer", "trunk", "leaf", "model", "run", "shards"])
-def test_inspect_says_what_an_artefact_is(workshop: Workshop, command: Command, kind: str) -> None:
-    place = {"leaf": "fruit", "run": "trunk.run", "shards": "trunk/replay"}.get(kind, kind)
-    told = command("inspect", workshop.path(place))
-    assert (told.code, told.err) == (0, "")
-    lines = dict(line.split(None, 1) for line in told.out.splitlines())
+def test_inspect_describes_an_artefact(workshop: Workshop, command: Command, kind: str) -> None:
+    name = {"leaf": "fruit", "run": "trunk.run", "shards": "trunk/replay"}.get(kind, kind)
+    outcome = command("inspect", workshop.path(name))
+    assert (outcome.code, outcome.err) == (0, "")
+    lines = dict(line.split(None, 1) for line in outcome.out.splitlines())
     assert lines["kind"] == kind
-    found = json.loads(command("inspect", workshop.path(place), "--json").out)
-    assert found["kind"] == kind
-    assert found["path"] == workshop.path(place)
+    facts = json.loads(command("inspect", workshop.path(name), "--json").out)
+    assert facts["kind"] == kind
+    assert facts["path"] == workshop.path(name)
     if kind in ("trunk", "leaf", "model"):
-        by_hash = json.loads(command("inspect", found["hash"][:10], "--json").out)
-        assert by_hash | {"path": found["path"]} == found, "another copy may be the one that is found"
+        by_hash = json.loads(command("inspect", facts["hash"][:10], "--json").out)
+        assert by_hash | {"path": facts["path"]} == facts, "another copy may be the one that is found"
     if kind == "model":
-        assert found["total_parameters"] > found["active_parameters"] > 0
-        assert {one["of"] for one in found["data"]} == {"trunk", "fruit", "metal"}
-        assert "CC0-1.0" in told.out
+        assert facts["total_parameters"] > facts["active_parameters"] > 0
+        assert {entry["of"] for entry in facts["data"]} == {"trunk", "fruit", "metal"}
+        assert "CC0-1.0" in outcome.out
     if kind == "run":
-        assert found["done"] is True
-        assert found["recipe"]["train"]["tokens"] == SHOP_TRAIN.tokens
+        assert facts["done"] is True
+        assert facts["recipe"]["train"]["tokens"] == SHOP_TRAIN.tokens
 
 
 def test_inspect_shows_an_evaluation_by_folder_or_file(workshop: Workshop, tmp_path: Path, command: Command) -> None:
     words = (f"model={workshop.path('trunk')}", f"data={workshop.folder}/fruit.txt", "max_tokens=64")
-    made = command("evaluate", *words, "sequence_tokens=32", "--out", tmp_path / "report")
-    assert made.code == 0
-    assert "| fruit |" in made.out
-    for place in ("report", "report/results.json", "report/report.html"):
-        told = command("inspect", tmp_path / place)
-        assert (told.code, told.out) == (0, made.out)
+    evaluated = command("evaluate", *words, "sequence_tokens=32", "--out", tmp_path / "report")
+    assert evaluated.code == 0
+    assert "| fruit |" in evaluated.out
+    for name in ("report", "report/results.json", "report/report.html"):
+        outcome = command("inspect", tmp_path / name)
+        assert (outcome.code, outcome.out) == (0, evaluated.out)
     assert "bits_per_byte" in json.loads(command("inspect", tmp_path / "report", "--json").out)
 
 
 def test_inspect_shows_a_distillation_by_folder_or_file(tmp_path: Path, command: Command) -> None:
     write_report(DistillationResults.parse(example()), tmp_path / "report")
-    for place in ("report", "report/results.json", "report/report.html"):
-        lines = dict(line.split(None, 1) for line in command("inspect", tmp_path / place).out.splitlines())
+    for name in ("report", "report/results.json", "report/report.html"):
+        lines = dict(line.split(None, 1) for line in command("inspect", tmp_path / name).out.splitlines())
         assert lines["kind"] == "distillation"
         assert lines["result"] == distillation_headline(DistillationResults.parse(example()))
         assert lines["report"] == f"{tmp_path}/report/report.html"
         assert lines["dropped"] == "poetry-en"
         assert lines["quality"].startswith("law-de (teacher 1.2, baseline 1.8, start 3, student 1.5, ")
-    found = json.loads(command("inspect", tmp_path / "report", "--json").out)
-    assert found["quality"] == example()["quality"]
+    facts = json.loads(command("inspect", tmp_path / "report", "--json").out)
+    assert facts["quality"] == example()["quality"]
     write_report(DistillationResults.parse(minimal()), tmp_path / "report")
     lines = dict(line.split(None, 1) for line in command("inspect", tmp_path / "report").out.splitlines())
     assert (lines["dropped"], lines["quality"]) == ("none", "law-de (teacher 1.2, start 3, student 1.5)")
@@ -126,80 +132,86 @@ def test_inspect_shows_a_distillation_by_folder_or_file(tmp_path: Path, command:
     assert "is missing: measure the model again" in command("inspect", tmp_path / "report").err
 
 
-def test_inspect_says_where_the_report_of_a_run_is(tmp_path: Path, command: Command) -> None:
+def test_inspect_shows_the_report_of_a_run(tmp_path: Path, command: Command) -> None:
     write_json(tmp_path / "a.run" / "recipe.json", {"stage": "distill", "recipe": {}})
     assert "report" not in command("inspect", tmp_path / "a.run").out
     write_report(DistillationResults.parse(example()), tmp_path / "a.run" / "report")
     assert f"{'report':20} {tmp_path}/a.run/report/report.html" in command("inspect", tmp_path / "a.run").out
 
 
-def test_inspect_believes_no_card(
+def test_inspect_does_not_trust_the_card(
     workshop: Workshop, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(workshop.path("fruit"), tmp_path / "leaf")
     card = read_json(tmp_path / "leaf" / "leaf.json") | {"verified": True, "path": "/elsewhere", "kind": "leaf"}
     (tmp_path / "leaf" / "leaf.json").write_text(json.dumps(card))
     monkeypatch.setenv("BAICAI_HOME", str(tmp_path / "other-home"))
-    found = json.loads(command("inspect", tmp_path / "leaf", "--json").out)
-    assert found["verified"] is False
-    assert f"no artefact with hash {found['trunk']} is known" in found["note"]
-    assert found["path"] == str(tmp_path / "leaf")
+    facts = json.loads(command("inspect", tmp_path / "leaf", "--json").out)
+    assert facts["verified"] is False
+    assert f"no artefact with hash {facts['trunk']} is known" in facts["note"]
+    assert facts["path"] == str(tmp_path / "leaf")
     monkeypatch.undo()
 
 
-def test_inspect_notices_that_another_artefact_took_a_place(workshop: Workshop, command: Command) -> None:
+def test_inspect_notices_that_an_artefact_was_replaced(workshop: Workshop, command: Command) -> None:
     from baicai.artefact import register_artefact
 
     register_artefact("e" * 64, Path(workshop.path("fruit")))
     outcome = command("inspect", "e" * 8)
     assert outcome.code == 2
-    assert "fruit is " in outcome.err
-    assert "by now, not eeeeeeee: give its path" in outcome.err
+    assert "fruit now has the hash " in outcome.err
+    assert ", not eeeeeeee: give the artefact's path" in outcome.err
 
 
-def test_generate_continues_a_text_and_answers(workshop: Workshop, command: Command) -> None:
+def test_generate_continues_text_and_answers_questions(workshop: Workshop, command: Command) -> None:
     words = ("generate", f"model={workshop.path('model')}", "prompt=apple pear", "sampling.max_tokens=8")
-    found = json.loads(command(*words, "sampling.temperature=0", "chat=false", "--json").out)
-    assert found["text"] == "".join(piece["text"] for piece in found["pieces"])
-    assert {piece["leaf"] for piece in found["pieces"]} <= {"fruit", "metal", None}
-    told = command(*words, "sampling.temperature=0", "chat=false")
-    assert told == (0, found["text"] + "\n", "")
-    chat = json.loads(command(*words, "sampling.temperature=0", "system=Speak of fruit.", "--json").out)
-    assert chat["pieces"] != found["pieces"]
+    facts = json.loads(command(*words, "sampling.temperature=0", "chat=false", "--json").out)
+    assert facts["text"] == "".join(piece["text"] for piece in facts["pieces"])
+    assert {piece["leaf"] for piece in facts["pieces"]} <= {"fruit", "metal", None}
+    outcome = command(*words, "sampling.temperature=0", "chat=false")
+    assert outcome == (0, facts["text"] + "\n", "")
+    chat = json.loads(command(*words, "sampling.temperature=0", "system_prompt=Speak of fruit.", "--json").out)
+    assert chat["pieces"] != facts["pieces"]
     off = json.loads(command(*words, "leaves=[]", "chat=false", "--json").out)
     assert {piece["leaf"] for piece in off["pieces"]} == {None}
     assert command(*words[:2], "prompt=2024", "sampling.max_tokens=1").code == 0, "a prompt may look like a number"
 
 
-def test_doctor_says_what_the_machine_has(command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    told = command("doctor")
-    assert (told.code, told.err) == (0, "")
-    assert told.out.splitlines()[-1].startswith("ready")
-    found = json.loads(command("doctor", "--json").out)
-    assert found["baicai"] == baicai.__version__
-    assert found["cores"] >= 1
-    assert found["packages"]["torch"]
+def test_doctor_describes_the_machine(command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    outcome = command("doctor")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out.splitlines()[-1].startswith("ready")
+    facts = json.loads(command("doctor", "--json").out)
+    assert facts["baicai"] == baicai.__version__
+    assert facts["cores"] >= 1
+    assert facts["packages"]["torch"]
     monkeypatch.setenv("BAICAI_HOME", str(tmp_path / "not" / "yet"))
     assert json.loads(command("doctor", "--json").out)["home"] == str(tmp_path / "not" / "yet")
 
 
 @pytest.mark.parametrize("verb", ["", *sorted(cli.commands)])
-def test_every_verb_helps(command: Command, verb: str) -> None:
+def test_every_verb_has_help(command: Command, verb: str) -> None:
     words = [verb] if verb else []
-    told = command(*words, "--help")
-    assert (told.code, told.err) == (0, "")
-    assert told.out.startswith(f"Usage: baicai {verb}".rstrip())
-    assert command(*words, "-h").out == told.out
+    outcome = command(*words, "--help")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out.startswith(f"Usage: baicai {verb}".rstrip())
+    assert command(*words, "-h").out == outcome.out
     if not verb:
-        assert all(name in told.out for name in cli.commands)
-    elif verb in STAGES:
-        assert "--out" in told.out
-        assert "[RECIPE.toml] [KEY=VALUE]..." in told.out
-        assert STAGES[verb][3] in told.out
+        assert all(name in outcome.out for name in cli.commands)
+    elif verb in {stage.name for stage in STAGES}:
+        assert "--out" in outcome.out
+        assert "[RECIPE.toml] [KEY=VALUE]..." in outcome.out
+        assert next(stage.help for stage in STAGES if stage.name == verb) in outcome.out
+
+
+@pytest.mark.parametrize("verb", [*STAGES, *OTHER_VERBS, ADD_KEY, *DATA_VERBS], ids=lambda verb: verb.name)
+def test_every_verb_has_its_recipe_and_function(verb: Verb) -> None:
+    assert callable(verb.load(verb.function))
+    assert verb.first_key in ("", *recipe_keys(verb.load(verb.recipe)))
 
 
 @pytest.mark.parametrize(
-    ("words", "some"),
+    ("words", "listed"),
     [
         ("serve", "host, port, allowed_hosts"),
         ("keys add", "name, scope"),
@@ -207,21 +219,21 @@ def test_every_verb_helps(command: Command, verb: str) -> None:
         ("chat", "model"),
     ],
 )
-def test_help_names_the_keys(command: Command, words: str, some: str) -> None:
-    told = " ".join(command(*words.split(), "--help").out.split())
-    assert "Keys: " in told
-    assert some in told.partition("Keys: ")[2]
+def test_help_lists_the_keys(command: Command, words: str, listed: str) -> None:
+    outcome = " ".join(command(*words.split(), "--help").out.split())
+    assert "Keys: " in outcome
+    assert listed in outcome.partition("Keys: ")[2]
 
 
-def test_the_version_is_told(command: Command) -> None:
+def test_the_version_is_printed(command: Command) -> None:
     assert command("--version").out == f"baicai, version {baicai.__version__}\n"
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_scripts(command: Command, shell: str) -> None:
-    told = command("completion", shell)
-    assert (told.code, told.err) == (0, "")
-    assert f"_BAICAI_COMPLETE={shell}_complete" in told.out
+def test_completion_scripts_are_printed(command: Command, shell: str) -> None:
+    outcome = command("completion", shell)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert f"_BAICAI_COMPLETE={shell}_complete" in outcome.out
 
 
 @pytest.mark.parametrize(
@@ -232,7 +244,7 @@ def test_completion_scripts(command: Command, shell: str) -> None:
         ("baicai grow recipe.toml train.log", 3, {"train.log_steps="}),
         ("baicai join ", 2, {"trunk=", "leaves=", "topk_group=", "max_harm=", "max_firing=", "trusted_keys="}),
         ("baicai generate sampling.te", 2, {"sampling.temperature="}),
-        ("baicai chat sys", 2, {"system="}),
+        ("baicai chat sys", 2, {"system_prompt="}),
         ("baicai trunk model.attention.kv", 2, {"model.attention.kv_lora_rank="}),
     ],
 )
@@ -242,15 +254,15 @@ def test_completion_offers_verbs_and_keys(
     monkeypatch.setenv("_BAICAI_COMPLETE", "bash_complete")
     monkeypatch.setenv("COMP_WORDS", words)
     monkeypatch.setenv("COMP_CWORD", str(cursor))
-    told = command()
-    assert told.code == 0
-    items = {line.partition(",")[2]: line.partition(",")[0] for line in told.out.splitlines()}
+    outcome = command()
+    assert outcome.code == 0
+    items = {line.partition(",")[2]: line.partition(",")[0] for line in outcome.out.splitlines()}
     assert {item for item, kind in items.items() if kind == "plain"} == offered
-    assert "file" in items.values() or cursor == 1, "the shell offers files where a recipe may stand"
+    assert "file" in items.values() or cursor == 1, "the shell offers files where a recipe may be given"
 
 
 def error_line(outcome: Outcome) -> str:
-    """The one line on stderr, of a command that could not be carried out."""
+    """Check that a command failed with one line on stderr, and return the line."""
     assert outcome.code == 2
     assert outcome.out == ""
     assert outcome.err.startswith("error: ")
@@ -284,7 +296,7 @@ def error_line(outcome: Outcome) -> str:
         (["tokenizer", "data={shop}/fruit.txt", "vocab_size=9"], "vocab_size = 9 is too small"),
     ],
 )
-def test_what_is_wrong_with_a_stage_is_one_line(
+def test_an_error_of_a_stage_is_one_line(
     workshop: Workshop,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -303,8 +315,8 @@ def test_what_is_wrong_with_a_stage_is_one_line(
     [
         (["inspect", "/nowhere"], "/nowhere does not exist"),
         (["inspect", "deadbeef"], "no artefact with hash deadbeef"),
-        (["inspect", "{shop}"], "is no artefact: expected a trunk, leaf"),
-        (["inspect", "{shop}/fruit.txt"], "is no artefact"),
+        (["inspect", "{shop}"], "is not an artefact: expected a trunk, leaf"),
+        (["inspect", "{shop}/fruit.txt"], "is not an artefact"),
         (["inspect", "x" * 5000], "cannot be read"),
         (["generate", "model={shop}/model"], "key 'prompt' is missing"),
         (["generate", "model=/nowhere", "prompt=a"], "/nowhere does not exist"),
@@ -320,7 +332,7 @@ def test_what_is_wrong_with_a_stage_is_one_line(
         (["join", "trunk={shop}/trunk", "leaves=[]", "--out", ""], "exists already"),
     ],
 )
-def test_what_is_wrong_elsewhere_is_one_line(
+def test_an_error_of_another_verb_is_one_line(
     workshop: Workshop, command: Command, words: list[str], message: str
 ) -> None:
     line = error_line(command(*(word.replace("{shop}", str(workshop.folder)) for word in words)))
@@ -345,7 +357,7 @@ def test_what_is_wrong_elsewhere_is_one_line(
         ["quickstart", "extra"],
     ],
 )
-def test_a_command_line_that_cannot_be_is_shown_how(command: Command, words: list[str]) -> None:
+def test_an_invalid_command_line_shows_the_usage(command: Command, words: list[str]) -> None:
     outcome = command(*words)
     assert outcome.code == 2
     assert outcome.out == ""
@@ -360,7 +372,7 @@ def test_the_installed_program_exits_with_two_and_one_line(tmp_path: Path) -> No
     assert done.stderr == "error: command line: unknown key 'vocab_siz': the nearest is 'vocab_size'\n"
 
 
-def test_an_interrupt_says_how_to_go_on(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_tells_how_to_resume(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(**_: object) -> None:
         raise KeyboardInterrupt
 
@@ -373,7 +385,7 @@ class TestChat:
 
     @pytest.fixture
     def talk(self, workshop: Workshop, command: Command) -> Callable[..., list[str]]:
-        """Say some lines and return what is printed after the greeting."""
+        """Type some lines and return the output after the greeting."""
 
         def notify(*lines: str, words: tuple[str, ...] = ()) -> list[str]:
             fixed = ("sampling.max_tokens=4", "sampling.temperature=0")
@@ -381,20 +393,20 @@ class TestChat:
             outcome = command("chat", f"model={workshop.path('model')}", *fixed, *words, stdin=stdin)
             assert (outcome.code, outcome.err) == (0, "")
             greeting, *rest = outcome.out.splitlines()
-            assert greeting == "2 leaves; /help says what else you can type."
+            assert greeting == "2 leaves; type /help for commands."
             return rest
 
         return notify
 
-    def test_it_answers_until_it_is_left(self, talk: Callable[..., list[str]]) -> None:
-        one = talk("apple pear")
-        assert len(one) == 3
-        assert sorted(one[:2]) == ["● fruit", "● metal"]
-        assert talk("apple pear", "/quit", "plum") == talk("apple pear", "", "/exit", "plum") == one
+    def test_it_answers_until_quit(self, talk: Callable[..., list[str]]) -> None:
+        lines = talk("apple pear")
+        assert len(lines) == 3
+        assert sorted(lines[:2]) == ["● fruit", "● metal"]
+        assert talk("apple pear", "/quit", "plum") == talk("apple pear", "", "/exit", "plum") == lines
 
-    def test_leaves_are_switched(self, talk: Callable[..., list[str]]) -> None:
-        told = talk("/leaves fruit off", "/leaves", "/leaves fruit on")
-        assert [sorted(told[2 * i : 2 * i + 2], key=lambda line: line[2:]) for i in range(4)] == [
+    def test_leaves_can_be_turned_off_and_on(self, talk: Callable[..., list[str]]) -> None:
+        lines = talk("/leaves fruit off", "/leaves", "/leaves fruit on")
+        assert [sorted(lines[2 * i : 2 * i + 2], key=lambda line: line[2:]) for i in range(4)] == [
             ["● fruit", "● metal"],
             ["○ fruit", "● metal"],
             ["○ fruit", "● metal"],
@@ -402,24 +414,24 @@ class TestChat:
         ]
         assert sorted(talk(words=("leaves=['metal']",)), key=lambda line: line[2:]) == ["○ fruit", "● metal"]
 
-    def test_a_leaf_that_is_off_says_nothing(self, workshop: Workshop, talk: Callable[..., list[str]]) -> None:
+    def test_leaves_that_are_off_have_no_effect(self, workshop: Workshop, talk: Callable[..., list[str]]) -> None:
         questions = ["iron copper zinc nickel", "apple pear plum", "gold", "melon fig"]
         off = [talk("/leaves fruit off", "/leaves metal off", question)[-1] for question in questions]
         assert off != [talk(question)[-1] for question in questions]
         trunk = open_model(workshop.path("trunk"))
         sampling = SamplingConfig(max_tokens=4, temperature=0)
-        for question, said in zip(questions, off, strict=True):
+        for question, reply in zip(questions, off, strict=True):
             pieces = stream_text(trunk, chat_prompt(trunk, [Message("user", question)]), sampling)
-            assert said == "".join(piece.text for piece in pieces)
+            assert reply == "".join(piece.text for piece in pieces)
 
     @pytest.mark.parametrize("setting", ["max_tokens=1", "max_tokens=01"])
-    def test_sampling_is_set(self, talk: Callable[..., list[str]], setting: str) -> None:
+    def test_sampling_can_be_changed(self, talk: Callable[..., list[str]], setting: str) -> None:
         short = talk(f"/set {setting}", "iron copper")[2:]
         assert 0 < len("\n".join(short)) < len("\n".join(talk("iron copper")[2:]))
 
     @pytest.mark.parametrize("value", ["0", "0.5", ".5", "1", "1e-1"])
-    def test_numbers_may_be_written_in_any_way(self, talk: Callable[..., list[str]], value: str) -> None:
-        assert len(talk(f"/set temperature={value}")) == 2, "nothing is said, nothing is wrong"
+    def test_numbers_can_be_written_in_any_form(self, talk: Callable[..., list[str]], value: str) -> None:
+        assert len(talk(f"/set temperature={value}")) == 2, "no reply and no error"
 
     @pytest.mark.parametrize(
         ("line", "message"),
@@ -428,45 +440,49 @@ class TestChat:
             ("/set temperature=-1", "error: /set: key 'temperature' = '-1': Input should be greater"),
             ("/set temprature=0", "error: /set: unknown key 'temprature': the nearest is 'temperature'"),
             ("/set top_p=²", "error: /set: key 'top_p' = '²'"),
-            ("/leaves law off", "error: there is no leaf 'law': this model has"),
+            ("/leaves law off", "error: leaf 'law' not found: this model has"),
             ("/leaves fruit", "error: write /leaves NAME on, or /leaves NAME off"),
             ("/leaves fruit maybe", "error: write /leaves NAME on, or /leaves NAME off"),
-            ("/set", "/leaves            which leaves"),
-            ("/", "/leaves            which leaves"),
-            ("/help", "/leaves            which leaves"),
-            ("/nonsense", "/leaves            which leaves"),
+            ("/set", "/leaves            list the leaves"),
+            ("/", "/leaves            list the leaves"),
+            ("/help", "/leaves            list the leaves"),
+            ("/nonsense", "/leaves            list the leaves"),
             ("apple " * 100, "error: a prompt of "),
         ],
     )
-    def test_what_is_wrong_is_told_and_the_chat_goes_on(
+    def test_an_error_is_printed_and_the_chat_continues(
         self, talk: Callable[..., list[str]], line: str, message: str
     ) -> None:
-        told = talk(line, "apple pear")
-        assert told[2].startswith(message)
-        assert told[-1] == talk("apple pear")[-1]
+        lines = talk(line, "apple pear")
+        assert lines[2].startswith(message)
+        assert lines[-1] == talk("apple pear")[-1]
 
-    def test_it_remembers_until_it_is_reset(
+    def test_messages_are_kept_until_reset(
         self, talk: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        asked: list[list[Message]] = []
+        prompts: list[list[Message]] = []
 
         def spy(model: SparseModel, messages: list[Message]) -> list[int]:
-            asked.append(list(messages))
+            prompts.append(list(messages))
             return chat_prompt(model, messages)
 
         monkeypatch.setattr("baicai.cli.chat.chat_prompt", spy)
-        told = talk(
-            "apple", "plum", "/reset", "iron", words=("system=the", "sampling.temperature=0", "sampling.max_tokens=1")
+        lines = talk(
+            "apple",
+            "plum",
+            "/reset",
+            "iron",
+            words=("system_prompt=the", "sampling.temperature=0", "sampling.max_tokens=1"),
         )
         system = Message("system", "the")
-        answers = [Message("assistant", line) for line in told[2:]]
-        assert asked == [
+        answers = [Message("assistant", line) for line in lines[2:]]
+        assert prompts == [
             [system, Message("user", "apple")],
             [system, Message("user", "apple"), answers[0], Message("user", "plum")],
             [system, Message("user", "iron")],
         ]
 
-    def test_a_trunk_alone_can_be_talked_to(self, workshop: Workshop, command: Command) -> None:
+    def test_a_trunk_alone_can_chat(self, workshop: Workshop, command: Command) -> None:
         outcome = command("chat", f"model={workshop.path('trunk')}", "sampling.max_tokens=2", stdin="the of\n")
         assert outcome.code == 0
         assert outcome.out.startswith("0 leaves")

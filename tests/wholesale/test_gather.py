@@ -23,7 +23,7 @@ from tests.wholesale.sources.test_mediawiki_dump import FOOT, HEAD, page
 
 def gathered(tmp_path: Path, path: Path, url: str = "https://a.example/x") -> tuple[dict[str, dict[str, Any]], Any]:
     """Gather a source. Returns its documents by URL, and the counts."""
-    source = GatherSourceConfig(path=str(path), url=url, clean=CleanConfig(licence="CC-BY-SA-4.0"))
+    source = GatherSourceConfig(path=str(path), base_url=url, clean=CleanConfig(licence="CC-BY-SA-4.0"))
     warehouse = tmp_path / "warehouse"
     counts = gather(GatherRecipe(sources=[source], workers=1), warehouse)
     tasks = [Warehouse(warehouse).documents_folder(batch.task) for batch in Warehouse(warehouse).gathered_files()]

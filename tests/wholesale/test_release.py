@@ -1,4 +1,4 @@
-"""From text to a slice on a subscriber's disk, and what changes on the way."""
+"""Gather, publish and pull: from text to a slice on a subscriber's disk, and its updates."""
 
 import dataclasses
 import json
@@ -12,7 +12,7 @@ import pytest
 
 import baicai.wholesale.pull as pulling
 import baicai.wholesale.release.publish as publishing
-import baicai.wholesale.release.shards as frames
+import baicai.wholesale.release.shards as shard_files
 from baicai.artefact import read_json
 from baicai.data.readers import read_documents
 from baicai.errors import ArtefactError, BaicaiError, ConfigError
@@ -54,7 +54,7 @@ class Shop:
     def gather(
         self, path: Path, licence: str = "CC0-1.0", domain: str = "books", url: str = "https://books.example/p"
     ) -> Any:
-        source = GatherSourceConfig(path=str(path), url=url, clean=CleanConfig(licence=licence, domain=domain))
+        source = GatherSourceConfig(path=str(path), base_url=url, clean=CleanConfig(licence=licence, domain=domain))
         return gather(GatherRecipe(sources=[source], workers=1), self.warehouse)
 
     def publish(self, **changes: Any) -> Any:
@@ -63,9 +63,9 @@ class Shop:
             PublishRecipe(warehouse=str(self.warehouse), **changes), self.release, NOW + timedelta(hours=self.hours)
         )
 
-    def pull(self, wanted: str = "", **changes: Any) -> Any:
+    def pull(self, conditions: str = "", **changes: Any) -> Any:
         now = NOW + timedelta(hours=self.hours)
-        return pull(PullRecipe(source=str(self.release), slice=wanted, **changes), self.out, now)
+        return pull(PullRecipe(source=str(self.release), slice=conditions, **changes), self.out, now)
 
     def texts(self) -> dict[str, str]:
         rows: dict[str, str] = {}
@@ -83,10 +83,10 @@ def address(number: int) -> str:
     return document_id(f"https://books.example/p/{number:03}.txt")
 
 
-def test_what_was_gathered_arrives(shop: Shop) -> None:
+def test_gathered_documents_can_be_pulled(shop: Shop) -> None:
     write_pages(shop.folder / "books", range(60))
     assert shop.gather(shop.folder / "books") == {"documents": 60}
-    assert shop.gather(shop.folder / "books") == {"documents": 60}, "twice is once"
+    assert shop.gather(shop.folder / "books") == {"documents": 60}, "gathering twice adds nothing"
     manifest = shop.publish()
     assert (manifest.version, sum(shard.documents for shard in manifest.shards)) == (1, 60)
     assert {(shard.domain, shard.language, shard.licence_class) for shard in manifest.shards} == {
@@ -95,14 +95,14 @@ def test_what_was_gathered_arrives(shop: Shop) -> None:
     pulled = shop.pull()
     assert (pulled.version, pulled.documents) == (1, 60)
     assert shop.texts() == {address(number): text_of(number).strip() for number in range(60)}
-    assert shop.pull().fetched_bytes < 5000, "nothing is fetched twice but the manifest"
+    assert shop.pull().fetched_bytes < 5000, "only the manifest is fetched again"
 
 
-def test_an_update_fetches_what_is_new_alone(shop: Shop) -> None:
+def test_an_update_fetches_only_new_documents(shop: Shop) -> None:
     write_pages(shop.folder / "books", range(300))
     shop.gather(shop.folder / "books")
     shop.publish()
-    whole = shop.pull().fetched_bytes
+    full_pull_bytes = shop.pull().fetched_bytes
     write_pages(shop.folder / "more", range(300, 303))
     write_pages(shop.folder / "changed", range(10, 12), edit="It was changed today, you see.")
     shop.gather(shop.folder / "more")
@@ -111,129 +111,132 @@ def test_an_update_fetches_what_is_new_alone(shop: Shop) -> None:
     assert manifest.previous
     pulled = shop.pull()
     assert (pulled.version, pulled.documents) == (2, 303)
-    assert pulled.fetched_bytes < whole / 4
+    assert pulled.fetched_bytes < full_pull_bytes / 4
     expected = {address(number): text_of(number) for number in range(303)}
     expected |= {address(number): text_of(number, "It was changed today, you see.") for number in range(10, 12)}
-    assert shop.texts() == {one: text.strip() for one, text in expected.items()}
+    assert shop.texts() == {document: text.strip() for document, text in expected.items()}
 
 
-def test_what_is_taken_down_leaves_every_disk(shop: Shop) -> None:
+def test_a_takedown_removes_documents_everywhere(shop: Shop) -> None:
     write_pages(shop.folder / "books", range(40))
     shop.gather(shop.folder / "books")
     shop.publish()
     shop.pull()
-    gone = [address(number) for number in (3, 17)]
-    when = (NOW + timedelta(days=7)).isoformat()
-    request = Takedown(documents=gone, reason="the author asked", requested=NOW.isoformat(), deadline=when)
+    removed = [address(number) for number in (3, 17)]
+    deadline = (NOW + timedelta(days=7)).isoformat()
+    request = Takedown(
+        documents=removed, reason="requested by the author", requested=NOW.isoformat(), deadline=deadline
+    )
     Warehouse(shop.warehouse).add_takedown(request)
     shop.publish()
     pulled = shop.pull()
     assert (pulled.documents, pulled.purged) == (38, 2)
-    assert not set(gone) & set(shop.texts())
+    assert not set(removed) & set(shop.texts())
     proof = [json.loads(line) for line in (shop.out / "purges.jsonl").read_text().splitlines()]
-    assert [one["takedown"]["documents"] for one in proof] == [gone]
+    assert [line["takedown"]["documents"] for line in proof] == [removed]
     assert not any(text_of(3)[:30].encode() in file.read_bytes() for file in shop.release.rglob("*") if file.is_file())
-    assert shop.pull().purged == 0, "proof is given once"
+    assert shop.pull().purged == 0, "each takedown is proven once"
 
 
-def test_a_version_may_be_skipped(shop: Shop) -> None:
+def test_versions_can_be_skipped(shop: Shop) -> None:
     write_pages(shop.folder / "books", range(50))
     shop.gather(shop.folder / "books")
     shop.publish()
-    whole = shop.pull().fetched_bytes
+    full_pull_bytes = shop.pull().fetched_bytes
     for number in (5, 6, 7):
         request = Takedown(documents=[address(number)], reason="", requested=NOW.isoformat(), deadline=NOW.isoformat())
         Warehouse(shop.warehouse).add_takedown(request)
         shop.publish()
     pulled = shop.pull()
     assert (pulled.version, pulled.documents) == (4, 47)
-    assert pulled.fetched_bytes < whole
+    assert pulled.fetched_bytes < full_pull_bytes
     assert not {address(number) for number in (5, 6, 7)} & set(shop.texts())
 
 
-def test_one_ledger_of_a_release_is_kept(shop: Shop) -> None:
+def test_only_the_contents_of_the_newest_release_are_kept(shop: Shop) -> None:
     write_pages(shop.folder / "books", range(20))
     shop.gather(shop.folder / "books")
     versions = [shop.publish() for _ in range(3)]
-    ledgers = sorted(path.name for path in (shop.warehouse / "releases").iterdir())
-    assert ledgers == [f"{versions[-1].hash}.parquet"]
+    files = sorted(path.name for path in (shop.warehouse / "releases").iterdir())
+    assert files == [f"{versions[-1].hash}.parquet"]
     shutil.rmtree(shop.warehouse / "releases")
-    assert shop.publish().shards == versions[-1].shards, "one that is lost is made again"
+    assert shop.publish().shards == versions[-1].shards, "a lost file is rebuilt"
 
 
-def test_a_takedown_unpacks_the_frames_it_is_about_alone(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(frames, "FRAME_BYTES", 8000)
+def test_a_takedown_decompresses_only_the_affected_frames(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shard_files, "FRAME_BYTES", 8000)
     write_pages(shop.folder / "books", range(60))
     shop.gather(shop.folder / "books")
     shop.publish()
     shop.pull()
-    unpacked: list[str] = []
+    decompressed: list[str] = []
     for module in (publishing, pulling):
 
-        def read(block: bytes, frame: frames.Frame, where: str, act: Any = frames.read_frame) -> Any:
-            unpacked.append(frame.root)
-            return act(block, frame, where)
+        def read(block: bytes, frame: shard_files.Frame, where: str, original: Any = shard_files.read_frame) -> Any:
+            decompressed.append(frame.root)
+            return original(block, frame, where)
 
         monkeypatch.setattr(module, "read_frame", read)
-    monkeypatch.setattr(pulling, "decompress", lambda *args: unpacked.append("here") or frames.decompress(*args))
-    for gone in (3, 17):
-        request = Takedown(documents=[address(gone)], reason="", requested=NOW.isoformat(), deadline=NOW.isoformat())
+    monkeypatch.setattr(
+        pulling, "decompress", lambda *args: decompressed.append("local") or shard_files.decompress(*args)
+    )
+    for number in (3, 17):
+        request = Takedown(documents=[address(number)], reason="", requested=NOW.isoformat(), deadline=NOW.isoformat())
         Warehouse(shop.warehouse).add_takedown(request)
         shop.publish()
         assert shop.pull().purged == 1
-    assert len(unpacked) == 4, "each publication and each pull one"
+    assert len(decompressed) == 4, "one per publication and one per pull"
     assert set(shop.texts()) == {address(number) for number in range(60) if number not in (3, 17)}
     seen = [file.read_bytes() for file in (shop.out / "seen").iterdir()]
     assert sorted(map(len, seen)) == [58 * 16, 59 * 16, 60 * 16]
 
 
-def test_the_best_licensed_of_duplicates_is_published(shop: Shop) -> None:
+def test_the_duplicate_with_the_best_licence_is_published(shop: Shop) -> None:
     write_pages(shop.folder / "books", range(5))
     shop.gather(shop.folder / "books", licence="CC-BY-NC-4.0", url="https://first.example")
     shop.gather(shop.folder / "books", licence="unknown", url="https://second.example")
     shop.gather(shop.folder / "books", licence="CC-BY-4.0", url="https://third.example")
     manifest = shop.publish()
     assert {(shard.licence, shard.documents) for shard in manifest.shards} == {("CC-BY-4.0", 5)}
-    assert sum(shard.documents for shard in shop.publish(duplicates=True).shards) == 15
+    assert sum(shard.documents for shard in shop.publish(keep_duplicates=True).shards) == 15
 
 
-def test_a_slice_is_what_its_conditions_say(shop: Shop) -> None:
+def test_a_slice_meets_its_conditions(shop: Shop) -> None:
     write_pages(shop.folder / "books", range(30))
     shop.gather(shop.folder / "books")
     german = shop.folder / "law"
     german.mkdir()
     for number in range(10):
         words = " ".join(
-            f"Absatz {number * 13 + place} gilt für jeden, der die Sache {place * number} besitzt."
-            for place in range(12)
+            f"Absatz {number * 13 + line} gilt für jeden, der die Sache {line * number} besitzt." for line in range(12)
         )
         (german / f"{number}.txt").write_text(f"Gesetz Nummer {number}.\n{words}")
     shop.gather(german, licence="CC-BY-NC-4.0", domain="law", url="https://law.example")
     shop.publish()
     assert shop.pull("domain=law language=de licence=restricted").documents == 10
-    for number, (wanted, count) in enumerate(
+    for number, (conditions, count) in enumerate(
         (("licence=open", 30), ("language=de,en year>=1971", 40), ("domain!=law words<5", 0), ("host=law.example", 10))
     ):
         shop.out = shop.folder / f"out-{number}"
-        assert shop.pull(wanted).documents == count, wanted
+        assert shop.pull(conditions).documents == count, conditions
 
 
 @pytest.mark.parametrize(
-    ("wanted", "message"),
+    ("conditions", "message"),
     [
-        ("language~de", r"'language~de' is no condition such as"),
-        ("colour=red", r"there is no 'colour': known are domain"),
-        ("domain>a", r"domain is a name, which can be = or != only"),
-        ("quality=good", r"'good' is no number"),
-        ("quality=0.5", r"quality is a number, which can be >, >=, <, <= only"),
+        ("language~de", r"'language~de' is not a condition such as"),
+        ("colour=red", r"unknown field 'colour': use one of domain"),
+        ("domain>a", r"domain is a label, which takes only = and !="),
+        ("quality=good", r"'good' is not a number"),
+        ("quality=0.5", r"quality is a number, which takes only >, >=, <, <="),
     ],
 )
-def test_a_slice_that_is_none_is_told(shop: Shop, wanted: str, message: str) -> None:
+def test_an_invalid_slice_is_an_error(shop: Shop, conditions: str, message: str) -> None:
     write_pages(shop.folder / "books", range(2))
     shop.gather(shop.folder / "books")
     shop.publish()
     with pytest.raises(ConfigError, match=message):
-        shop.pull(wanted)
+        shop.pull(conditions)
 
 
 @pytest.fixture
@@ -245,20 +248,20 @@ def published(shop: Shop) -> Shop:
 
 
 def forge(shop: Shop, **changes: Any) -> None:
-    """Sign a changed manifest with the publisher's own key."""
+    """Sign a changed manifest with the publisher's key."""
     from baicai.artefact import home_folder
 
     manifest = dataclasses.replace(read_release(shop.release), **changes)
     (shop.release / MANIFEST).write_bytes(sign_manifest(manifest, open_signing_key(home_folder() / "release.key")))
 
 
-class TestRefused:
+class TestRejected:
     def test_older(self, published: Shop) -> None:
         old = (published.release / MANIFEST).read_bytes()
         published.publish()
         published.pull()
         (published.release / MANIFEST).write_bytes(old)
-        with pytest.raises(ArtefactError, match="is version 1, here is 2 already: it was rolled back"):
+        with pytest.raises(ArtefactError, match="is version 1, but version 2 was pulled before: it was rolled back"):
             published.pull()
 
     def test_expired(self, published: Shop) -> None:
@@ -269,25 +272,25 @@ class TestRefused:
     def test_swapped(self, published: Shop) -> None:
         published.pull()
         forge(published, created=NOW.isoformat())
-        with pytest.raises(ArtefactError, match="is another version 1 than the one here"):
+        with pytest.raises(ArtefactError, match="is not the version 1 pulled before"):
             published.pull()
         forge(published, version=2)
-        with pytest.raises(ArtefactError, match="does not follow version 1 that is here"):
+        with pytest.raises(ArtefactError, match="does not follow version 1 pulled before"):
             published.pull()
 
     def test_another_key(self, published: Shop, tmp_path: Path) -> None:
         published.pull()
         manifest = read_release(published.release)
         (published.release / MANIFEST).write_bytes(sign_manifest(manifest, open_signing_key(tmp_path / "other.pem")))
-        with pytest.raises(ArtefactError, match=r"is signed by key .*, trusted is"):
+        with pytest.raises(ArtefactError, match=r"is signed by key .*, but the trusted key is"):
             published.pull()
 
     @pytest.mark.parametrize(
         "content", [b"", b"[]", b"{}", b'{"manifest": {}, "key": "00", "signature": ""}', b"\xff" * 100]
     )
-    def test_no_manifest(self, published: Shop, content: bytes) -> None:
+    def test_not_a_manifest(self, published: Shop, content: bytes) -> None:
         (published.release / MANIFEST).write_bytes(content)
-        with pytest.raises(ArtefactError, match="is no manifest"):
+        with pytest.raises(ArtefactError, match="is not a manifest"):
             published.pull()
 
     def test_changed_after_it_was_signed(self, published: Shop) -> None:
@@ -297,24 +300,26 @@ class TestRefused:
             published.pull()
 
     @pytest.mark.parametrize("name", ["*.jsonl.zst", "*[!t]"])
-    @pytest.mark.parametrize("how", ["cut", "changed", "gone"])
-    def test_damaged_shards(self, published: Shop, name: str, how: str) -> None:
+    @pytest.mark.parametrize("damage", ["cut", "changed", "missing"])
+    def test_damaged_shards(self, published: Shop, name: str, damage: str) -> None:
         for path in (published.release / "shards").glob(name):
             content = path.read_bytes()
             middle = len(content) // 2
-            if how == "gone":
+            if damage == "missing":
                 path.unlink()
             else:
                 other = bytes([content[middle] ^ 1])
-                path.write_bytes(content[:middle] if how == "cut" else content[:middle] + other + content[middle + 1 :])
-        with pytest.raises(BaicaiError) as found:
+                path.write_bytes(
+                    content[:middle] if damage == "cut" else content[:middle] + other + content[middle + 1 :]
+                )
+        with pytest.raises(BaicaiError) as error:
             published.pull()
-        assert "\n" not in str(found.value)
+        assert "\n" not in str(error.value)
         assert not (published.out / "subscription.json").exists()
-        assert not list((published.out / "documents").glob("*")), "nothing that is not verified is kept"
+        assert not list((published.out / "documents").glob("*")), "unverified data is not kept"
 
 
-def test_a_pull_goes_on_where_it_was_cut(published: Shop) -> None:
+def test_an_interrupted_pull_resumes(published: Shop) -> None:
     write_pages(published.folder / "other", range(100, 140))
     published.gather(published.folder / "other", domain="other", url="https://other.example")
     manifest = published.publish()
@@ -322,10 +327,10 @@ def test_a_pull_goes_on_where_it_was_cut(published: Shop) -> None:
     last = published.release / "shards" / f"{manifest.shards[-1].file}.jsonl.zst"
     content = last.read_bytes()
     last.unlink()
-    with pytest.raises(BaicaiError, match="is not there: pull again"):
+    with pytest.raises(BaicaiError, match="does not exist: pull again"):
         published.pull()
     last.write_bytes(content)
-    rest = published.pull().fetched_bytes
+    resumed_bytes = published.pull().fetched_bytes
     shutil.rmtree(published.out)
-    assert rest < published.pull().fetched_bytes
+    assert resumed_bytes < published.pull().fetched_bytes
     assert read_json(published.out / "subscription.json")["documents"] == 80

@@ -1,168 +1,132 @@
-"""`baicai data VERB`: what the wholesaler does."""
+"""`baicai data`: gather, publish, pull and take down public text."""
 
 import dataclasses
-import json
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from baicai.cli.arguments import JSON, OUT, RecipeArgument, read_arguments, show
-from baicai.errors import MachineError
+from baicai.cli.arguments import JSON, OUT, Facts, print_facts
+from baicai.cli.verbs import Verb, build_command
+
+RAY = click.Option(["--ray"], help="Address of a Ray cluster to run on, such as HOST:6379.")
+SLICE = click.Option(["--slice"], help="Conditions on documents, such as 'domain=law language=de quality>0.6'.")
 
 
-def _gather(config: Any, out: Path) -> dict[str, Any]:
-    from baicai.wholesale.gather import gather
-
-    return gather(config, out)
-
-
-def _domains(config: Any, out: Path | None) -> dict[str, Any]:
-    from baicai.wholesale.domains.assign import assign_domains
-
-    return assign_domains(config)
+def _verb(
+    name: str, module: str, recipe: str, function: str, text: str, first_key: str = "", *options: click.Option
+) -> Verb:
+    with_out = (OUT, JSON) if OUT in options else (JSON,)
+    key_options = tuple(option for option in options if option is not OUT)
+    module = f"baicai.wholesale.{module}"
+    return Verb(name, module, recipe, function, text, first_key, with_out, key_options, extra="data")
 
 
-def _publish(config: Any, out: Path) -> dict[str, Any]:
-    from baicai.wholesale.release.publish import publish
-
-    manifest = publish(config, out)
-    return {
-        "release": manifest.hash,
-        "version": manifest.version,
-        "documents": sum(shard.documents for shard in manifest.shards),
-        "shards": len(manifest.shards),
-        "bytes": sum(shard.size_bytes + shard.index_bytes for shard in manifest.shards),
-        "taken_down": sum(len(takedown.documents) for takedown in manifest.takedowns),
-        "expires": manifest.expires,
-    }
-
-
-def _pull(config: Any, out: Path) -> dict[str, Any]:
-    from baicai.wholesale.pull import pull
-
-    return {**pull(config, out)._asdict(), "for_grow": f"data={out / 'documents'}"}
-
-
-def _takedown(config: Any, out: Path | None) -> dict[str, Any]:
-    from baicai.wholesale.release.takedown import take_down
-
-    request = take_down(config)
-    return dataclasses.asdict(request) | {"documents": len(request.documents)}
-
-
-def _serve(config: Any, out: Path | None) -> dict[str, Any]:
-    from baicai.wholesale.server import serve
-
-    serve(config)
-    return {}
-
-
-def _affected(config: Any, out: Path | None) -> dict[str, Any]:
-    from baicai.wholesale.affected import affected
-
-    return affected(config)
-
-
-def _catalog(config: Any, out: Path | None) -> dict[str, Any]:
-    from baicai.wholesale.release.catalog import list_releases
-
-    address, entries = list_releases(config)
-    return {"catalog": address, "releases": [entry._asdict() for entry in entries]}
-
-
-VERBS: dict[str, tuple[str, str, Callable[..., dict[str, Any]], str, str]] = {
-    "gather": ("gather", "GatherRecipe", _gather, "[RECIPE.toml]", "Gather public text into the warehouse OUT."),
-    "domains": ("domains.assign", "DomainsRecipe", _domains, "WAREHOUSE", "Give documents without one a domain."),
-    "publish": (
+VERBS = (
+    _verb("gather", "gather", "GatherRecipe", "gather", "Gather public text into the warehouse OUT.", "", RAY, OUT),
+    _verb(
+        "domains",
+        "domains.assign",
+        "DomainsRecipe",
+        "assign_domains",
+        "Assign domains to documents whose source named none.",
+        "warehouse",
+    ),
+    _verb(
+        "publish",
         "release.publish",
         "PublishRecipe",
-        _publish,
-        "WAREHOUSE",
-        "Publish the warehouse's next release into OUT.",
+        "publish",
+        "Publish the next release of a warehouse to OUT.",
+        "warehouse",
+        OUT,
     ),
-    "pull": ("pull", "PullRecipe", _pull, "SOURCE", "Pull a slice of a release, or what changed of it, into OUT."),
-    "serve": (
+    _verb(
+        "pull",
+        "pull",
+        "PullRecipe",
+        "pull",
+        "Pull a slice of a release into OUT, or update it.",
+        "source",
+        SLICE,
+        OUT,
+    ),
+    _verb(
+        "serve",
         "server",
         "ServeReleaseRecipe",
-        _serve,
-        "RELEASE",
-        "Serve a release over HTTP, with keys and byte accounting.",
+        "serve",
+        "Serve a release over HTTP, with access keys.",
+        "release",
     ),
-    "catalog": ("release.catalog", "CatalogRecipe", _catalog, "", "List releases: where they are and what they hold."),
-    "affected": (
+    _verb("catalog", "release.catalog", "CatalogRecipe", "list_releases", "List releases and their contents."),
+    _verb(
+        "affected",
         "affected",
         "AffectedRecipe",
-        _affected,
-        "SUBSCRIPTION",
-        "Say what saw text that was taken back.",
+        "affected",
+        "List leaves and models trained on removed documents.",
+        "subscription",
     ),
-    "takedown": (
+    _verb(
+        "takedown",
         "release.takedown",
         "TakedownRecipe",
-        _takedown,
-        "WAREHOUSE",
-        "Take documents back: the next release is without.",
+        "take_down",
+        "Remove documents from all future releases.",
+        "warehouse",
     ),
-}
-"""Verb: module, recipe, what it does, its first word, help."""
-TEXT = "Public text: gather, publish, pull, take back."
-OPTIONS = {
-    "pull": ("--slice", "As in 'domain=law language=de quality>0.6'."),
-    "gather": ("--ray", "Address of a Ray cluster that does the work, as in HOST:6379."),
-}
-"""Keys of a recipe that may also be written as an option."""
-FIRST = {"WAREHOUSE": "warehouse", "SOURCE": "source", "SUBSCRIPTION": "subscription", "RELEASE": "release"}
+)
 
 
-def _command(verb: str) -> click.Command:
-    module, kind, act, first, text = VERBS[verb]
-    module = f"baicai.wholesale.{module}"
-
-    def run(words: tuple[str, ...], as_json: bool, out: Path | None = None, **keys: str | None) -> None:
-        import importlib
-
-        try:
-            loaded = importlib.import_module(module)
-        except ModuleNotFoundError as error:
-            raise MachineError(f"{error.name} is not installed: pip install 'baicai[data]'") from None
-        if words and first in FIRST and "=" not in words[0]:
-            words = (f"{FIRST[first]}={words[0]}", *words[1:])
-        words = (*words, *(f"{key}={value}" for key, value in keys.items() if value is not None))
-        told = act(read_arguments(getattr(loaded, kind), words), out)
-        if not told:  # served to its end
-            return
-        found = {"kind": verb, **told}
-        if as_json:
-            click.echo(json.dumps(found))
-        elif verb == "catalog":
-            _show_releases(found)
-        else:
-            show(found)
-
-    params: list[click.Parameter] = [RecipeArgument(module, kind, first), JSON]
-    if verb in ("gather", "publish", "pull"):
-        params.insert(1, OUT)
-    if verb in OPTIONS:
-        name, told = OPTIONS[verb]
-        params.insert(1, click.Option([name], help=told))
-    return click.Command(verb, callback=run, params=params, help=text)
+def run_data_verb(verb: Verb, words: Sequence[str], as_json: bool, out: Path | None = None) -> None:
+    """Run a verb and print its result."""
+    function, config = verb.load(verb.function), verb.read(words)
+    result = function(config) if out is None else function(config, out)
+    if result is None:  # a server that was stopped
+        return
+    facts = {"kind": verb.name, **_facts(verb.name, result, out)}
+    if verb.name == "catalog" and not as_json:
+        _print_releases(facts)
+    else:
+        print_facts(facts, as_json)
 
 
-def _show_releases(found: dict[str, Any]) -> None:
-    if not found["releases"]:
-        click.echo(f"{found['catalog']} lists no such release.")
-    for one in found["releases"]:
-        size = f"{one['documents']:,} documents  {one['size_bytes']:,} bytes  until {one['expires'][:10]}"
-        click.echo(f"{one['name']} {one['version']}  {one['hash'][:12]}  {size}")
-        click.echo(f"  at        {one['location'] or 'no place known: a later one replaced it'}")
+def _facts(verb: str, result: Any, out: Path | None) -> Facts:
+    if verb == "publish":
+        return {
+            "release": result.hash,
+            "version": result.version,
+            "documents": sum(shard.documents for shard in result.shards),
+            "shards": len(result.shards),
+            "bytes": sum(shard.size_bytes + shard.index_bytes for shard in result.shards),
+            "taken_down": sum(len(takedown.documents) for takedown in result.takedowns),
+            "expires": result.expires,
+        }
+    if isinstance(result, dict):
+        return result
+    if verb == "catalog":
+        return {"catalog": result.address, "releases": [entry._asdict() for entry in result.releases]}
+    facts = dataclasses.asdict(result)
+    if verb == "pull":
+        assert out is not None
+        return facts | {"for_grow": f"data={out / 'documents'}"}
+    return facts | {"documents": len(result.documents)} if verb == "takedown" else facts
+
+
+def _print_releases(facts: Facts) -> None:
+    if not facts["releases"]:
+        click.echo(f"{facts['catalog']} lists no such release.")
+    for entry in facts["releases"]:
+        size = f"{entry['documents']:,} documents  {entry['size_bytes']:,} bytes  until {entry['expires'][:10]}"
+        click.echo(f"{entry['name']} {entry['version']}  {entry['hash'][:12]}  {size}")
+        click.echo(f"  at        {entry['location'] or 'location unknown: superseded by a later release'}")
         for name in ("domain", "language", "licence"):
-            click.echo(f"  {name:9} {', '.join(one[name])}")
+            click.echo(f"  {name:9} {', '.join(entry[name])}")
 
 
 def data_group() -> click.Group:
-    """Return the verbs of the wholesaler."""
-    return click.Group(
-        "data", {verb: _command(verb) for verb in VERBS}, help="Public text: gather, publish, pull, take back."
-    )
+    """Build the `data` command."""
+    commands = {verb.name: build_command(verb, run_data_verb) for verb in VERBS}
+    return click.Group("data", commands, help="Gather, publish, pull and take down public text.")

@@ -1,11 +1,9 @@
-"""`baicai VERB recipe.toml key=value ... --out DIR`: every verb, and how errors are told."""
+"""The `baicai` command: its verbs, and the one place where errors become messages and exit codes."""
 
-import importlib
-import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,158 +11,156 @@ import click
 from click.shell_completion import get_completion_class
 
 import baicai
-from baicai.cli.arguments import JSON, OUT, RecipeArgument, read_arguments, show
+from baicai.cli.arguments import JSON, OUT, print_facts, report_unchanged
 from baicai.cli.data import data_group
-from baicai.cli.keys import keys_group
-from baicai.cli.serve import serve_command
+from baicai.cli.verbs import Verb, build_command
 from baicai.errors import BaicaiError, ConfigError
 
-STAGES = {
-    "tokenizer": ("baicai.leaves.train_tokenizer", "TokenizerRecipe", "make_tokenizer", "Make a tokenizer from text."),
-    "trunk": ("baicai.leaves.train_trunk", "TrunkRecipe", "train_trunk", "Train a trunk on public text."),
-    "grow": ("baicai.leaves.grow", "GrowRecipe", "grow_leaf", "Grow a leaf on your own text, the trunk frozen."),
-    "join": (
-        "baicai.leaves.join",
-        "JoinRecipe",
-        "join_leaves",
-        "Join leaves to their trunk: write a lock file.",
+STAGES = (
+    Verb("tokenizer", "baicai.leaves.train_tokenizer", "TokenizerRecipe", "make_tokenizer", "Train a tokenizer."),
+    Verb("trunk", "baicai.leaves.train_trunk", "TrunkRecipe", "train_trunk", "Train a trunk on public text."),
+    Verb("grow", "baicai.leaves.grow", "GrowRecipe", "grow_leaf", "Grow a leaf on your own text; the trunk is frozen."),
+    Verb("join", "baicai.leaves.join", "JoinRecipe", "join_leaves", "Join leaves to their trunk in a lock file."),
+    Verb("peel", "baicai.leaves.join", "PeelRecipe", "peel_leaves", "Remove leaves from a model, exactly."),
+    Verb("calibrate", "baicai.leaves.calibrate", "CalibrateRecipe", "calibrate_model", "Tune a model's router scales."),
+    Verb("evaluate", "baicai.leaves.evaluate", "EvaluateRecipe", "evaluate_model", "Evaluate a model on each domain."),
+    Verb("distill", "baicai.distillation.distill", "DistillRecipe", "distill_model", "Distill a small student model."),
+)
+"""Verbs that make an artefact in a resumable run."""
+DISTRIBUTED = {"trunk"}
+"""Verbs that torchrun may start in several processes."""
+CHECK = click.Option(["--check"], is_flag=True, help="Compare the export with the model in its own engine.")
+FORMAT = click.Option(["--format"], type=click.Choice(["transformers", "gguf"]), help="Default: transformers.")
+OTHER_VERBS = (
+    Verb(
+        "generate",
+        "baicai.cli.chat",
+        "GenerateRecipe",
+        "generate_text",
+        "Answer one question, or continue a text.",
+        options=(JSON,),
     ),
-    "peel": ("baicai.leaves.join", "PeelRecipe", "peel_leaves", "Remove leaves from a model, exactly."),
-    "calibrate": (
-        "baicai.leaves.calibrate",
-        "CalibrateRecipe",
-        "calibrate_model",
-        "Tune a model's router scales.",
+    Verb("chat", "baicai.cli.chat", "ChatRecipe", "chat", "Chat with a model, coloured by leaf.", options=()),
+    Verb(
+        "import",
+        "baicai.cli.convert",
+        "ImportRecipe",
+        "import_",
+        "Import a Llama, Mistral, Qwen or SmolLM model as a trunk.\n\n"
+        "SOURCE is a checkpoint folder, or ORG/NAME on the Hugging Face Hub.",
+        "source",
     ),
-    "evaluate": ("baicai.leaves.evaluate", "EvaluateRecipe", "evaluate_model", "Measure a model, domain by domain."),
-    "distill": (
-        "baicai.distillation.distill",
-        "DistillRecipe",
-        "distill_model",
-        "Make a small student that keeps what you want of a model.",
+    Verb(
+        "export",
+        "baicai.cli.convert",
+        "ExportRecipe",
+        "export",
+        "Export a model to transformers or GGUF (llama.cpp).",
+        "model",
+        options=(OUT, CHECK, JSON),
+        key_options=(FORMAT,),
     ),
-}
-"""Verb: module, recipe class, stage function, help. Modules are loaded when their verb is used."""
-TOGETHER = {"trunk"}
-"""Verbs that torchrun may start on several processes."""
+    Verb(
+        "serve",
+        "baicai.cli.serve",
+        "ServeRecipe",
+        "serve_model",
+        "Serve a model with an OpenAI-compatible API and a web page.",
+        "model",
+        options=(),
+    ),
+)
+KEY_TEXT = "Create an API key and print it once."
+ADD_KEY = Verb("add", "baicai.cli.keys", "KeyRecipe", "add", KEY_TEXT, "name", options=(JSON,))
 
 
-def _stage_command(verb: str, module: str, kind: str, function: str, text: str) -> click.Command:
-    def run_stage(words: tuple[str, ...], out: Path, as_json: bool) -> None:
-        from baicai.cli.inspect import describe
-        from baicai.training.distributed import run_stage_on_all_ranks
+def run_stage_verb(verb: Verb, words: Sequence[str], out: Path, as_json: bool) -> None:
+    """Run a stage and print its artefact.
 
-        if verb not in TOGETHER and int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            raise ConfigError(f"{verb} runs in one process: start it without torchrun")
-        loaded = importlib.import_module(module)
-        config = read_arguments(getattr(loaded, kind), words)
-        made = run_stage_on_all_ranks(getattr(loaded, function), config, out)
-        if made is None:  # process 0 tells
-            return
-        if not made:
-            click.echo(f"{out} is there already, made from this very recipe.", err=True)
-        found = describe(out)
-        if as_json:
-            click.echo(json.dumps(found))
-        else:
-            show(found)
+    Raises: ConfigError if torchrun started a verb that runs in one process only.
+    """
+    from baicai.cli.inspect import describe
+    from baicai.training.distributed import run_stage_on_all_ranks
 
-    return click.Command(
-        verb,
-        callback=run_stage,
-        params=[RecipeArgument(module, kind), OUT, JSON],
-        help=f"{text}\n\nRun it again with the same words to resume; what is done stays done.",
-        short_help=text,
-    )
+    if verb.name not in DISTRIBUTED and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError(f"{verb.name} runs in one process: start it without torchrun")
+    was_run = run_stage_on_all_ranks(verb.load(verb.function), verb.read(words), out)
+    if was_run is None:  # only process 0 reports
+        return
+    if not was_run:
+        report_unchanged(out)
+    print_facts(describe(out), as_json)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(baicai.__version__)
 def cli() -> None:
-    """Baicai: a large model grown from small ones."""
+    """Baicai: one large model grown from many small ones.
+
+    A verb takes its settings from a recipe file (TOML), from KEY=VALUE words, or both; the words win. Run
+    `baicai VERB --help` for the keys of a verb, and `baicai quickstart` for a first look.
+    """
 
 
-def _generate_command() -> click.Command:
-    def run_generate(words: tuple[str, ...], as_json: bool) -> None:
-        from baicai.cli.chat import GenerateRecipe, generate_text
-
-        generate_text(read_arguments(GenerateRecipe, words), as_json)
-
-    params = [RecipeArgument("baicai.cli.chat", "GenerateRecipe"), JSON]
-    return click.Command(
-        "generate", callback=run_generate, params=params, help="Continue a text, or answer one question."
-    )
+@click.group("keys")
+def keys_group() -> None:
+    """Manage API keys for `baicai serve`."""
 
 
-def _chat_command() -> click.Command:
-    def run_chat(words: tuple[str, ...]) -> None:
-        from baicai.cli.chat import ChatRecipe, chat
+@keys_group.command("list")
+@click.option("--json", "as_json", is_flag=True, help=JSON.help)
+def _list_keys(as_json: bool) -> None:
+    """List API keys: name, scope and creation date."""
+    from baicai.cli.keys import list_keys
 
-        chat(read_arguments(ChatRecipe, words))
-
-    text = "Talk to a model; words are coloured by the leaf that gave them."
-    return click.Command("chat", callback=run_chat, params=[RecipeArgument("baicai.cli.chat", "ChatRecipe")], help=text)
-
-
-def _import_command() -> click.Command:
-    def run_import(words: tuple[str, ...], out: Path, as_json: bool) -> None:
-        from baicai.cli.convert import import_
-
-        import_(words, out, as_json)
-
-    text = "Make a trunk of a Llama, Mistral, Qwen or SmolLM checkpoint: a folder, or ORG/NAME on the hub."
-    params = [RecipeArgument("baicai.convert.importer", "ImportRecipe", "PATH"), OUT, JSON]
-    return click.Command("import", callback=run_import, params=params, help=text)
+    list_keys(as_json)
 
 
-def _export_command() -> click.Command:
-    def run_export(words: tuple[str, ...], out: Path, form: str | None, check: bool, as_json: bool) -> None:
-        from baicai.cli.convert import export
+@keys_group.command("revoke")
+@click.argument("name")
+def _revoke_key(name: str) -> None:
+    """Revoke an API key, effective immediately."""
+    from baicai.serving.api_keys import revoke_key
 
-        export([*words, *([f"format={form}"] if form else [])], out, check, as_json)
-
-    params = [
-        RecipeArgument("baicai.convert.exporter", "ExportRecipe", "MODEL"),
-        click.Option(["--format", "form"], type=click.Choice(["transformers", "gguf"]), help="Default: transformers."),
-        OUT,
-        click.Option(["--check"], is_flag=True, help="Compare it with the model, in the engine that it is for."),
-        JSON,
-    ]
-    text = "Write a model for transformers, or as a GGUF file for llama.cpp."
-    return click.Command("export", callback=run_export, params=params, help=text)
+    revoke_key(name)
 
 
 @cli.command("inspect")
 @click.argument("artefact")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+@click.option("--json", "as_json", is_flag=True, help=JSON.help)
 def _inspect(artefact: str, as_json: bool) -> None:
-    """Say what an artefact is: sizes, cost, hashes, licences, lineage; a leaf is verified beside its trunk."""
+    """Verify an artefact and show its contents.
+
+    ARTEFACT is a path or a hash. Shows sizes, cost, hashes, licences and lineage; a leaf is verified against its trunk.
+    """
     from baicai.cli.inspect import look_up
 
-    found = look_up(artefact)
-    if as_json:
-        click.echo(json.dumps(found))
-    else:
-        show(found)
+    print_facts(look_up(artefact), as_json)
 
 
 @cli.command("doctor")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+@click.option("--json", "as_json", is_flag=True, help=JSON.help)
 def _doctor(as_json: bool) -> None:
-    """Look at the machine: what it has, and what is missing."""
-    from baicai.cli.doctor import examine, print_findings
+    """Check this machine for missing packages and resources."""
+    from baicai.cli.doctor import doctor
 
-    if as_json:
-        click.echo(json.dumps(examine()))
-    else:
-        print_findings(examine())
+    doctor(as_json)
 
 
 @cli.command("quickstart")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("out/quickstart"), show_default=True)
-@click.option("--from-scratch", is_flag=True, help="Train the trunk too, instead of taking the one in the package.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("out/quickstart"),
+    show_default=True,
+    help="Write all artefacts to this folder.",
+)
+@click.option("--from-scratch", is_flag=True, help="Train the trunk instead of using the one in the package.")
 def _quickstart(out: Path, from_scratch: bool) -> None:
-    """Grow five leaves, join them, and see that it works: seven to eleven minutes on two cores."""
+    """Grow and join five small leaves, step by step.
+
+    Takes seven to eleven minutes on two CPU cores.
+    """
     from baicai.cli.quickstart import quickstart
 
     quickstart(out, from_scratch)
@@ -173,30 +169,33 @@ def _quickstart(out: Path, from_scratch: bool) -> None:
 @cli.command("completion")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def _completion(shell: str) -> None:
-    """Print a completion script: add `source <(baicai completion bash)` to your shell's start file."""
-    maker = get_completion_class(shell)
-    assert maker is not None
-    click.echo(maker(cli, {}, "baicai", "_BAICAI_COMPLETE").source())
+    """Print a shell completion script.
+
+    For bash, add `source <(baicai completion bash)` to ~/.bashrc.
+    """
+    completion_class = get_completion_class(shell)
+    assert completion_class is not None
+    click.echo(completion_class(cli, {}, "baicai", "_BAICAI_COMPLETE").source())
 
 
-for _verb, _parts in STAGES.items():
-    cli.add_command(_stage_command(_verb, *_parts))
-cli.add_command(_generate_command())
-cli.add_command(_chat_command())
-cli.add_command(_import_command())
-cli.add_command(_export_command())
+for _verb in STAGES:
+    _command = build_command(_verb, run_stage_verb)
+    _command.epilog = "Run the same command again to resume it where it stopped."
+    cli.add_command(_command)
+for _verb in OTHER_VERBS:
+    cli.add_command(build_command(_verb))
+keys_group.add_command(build_command(ADD_KEY))
+cli.add_command(keys_group)
 cli.add_command(data_group())
-cli.add_command(keys_group())
-cli.add_command(serve_command())
 
 
 def main(run: Callable[..., Any] = cli.main) -> None:
-    """Run the command line; an error a user can mend is one line and exit code 2."""
+    """Run the command line; an error that the user can fix is one line on stderr and exit code 2."""
     try:
         run(prog_name="baicai", standalone_mode=False)
     except BaicaiError as error:
         if os.environ.get("RANK", "0") != "0":
-            time.sleep(3)  # process 0 fails of the same, mostly, and torchrun then ends the others: it is told once
+            time.sleep(3)  # process 0 usually fails with the same error; torchrun then ends the others silently
         click.echo(f"error: {error}", err=True)
         sys.exit(2)
     except click.ClickException as error:

@@ -1,4 +1,4 @@
-"""`baicai serve`: start the server, and say how it is used."""
+"""`baicai serve`: start the model server and print how to call it."""
 
 import asyncio
 import json
@@ -9,35 +9,23 @@ from typing import Any
 
 import click
 
-from baicai.cli.arguments import RecipeArgument, read_arguments
 from baicai.errors import ConfigError, MachineError
+from baicai.serving.config import ServeRecipe
 
 SQLITE = "sqlite:///"
 
 
-def serve_command() -> click.Command:
-    """Return the verb."""
+def serve_model(config: ServeRecipe) -> None:
+    """Serve until interrupted.
 
-    def run_serve(words: tuple[str, ...]) -> None:
-        config = _read(words)
-        try:
-            from baicai.serving.server import serve
-        except ModuleNotFoundError as error:
-            raise MachineError(f"{error.name} is not installed: pip install 'baicai[serve]'") from None
-        with closing(_open_catalog(config.catalog_url)) if config.catalog_url else nullcontext() as catalog:
-            asyncio.run(serve(config, _tell, catalog))
-
-    text = "Serve a model: OpenAI's API, and a page where one sees the leaves answer."
-    recipe = RecipeArgument("baicai.serving.config", "ServeRecipe", "MODEL")
-    return click.Command("serve", callback=run_serve, params=[recipe], help=text)
-
-
-def _read(words: tuple[str, ...]) -> Any:
-    """Return the recipe; a first word that is neither KEY=VALUE nor a recipe file is the model."""
-    from baicai.serving.config import ServeRecipe
-
-    model = words and "=" not in words[0] and not words[0].endswith(".toml")
-    return read_arguments(ServeRecipe, [f"model={json.dumps(words[0])}", *words[1:]] if model else words)
+    Raises: MachineError if a package is not installed, ConfigError if the catalog file does not exist.
+    """
+    try:
+        from baicai.serving.server import serve
+    except ModuleNotFoundError as error:
+        raise MachineError(f"{error.name} is not installed: pip install 'baicai[serve]'") from None
+    with closing(_open_catalog(config.catalog_url)) if config.catalog_url else nullcontext() as catalog:
+        asyncio.run(serve(config, _print_usage, catalog))
 
 
 def _open_catalog(url: str) -> Any:
@@ -46,12 +34,12 @@ def _open_catalog(url: str) -> Any:
     except ModuleNotFoundError as error:
         raise MachineError(f"{error.name} is not installed: pip install 'baicai[data]'") from None
     file = Path(url.removeprefix(SQLITE))
-    if url.startswith(SQLITE) and not file.exists():  # a database that is named by mistake would be made
+    if url.startswith(SQLITE) and not file.exists():  # opening a mistyped name would create a database
         raise ConfigError(f"catalog_url: no catalog at {file}: create one with `baicai data catalog`")
     return Catalog(url)
 
 
-def _tell(address: str, name: str) -> None:
+def _print_usage(address: str, name: str) -> None:
     body = json.dumps({"model": name, "messages": [{"role": "user", "content": "Hello"}]}, ensure_ascii=False)
     key = "$BAICAI_KEY"
     click.echo(f"{name} answers at {address}\n")

@@ -1,11 +1,11 @@
-"""`baicai data gather`: captures of each source, and what one pass over them gives."""
+"""`baicai data gather`: capture each source and clean its documents."""
 
 import os
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -26,57 +26,61 @@ from baicai.wholesale.sources.warc import SkipCounts
 
 SKIPPED = "skipped.json"
 CAPTURES_BYTES = 2**28
-"""Of a file of captures that we write, before it is compressed: one task reads it."""
+"""Uncompressed size of the capture files that we write; one task cleans one file."""
 
 
 @recipe
 class GatherSourceConfig:
-    """Where text comes from."""
+    """A source of text: a path or a crawl."""
+
+    RENAMED: ClassVar[dict[str, str]] = {"url": "base_url"}
 
     path: str = ""
-    """A file of HTML, text, JSON lines, Parquet or WARC, a dump of MediaWiki (XML), a zip or tar archive of these, or a
+    """A file of HTML, text, JSON lines, Parquet or WARC, a MediaWiki dump (XML), a zip or tar archive of these, or a
     folder with any of them."""
     crawl: CrawlConfig | None = None
-    """Or hosts to crawl."""
-    url: str = ""
-    """The address that files of a folder are published under; by default `file:` and their name."""
+    """Hosts to crawl, instead of a path."""
+    base_url: str = ""
+    """Address that the files are published under; by default `file:` and the file's name."""
     clean: CleanConfig = CleanConfig()
 
 
 @recipe
 class GatherRecipe:
-    """What to gather."""
+    """Sources to gather, and where to run."""
 
     sources: Annotated[list[GatherSourceConfig], Field(min_length=1)]
     workers: Count = os.cpu_count() or 1
-    """Processes on this machine."""
+    """Number of processes on this machine."""
     ray: str = ""
-    """Or the address of a Ray cluster, as in `HOST:6379`; its machines must see the same files under the same paths."""
+    """Address of a Ray cluster to run on instead, such as `HOST:6379`; its machines must see the same file paths."""
 
 
 def gather(config: GatherRecipe, folder: Path) -> dict[str, int]:
-    """Add what the sources hold to the warehouse `folder`, and return how many documents and skips there were.
+    """Add the documents of the sources to the warehouse `folder`.
 
-    What was gathered before is not read again. Raises: DataError if a source cannot be read.
+    Sources that were gathered before are not read again.
+
+    Returns: number of documents, and of skipped records by reason.
+    Raises: DataError if a source cannot be read.
     """
     warehouse = Warehouse(folder)
     with warehouse.locked():
-        known, counts = {batch.task for batch in warehouse.gathered_files()}, Counter({"documents": 0})
-        found: list[tuple[GatheredFile, Task]] = []
+        tasks_done, counts = {file.task for file in warehouse.gathered_files()}, Counter({"documents": 0})
+        pending: list[tuple[GatheredFile, Task]] = []
         for source in config.sources:
             for captures in _captures(source, warehouse, counts):
                 name = task_name(captures, source.clean)
-                batch = GatheredFile(
-                    name, str(captures), source.path or ", ".join(source.crawl.starts if source.crawl else [])
-                )
-                found.append((batch, Task(clean, (captures, source.clean), warehouse.documents_folder(name))))
-        run_tasks("clean", [task for _, task in found], config.workers, config.ray)
+                origin = source.path or ", ".join(source.crawl.starts if source.crawl else [])
+                gathered = GatheredFile(name, str(captures), origin)
+                pending.append((gathered, Task(clean, (captures, source.clean), warehouse.documents_folder(name))))
+        run_tasks("clean", [task for _, task in pending], config.workers, config.ray)
         index = DuplicateIndex(warehouse.duplicates)
-        for batch, task in found:
-            index.add(batch.task, np.load(task.out / "signatures.npy", mmap_mode="r", allow_pickle=False))
-            if batch.task not in known:
-                warehouse.add(batch)
-                known.add(batch.task)
+        for gathered, task in pending:
+            index.add(gathered.task, np.load(task.out / "signatures.npy", mmap_mode="r", allow_pickle=False))
+            if gathered.task not in tasks_done:
+                warehouse.add(gathered)
+                tasks_done.add(gathered.task)
             report = read_json(task.out / "report.json")
             counts["documents"] += report["documents"]
             counts.update({f"skipped: {reason}": count for reason, count in report["skipped"].items()})
@@ -84,12 +88,12 @@ def gather(config: GatherRecipe, folder: Path) -> dict[str, int]:
 
 
 def _captures(source: GatherSourceConfig, warehouse: Warehouse, counts: Counter[str]) -> Iterator[Path]:
-    """Yield the files with the captures of a source; what is not WARC is written into the warehouse as such."""
+    """Yield the WARC files of a source; other files are converted to WARC in the warehouse."""
     if bool(source.path) == (source.crawl is not None):
-        raise ConfigError("source: give a path or a crawl, one of them")
+        raise ConfigError("source: give either a path or a crawl")
     if source.crawl is not None:
-        crawled, left = crawl(source.crawl, warehouse.captures / f"crawl-{value_hash(source.crawl.starts)[:16]}")
-        counts.update({f"left out: {reason}": count for reason, count in left.items()})
+        crawled, excluded = crawl(source.crawl, warehouse.captures / f"crawl-{value_hash(source.crawl.starts)[:16]}")
+        counts.update({f"left out: {reason}": count for reason, count in excluded.items()})
         yield from crawled
         return
     path = Path(source.path)
@@ -100,20 +104,20 @@ def _captures(source: GatherSourceConfig, warehouse: Warehouse, counts: Counter[
     yield from (file.resolve() for file in in_place)
     if len(in_place) == len(files):
         return
-    out = warehouse.captures / value_hash([VERSION, fingerprint(path), source.url])[:32]
+    out = warehouse.captures / value_hash([VERSION, fingerprint(path), source.base_url])[:32]
     if not out.exists():
         with atomic_folder(out) as part:
-            _write(path, source.url, part)
+            _write_captures(path, source.base_url, part)
     counts.update({f"skipped: {reason}": count for reason, count in read_json(out / SKIPPED).items()})
     yield from sorted(out.glob("*.warc.gz"))
 
 
-def _write(path: Path, url: str, folder: Path) -> None:
-    """Write the captures in files, and how many were left out, by reason, into skipped.json."""
+def _write_captures(path: Path, base_url: str, folder: Path) -> None:
+    """Write the captures to WARC files, and the number of skipped records by reason to skipped.json."""
     number, size, skips = 0, CAPTURES_BYTES, SkipCounts()
     writer: CaptureWriter | None = None
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        for capture in read_files(path, url, Path(scratch)):
+        for capture in read_files(path, base_url, Path(scratch)):
             if isinstance(capture, str):
                 skips[capture] += 1
                 continue

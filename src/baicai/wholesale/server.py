@@ -1,6 +1,6 @@
-"""`baicai data serve`: a release over HTTP, with ranges and ETags, and, where wanted, keys and a ledger of bytes.
+"""`baicai data serve`: serve a release over HTTP, with ranges and ETags, optional keys and usage accounting.
 
-Any web server can carry a release; this one adds who may have it, and counts what each took.
+Any static web server can host a release; this one adds access keys and counts the bytes sent to each.
 """
 
 import hmac
@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from aiohttp import web
 from pydantic import Field
@@ -22,119 +22,127 @@ from baicai.wholesale.release.dataset_card import CARD, CROISSANT
 from baicai.wholesale.release.manifest import MANIFEST
 from baicai.wholesale.release.publish import read_release
 
-NAMES = re.compile(rf"{MANIFEST}|{CARD}|{CROISSANT}|manifests/[0-9a-f]{{64}}|shards/[0-9a-f]{{64}}(?:\.jsonl\.zst)?")
-"""What is served: the files of a release and nothing else."""
-KEY_CHARACTERS = 16
-SECONDS = 60
+FILES = re.compile(rf"{MANIFEST}|{CARD}|{CROISSANT}|manifests/[0-9a-f]{{64}}|shards/[0-9a-f]{{64}}(?:\.jsonl\.zst)?")
+"""Paths that are served: the files of a release and nothing else."""
+MIN_KEY_CHARACTERS = 16
+TIMEOUT_SECONDS = 60
 EXAMPLE = '{"name": "key"}'
 
 
 @recipe
 class ServeReleaseRecipe:
-    """How to serve a release."""
+    """A release, and how to serve it."""
+
+    RENAMED: ClassVar[dict[str, str]] = {"keys": "keys_file"}
 
     release: str
+    """Folder of the release."""
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
-    keys: str = ""
-    """A JSON file of names and their keys, which clients send as `Authorization: Bearer KEY`; needed off loopback."""
+    """0 chooses a free port."""
+    keys_file: str = ""
+    """JSON file of client names and keys, sent as `Authorization: Bearer KEY`; required off loopback."""
     ledger: str = ""
-    """A SQLite file that counts the bytes which each name took, by day."""
+    """SQLite file that records the bytes sent to each client, by day."""
 
 
-class Ledger:
-    """Counts bytes by name and day."""
+class UsageLedger:
+    """Bytes sent to each client, by day, in a SQLite file."""
 
     def __init__(self, path: str) -> None:
-        self._base = sqlite3.connect(path, isolation_level=None)
-        self._base.execute("CREATE TABLE IF NOT EXISTS taken (name TEXT, day TEXT, bytes INT, PRIMARY KEY (name, day))")
+        self._database = sqlite3.connect(path, isolation_level=None)
+        self._database.execute(
+            "CREATE TABLE IF NOT EXISTS taken (name TEXT, day TEXT, bytes INT, PRIMARY KEY (name, day))"
+        )
 
     def add(self, name: str, num_bytes: int) -> None:
-        """Count bytes that a name took now."""
+        """Record bytes sent to a client now."""
         row = (name, datetime.now(UTC).date().isoformat(), num_bytes)
-        told = "ON CONFLICT (name, day) DO UPDATE SET bytes = bytes + excluded.bytes"
-        self._base.execute(f"INSERT INTO taken VALUES (?, ?, ?) {told}", row)
+        upsert = "ON CONFLICT (name, day) DO UPDATE SET bytes = bytes + excluded.bytes"
+        self._database.execute(f"INSERT INTO taken VALUES (?, ?, ?) {upsert}", row)
 
-    def taken(self) -> dict[str, int]:
-        """Return the bytes of each name, all days together."""
-        return dict(self._base.execute("SELECT name, sum(bytes) FROM taken GROUP BY name").fetchall())
+    def bytes_by_client(self) -> dict[str, int]:
+        """Return the total bytes of each client."""
+        return dict(self._database.execute("SELECT name, sum(bytes) FROM taken GROUP BY name").fetchall())
 
     def close(self) -> None:
-        """Let the file go."""
-        self._base.close()
+        """Close the file."""
+        self._database.close()
 
 
-LEDGER, NAME = web.AppKey("ledger", Ledger), web.RequestKey("name", str)
+LEDGER, CLIENT = web.AppKey("ledger", UsageLedger), web.RequestKey("name", str)
 
 
 def serve(config: ServeReleaseRecipe) -> None:
-    """Serve until it is stopped.
+    """Serve until interrupted.
 
-    Raises: ArtefactError if there is no release, ConfigError if the keys are wrong or missing.
+    Raises: ArtefactError if the folder is not a release, ConfigError if the keys are invalid or missing.
     """
-    web.run_app(make_app(config), host=config.host, port=config.port, access_log=None, keepalive_timeout=SECONDS)
+    web.run_app(
+        make_app(config), host=config.host, port=config.port, access_log=None, keepalive_timeout=TIMEOUT_SECONDS
+    )
 
 
 def make_app(config: ServeReleaseRecipe) -> web.Application:
-    """Return the server.
+    """Build the server application.
 
-    Raises: ArtefactError if there is no release, ConfigError if the keys are wrong or missing.
+    Raises: ArtefactError if the folder is not a release, ConfigError if the keys are invalid or missing.
     """
     folder = Path(config.release)
     read_release(folder)
     keys = _read_keys(config)
 
-    async def answer(request: web.Request) -> web.StreamResponse:
-        name = _name_of(request, keys)
+    async def send_file(request: web.Request) -> web.StreamResponse:
+        client = _authenticate(request, keys)
         path = request.match_info["path"]
-        if not NAMES.fullmatch(path) or not (folder / path).is_file():
-            raise web.HTTPNotFound(text="there is no such file in this release\n")
+        if not FILES.fullmatch(path) or not (folder / path).is_file():
+            raise web.HTTPNotFound(text="file not found in this release\n")
         caching = "no-cache" if "/" not in path else "public, max-age=31536000, immutable"
-        request[NAME] = name
+        request[CLIENT] = client
         return web.FileResponse(folder / path, headers={"Cache-Control": caching})
 
-    async def count(request: web.Request, response: web.StreamResponse) -> None:
+    async def record_usage(request: web.Request, response: web.StreamResponse) -> None:
         if response.status in (200, 206):
-            request.app[LEDGER].add(request[NAME], response.content_length or 0)
+            request.app[LEDGER].add(request[CLIENT], response.content_length or 0)
 
-    async def counting(app: web.Application) -> AsyncIterator[None]:
-        app[LEDGER] = Ledger(config.ledger)  # in the thread that uses it
+    async def open_ledger(app: web.Application) -> AsyncIterator[None]:
+        app[LEDGER] = UsageLedger(config.ledger)  # opened in the thread that uses it
         yield
         app[LEDGER].close()
 
     app = web.Application()
-    app.router.add_get("/{path:.*}", answer)
+    app.router.add_get("/{path:.*}", send_file)
     if config.ledger:
-        app.cleanup_ctx.append(counting)
-        app.on_response_prepare.append(count)
+        app.cleanup_ctx.append(open_ledger)
+        app.on_response_prepare.append(record_usage)
     return app
 
 
 def _read_keys(config: ServeReleaseRecipe) -> dict[str, str]:
-    if not config.keys:
+    if not config.keys_file:
         if not is_loopback(config.host):
-            raise ConfigError(f"serve: {config.host} can be reached by others: give keys=FILE, or host=127.0.0.1")
+            raise ConfigError(f"serve: {config.host} can be reached by others: set keys_file, or host=127.0.0.1")
         return {}
     try:
-        keys = json.loads(Path(config.keys).read_text("utf-8"))
+        keys = json.loads(Path(config.keys_file).read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise ConfigError(f"serve: keys {config.keys} cannot be read ({error}): write {EXAMPLE}") from None
+        raise ConfigError(f"serve: keys_file {config.keys_file} cannot be read ({error}): write {EXAMPLE}") from None
     if not isinstance(keys, dict) or not keys:
-        raise ConfigError(f"serve: keys {config.keys} names nobody: write {EXAMPLE}")
+        raise ConfigError(f"serve: keys_file {config.keys_file} has no keys: write {EXAMPLE}")
     for name, key in keys.items():
-        if not isinstance(key, str) or len(key) < KEY_CHARACTERS:
+        if not isinstance(key, str) or len(key) < MIN_KEY_CHARACTERS:
             raise ConfigError(
-                f"serve: the key of '{name}' is shorter than {KEY_CHARACTERS} characters: make a longer one"
+                f"serve: the key of '{name}' is shorter than {MIN_KEY_CHARACTERS} characters: make a longer one"
             )
     return keys
 
 
-def _name_of(request: web.Request, keys: dict[str, str]) -> str:
-    """Return who asks; without keys that is nobody in particular."""
+def _authenticate(request: web.Request, keys: dict[str, str]) -> str:
+    """Return the name of the client; empty if the server has no keys."""
     if not keys:
         return ""
-    given = request.headers.get("Authorization", "").removeprefix("Bearer ").encode()
-    found = [name for name, key in keys.items() if hmac.compare_digest(key.encode(), given)]
-    if not found:
-        raise web.HTTPUnauthorized(text="a key is needed: Authorization: Bearer KEY\n")
-    return found[0]
+    token = request.headers.get("Authorization", "").removeprefix("Bearer ").encode()
+    clients = [name for name, key in keys.items() if hmac.compare_digest(key.encode(), token)]
+    if not clients:
+        raise web.HTTPUnauthorized(text="key required: send Authorization: Bearer KEY\n")
+    return clients[0]

@@ -1,4 +1,4 @@
-"""The catalogue, in SQLite and, where there is one, in PostgreSQL."""
+"""The catalog, in SQLite and, if `$BAICAI_TEST_POSTGRES` is set, in PostgreSQL."""
 
 import dataclasses
 import os
@@ -46,7 +46,7 @@ def manifest(name: str = "corpus", version: int = 1, *shards: Shard) -> Manifest
     ]
 )
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """Give the URL of a database of its own."""
+    """Create a database for one test and yield its URL."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'new' / 'catalog.sqlite'}"
         return
@@ -68,7 +68,7 @@ def catalog(url: str) -> Iterator[Catalog]:
     opened.close()
 
 
-def test_what_is_entered_is_listed(catalog: Catalog) -> None:
+def test_added_releases_are_listed(catalog: Catalog) -> None:
     held = [shard(documents=3), shard(documents=4), shard("code", "en", "MIT", 5)]
     catalog.add_release(manifest("corpus", 1, *held), KEY, "/releases/corpus")
     (entry,) = catalog.entries()
@@ -76,7 +76,7 @@ def test_what_is_entered_is_listed(catalog: Catalog) -> None:
     assert (entry.domain, entry.language) == ({"code": 5, "law": 7}, {"de": 7, "en": 5})
     assert entry.licence == {"CC0-1.0": 7, "MIT": 5}
     assert (entry.key, entry.location, entry.taken_down) == (KEY, "/releases/corpus", 2)
-    assert [tuple(one) for one in catalog.holdings(entry.hash)] == [
+    assert [tuple(holding) for holding in catalog.holdings(entry.hash)] == [
         ("law", "de", "CC0-1.0", "open", 7, 0.5, 0.8),
         ("code", "en", "MIT", "unknown", 5, 0.5, 0.8),
     ]
@@ -84,19 +84,19 @@ def test_what_is_entered_is_listed(catalog: Catalog) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "documents"),
+    ("conditions", "documents"),
     [
         ("domain=law", 7), ("domain=code", 5), ("language=de,en", 12), ("licence=open", 7), ("licence=MIT", 5),
         ("quality>0.7", 12), ("quality>0.9", None), ("domain=art", None), ("domain=law language=en", None),
     ],
 )  # fmt: skip
-def test_a_slice_tells_which_release_may_hold_it(catalog: Catalog, wanted: str, documents: int | None) -> None:
+def test_a_slice_filters_the_releases(catalog: Catalog, conditions: str, documents: int | None) -> None:
     held = [shard(documents=3), shard(documents=4), shard("code", "en", "MIT", 5)]
     catalog.add_release(manifest("corpus", 1, *held), KEY, "/releases/corpus")
-    assert [entry.documents for entry in catalog.entries(wanted)] == ([documents] if documents else [])
+    assert [entry.documents for entry in catalog.entries(conditions)] == ([documents] if documents else [])
 
 
-def test_a_later_release_takes_the_place_of_the_one_before(catalog: Catalog) -> None:
+def test_a_later_release_supersedes_the_one_before(catalog: Catalog) -> None:
     for version in (1, 2):
         catalog.add_release(manifest("corpus", version), KEY, "/releases/corpus")
     catalog.add_release(manifest("corpus", 1), KEY, "/mirror")
@@ -104,18 +104,18 @@ def test_a_later_release_takes_the_place_of_the_one_before(catalog: Catalog) -> 
     listed = [(entry.name, entry.version, entry.location) for entry in catalog.entries()]
     assert listed == [("corpus", 2, "/releases/corpus"), ("corpus", 1, "/mirror"), ("other", 1, "/releases/other")]
     catalog.add_release(manifest("corpus", 3), KEY, "/mirror")
-    every = [(entry.name, entry.version, entry.location) for entry in catalog.entries(replaced=True)]
-    assert every[:3] == [("corpus", 3, "/mirror"), ("corpus", 2, "/releases/corpus"), ("corpus", 1, "")]
+    all_versions = [(entry.name, entry.version, entry.location) for entry in catalog.entries(superseded=True)]
+    assert all_versions[:3] == [("corpus", 3, "/mirror"), ("corpus", 2, "/releases/corpus"), ("corpus", 1, "")]
 
 
-def test_entering_twice_changes_nothing(catalog: Catalog) -> None:
-    told = manifest()
+def test_adding_a_release_twice_changes_nothing(catalog: Catalog) -> None:
+    release = manifest()
     for _ in range(2):
-        catalog.add_release(told, KEY, "/releases/corpus")
-    assert len(catalog.entries(replaced=True)) == 1
+        catalog.add_release(release, KEY, "/releases/corpus")
+    assert len(catalog.entries(superseded=True)) == 1
 
 
-def test_many_may_open_and_write_at_once(url: str) -> None:
+def test_several_writers_can_open_the_catalog_at_once(url: str) -> None:
     errors: list[BaseException] = []
 
     def work(number: int) -> None:
@@ -124,7 +124,7 @@ def test_many_may_open_and_write_at_once(url: str) -> None:
             for version in range(1, 4):
                 opened.add_release(manifest(f"corpus-{number}", version), KEY, f"/releases/{number}")
             opened.close()
-        except BaseException as error:  # noqa: BLE001  # the test shows it
+        except BaseException as error:  # noqa: BLE001  # reported by the test
             errors.append(error)
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
@@ -138,7 +138,7 @@ def test_many_may_open_and_write_at_once(url: str) -> None:
     opened.close()
 
 
-def test_the_migrations_lead_to_one_head_and_can_be_taken_back(url: str) -> None:
+def test_migrations_have_one_head_and_can_be_reverted(url: str) -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     assert len(ScriptDirectory.from_config(config).get_heads()) == 1
@@ -153,7 +153,7 @@ def test_the_migrations_lead_to_one_head_and_can_be_taken_back(url: str) -> None
     again.close()
 
 
-def test_a_catalogue_of_a_later_version_is_left_alone(url: str) -> None:
+def test_a_catalog_of_a_newer_version_is_left_alone(url: str) -> None:
     opened = Catalog(url)
     with opened._engine.begin() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = 'of_tomorrow'")
@@ -162,62 +162,66 @@ def test_a_catalogue_of_a_later_version_is_left_alone(url: str) -> None:
         Catalog(url)
 
 
-def test_a_release_is_entered_when_it_is_published(tmp_path: Path, url: str) -> None:
+def test_a_published_release_is_added(tmp_path: Path, url: str) -> None:
     shop = Shop(tmp_path)
     write_pages(tmp_path / "books", range(5))
     shop.gather(tmp_path / "books")
-    shop.publish(catalog=url)
+    shop.publish(catalog_url=url)
     write_pages(tmp_path / "more", range(5, 8))
     shop.gather(tmp_path / "more", url="https://books.example/q")
-    published = shop.publish(catalog=url)
-    _, (entry,) = list_releases(CatalogRecipe(catalog=url, slice="domain=books"))
+    published = shop.publish(catalog_url=url)
+    _, (entry,) = list_releases(CatalogRecipe(catalog_url=url, slice="domain=books"))
     assert (entry.version, entry.hash, entry.documents) == (2, published.hash, 8)
     assert entry.location == str(shop.release)
 
 
-def test_a_release_of_others_is_added(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_release_of_another_publisher_can_be_added(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     shop = Shop(tmp_path)
     write_pages(tmp_path / "books", range(5))
     shop.gather(tmp_path / "books")
-    shop.publish(catalog=f"sqlite:///{tmp_path / 'theirs.sqlite'}")
+    shop.publish(catalog_url=f"sqlite:///{tmp_path / 'theirs.sqlite'}")
     monkeypatch.setenv("BAICAI_CATALOG", url)
     _, (entry,) = list_releases(CatalogRecipe(add=str(shop.release)))
     assert (entry.location, entry.documents) == (str(shop.release), 5)
 
 
-def test_a_password_is_not_shown() -> None:
-    with pytest.raises(MachineError) as found:
+def test_a_password_is_not_printed() -> None:
+    with pytest.raises(MachineError) as error:
         Catalog("postgresql://me:secret@127.0.0.1:1/x")
-    assert "secret" not in str(found.value)
-    assert "does not answer" in str(found.value)
+    assert "secret" not in str(error.value)
+    assert "does not respond" in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("given", "error", "message"),
+    ("invalid_url", "error", "message"),
     [
-        ("catalog.sqlite", ConfigError, "'catalog.sqlite' is no URL: write sqlite:///FILE or postgresql://HOST/NAME"),
-        ("mysql://x/y", ConfigError, "'mysql' is not known"),
+        (
+            "catalog.sqlite",
+            ConfigError,
+            "'catalog.sqlite' is not a URL: write sqlite:///FILE or postgresql://HOST/NAME",
+        ),
+        ("mysql://x/y", ConfigError, "'mysql' is not supported"),
         ("sqlite:////dev/null/x/catalog", MachineError, "cannot write"),
     ],
 )
-def test_what_is_no_catalogue_is_told(given: str, error: type[Exception], message: str) -> None:
+def test_an_invalid_url_is_an_error(invalid_url: str, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
-        Catalog(given)
+        Catalog(invalid_url)
 
 
-def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_database_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_text("not a database, but somebody's notes\n" * 100)
     before = path.read_bytes()
-    with pytest.raises(ArtefactError, match="is no catalogue"):
+    with pytest.raises(ArtefactError, match="is not a catalog"):
         Catalog(f"sqlite:///{path}")
     assert path.read_bytes() == before
 
 
-def test_what_is_listed_can_be_told_in_json(tmp_path: Path) -> None:
+def test_names_may_contain_any_characters(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'c.sqlite'}"
     opened = Catalog(url)
     opened.add_release(dataclasses.replace(manifest(), name="名"), KEY, "/x")
     opened.close()
-    _, (entry,) = list_releases(CatalogRecipe(catalog=url))
+    _, (entry,) = list_releases(CatalogRecipe(catalog_url=url))
     assert entry.name == "名"

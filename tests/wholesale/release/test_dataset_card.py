@@ -44,7 +44,7 @@ def shop(tmp_path: Path) -> Shop:
 
 
 def test_the_card_counts_what_is_published(shop: Shop) -> None:
-    shop.publish(description="Texts of books.", url="https://corpus.example")
+    shop.publish(description="Texts of books.", homepage="https://corpus.example")
     page = Page((shop.release / CARD).read_text())
     text = re.sub(r"\s+", " ", page.text)
     for told in ("corpus, version 1", "Texts of books.", "books 20", "law 5", "CC0-1.0 20", "MIT 5", "2026 25"):
@@ -81,7 +81,7 @@ def test_many_names_are_cut_to_the_most_frequent() -> None:
 @pytest.mark.filterwarnings("ignore")
 def test_croissant_is_valid_and_names_every_shard(shop: Shop) -> None:
     mlcroissant = pytest.importorskip("mlcroissant")
-    published = shop.publish(url="https://corpus.example")
+    published = shop.publish(homepage="https://corpus.example")
     metadata = mlcroissant.Dataset(str(shop.release / CROISSANT)).metadata
     assert not metadata.issues.errors
     told = read_json(shop.release / CROISSANT)

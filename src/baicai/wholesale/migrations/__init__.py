@@ -1,1 +1,1 @@
-"""How the catalogue's tables came to be, step by step: Alembic's folder."""
+"""Alembic environment: schema migrations of the catalog."""

@@ -1,4 +1,4 @@
-"""Alembic runs this for each command, on the connection that `catalog.py` hands it."""
+"""Run by Alembic for each command, on the connection that `catalog.py` passes."""
 
 from alembic import context
 

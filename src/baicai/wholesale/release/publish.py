@@ -1,18 +1,19 @@
-"""`baicai data publish`: from the warehouse to a release of static files.
+"""`baicai data publish`: write a release of static files from the warehouse.
 
 MANIFEST         the newest signed manifest
-manifests/HASH   every manifest, under its hash
-shards/HASH...   shards and their indexes, under their hashes
-card.html        what is in it, for people; croissant.json, for programs
+manifests/HASH   all manifests, by hash
+shards/HASH...   shards and their indexes, by hash
+card.html        description for people
+croissant.json   description for programs
 """
 
 import contextlib
 import hashlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -50,48 +51,59 @@ from baicai.wholesale.release.shards import (
 )
 from baicai.wholesale.release.warehouse import Warehouse
 
-HELD = pa.schema([("id", pa.string()), ("version", pa.string()), ("shard", pa.string()), ("frame", pa.int32())])
+CONTENTS = pa.schema([("id", pa.string()), ("version", pa.string()), ("shard", pa.string()), ("frame", pa.int32())])
 
 
 @recipe
 class PublishRecipe:
-    """What to publish."""
+    """The warehouse to publish, and the properties of the release."""
+
+    RENAMED: ClassVar[dict[str, str]] = {
+        "key": "signing_key",
+        "url": "homepage",
+        "catalog": "catalog_url",
+        "duplicates": "keep_duplicates",
+    }
 
     warehouse: str
     name: str = "corpus"
-    key: str = ""
-    """File of the ed25519 key that signs; by default `release.key` in the project's home folder, made once."""
+    signing_key: str = ""
+    """PEM file with the ed25519 key; by default `release.key` in the project's home folder, created if missing."""
     description: str = ""
-    """What the card says of it; so is the address of its home page."""
-    url: str = ""
+    """Description for the card."""
+    homepage: str = ""
+    """Address of a web page for the card to link to."""
     expires_days: Positive = 90.0
-    catalog: str = ""
-    """URL of the database that lists releases; see `baicai data catalog`."""
-    duplicates: bool = False
-    """Publish all captures of what is the same or nearly so, instead of the best-licensed one."""
+    """Days until subscribers reject the release unless a new one is published."""
+    catalog_url: str = ""
+    """Database to add the release to; see `baicai data catalog`."""
+    keep_duplicates: bool = False
+    """Publish all near-duplicates instead of the one with the best licence."""
 
 
 def publish(config: PublishRecipe, out: Path, now: datetime | None = None) -> Manifest:
-    """Write the next version of a release into the folder `out` and return its manifest.
+    """Write the next version of a release to the folder `out` and return its manifest.
 
-    Files that are there stay as they are; a shard of which documents are gone is written again without them, and the
-    old one removed. Raises: DataError, ArtefactError, ConfigError.
+    Unchanged shards stay as they are. A shard with removed documents is replaced by one without them.
+
+    Raises: DataError, ArtefactError, ConfigError.
     """
     now = (now or datetime.now(UTC)).replace(microsecond=0)
     warehouse = Warehouse(Path(config.warehouse))
-    key = open_signing_key(Path(config.key) if config.key else home_folder() / "release.key")
-    with warehouse.locked(), explain_disk_errors(out), contextlib.closing(Catalog(config.catalog)) as catalog:
+    key = open_signing_key(Path(config.signing_key) if config.signing_key else home_folder() / "release.key")
+    with warehouse.locked(), explain_disk_errors(out), contextlib.closing(Catalog(config.catalog_url)) as catalog:
         warehouse.require_gathered()
         before = read_release(out, public_key_hex(key)) if (out / MANIFEST).exists() else None
         if before and before.name != config.name:
-            raise ConfigError(f"{out} holds the release '{before.name}', not '{config.name}': choose another --out")
-        ledger = warehouse.folder / "held.parquet.part"
+            raise ConfigError(f"{out} contains the release '{before.name}', not '{config.name}': choose another --out")
+        contents = warehouse.folder / "held.parquet.part"
         (out / SHARDS).mkdir(parents=True, exist_ok=True)
-        selection = Selection(warehouse, duplicates=config.duplicates)
-        with contextlib.closing(selection), pq.ParquetWriter(ledger, HELD) as table:
-            selection.compare(_ledger(warehouse, out, before) if before else None)
+        selection = Selection(warehouse, duplicates=config.keep_duplicates)
+        with contextlib.closing(selection), pq.ParquetWriter(contents, CONTENTS) as table:
+            selection.compare(_contents_file(warehouse, out, before) if before else None)
             counts = selection.counts()
-            shards = [*_keep(out, before.shards if before else [], selection, table), *_add(out, selection, table)]
+            kept = _keep_shards(out, before.shards if before else [], selection, table)
+            shards = [*kept, *_add_shards(out, selection, table)]
         manifest = Manifest(
             format=FORMAT,
             name=config.name,
@@ -103,12 +115,12 @@ def publish(config: PublishRecipe, out: Path, now: datetime | None = None) -> Ma
             takedowns=warehouse.takedowns(),
         )
         warehouse.contents_file(manifest.hash).parent.mkdir(exist_ok=True)
-        ledger.replace(warehouse.contents_file(manifest.hash))
+        contents.replace(warehouse.contents_file(manifest.hash))
         content = sign_manifest(manifest, key)
-        write_card(out, manifest, counts, public_key_hex(key), config.description, config.url)
+        write_card(out, manifest, counts, public_key_hex(key), config.description, config.homepage)
         write_atomic(out / MANIFESTS / manifest.hash, content)
         write_atomic(out / MANIFEST, content)
-        _sweep(out / SHARDS, manifest)
+        _remove_old_shards(out / SHARDS, manifest)
         if before:
             warehouse.contents_file(before.hash).unlink(missing_ok=True)
         catalog.add_release(manifest, public_key_hex(key), str(out.resolve()))
@@ -116,18 +128,18 @@ def publish(config: PublishRecipe, out: Path, now: datetime | None = None) -> Ma
 
 
 def read_release(folder: Path, key: str | None = None) -> Manifest:
-    """Return the newest manifest of a release on disk.
+    """Read the newest manifest of a release on disk, signed by `key` (hex) if given.
 
     Raises: ArtefactError
     """
     path = folder / MANIFEST
     if not path.exists():
-        raise ArtefactError(f"{folder} is no release: it has no {MANIFEST}; check the path")
+        raise ArtefactError(f"{folder} is not a release: {MANIFEST} is missing; check the path")
     return verify_manifest(path.read_bytes(), str(path), key)[0]
 
 
 def read_shard(folder: Path, shard: Shard) -> Iterator[tuple[Frame, bytes]]:
-    """Yield the frames of a shard on disk, as they lie there.
+    """Yield the frames of a shard on disk, compressed.
 
     Raises: ArtefactError if it is damaged.
     """
@@ -143,84 +155,77 @@ def read_shard(folder: Path, shard: Shard) -> Iterator[tuple[Frame, bytes]]:
         yield frame, content[frame.start : frame.start + frame.size_bytes]
 
 
-def _ledger(warehouse: Warehouse, out: Path, manifest: Manifest) -> Path:
-    """Return the file that says which documents a release holds; it is made again if it is lost."""
+def _contents_file(warehouse: Warehouse, out: Path, manifest: Manifest) -> Path:
+    """Return the file that lists the documents of a release; a lost file is rebuilt from the shards."""
     path = warehouse.contents_file(manifest.hash)
     if not path.exists():
         path.parent.mkdir(exist_ok=True)
         part = path.with_suffix(".part")
-        with pq.ParquetWriter(part, HELD) as table:
+        with pq.ParquetWriter(part, CONTENTS) as table:
             for shard in manifest.shards:
                 frames = enumerate(read_shard(out, shard))
                 lines = [(number, line) for number, (frame, block) in frames for line in _lines(block, frame, out)]
-                _note(table, shard.file, [(line.id, line.version, number) for number, line in lines])
+                _write_contents(table, shard.file, [(line.id, line.version, number) for number, line in lines])
         part.replace(path)
     return path
 
 
-def _note(table: pq.ParquetWriter, shard: str, held: Any) -> None:
-    ids, versions, frames = zip(*held, strict=True)
-    table.write_table(pa.table([ids, versions, [shard] * len(ids), frames], schema=HELD))
+def _write_contents(table: pq.ParquetWriter, shard: str, contents: Iterable[tuple[str, str, int]]) -> None:
+    ids, versions, frames = zip(*contents, strict=True)
+    table.write_table(pa.table([ids, versions, [shard] * len(ids), frames], schema=CONTENTS))
 
 
-def _keep(out: Path, shards: list[Shard], selection: Selection, table: pq.ParquetWriter) -> Iterator[Shard]:
-    """Yield the shards of the release before, those of which something is gone written again without it."""
-    gone = selection.gone()
-    for held in selection.held_outside(gone):
-        table.write_table(held.cast(HELD))
+def _keep_shards(out: Path, shards: list[Shard], selection: Selection, table: pq.ParquetWriter) -> Iterator[Shard]:
+    """Yield the shards of the previous release, rewriting those with removed documents."""
+    changed = selection.changed_shards()
+    for published in selection.published_outside(changed):
+        table.write_table(published.cast(CONTENTS))
     for shard in shards:
         group = Group(shard.domain, shard.language, shard.licence, shard.licence_class, 0)
-        if shard.file not in gone:
+        if shard.file not in changed:
             yield shard
             continue
-        left = _left(out, shard, selection.gone_in(shard.file), selection.held_in(shard.file))
-        for written in write_release_shards(out / SHARDS, left):
-            _note(table, written.file, written.held)
-            yield _named(written, group)
+        frames = _remaining(out, shard, selection.removed_from(shard.file), selection.published_in(shard.file))
+        for written in write_release_shards(out / SHARDS, frames):
+            _write_contents(table, written.file, written.contents)
+            yield _to_shard(written, group)
 
 
-def _left(out: Path, shard: Shard, gone: dict[int, set[str]], held: pa.Table) -> Iterator[PackedFrame]:
-    """Yield what is left of a shard; frames of which nothing is gone are not unpacked."""
+def _remaining(out: Path, shard: Shard, removed: dict[int, set[str]], published: pa.Table) -> Iterator[PackedFrame]:
+    """Yield the frames of a shard without the removed documents; unchanged frames are not decompressed."""
     documents: dict[int, list[tuple[str, str]]] = {}
-    for one, version, _, number in zip(*held.to_pydict().values(), strict=True):
-        documents.setdefault(number, []).append((one, version))
+    for document, version, _, number in zip(*published.to_pydict().values(), strict=True):
+        documents.setdefault(number, []).append((document, version))
     for number, (frame, block) in enumerate(read_shard(out, shard)):
-        if number not in gone:
+        if number not in removed:
             yield PackedFrame(frame, block, documents[number])
             continue
-        lines = [line for line in _lines(block, frame, out) if line.id not in gone[number]]
+        lines = [line for line in _lines(block, frame, out) if line.id not in removed[number]]
         if lines:
-            yield pack_frame(lines, frame.root, sorted({*frame.removed, *gone[number]}))
+            yield pack_frame(lines, frame.root, sorted({*frame.removed, *removed[number]}))
 
 
 def _lines(block: bytes, frame: Frame, where: Path) -> list[DocumentLine]:
     return [decode_line(line, str(where)) for line in read_frame(block, frame, str(where))]
 
 
-def _add(out: Path, selection: Selection, table: pq.ParquetWriter) -> Iterator[Shard]:
-    """Yield shards of what the release before does not hold."""
-    for group, lines in itertools.groupby(selection.fresh(), lambda found: found[0]):
-        for written in write_release_shards(
-            out / SHARDS, map(pack_frame, group_into_frames(line for _, line in lines))
-        ):
-            _note(table, written.file, written.held)
-            yield _named(written, group)
+def _add_shards(out: Path, selection: Selection, table: pq.ParquetWriter) -> Iterator[Shard]:
+    """Yield new shards with the documents that the previous release does not have."""
+    for group, lines in itertools.groupby(selection.new_documents(), lambda pair: pair[0]):
+        frames = map(pack_frame, group_into_frames(line for _, line in lines))
+        for written in write_release_shards(out / SHARDS, frames):
+            _write_contents(table, written.file, written.contents)
+            yield _to_shard(written, group)
 
 
-def _named(written: WrittenShard, group: Group) -> Shard:
-    told = {name: value for name, value in written._asdict().items() if name != "held"}
-    return Shard(
-        **told,
-        domain=group.domain,
-        language=group.language,
-        licence=group.licence,
-        licence_class=group.licence_class,
-    )
+def _to_shard(written: WrittenShard, group: Group) -> Shard:
+    fields = written._asdict() | group._asdict()
+    return Shard(**{name: value for name, value in fields.items() if name not in ("contents", "bucket")})
 
 
-def _sweep(folder: Path, manifest: Manifest) -> None:
-    """Remove shards that the newest release does not name: they hold what was taken out of it."""
-    named = {name for shard in manifest.shards for name in (f"{shard.file}{SUFFIX}", shard.index_file)}
+def _remove_old_shards(folder: Path, manifest: Manifest) -> None:
+    """Delete shards that the newest release does not list, as they contain removed documents."""
+    listed = {name for shard in manifest.shards for name in (f"{shard.file}{SUFFIX}", shard.index_file)}
     for path in folder.iterdir():
-        if path.name not in named:
+        if path.name not in listed:
             path.unlink()

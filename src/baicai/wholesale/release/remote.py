@@ -1,6 +1,6 @@
-"""Where a release is read from: a folder, or an address of any kind that fsspec knows.
+"""Read a release from a folder or from any address that fsspec supports.
 
-A server that wants a key gets that in `$BAICAI_RELEASE_KEY`.
+HTTP servers receive the key in `$BAICAI_RELEASE_KEY` as a bearer token.
 """
 
 import os
@@ -13,46 +13,45 @@ from baicai.errors import ArtefactError, MachineError
 
 
 class RemoteRelease:
-    """Reads files and ranges of files, and counts the bytes."""
+    """Reads files and byte ranges of a release, and counts the bytes fetched."""
 
     def __init__(self, address: str) -> None:
         self.address = address.rstrip("/")
         self.fetched_bytes = 0
         key = os.environ.get("BAICAI_RELEASE_KEY", "")
-        told: dict[str, Any] = {}
-        if key and self.address.startswith(("http://", "https://")):
-            told = {"client_kwargs": {"headers": {"Authorization": f"Bearer {key}"}}}
+        is_http = self.address.startswith(("http://", "https://"))
+        options = {"client_kwargs": {"headers": {"Authorization": f"Bearer {key}"}}} if key and is_http else {}
         try:
-            self._files, self._root = fsspec.core.url_to_fs(self.address, **told)
+            self._files, self._root = fsspec.core.url_to_fs(self.address, **options)
         except (ValueError, ImportError) as error:
             raise MachineError(
-                f"{address} cannot be read ({error}): install what it needs, or copy the release"
+                f"{address} cannot be read ({error}): install the package it needs, or copy the release"
             ) from None
 
-    def named(self, name: str) -> str:
-        """Return a file's address, for messages."""
+    def address_of(self, name: str) -> str:
+        """Return the full address of a file, for messages."""
         return f"{self.address}/{name}"
 
-    def read(self, name: str, most: int) -> bytes:
-        """Return a file of at most so many bytes.
+    def read(self, name: str, max_bytes: int) -> bytes:
+        """Read a whole file.
 
-        Raises: ArtefactError if it is not there or larger, MachineError if the source does not answer.
+        Raises: ArtefactError if it does not exist or exceeds `max_bytes`, MachineError if it cannot be fetched.
         """
-        content = self._cat(name, 0, most + 1)
-        if len(content) > most:
-            raise ArtefactError(f"{self.named(name)} is larger than {most} bytes: ask its publisher")
+        content = self._cat(name, 0, max_bytes + 1)
+        if len(content) > max_bytes:
+            raise ArtefactError(f"{self.address_of(name)} is larger than {max_bytes} bytes: ask its publisher")
         return content
 
     def read_range(self, name: str, start: int, stop: int) -> bytes:
-        """Return the bytes of a file from `start` up to `stop`.
+        """Read the bytes of a file from `start` up to, not including, `stop`.
 
-        Raises: ArtefactError if it is not there or shorter, MachineError if the source does not answer.
+        Raises: ArtefactError if it does not exist or is shorter, MachineError if it cannot be fetched.
         """
         content = self._cat(name, start, stop)
         if len(content) != stop - start:
             raise ArtefactError(
-                f"{self.named(name)} gave {len(content)} bytes instead of {stop - start}: it is cut short, or its "
-                "server knows no ranges"
+                f"{self.address_of(name)} returned {len(content)} bytes instead of {stop - start}: it is truncated, or "
+                "its server does not support range requests"
             )
         return content
 
@@ -60,10 +59,8 @@ class RemoteRelease:
         try:
             content: Any = self._files.cat_file(f"{self._root}/{name}", start=start, end=stop)
         except FileNotFoundError:
-            raise ArtefactError(f"{self.named(name)} is not there: pull again, or ask its publisher") from None
+            raise ArtefactError(f"{self.address_of(name)} does not exist: pull again, or ask its publisher") from None
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError, RuntimeError) as error:
-            raise MachineError(
-                f"{self.named(name)} cannot be read ({error}): pull again, it goes on where it was"
-            ) from None
+            raise MachineError(f"{self.address_of(name)} cannot be read ({error}): pull again to resume") from None
         self.fetched_bytes += len(content)
         return bytes(content)

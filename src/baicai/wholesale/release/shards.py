@@ -1,7 +1,7 @@
-"""Shards of a release: frames of JSON lines, each compressed alone, and an index that says where each lies.
+"""Shards of a release: frames of JSON lines, each compressed on its own, and an index of the frames.
 
-A frame is known by the sha256 of its lines, whatever compressed them: who has a frame makes that which is left of it
-after a removal, and need not fetch it.
+A frame is identified by the sha256 of its uncompressed lines. A subscriber that has a frame can therefore derive the
+frame that remains after a removal, without fetching it.
 """
 
 import hashlib
@@ -17,9 +17,9 @@ from baicai.config import canonical_json
 from baicai.errors import ArtefactError
 
 FRAME_BYTES = 2**18
-"""Of lines, about: small enough that a narrow slice fetches little beside it, large enough to compress."""
+"""Approximate uncompressed size: small enough for narrow slices to fetch little else, large enough to compress."""
 MAX_FRAME_BYTES = 65 * 2**20
-"""A frame of one document, the largest that there is."""
+"""Maximum uncompressed size: a frame with a single document of the largest size."""
 SHARD_BYTES = 32 * 2**20
 MAX_INDEX_BYTES = 64 * 2**20
 LEVEL = 9
@@ -27,36 +27,38 @@ SUFFIX = ".jsonl.zst"
 
 
 class DocumentLine(NamedTuple):
-    """A document."""
+    """A document as a line of JSON."""
 
     id: str
     version: str
-    """Hash of what it says, hex."""
+    """Hash of its content, hex."""
     quality: float
     content: bytes
-    """JSON, with its line's end."""
+    """JSON, newline included."""
 
 
 class Frame(NamedTuple):
-    """Where a frame lies in its shard, and what is in it."""
+    """Position and contents of a frame in its shard. Stored in the index as a list, in this order."""
 
     hash: str
-    """sha256 of its lines."""
+    """sha256 of the uncompressed lines."""
     start: int
+    """Byte offset in the shard."""
     size_bytes: int
-    """Compressed, as it lies in the shard."""
+    """Compressed size."""
     lines_bytes: int
+    """Uncompressed size."""
     documents: int
     min_quality: float
     max_quality: float
     root: str
-    """The frame that this is what is left of; itself if nothing was taken out."""
+    """Hash of the original frame; its own hash if nothing was removed."""
     removed: tuple[str, ...]
-    """Ids of the documents that the root has and this has not."""
+    """Ids of the documents that were removed since the root."""
 
 
 class WrittenShard(NamedTuple):
-    """What a shard's files are named after, and how large they are."""
+    """Names and sizes of the files of a shard, and its documents."""
 
     file: str
     size_bytes: int
@@ -65,20 +67,20 @@ class WrittenShard(NamedTuple):
     documents: int
     min_quality: float
     max_quality: float
-    held: tuple[tuple[str, str, int], ...]
-    """Id, version and number of the frame of each document."""
+    contents: tuple[tuple[str, str, int], ...]
+    """Id, version and frame number of each document."""
 
 
 class PackedFrame(NamedTuple):
-    """A frame as it lies in a shard, and id and version of each of its documents."""
+    """A compressed frame, and the id and version of each of its documents."""
 
     frame: Frame
     block: bytes
-    held: list[tuple[str, str]]
+    documents: list[tuple[str, str]]
 
 
 def group_into_frames(lines: Iterable[DocumentLine]) -> Iterator[list[DocumentLine]]:
-    """Yield documents in frames of about `FRAME_BYTES`."""
+    """Group documents into frames of about `FRAME_BYTES`."""
     frame: list[DocumentLine] = []
     size = 0
     for line in lines:
@@ -92,7 +94,13 @@ def group_into_frames(lines: Iterable[DocumentLine]) -> Iterator[list[DocumentLi
 
 
 def pack_frame(lines: Sequence[DocumentLine], root: str = "", removed: Sequence[str] = ()) -> PackedFrame:
-    """Compress the documents of a frame; with `root`, they are what is left of that frame without those removed."""
+    """Compress the documents of a frame.
+
+    Args:
+        lines: documents of the frame, at least one.
+        root: hash of the original frame if these documents are the rest of it.
+        removed: ids of the documents removed from the root.
+    """
     content = b"".join(line.content for line in lines)
     block = zstandard.ZstdCompressor(level=LEVEL).compress(content)
     qualities = [line.quality for line in lines]
@@ -102,90 +110,90 @@ def pack_frame(lines: Sequence[DocumentLine], root: str = "", removed: Sequence[
     return PackedFrame(frame, block, [(line.id, line.version) for line in lines])
 
 
-def write_release_shards(folder: Path, parts: Iterable[PackedFrame]) -> Iterator[WrittenShard]:
-    """Write frames into shards of at most about `SHARD_BYTES` and yield each when it is whole."""
+def write_release_shards(folder: Path, packed: Iterable[PackedFrame]) -> Iterator[WrittenShard]:
+    """Write frames into shards of about `SHARD_BYTES` at most, and yield each shard when it is complete."""
     frames: list[Frame] = []
     blocks: list[bytes] = []
-    held: list[tuple[str, str, int]] = []
+    contents: list[tuple[str, str, int]] = []
     size = 0
-    for frame, block, documents in parts:
+    for frame, block, documents in packed:
         if frames and size + len(block) > SHARD_BYTES:
-            yield _write_shard(folder, frames, blocks, held)
-            frames, blocks, held, size = [], [], [], 0
-        held += [(one, version, len(frames)) for one, version in documents]
+            yield _write_shard(folder, frames, blocks, contents)
+            frames, blocks, contents, size = [], [], [], 0
+        contents += [(document, version, len(frames)) for document, version in documents]
         frames.append(frame._replace(start=size))
         blocks.append(block)
         size += len(block)
     if frames:
-        yield _write_shard(folder, frames, blocks, held)
+        yield _write_shard(folder, frames, blocks, contents)
 
 
 def _write_shard(
-    folder: Path, frames: list[Frame], blocks: list[bytes], held: list[tuple[str, str, int]]
+    folder: Path, frames: list[Frame], blocks: list[bytes], contents: list[tuple[str, str, int]]
 ) -> WrittenShard:
     content = b"".join(blocks)
     index = zstandard.ZstdCompressor(level=LEVEL).compress(canonical_json([list(frame) for frame in frames]))
-    names = [hashlib.sha256(one).hexdigest() for one in (content, index)]
+    names = [hashlib.sha256(data).hexdigest() for data in (content, index)]
     write_atomic(folder / f"{names[0]}{SUFFIX}", content)
     write_atomic(folder / names[1], index)
     documents = sum(frame.documents for frame in frames)
     low, high = min(frame.min_quality for frame in frames), max(frame.max_quality for frame in frames)
-    return WrittenShard(names[0], len(content), names[1], len(index), documents, low, high, tuple(held))
+    return WrittenShard(names[0], len(content), names[1], len(index), documents, low, high, tuple(contents))
 
 
 def read_index(content: bytes, expected: str, where: str) -> list[Frame]:
-    """Return the frames that an index names.
+    """Read the frames of an index.
 
-    Raises: ArtefactError if it is not the index that was expected.
+    Raises: ArtefactError if its hash is not `expected` or it is not an index.
     """
     if hashlib.sha256(content).hexdigest() != expected:
-        raise ArtefactError(f"{where} does not match its hash: get it from its publisher again")
+        raise ArtefactError(f"{where} does not match its hash: download it again")
     try:
         rows = json.loads(decompress(content, MAX_INDEX_BYTES, where))
         return [Frame._make([*row[:8], tuple(row[8])]) for row in rows]
     except (ValueError, TypeError, IndexError, RecursionError):
-        raise ArtefactError(f"{where} is no index: get it from its publisher again") from None
+        raise ArtefactError(f"{where} is not an index: download it again") from None
 
 
 def read_frame(block: bytes, frame: Frame, where: str) -> list[bytes]:
-    """Return the lines of a frame.
+    """Decompress the lines of a frame.
 
-    Raises: ArtefactError if they are not those that its hash names.
+    Raises: ArtefactError if they do not match the frame's hash.
     """
     lines = decompress(block, min(frame.lines_bytes, MAX_FRAME_BYTES), where)
     if hashlib.sha256(lines).hexdigest() != frame.hash:
-        raise ArtefactError(f"{where} does not match its hash: get it from its publisher again")
+        raise ArtefactError(f"{where} does not match its hash: download it again")
     return lines.splitlines(keepends=True)
 
 
-def decompress(content: bytes, most: int, where: str) -> bytes:
-    """Return what a zstd frame of a stranger holds.
+def decompress(content: bytes, max_bytes: int, where: str) -> bytes:
+    """Decompress untrusted zstd data.
 
-    Raises: ArtefactError if it is damaged or holds more than `most` bytes.
+    Raises: ArtefactError if it is damaged or decompresses to more than `max_bytes`.
     """
     try:
         with zstandard.ZstdDecompressor().stream_reader(content) as stream:
-            found = stream.read(most + 1)
+            data = stream.read(max_bytes + 1)
     except zstandard.ZstdError as error:
-        raise ArtefactError(f"{where} is damaged ({error}): get it from its publisher again") from None
-    if len(found) > most:
-        raise ArtefactError(f"{where} is larger than it says: get it from its publisher again")
-    return bytes(found)
+        raise ArtefactError(f"{where} is damaged ({error}): download it again") from None
+    if len(data) > max_bytes:
+        raise ArtefactError(f"{where} is larger than its index states: download it again")
+    return bytes(data)
 
 
 def encode_line(document: Mapping[str, Any]) -> DocumentLine:
-    """Return a document as a line of JSON."""
+    """Encode a document as a line of JSON."""
     content = json.dumps(document, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode() + b"\n"
     return DocumentLine(document["id"], document["version"], document["quality"], content)
 
 
 def decode_line(content: bytes, where: str) -> DocumentLine:
-    """Return the document in a line of JSON.
+    """Decode a document from a line of JSON.
 
-    Raises: ArtefactError if it is none.
+    Raises: ArtefactError if it is not a document.
     """
     try:
         document = json.loads(content)
         return DocumentLine(str(document["id"]), str(document["version"]), float(document["quality"]), content)
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise ArtefactError(f"{where} holds a line that is no document: get it from its publisher again") from None
+        raise ArtefactError(f"{where} has an invalid document: download it again") from None

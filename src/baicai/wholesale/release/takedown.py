@@ -1,7 +1,8 @@
-"""`baicai data takedown`: take documents back, by address, host, id or text."""
+"""`baicai data takedown`: request the removal of documents by address, host, id or text."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import ClassVar
 
 import duckdb
 
@@ -16,33 +17,35 @@ from baicai.wholesale.release.warehouse import Warehouse
 
 @recipe
 class TakedownRecipe:
-    """What to take back: one of url, host, id and text."""
+    """Documents to remove: exactly one of url, host, id and text_file."""
+
+    RENAMED: ClassVar[dict[str, str]] = {"text": "text_file"}
 
     warehouse: str
     url: str = ""
     host: str = ""
-    """All documents of a host and of those below it; of a name without a dot only its own."""
+    """All documents of a host and its subdomains; a name without a dot has no subdomains."""
     id: str = ""
-    text: str = ""
-    """A file with the text: all documents that are nearly the same are taken back."""
+    text_file: str = ""
+    """UTF-8 file with a text: all near-duplicates of it are removed."""
     reason: str = ""
     deadline_days: Positive = 30.0
-    """By when each subscriber must have purged them."""
+    """Days within which subscribers must remove the documents."""
 
 
 def take_down(config: TakedownRecipe, now: datetime | None = None) -> Takedown:
-    """Note the request in the warehouse, whose next release carries it out, and return it.
+    """Record a takedown request in the warehouse, to take effect in its next release, and return it.
 
-    Raises: ConfigError if it is not said what to take back, DataError if there is no such document.
+    Raises: ConfigError if not exactly one criterion is given, DataError if no document matches it.
     """
-    given = [name for name in ("url", "host", "id", "text") if getattr(config, name)]
-    if len(given) != 1:
-        raise ConfigError(f"takedown: give one of url, host, id and text, not {' and '.join(given) or 'none'}")
+    criteria = [name for name in ("url", "host", "id", "text_file") if getattr(config, name)]
+    if len(criteria) != 1:
+        raise ConfigError(f"takedown: give one of url, host, id and text_file, not {' and '.join(criteria) or 'none'}")
     warehouse = Warehouse(Path(config.warehouse)).require_gathered()
     with warehouse.locked():
-        ids = sorted(_find(config, warehouse))
+        ids = sorted(_matching_ids(config, warehouse))
         if not ids:
-            raise DataError(f"takedown: no document here has that {given[0]}: check it; nothing was taken back")
+            raise DataError(f"takedown: no document matches this {criteria[0]}: check it; nothing was removed")
         now = (now or datetime.now(UTC)).replace(microsecond=0)
         deadline = now + timedelta(days=config.deadline_days)
         request = Takedown(
@@ -52,37 +55,39 @@ def take_down(config: TakedownRecipe, now: datetime | None = None) -> Takedown:
         return request
 
 
-def _find(config: TakedownRecipe, warehouse: Warehouse) -> set[str]:
-    if config.text:
-        return _nearly(Path(config.text), warehouse)
-    files = [str(warehouse.documents_folder(batch.task) / "documents.parquet") for batch in warehouse.gathered_files()]
+def _matching_ids(config: TakedownRecipe, warehouse: Warehouse) -> set[str]:
+    if config.text_file:
+        return _near_duplicates(Path(config.text_file), warehouse)
+    files = [str(warehouse.documents_file(gathered.task)) for gathered in warehouse.gathered_files()]
     if config.host:
         host = config.host.lower()
-        below = f".{host}" if "." in host else "/"  # else a whole top-level domain would go
+        below = f".{host}" if "." in host else "/"  # a bare name must not match a whole top-level domain
         condition, values = "host = ? OR ends_with(host, ?)", [host, below]
     else:
         condition, values = "id = ?", [config.id or document_id(config.url)]
-    with duckdb.connect() as base:
-        rows = base.execute(f"SELECT DISTINCT id FROM read_parquet(?) WHERE {condition}", [files, *values]).fetchall()
+    with duckdb.connect() as database:
+        rows = database.execute(
+            f"SELECT DISTINCT id FROM read_parquet(?) WHERE {condition}", [files, *values]
+        ).fetchall()
     return {row[0] for row in rows}
 
 
-def _nearly(path: Path, warehouse: Warehouse) -> set[str]:
+def _near_duplicates(path: Path, warehouse: Warehouse) -> set[str]:
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"takedown: text {path} cannot be read ({error}): give a UTF-8 file") from None
+        raise ConfigError(f"takedown: text_file {path} cannot be read ({error}): give a UTF-8 file") from None
     index = DuplicateIndex(warehouse.duplicates)
     (numbers,) = index.find(minhash([hash_words(text)]))
-    found: set[str] = set()
+    ids: set[str] = set()
     first = 0
-    with duckdb.connect() as base:
-        for batch in warehouse.gathered_files():
-            last = first + len(index.groups(batch.task))
-            places = [int(number) - first for number in numbers if first <= number < last]
-            if places:
+    with duckdb.connect() as database:
+        for gathered in warehouse.gathered_files():
+            last = first + len(index.groups(gathered.task))
+            rows = [int(number) - first for number in numbers if first <= number < last]
+            if rows:
                 query = "SELECT id FROM read_parquet(?, file_row_number = true) WHERE list_contains(?, file_row_number)"
-                file = str(warehouse.documents_folder(batch.task) / "documents.parquet")
-                found |= {row[0] for row in base.execute(query, [file, places]).fetchall()}
+                file = str(warehouse.documents_file(gathered.task))
+                ids |= {row[0] for row in database.execute(query, [file, rows]).fetchall()}
             first = last
-    return found
+    return ids

@@ -1,13 +1,13 @@
-"""The publisher's folder: captures, what was made of them, the index of duplicates, takedowns.
+"""The publisher's folder: captures, cleaned documents, the duplicate index and takedown requests.
 
-captures/NAME.warc.gz     what was fetched or found
-documents/TASK/           documents.parquet, signatures.npy, report.json: one pass over a file of captures
-duplicates/               the index of near-duplicates
-batches.json              the tasks, in the order in which they came
-takedowns.jsonl           requests to take documents back
-releases/HASH.parquet     which documents the newest release in a folder holds, and in which frame
-domains/HASH/             a model that tells domains, and under batches/TASK/ what it gave each batch's documents
-domains.json              which of the models is in force
+captures/NAME.warc.gz     fetched or imported captures
+documents/TASK/           documents.parquet, signatures.npy, report.json: one cleaning pass over a file of captures
+duplicates/               index of near-duplicates
+batches.json              gathered files, oldest first
+takedowns.jsonl           takedown requests
+releases/HASH.parquet     documents of the newest release in a folder, each with its shard and frame
+domains/HASH/             domain classifier, and under batches/TASK/ the domains it assigned
+domains.json              hash of the classifier in use
 """
 
 import json
@@ -23,15 +23,18 @@ from baicai.wholesale.release.manifest import Takedown
 
 @dataclass(frozen=True)
 class GatheredFile:
-    """A file of captures and what was made of it."""
+    """A file of captures that was cleaned. The field names are stored in batches.json."""
 
     task: str
+    """Name of the folder with the cleaned documents."""
     captures: str
+    """Path of the WARC file."""
     source: str
+    """Path or start addresses that the captures came from."""
 
 
 class Warehouse:
-    """A publisher's folder; changing it needs `working`, which one process has at a time."""
+    """A publisher's folder. Changes require `locked`, which one process holds at a time."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -39,64 +42,68 @@ class Warehouse:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Wait for whoever works on it, and keep others away."""
+        """Hold the warehouse exclusively, waiting for the process that holds it now."""
         with locked(self.folder / "work"):
             yield
 
     def gathered_files(self) -> list[GatheredFile]:
-        """Return what was gathered, the oldest first."""
+        """List the gathered files, oldest first."""
         path = self.folder / "batches.json"
-        return [GatheredFile(**one) for one in read_json(path)["batches"]] if path.exists() else []
+        return [GatheredFile(**row) for row in read_json(path)["batches"]] if path.exists() else []
 
-    def add(self, batch: GatheredFile) -> None:
-        """Note a batch that is whole."""
-        batches = [asdict(one) for one in self.gathered_files()]
-        write_json(self.folder / "batches.json", {"batches": [*batches, asdict(batch)]})
+    def add(self, gathered: GatheredFile) -> None:
+        """Record a file whose cleaning is complete."""
+        rows = [asdict(file) for file in (*self.gathered_files(), gathered)]
+        write_json(self.folder / "batches.json", {"batches": rows})
 
     def documents_folder(self, task: str) -> Path:
-        """Return the folder with what a task made."""
+        """Return the folder with the documents of a cleaning task."""
         return self.folder / "documents" / task
 
+    def documents_file(self, task: str) -> Path:
+        """Return the Parquet file with the documents of a cleaning task."""
+        return self.documents_folder(task) / "documents.parquet"
+
     def contents_file(self, manifest: str) -> Path:
-        """Return the file that says which documents a release holds, and in which frame."""
+        """Return the Parquet file that lists the documents of a release with their shards and frames."""
         return self.folder / "releases" / f"{manifest}.parquet"
 
     def domain_model_folder(self, model: str) -> Path:
-        """Return the folder of a model that tells domains."""
+        """Return the folder of a domain classifier."""
         return self.folder / "domains" / model
 
     def assigned_domains_folder(self, model: str, task: str) -> Path:
-        """Return the folder with the domains that a model gave a task's documents."""
+        """Return the folder with the domains that a classifier assigned to the documents of a task."""
         return self.domain_model_folder(model) / "batches" / task
 
     def current_domain_model(self) -> str:
-        """Return the hash of the model whose domains are published, if there is one."""
+        """Return the hash of the classifier whose domains are published, or an empty string."""
         path = self.folder / "domains.json"
         return str(read_json(path)["model"]) if path.exists() else ""
 
     def set_current_domain_model(self, model: str) -> None:
-        """Let a model's domains be published."""
+        """Publish the domains of this classifier from now on."""
         if model != self.current_domain_model():
             write_json(self.folder / "domains.json", {"model": model})
 
     def takedowns(self) -> list[Takedown]:
-        """Return the requests to take documents back, the oldest first."""
+        """List the takedown requests, oldest first."""
         path = self.folder / "takedowns.jsonl"
         if not path.exists():
             return []
         return [Takedown(**json.loads(line)) for line in path.read_text().splitlines()]
 
     def add_takedown(self, takedown: Takedown) -> None:
-        """Note a request to take documents back."""
+        """Record a takedown request."""
         path = self.folder / "takedowns.jsonl"
-        before = path.read_bytes() if path.exists() else b""
-        write_atomic(path, before + json.dumps(asdict(takedown), ensure_ascii=False).encode() + b"\n")
+        lines = path.read_bytes() if path.exists() else b""
+        write_atomic(path, lines + json.dumps(asdict(takedown), ensure_ascii=False).encode() + b"\n")
 
     def require_gathered(self) -> "Warehouse":
-        """Return itself.
+        """Return this warehouse if anything was gathered into it.
 
-        Raises: DataError if nothing was gathered here.
+        Raises: DataError otherwise.
         """
         if not self.gathered_files():
-            raise DataError(f"{self.folder} is no warehouse: gather something first (baicai data gather)")
+            raise DataError(f"{self.folder} is not a warehouse: gather text into it first (baicai data gather)")
         return self

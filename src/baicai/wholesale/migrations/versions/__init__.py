@@ -1,1 +1,1 @@
-"""The steps, in the order in which they name each other."""
+"""Migrations; each names the one before it."""

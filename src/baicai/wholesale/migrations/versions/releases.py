@@ -1,4 +1,4 @@
-"""Releases, what each holds, and what lies where."""
+"""Create the tables of releases, their holdings and their locations."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """Make the tables."""
+    """Create the tables."""
     op.create_table(
         "release",
         sa.Column("hash", sa.String(64), primary_key=True),
@@ -39,6 +39,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Remove them."""
+    """Drop the tables."""
     for table in ("place", "holding", "release"):
         op.drop_table(table)
