@@ -26,7 +26,7 @@ def gathered(tmp_path: Path, path: Path, url: str = "https://a.example/x") -> tu
     source = GatherSourceConfig(path=str(path), base_url=url, clean=CleanConfig(licence="CC-BY-SA-4.0"))
     warehouse = tmp_path / "warehouse"
     counts = gather(GatherRecipe(sources=[source], workers=1), warehouse)
-    tasks = [Warehouse(warehouse).documents_folder(batch.task) for batch in Warehouse(warehouse).gathered_files()]
+    tasks = [Warehouse(warehouse).documents_folder(file.task) for file in Warehouse(warehouse).gathered_files()]
     rows = [row for task in tasks for row in pq.read_table(task / "documents.parquet").to_pylist()]
     assert not list((warehouse / "captures").rglob("member*")), "no extracted member is left"
     return {row["url"]: row for row in rows}, counts
@@ -147,6 +147,8 @@ def test_record_cannot_inject_header_fields(tmp_path: Path) -> None:
 def test_captures_keep_the_original_content(tmp_path: Path) -> None:
     (tmp_path / "a.zip").write_bytes(zipped({"a.xml": (HEAD + page("A", "'''a'''") + FOOT).encode()}))
     gathered(tmp_path, tmp_path / "a.zip")
-    (batch,) = Warehouse(tmp_path / "warehouse").gathered_files()
-    assert b"'''a'''" in gzip.decompress(Path(batch.captures).read_bytes()), "so that extraction can be repeated"
-    assert read_json(Path(batch.captures).parent / "skipped.json") == {}
+    (gathered_file,) = Warehouse(tmp_path / "warehouse").gathered_files()
+    assert b"'''a'''" in gzip.decompress(Path(gathered_file.captures).read_bytes()), (
+        "so that extraction can be repeated"
+    )
+    assert read_json(Path(gathered_file.captures).parent / "skipped.json") == {}
