@@ -132,7 +132,7 @@ def test_inspect_shows_a_distillation_by_folder_or_file(tmp_path: Path, command:
     assert "is missing: measure the model again" in command("inspect", tmp_path / "report").err
 
 
-def test_inspect_shows_the_report_of_a_run(tmp_path: Path, command: Command) -> None:
+def test_inspect_links_a_run_to_its_report(tmp_path: Path, command: Command) -> None:
     write_json(tmp_path / "a.run" / "recipe.json", {"stage": "distill", "recipe": {}})
     assert "report" not in command("inspect", tmp_path / "a.run").out
     write_report(DistillationResults.parse(example()), tmp_path / "a.run" / "report")
