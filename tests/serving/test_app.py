@@ -11,7 +11,7 @@ from baicai.data.document import Message
 from baicai.leaves.model import SparseModel
 from baicai.serving.engine.generation_request import GenerationRequest
 from baicai.serving.routes.web_page import FILES, FOLDER
-from tests.serving.openai.test_chat import ASK
+from tests.serving.openai.test_chat import MESSAGES
 from tests.serving.servers import ThreadEngine, read_metrics
 from tests.serving.test_errors import CHAT, check
 
@@ -22,7 +22,7 @@ def test_tokens_of_a_text_and_of_a_conversation(web: httpx.Client, sparse: Spars
     assert told["tokens"] == [sparse.tokenizer.end_id, *ids]
     assert (told["count"], told["max_model_len"]) == (len(ids) + 1, 64)
     assert "bytes:" in "".join(told["token_strs"])
-    told = web.post("/tokenize", json={"model": "tiny:trunk", "messages": ASK}).json()
+    told = web.post("/tokenize", json={"model": "tiny:trunk", "messages": MESSAGES}).json()
     assert told["tokens"] == sparse.tokenizer.encode_chat([Message("user", "apple pear")])
     assert told["token_strs"][0] == "<|user|>"
     check(web.post("/tokenize", json={"model": "tiny"}), "prompt", "invalid_value")
@@ -119,7 +119,7 @@ def test_the_page_is_served_as_it_is(web: httpx.Client) -> None:
 
 
 def test_who_waits_is_told_when_the_engine_dies(client: openai.OpenAI, engine: ThreadEngine) -> None:
-    asked: dict[str, Any] = {"model": "tiny", "messages": ASK, "max_tokens": 30}
+    asked: dict[str, Any] = {"model": "tiny", "messages": MESSAGES, "max_tokens": 30}
     engine.dead = True
     try:
         with pytest.raises(openai.InternalServerError, match="the engine has stopped: ask again") as told:
@@ -140,7 +140,7 @@ def test_a_failure_of_ours_is_told_in_the_same_form(web: httpx.Client, monkeypat
     def fail(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("baicai.serving.app.plan_chat", fail)
+    monkeypatch.setattr("baicai.serving.app.prepare_chat", fail)
     told = web.post("/v1/chat/completions", json=CHAT)
     check(told, None, "internal_error", 500)
     assert told.headers["Connection"] == "close"

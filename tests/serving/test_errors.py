@@ -1,4 +1,4 @@
-"""What is wrong is told in OpenAI's form, with the parameter's name; nothing that is sent breaks the server."""
+"""Errors have OpenAI's format and name the parameter; no input breaks the server."""
 
 import contextlib
 import json
@@ -15,7 +15,7 @@ from baicai.serving.openai.responses_request import ResponseRequest
 
 CHAT: dict[str, Any] = {"model": "tiny", "messages": [{"role": "user", "content": "apple"}], "max_tokens": 1}
 TEXT: dict[str, Any] = {"model": "tiny", "prompt": "apple", "max_tokens": 1}
-OF_CHAT = [
+CHAT_ERRORS = [
     ({"messages": None}, "messages", "missing_required_parameter"),
     ({"model": None}, "model", "missing_required_parameter"),
     ({"model": 3}, "model", "invalid_type"),
@@ -77,7 +77,7 @@ OF_CHAT = [
     ({"leaves": {"without": ["fruit"]}}, "leaves.without", "invalid_value"),
     ({"routing": 1}, "routing", "invalid_type"),
 ]
-OF_TEXT = [
+COMPLETION_ERRORS = [
     ({"prompt": 5}, "prompt", "invalid_type"),
     ({"prompt": []}, "prompt", "invalid_value"),
     ({"prompt": [[]]}, "prompt", "invalid_value"),
@@ -98,9 +98,9 @@ OF_TEXT = [
 ]
 
 
-def check(told: httpx.Response, param: str | None, code: str | None, status: int = 400) -> None:
-    assert told.status_code == status, told.text
-    error = told.json()["error"]
+def check(response: httpx.Response, param: str | None, code: str | None, status: int = 400) -> None:
+    assert response.status_code == status, response.text
+    error = response.json()["error"]
     assert set(error) == {"message", "type", "param", "code"}
     assert error["param"] == param, error
     assert code is None or error["code"] == code, error
@@ -108,14 +108,14 @@ def check(told: httpx.Response, param: str | None, code: str | None, status: int
     assert "\n" not in error["message"]
 
 
-@pytest.mark.parametrize(("change", "param", "code"), OF_CHAT, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(("change", "param", "code"), CHAT_ERRORS, ids=lambda value: str(value)[:40])
 def test_a_wrong_field_of_a_chat_is_named(
     web: httpx.Client, change: dict[str, Any], param: str, code: str | None
 ) -> None:
     check(web.post("/v1/chat/completions", json=CHAT | change), param, code)
 
 
-@pytest.mark.parametrize(("change", "param", "code"), OF_TEXT, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(("change", "param", "code"), COMPLETION_ERRORS, ids=lambda value: str(value)[:40])
 def test_a_wrong_field_of_a_completion_is_named(
     web: httpx.Client, change: dict[str, Any], param: str, code: str | None
 ) -> None:
@@ -131,20 +131,28 @@ def test_a_wrong_field_of_a_completion_is_named(
         ("/v1/embeddings", {"model": "tiny", "input": "apple"}),
     ],
 )
-def test_a_field_that_is_nearly_ours_is_named_and_others_are_ignored(
+def test_misspelled_extensions_are_named_and_other_fields_ignored(
     web: httpx.Client, path: str, body: dict[str, Any]
 ) -> None:
     for name in ("leave", "leafs", "leaf", "Leaves", "leaves\n"):
-        told = web.post(path, json=body | {name: {"only": []}})
-        check(told, name, "unknown_parameter")
-        assert told.json()["error"]["message"] == f"Unknown parameter: {name!r}. Did you mean 'leaves'?"
-    told = web.post(path, json=body | {"routeing": True})
-    assert told.status_code == (400 if "completions" in path else 200), "only where there is routing"
-    others = {"reasoning": {}, "store": False, "route": "fallback", "save": 1, "top_a": 0.1, "verbosity": "low", "": 0}
-    assert web.post(path, json=body | others).status_code == 200
+        response = web.post(path, json=body | {name: {"only": []}})
+        check(response, name, "unknown_parameter")
+        assert response.json()["error"]["message"] == f"Unknown parameter: {name!r}. Did you mean 'leaves'?"
+    response = web.post(path, json=body | {"routeing": True})
+    assert response.status_code == (400 if "completions" in path else 200), "routing is a field of completions only"
+    unrelated = {
+        "reasoning": {},
+        "store": False,
+        "route": "fallback",
+        "save": 1,
+        "top_a": 0.1,
+        "verbosity": "low",
+        "": 0,
+    }
+    assert web.post(path, json=body | unrelated).status_code == 200
 
 
-def test_a_prompt_that_is_too_long_is_told_with_both_numbers(client: openai.OpenAI) -> None:
+def test_a_prompt_beyond_the_context_is_reported_with_both_lengths(client: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError, match=r"maximum context length is 64 .* requested 65 tokens"):
         client.completions.create(model="tiny", prompt=[5] * 65)
     with pytest.raises(openai.BadRequestError, match=r"64 tokens.* 60 tokens in the prompt and 5 for the completion"):
@@ -154,22 +162,22 @@ def test_a_prompt_that_is_too_long_is_told_with_both_numbers(client: openai.Open
 
 @pytest.mark.parametrize("name", ["moss", "tiny:moss", "tiny:fruit,", "tin", "../tiny", "tiny:trunk:fruit"])
 def test_an_unknown_model_is_not_found(client: openai.OpenAI, name: str) -> None:
-    with pytest.raises(openai.NotFoundError) as told:
+    with pytest.raises(openai.NotFoundError) as raised:
         client.chat.completions.create(**CHAT | {"model": name})
-    assert (told.value.param, told.value.code) == ("model", "model_not_found")
+    assert (raised.value.param, raised.value.code) == ("model", "model_not_found")
     with pytest.raises(openai.NotFoundError):
         client.models.retrieve(name)
 
 
 def test_unknown_fields_and_nulls_are_ignored(web: httpx.Client) -> None:
     blank = dict.fromkeys(("stop", "seed", "logprobs", "stream_options", "leaves", "temperature", "n", "logit_bias"))
-    sent = CHAT | blank | {"moss": 1, "user": "me", "metadata": {"a": "b"}, "store": False, "frequency_penalty": 0}
-    assert web.post("/v1/chat/completions", json=sent).status_code == 200
+    num_sent = CHAT | blank | {"moss": 1, "user": "me", "metadata": {"a": "b"}, "store": False, "frequency_penalty": 0}
+    assert web.post("/v1/chat/completions", json=num_sent).status_code == 200
 
 
-def test_a_whole_number_may_be_written_with_a_point(web: httpx.Client) -> None:
-    sent = json.dumps(CHAT | {"n": 2}).replace('"n": 2', '"n": 2.0')
-    assert len(web.post("/v1/chat/completions", content=sent).json()["choices"]) == 2
+def test_an_integer_may_have_a_decimal_point(web: httpx.Client) -> None:
+    num_sent = json.dumps(CHAT | {"n": 2}).replace('"n": 2', '"n": 2.0')
+    assert len(web.post("/v1/chat/completions", content=num_sent).json()["choices"]) == 2
 
 
 def deep(levels: int) -> bytes:
@@ -178,11 +186,11 @@ def deep(levels: int) -> bytes:
 
 HOSTILE: dict[str, tuple[bytes, int]] = {
     "nothing": (b"", 400),
-    "no JSON": (b"apple", 400),
+    "not JSON": (b"apple", 400),
     "half": (b'{"model": "tiny"', 400),
     "a list": (b"[]", 400),
     "null": (b"null", 400),
-    "no UTF-8": (b'{"model": "\xff"}', 400),
+    "not UTF-8": (b'{"model": "\xff"}', 400),
     "UTF-16": ('{"model": "tiny"}'.encode("utf-16"), 400),
     "a half pair": (rb'{"model": "tiny", "messages": [{"role": "user", "content": "\ud800"}]}', 400),
     "a half pair as a key": (rb'{"\udfff": 1}', 400),
@@ -191,7 +199,7 @@ HOSTILE: dict[str, tuple[bytes, int]] = {
     "objects nested very deep": (b'{"a":' * 100_000 + b"1" + b"}" * 100_000, 400),
     "a number of many digits": (b'{"model": "tiny", "messages": [], "n": ' + b"9" * 100_000 + b"}", 400),
     "a number beyond float": (json.dumps(CHAT).replace("}]", '}], "temperature": 1e999').encode(), 400),
-    "no number": (json.dumps(CHAT).replace("}]", '}], "temperature": NaN').encode(), 400),
+    "not a number": (json.dumps(CHAT).replace("}]", '}], "temperature": NaN').encode(), 400),
     "infinity": (json.dumps(CHAT).replace("}]", '}], "top_p": -Infinity').encode(), 400),
     "a zero byte": (json.dumps(CHAT | {"model": "tiny\0"}).encode(), 404),
     "many members": (b'{"model": "tiny", "messages": [{}' + b", {}" * MAX_MEMBERS + b"]}", 413),
@@ -201,17 +209,17 @@ HOSTILE: dict[str, tuple[bytes, int]] = {
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_bodies_are_refused_and_the_server_lives(web: httpx.Client, path: str, name: str) -> None:
+def test_hostile_bodies_are_rejected(web: httpx.Client, path: str, name: str) -> None:
     body, status = HOSTILE[name]
-    told = web.post(path, content=body, headers={"Content-Type": "application/json"})
-    assert told.status_code == status, told.text
-    assert "error" in told.json()
+    response = web.post(path, content=body, headers={"Content-Type": "application/json"})
+    assert response.status_code == status, response.text
+    assert "error" in response.json()
     assert web.post("/v1/chat/completions", json=CHAT).status_code == 200
 
 
-def test_of_many_values_that_are_wrong_one_is_noted() -> None:
+def test_validation_stops_at_the_first_wrong_element() -> None:
     part = {"role": "user", "content": [{}] * 9}
-    for kind, change in (
+    for model, change in (
         (CompletionRequest, {"prompt": [-1] * 9}),
         (CompletionRequest, {"prompt": [[]] * 9 + [[-1]] * 9}),
         (CompletionRequest, {"leaves": {"on": [1] * 9}}),
@@ -221,37 +229,37 @@ def test_of_many_values_that_are_wrong_one_is_noted() -> None:
         (ResponseRequest, {"input": [{}] * 9}),
         (ResponseRequest, {"input": [part]}),
     ):
-        with pytest.raises(ValidationError) as found:
-            kind.model_validate({"model": "tiny"} | change)
-        assert len({error["loc"][:1] for error in found.value.errors() if error["loc"][0] in change}) == 1
-        assert found.value.error_count() <= 2, change  # a message may lack two fields
+        with pytest.raises(ValidationError) as raised:
+            model.model_validate({"model": "tiny"} | change)
+        assert len({error["loc"][:1] for error in raised.value.errors() if error["loc"][0] in change}) == 1
+        assert raised.value.error_count() <= 2, change  # a message may lack two fields
 
 
-def test_prompts_are_counted_before_they_are_read(web: httpx.Client) -> None:
-    told = web.post("/v1/completions", json=TEXT | {"prompt": ["apple " * 100] * 17})
-    check(told, "n", "integer_above_max_value")
+def test_prompts_are_counted_before_they_are_tokenized(web: httpx.Client) -> None:
+    response = web.post("/v1/completions", json=TEXT | {"prompt": ["apple " * 100] * 17})
+    check(response, "n", "integer_above_max_value")
 
 
-def test_a_body_without_a_length_is_cut_where_it_is_too_large(web: httpx.Client) -> None:
-    sent = 0
+def test_a_chunked_body_is_limited_in_size(web: httpx.Client) -> None:
+    num_sent = 0
 
     def parts() -> Any:
-        nonlocal sent
+        nonlocal num_sent
         for _ in range(200):
-            sent += 1 << 20
+            num_sent += 1 << 20
             yield b" " * (1 << 20)
 
-    with contextlib.suppress(httpx.HTTPError):  # cut off while it is still sending
+    with contextlib.suppress(httpx.HTTPError):  # the connection may be closed while the client is sending
         assert web.post("/v1/completions", content=parts()).status_code == 413
-    assert sent < 150 << 20
+    assert num_sent < 150 << 20
 
 
 @pytest.mark.parametrize("path", ["/page", "/v1", "/v1/moss", "/v1/completions/", "/%2e%2e/etc/passwd", "/v1//models"])
-def test_what_is_not_served_is_said_so(web: httpx.Client, path: str) -> None:
+def test_an_unknown_url_is_reported(web: httpx.Client, path: str) -> None:
     check(web.get(path), None, "unknown_url", 404)
 
 
-def test_a_wrong_method_is_said_so(web: httpx.Client) -> None:
-    told = web.get("/v1/completions")
-    check(told, None, "unknown_url", 405)
-    assert told.headers["Allow"] == "POST"
+def test_a_wrong_method_is_reported(web: httpx.Client) -> None:
+    response = web.get("/v1/completions")
+    check(response, None, "unknown_url", 405)
+    assert response.headers["Allow"] == "POST"

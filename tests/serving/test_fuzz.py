@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.serving.openai.test_chat import ASK
+from tests.serving.openai.test_chat import MESSAGES
 
 CALL = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 PARAMETERS = {"type": "object", "properties": {"a": {"type": "integer"}}}
@@ -16,7 +16,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "/v1/chat/completions": {
         "model": "tiny",
         "messages": [
-            *ASK,
+            *MESSAGES,
             {"role": "assistant", "tool_calls": [CALL]},
             {"role": "tool", "content": [], "tool_call_id": "1"},
         ],
@@ -40,7 +40,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "/v1/completions": {"model": "tiny", "prompt": ["a", [1, 2]], "max_tokens": 2, "logprobs": 2, "echo": True, "n": 1},
     "/v1/responses": {
         "model": "tiny",
-        "input": [*ASK, {"type": "function_call", "name": "f", "arguments": "{}"}],
+        "input": [*MESSAGES, {"type": "function_call", "name": "f", "arguments": "{}"}],
         "max_output_tokens": 2,
         "text": {"format": {"type": "json_schema", "name": "x", "schema": PARAMETERS}},
         "metadata": {"a": "b"},

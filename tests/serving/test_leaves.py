@@ -12,7 +12,7 @@ from baicai.leaves.model import SparseModel
 from baicai.model.cost import count_cost
 from baicai.serving.engine.model_info import describe
 from baicai.serving.served_model import ServedModel, is_resident
-from tests.serving.openai.test_chat import ASK
+from tests.serving.openai.test_chat import MESSAGES
 from tests.serving.servers import ThreadEngine
 
 CHOICES = [
@@ -33,7 +33,7 @@ def test_a_request_chooses_its_leaves(
     client: openai.OpenAI, engine: ThreadEngine, sparse: SparseModel, name: str, choice: Any, on: list[str]
 ) -> None:
     told = client.chat.completions.create(
-        model=name, messages=ASK, temperature=0, max_tokens=8, extra_body={"leaves": choice, "routing": True}
+        model=name, messages=MESSAGES, temperature=0, max_tokens=8, extra_body={"leaves": choice, "routing": True}
     )
     on = [leaf for leaf in sparse.network.leaves if leaf in on]
     assert engine.requests[-1].leaves == on
@@ -49,7 +49,7 @@ def test_a_request_chooses_its_leaves(
 
 
 def test_routing_says_of_each_token_which_leaves_gave_it(client: openai.OpenAI) -> None:
-    asked: dict[str, Any] = {"messages": ASK, "temperature": 0, "max_tokens": 12, "extra_body": {"routing": True}}
+    asked: dict[str, Any] = {"messages": MESSAGES, "temperature": 0, "max_tokens": 12, "extra_body": {"routing": True}}
     whole = client.chat.completions.create(model="tiny", **asked)
     listed = whole.choices[0].routing
     assert "".join(token["token"] for token in listed) == whole.choices[0].message.content
@@ -60,7 +60,7 @@ def test_routing_says_of_each_token_which_leaves_gave_it(client: openai.OpenAI) 
     assert all(sum(token["leaves"].values()) <= 1.001 for token in listed)
     assert max(fruit) > 0.2
     assert whole.usage.baicai["leaves"]["fruit"] == pytest.approx(sum(fruit) / len(fruit), abs=1e-3)
-    plain = client.chat.completions.create(model="tiny", messages=ASK, max_tokens=3)
+    plain = client.chat.completions.create(model="tiny", messages=MESSAGES, max_tokens=3)
     assert not hasattr(plain.choices[0], "routing")
 
 

@@ -21,12 +21,12 @@ from baicai.leaves.model import open_model
 from baicai.serving.config import ServeRecipe
 from baicai.serving.openai.preprocessing import PreparedRequest, prepare_chat
 from tests.conftest import Workshop
-from tests.serving.openai.test_chat import ASK
+from tests.serving.openai.test_chat import MESSAGES
 from tests.serving.servers import until
 from tests.serving.test_errors import CHAT, check
 from tests.serving.test_server import Running
 
-ASKED: dict[str, Any] = {"model": "tiny", "messages": ASK, "temperature": 0, "max_tokens": 20}
+ASKED: dict[str, Any] = {"model": "tiny", "messages": MESSAGES, "temperature": 0, "max_tokens": 20}
 
 
 def engines(server: int = os.getpid()) -> set[int]:

@@ -17,7 +17,7 @@ from baicai.errors import BaicaiError
 from baicai.serving.config import ServeRecipe
 from baicai.serving.server import serve
 from tests.conftest import Workshop
-from tests.serving.openai.test_chat import ASK
+from tests.serving.openai.test_chat import MESSAGES
 from tests.serving.servers import until
 from tests.serving.test_errors import CHAT
 
@@ -61,8 +61,8 @@ def running(workshop: Workshop) -> Iterator[Running]:
 def test_a_model_is_served_under_its_folders_name(running: Running, client: openai.OpenAI) -> None:
     assert running.name == "model"
     with openai.OpenAI(base_url=f"{running.address}/v1", api_key="none", max_retries=0) as asker:
-        told = asker.chat.completions.create(model="model", messages=ASK, temperature=0, max_tokens=12)
-        same = client.chat.completions.create(model="tiny", messages=ASK, temperature=0, max_tokens=12)
+        told = asker.chat.completions.create(model="model", messages=MESSAGES, temperature=0, max_tokens=12)
+        same = client.chat.completions.create(model="tiny", messages=MESSAGES, temperature=0, max_tokens=12)
         assert told.choices[0].message.content == same.choices[0].message.content
         assert asker.models.retrieve("model").baicai == client.models.retrieve("tiny").baicai
 

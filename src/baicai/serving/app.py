@@ -23,12 +23,7 @@ from baicai.serving.openai.completions import CompletionWriter
 from baicai.serving.openai.embeddings import collect_embeddings, stream_embeddings
 from baicai.serving.openai.logprobs import token_text
 from baicai.serving.openai.openapi import ERROR_RESPONSES, describe_api, page, response_docs, route_docs
-from baicai.serving.openai.preprocessing import (
-    encode_request,
-    prepare_chat,
-    prepare_completion,
-    prepare_embeddings,
-)
+from baicai.serving.openai.preprocessing import encode_request, prepare_chat, prepare_completion, prepare_embeddings
 from baicai.serving.openai.requests import ChatRequest, CompletionRequest, EmbeddingRequest, TokenizeRequest
 from baicai.serving.openai.response_models import (
     ChatCompletion,

@@ -1,4 +1,4 @@
-"""lm-evaluation-harness, `local-completions`: its log-likelihoods are those of the model in this process."""
+"""lm-evaluation-harness, `local-completions`: its results match the model in this process."""
 
 import importlib
 import json
@@ -12,7 +12,7 @@ from baicai.data.hf_tokenizer import write_tokenizer
 from baicai.inference.generate import SamplingConfig
 from baicai.leaves.generation import stream_text
 from baicai.leaves.model import SparseModel
-from tests.serving.openai.test_completions import chances
+from tests.serving.openai.test_completions import logprobs_of
 
 QUESTIONS = [
     {"question": "apple pear plum", "choices": ["cherry quince", "iron zinc", "the"], "answer": 0},
@@ -39,14 +39,14 @@ TASKS = {
     ),
 }
 LENGTH = 64
-"""What the model takes."""
+"""Context length of the model."""
 
 
 @pytest.fixture(scope="module")
 def samples(
     client: openai.OpenAI, sparse: SparseModel, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, list[dict[str, Any]]]:
-    """What the harness noted of each document, by task."""
+    """Samples that the harness logged for each document, by task."""
     lm_eval = pytest.importorskip("lm_eval", reason="pip install lm-eval")
     tasks = importlib.import_module("lm_eval.tasks")
     folder = tmp_path_factory.mktemp("lm_eval")
@@ -57,7 +57,7 @@ def samples(
         data.write_text("".join(json.dumps(document) + "\n" for document in documents))
         head = f"task: {name}\n" + DATA.format(data=data, cache=folder / "cache")
         (folder / f"{name}.yaml").write_text(head + task)
-    told: dict[str, Any] = lm_eval.simple_evaluate(
+    results: dict[str, Any] = lm_eval.simple_evaluate(
         model="local-completions",
         model_args={
             "model": "tiny",
@@ -74,37 +74,44 @@ def samples(
         log_samples=True,
         bootstrap_iters=0,
     )
-    found: dict[str, list[dict[str, Any]]] = told["samples"]
-    return found
+    samples_by_task: dict[str, list[dict[str, Any]]] = results["samples"]
+    return samples_by_task
 
 
-def test_choices_are_weighed_as_in_this_process(samples: dict[str, list[dict[str, Any]]], sparse: SparseModel) -> None:
-    greedily = []
+def test_multiple_choice_loglikelihoods_match_the_local_model(
+    samples: dict[str, list[dict[str, Any]]], sparse: SparseModel
+) -> None:
+    greedy_flags = []
     for sample in samples["pick"]:
         for (context, continuation), ((likelihood, greedy),) in zip(sample["arguments"], sample["resps"], strict=True):
             ids = sparse.tokenizer.encode(context + continuation)
             begin = len(sparse.tokenizer.encode(context)) - 1
-            assert likelihood == pytest.approx(sum(chances(sparse, ids)[begin:]), abs=1e-4)
+            assert likelihood == pytest.approx(sum(logprobs_of(sparse, ids)[begin:]), abs=1e-4)
             with torch.no_grad():
                 best = sparse.network(torch.tensor([ids]))[0].argmax(-1).tolist()
             assert greedy == (best[begin:-1] == ids[begin + 1 :])
-            greedily.append(greedy)
-    assert len(greedily) == sum(len(question["choices"]) for question in QUESTIONS)
-    assert set(greedily) == {True, False}
+            greedy_flags.append(greedy)
+    assert len(greedy_flags) == sum(len(question["choices"]) for question in QUESTIONS)
+    assert set(greedy_flags) == {True, False}
 
 
-def test_a_text_is_weighed_as_in_this_process(samples: dict[str, list[dict[str, Any]]], sparse: SparseModel) -> None:
+def test_rolling_loglikelihoods_match_the_local_model(
+    samples: dict[str, list[dict[str, Any]]], sparse: SparseModel
+) -> None:
     cut = importlib.import_module("lm_eval.utils")
     for sample in samples["likelihood"]:
-        ids, room = sparse.tokenizer.encode(sample["doc"]["text"]), LENGTH - 2  # one for what is before, one after
+        ids, room = (
+            sparse.tokenizer.encode(sample["doc"]["text"]),
+            LENGTH - 2,
+        )  # one token for the context, one for the continuation
         windows = cut.get_rolling_token_windows(ids, sparse.tokenizer.end_id, room, context_len=1)
         expected = 0.0
         for context, continuation in map(cut.make_disjoint_window, windows):
-            expected += sum(chances(sparse, [*context, *continuation])[len(context) - 1 :])
+            expected += sum(logprobs_of(sparse, [*context, *continuation])[len(context) - 1 :])
         assert sample["resps"][0][0] == pytest.approx(expected, abs=1e-4)
 
 
-def test_answers_are_those_of_this_process(samples: dict[str, list[dict[str, Any]]], sparse: SparseModel) -> None:
+def test_generated_text_matches_the_local_model(samples: dict[str, list[dict[str, Any]]], sparse: SparseModel) -> None:
     for sample in samples["say"]:
         sampling = SamplingConfig(temperature=0, max_tokens=8, stop=(".",))
         ids = sparse.tokenizer.encode(sample["doc"]["question"])

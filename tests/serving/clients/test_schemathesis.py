@@ -1,4 +1,4 @@
-"""Schemathesis: what the API's description allows, and what it forbids, is answered as the description says."""
+"""Schemathesis: valid and invalid requests are answered as the OpenAPI document describes."""
 
 import json
 import re
@@ -12,31 +12,31 @@ import pytest
 
 pytest.importorskip("schemathesis", reason="pip install schemathesis")
 EXCLUDED = {
-    "positive_data_acceptance": "what a model has no room for, and what fits no tool or leaf, no schema can tell",
+    "positive_data_acceptance": "a schema cannot express the context length or the existing tools and leaves",
 }
-"""Checks that are left out, and why; every route is checked."""
-UNANSWERED = {"/v1/runs/{name}", "/v1/catalog/{release}"}
-"""Routes that only refuse here, where there are neither runs nor releases."""
+"""Excluded checks, with the reason; every route is checked."""
+WITHOUT_SUCCESS = {"/v1/runs/{name}", "/v1/catalog/{release}"}
+"""Routes that can only fail here, where neither runs nor releases exist."""
 CHAT = {"model": "tiny", "messages": [{"role": "user", "content": "apple"}], "max_tokens": 4}
 
 
-def count_answers(web: httpx.Client) -> Counter[str]:
-    """Return how often each route has answered, not refused."""
-    found = re.findall(
+def count_successes(web: httpx.Client) -> Counter[str]:
+    """Return the number of successful responses of each route."""
+    counters = re.findall(
         r'^baicai_http_requests_total\{route="(.*)",status="200"\} (.*)$', web.get("/metrics").text, re.M
     )
-    return Counter({route: int(float(count)) for route, count in found})
+    return Counter({route: int(float(count)) for route, count in counters})
 
 
-def test_answers_are_as_described(web: httpx.Client, tmp_path: Path) -> None:
+def test_responses_match_the_openapi_document(web: httpx.Client, tmp_path: Path) -> None:
     document = web.get("/openapi.json").json()
     for schema in document["components"]["schemas"].values():
         if "model" in schema.get("required", ()) and "id" not in schema["properties"]:
             schema["properties"]["model"] = {"const": "tiny"}
     chat = document["paths"]["/v1/chat/completions"]["post"]["requestBody"]["content"]["application/json"]
-    chat["example"] = CHAT  # drawn conversations seldom fit so small a model
+    chat["example"] = CHAT  # generated conversations seldom fit so small a model
     (tmp_path / "openapi.json").write_text(json.dumps(document))
-    words = [
+    arguments = [
         *("run", "openapi.json", "--url", str(web.base_url), "--max-examples", "15"),
         *(
             "--phases",
@@ -46,10 +46,10 @@ def test_answers_are_as_described(web: httpx.Client, tmp_path: Path) -> None:
             ",".join(EXCLUDED),
         ),
     ]
-    before = count_answers(web)
-    told = subprocess.run(
-        [sys.executable, "-m", "schemathesis.cli", *words], cwd=tmp_path, capture_output=True, text=True
+    before = count_successes(web)
+    result = subprocess.run(
+        [sys.executable, "-m", "schemathesis.cli", *arguments], cwd=tmp_path, capture_output=True, text=True
     )
-    assert told.returncode == 0, told.stdout + told.stderr
-    answered = count_answers(web) - before
-    assert {*document["paths"]} - UNANSWERED <= {route.replace(":path", "") for route in answered}
+    assert result.returncode == 0, result.stdout + result.stderr
+    succeeded = count_successes(web) - before
+    assert {*document["paths"]} - WITHOUT_SUCCESS <= {route.replace(":path", "") for route in succeeded}

@@ -1,4 +1,4 @@
-"""Texts as vectors, as OpenAI's client asks for them."""
+"""Embeddings through OpenAI's own client."""
 
 from base64 import b64decode
 from typing import Any
@@ -16,7 +16,7 @@ from tests.serving.servers import ThreadEngine, read_metrics
 from tests.serving.test_errors import check
 
 TEXT = "apple pear plum cherry the of"
-ASK: dict[str, Any] = {"model": "tiny", "input": TEXT, "encoding_format": "float"}
+REQUEST: dict[str, Any] = {"model": "tiny", "input": TEXT, "encoding_format": "float"}
 WRONG = [
     ({"input": None}, "input", "missing_required_parameter"),
     ({"model": None}, "model", "missing_required_parameter"),
@@ -37,35 +37,35 @@ WRONG = [
 ]
 
 
-def mean(model: SparseModel, ids: list[int], leaves: list[str] | None = None) -> list[float]:
+def expected_embedding(model: SparseModel, ids: list[int], leaves: list[str] | None = None) -> list[float]:
     on = None if leaves is None else model.network.leaf_mask(leaves)
     with torch.no_grad():
         mean_D = model.network.hidden(torch.tensor([ids]), on_BG=on)[0].mean(0)
     return (mean_D / mean_D.norm()).tolist()
 
 
-def test_an_embedding_is_the_mean_of_what_the_head_reads(client: openai.OpenAI, sparse: SparseModel) -> None:
+def test_an_embedding_is_the_mean_of_the_last_hidden_states(client: openai.OpenAI, sparse: SparseModel) -> None:
     ids = text_prompt(sparse, TEXT)
-    for given in (TEXT, ids, [ids], [TEXT]):
-        told = client.embeddings.create(**ASK | {"input": given})
-        assert (told.object, told.model, len(told.data)) == ("list", "tiny", 1)
-        assert (told.data[0].object, told.data[0].index) == ("embedding", 0)
-        assert told.data[0].embedding == pytest.approx(mean(sparse, ids), abs=1e-5)
+    for value in (TEXT, ids, [ids], [TEXT]):
+        response = client.embeddings.create(**REQUEST | {"input": value})
+        assert (response.object, response.model, len(response.data)) == ("list", "tiny", 1)
+        assert (response.data[0].object, response.data[0].index) == ("embedding", 0)
+        assert response.data[0].embedding == pytest.approx(expected_embedding(sparse, ids), abs=1e-5)
 
 
-def test_both_forms_say_the_same_and_the_client_asks_for_base64(client: openai.OpenAI, web: httpx.Client) -> None:
-    values = client.embeddings.create(**ASK).data[0].embedding
+def test_float_and_base64_embeddings_are_equal(client: openai.OpenAI, web: httpx.Client) -> None:
+    values = client.embeddings.create(**REQUEST).data[0].embedding
     assert client.embeddings.create(model="tiny", input=TEXT).data[0].embedding == values
-    told = web.post("/v1/embeddings", json=ASK | {"encoding_format": "base64"}).json()["data"][0]["embedding"]
-    assert np.frombuffer(b64decode(told), "<f4").tolist() == values
+    response = web.post("/v1/embeddings", json=REQUEST | {"encoding_format": "base64"}).json()["data"][0]["embedding"]
+    assert np.frombuffer(b64decode(response), "<f4").tolist() == values
 
 
-def test_many_texts_are_embedded_in_their_order(client: openai.OpenAI) -> None:
+def test_embeddings_follow_the_order_of_the_texts(client: openai.OpenAI) -> None:
     texts = ["iron zinc copper nickel cobalt silver gold", "apple", TEXT]
-    together = client.embeddings.create(**ASK | {"input": texts})
-    assert [one.index for one in together.data] == [0, 1, 2]
-    for text, one in zip(texts, together.data, strict=True):
-        assert one.embedding == client.embeddings.create(**ASK | {"input": text}).data[0].embedding
+    together = client.embeddings.create(**REQUEST | {"input": texts})
+    assert [embedding.index for embedding in together.data] == [0, 1, 2]
+    for text, embedding in zip(texts, together.data, strict=True):
+        assert embedding.embedding == client.embeddings.create(**REQUEST | {"input": text}).data[0].embedding
 
 
 @pytest.mark.parametrize(
@@ -78,66 +78,71 @@ def test_many_texts_are_embedded_in_their_order(client: openai.OpenAI) -> None:
         ("tiny:trunk", {"leaves": {"on": ["fruit"]}}, ["fruit"]),
     ],
 )
-def test_the_leaves_that_are_on_speak(
+def test_only_active_leaves_contribute(
     client: openai.OpenAI, sparse: SparseModel, name: str, extra: dict[str, Any], leaves: list[str]
 ) -> None:
     ids = text_prompt(sparse, TEXT)
-    told = client.embeddings.create(**ASK | {"model": name}, extra_body=extra)
-    assert told.model == name
-    assert told.data[0].embedding == pytest.approx(mean(sparse, ids, leaves), abs=1e-5)
-    others = [one for one in ([], ["fruit"], ["metal"], ["fruit", "metal"]) if one != leaves]
-    assert all(told.data[0].embedding != pytest.approx(mean(sparse, ids, one), abs=1e-3) for one in others)
+    response = client.embeddings.create(**REQUEST | {"model": name}, extra_body=extra)
+    assert response.model == name
+    assert response.data[0].embedding == pytest.approx(expected_embedding(sparse, ids, leaves), abs=1e-5)
+    other_selections = [
+        selection for selection in ([], ["fruit"], ["metal"], ["fruit", "metal"]) if selection != leaves
+    ]
+    assert all(
+        response.data[0].embedding != pytest.approx(expected_embedding(sparse, ids, selection), abs=1e-3)
+        for selection in other_selections
+    )
 
 
-def test_what_it_took_is_told_and_counted(client: openai.OpenAI, web: httpx.Client, sparse: SparseModel) -> None:
+def test_usage_is_reported_and_counted(client: openai.OpenAI, web: httpx.Client, sparse: SparseModel) -> None:
     before, texts = read_metrics(web), [TEXT, "iron"]
-    usage = client.embeddings.create(**ASK | {"model": "tiny:fruit", "input": texts}).usage
+    usage = client.embeddings.create(**REQUEST | {"model": "tiny:fruit", "input": texts}).usage
     after = read_metrics(web)
-    read, cost = sum(len(text_prompt(sparse, text)) for text in texts), count_cost(sparse.network, on=1)
-    assert usage.prompt_tokens == usage.total_tokens == read
+    num_tokens, cost = sum(len(text_prompt(sparse, text)) for text in texts), count_cost(sparse.network, on=1)
+    assert usage.prompt_tokens == usage.total_tokens == num_tokens
     assert usage.baicai["active_parameters"] == cost.active_parameters
     assert usage.baicai["total_parameters"] == cost.total_parameters
-    assert usage.baicai["flops"] == read * cost.flops_per_token
+    assert usage.baicai["flops"] == num_tokens * cost.flops_per_token
     assert usage.baicai["flops"] < usage.baicai["dense_flops"]
-    counted = {"prompt": read, "cached_prompt": 0, "generation": 0}
-    for kind, count in counted.items():
+    counts = {"prompt": num_tokens, "cached_prompt": 0, "generation": 0}
+    for kind, count in counts.items():
         name = f'baicai_{kind}_tokens_total{{model="tiny"}}'
         assert after[name] - before.get(name, 0) == count
     latency = "baicai_e2e_request_latency_seconds_count"
     assert after[latency] - before[latency] == 1
 
 
-def test_a_text_may_fill_the_context_and_is_never_cut(client: openai.OpenAI) -> None:
-    assert client.embeddings.create(**ASK | {"input": [5] * 64}).usage.prompt_tokens == 64
+def test_a_text_may_fill_the_context_but_is_never_truncated(client: openai.OpenAI) -> None:
+    assert client.embeddings.create(**REQUEST | {"input": [5] * 64}).usage.prompt_tokens == 64
     with pytest.raises(
         openai.BadRequestError, match=r"context length is 64 .* requested 65 tokens in the input\[1\]: "
     ):
-        client.embeddings.create(**ASK | {"input": [[5], [5] * 65]})
+        client.embeddings.create(**REQUEST | {"input": [[5], [5] * 65]})
 
 
-def test_what_changes_nothing_is_taken(client: openai.OpenAI) -> None:
-    plain = client.embeddings.create(**ASK)
-    assert client.embeddings.create(**ASK, dimensions=32, user="me") == plain
+def test_fields_without_effect_are_accepted(client: openai.OpenAI) -> None:
+    plain = client.embeddings.create(**REQUEST)
+    assert client.embeddings.create(**REQUEST, dimensions=32, user="me") == plain
     with pytest.raises(openai.BadRequestError, match=r"'dimensions' must be 32, this model's width"):
-        client.embeddings.create(**ASK, dimensions=31)
+        client.embeddings.create(**REQUEST, dimensions=31)
 
 
 @pytest.mark.parametrize("name", ["moss", "tiny:moss"])
 def test_an_unknown_model_is_not_found(client: openai.OpenAI, name: str) -> None:
-    with pytest.raises(openai.NotFoundError) as told:
-        client.embeddings.create(**ASK | {"model": name})
-    assert (told.value.param, told.value.code) == ("model", "model_not_found")
+    with pytest.raises(openai.NotFoundError) as raised:
+        client.embeddings.create(**REQUEST | {"model": name})
+    assert (raised.value.param, raised.value.code) == ("model", "model_not_found")
 
 
-def test_who_waits_is_told_when_the_engine_dies(client: openai.OpenAI, engine: ThreadEngine) -> None:
+def test_a_dead_engine_fails_waiting_requests(client: openai.OpenAI, engine: ThreadEngine) -> None:
     engine.dead = True
     try:
         with pytest.raises(openai.InternalServerError, match="the engine has stopped: ask again"):
-            client.embeddings.create(**ASK | {"input": [TEXT] * 3})
+            client.embeddings.create(**REQUEST | {"input": [TEXT] * 3})
     finally:
         engine.dead = False
 
 
 @pytest.mark.parametrize(("change", "param", "code"), WRONG, ids=lambda value: str(value)[:40])
 def test_a_wrong_field_is_named(web: httpx.Client, change: dict[str, Any], param: str, code: str) -> None:
-    check(web.post("/v1/embeddings", json=ASK | change), param, code)
+    check(web.post("/v1/embeddings", json=REQUEST | change), param, code)

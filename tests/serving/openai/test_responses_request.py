@@ -1,4 +1,4 @@
-"""Responses through OpenAI's own client: as the chat answers, whole and as events."""
+"""Responses through OpenAI's own client, whole and streamed."""
 
 import json
 from typing import Any
@@ -7,7 +7,7 @@ import httpx
 import openai
 import pytest
 
-from tests.serving.openai.test_chat import ASK
+from tests.serving.openai.test_chat import MESSAGES
 from tests.serving.openai.test_structured_output import Fruit
 from tests.serving.servers import ThreadEngine
 from tests.serving.test_errors import check
@@ -26,21 +26,25 @@ PICK = {
 }
 
 
-def test_a_response_is_the_chats_answer(client: openai.OpenAI) -> None:
-    chat = client.chat.completions.create(model="tiny:fruit", messages=ASK, temperature=0, max_tokens=12)
-    for asked in ("apple pear", ASK, [{"role": "user", "content": [{"type": "input_text", "text": "apple pear"}]}]):
-        told = client.responses.create(
-            model="tiny:fruit", input=asked, temperature=0, max_output_tokens=12, store=False
+def test_a_response_matches_the_chat_completion(client: openai.OpenAI) -> None:
+    chat = client.chat.completions.create(model="tiny:fruit", messages=MESSAGES, temperature=0, max_tokens=12)
+    for input_value in (
+        "apple pear",
+        MESSAGES,
+        [{"role": "user", "content": [{"type": "input_text", "text": "apple pear"}]}],
+    ):
+        response = client.responses.create(
+            model="tiny:fruit", input=input_value, temperature=0, max_output_tokens=12, store=False
         )
-        assert told.output_text == chat.choices[0].message.content
-        assert (told.status, told.incomplete_details.reason) == ("incomplete", "max_output_tokens")
-        assert told.usage.input_tokens == chat.usage.prompt_tokens
-        assert told.usage.output_tokens == 12
-        assert told.usage.baicai["leaves"].keys() == {"fruit"}
-        assert told.output[0].status == "incomplete"
+        assert response.output_text == chat.choices[0].message.content
+        assert (response.status, response.incomplete_details.reason) == ("incomplete", "max_output_tokens")
+        assert response.usage.input_tokens == chat.usage.prompt_tokens
+        assert response.usage.output_tokens == 12
+        assert response.usage.baicai["leaves"].keys() == {"fruit"}
+        assert response.output[0].status == "incomplete"
 
 
-def test_instructions_are_what_the_system_says(client: openai.OpenAI, engine: ThreadEngine) -> None:
+def test_instructions_become_the_system_message(client: openai.OpenAI, engine: ThreadEngine) -> None:
     client.responses.create(model="tiny", instructions="of the", input="apple", max_output_tokens=1)
     prompt = engine.requests[-1].prompt_token_ids
     messages: Any = [{"role": "system", "content": "of the"}, {"role": "user", "content": "apple"}]
@@ -48,11 +52,11 @@ def test_instructions_are_what_the_system_says(client: openai.OpenAI, engine: Th
     assert engine.requests[-1].prompt_token_ids == prompt
 
 
-def test_events_tell_the_response(client: openai.OpenAI) -> None:
-    asked: dict[str, Any] = {"model": "tiny", "input": "apple pear", "temperature": 0, "max_output_tokens": 10}
-    told = list(client.responses.create(**asked, stream=True))
-    assert [one.sequence_number for one in told] == list(range(len(told)))
-    kinds = [one.type for one in told if one.type != "response.output_text.delta"]
+def test_events_add_up_to_the_response(client: openai.OpenAI) -> None:
+    params: dict[str, Any] = {"model": "tiny", "input": "apple pear", "temperature": 0, "max_output_tokens": 10}
+    events = list(client.responses.create(**params, stream=True))
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+    kinds = [event.type for event in events if event.type != "response.output_text.delta"]
     assert kinds == [
         "response.created",
         "response.in_progress",
@@ -63,42 +67,42 @@ def test_events_tell_the_response(client: openai.OpenAI) -> None:
         "response.output_item.done",
         "response.incomplete",
     ]
-    text = "".join(one.delta for one in told if one.type == "response.output_text.delta")
-    assert text == client.responses.create(**asked).output_text == told[-1].response.output_text
-    with client.responses.stream(**asked) as stream:  # which puts the response together from its events
-        assert [one.snapshot for one in stream if one.type == "response.output_text.delta"][-1] == text
+    text = "".join(event.delta for event in events if event.type == "response.output_text.delta")
+    assert text == client.responses.create(**params).output_text == events[-1].response.output_text
+    with client.responses.stream(**params) as stream:  # the client assembles the response from its events
+        assert [event.snapshot for event in stream if event.type == "response.output_text.delta"][-1] == text
 
 
-def test_a_response_keeps_to_its_schema(roomy: openai.OpenAI) -> None:
-    told = roomy.responses.parse(model="roomy", input="apple", text_format=Fruit, max_output_tokens=200)
-    assert told.status == "completed"
-    assert told.output_parsed.kind in ("apple", "pear")
+def test_a_response_matches_its_schema(roomy: openai.OpenAI) -> None:
+    response = roomy.responses.parse(model="roomy", input="apple", text_format=Fruit, max_output_tokens=200)
+    assert response.status == "completed"
+    assert response.output_parsed.kind in ("apple", "pear")
 
 
-def test_a_response_calls_a_tool_and_hears_of_it(roomy: openai.OpenAI) -> None:
-    asked: dict[str, Any] = {"model": "roomy", "tools": [PICK], "tool_choice": "required", "max_output_tokens": 100}
-    told = roomy.responses.create(input="apple", **asked)
-    (call,) = told.output
+def test_a_response_calls_a_tool_and_reads_its_output(roomy: openai.OpenAI) -> None:
+    params: dict[str, Any] = {"model": "roomy", "tools": [PICK], "tool_choice": "required", "max_output_tokens": 100}
+    response = roomy.responses.create(input="apple", **params)
+    (call,) = response.output
     assert (call.type, call.name, call.status) == ("function_call", "pick", "completed")
     assert json.loads(call.arguments)["fruit"] in ("apple", "pear")
-    events = list(roomy.responses.create(input="apple", stream=True, **asked))
-    deltas = "".join(one.delta for one in events if one.type == "response.function_call_arguments.delta")
+    events = list(roomy.responses.create(input="apple", stream=True, **params))
+    deltas = "".join(event.delta for event in events if event.type == "response.function_call_arguments.delta")
     assert deltas == events[-1].response.output[0].arguments
-    assert "response.function_call_arguments.done" in [one.type for one in events]
-    given = {"type": "function_call_output", "call_id": call.call_id, "output": "pear"}
-    asked["tool_choice"] = "none"
-    again = roomy.responses.create(input=[*ASK, call.model_dump(), given], **asked)
+    assert "response.function_call_arguments.done" in [event.type for event in events]
+    output = {"type": "function_call_output", "call_id": call.call_id, "output": "pear"}
+    params["tool_choice"] = "none"
+    again = roomy.responses.create(input=[*MESSAGES, call.model_dump(), output], **params)
     assert again.output[0].type == "message"
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_numbers_that_are_told_again_can_be_written(web: httpx.Client, stream: bool) -> None:
+def test_schemas_must_be_serializable(web: httpx.Client, stream: bool) -> None:
     tool = PICK | {"parameters": {"type": "object", "maxProperties": 10**30}}
-    asked = {"model": "tiny", "input": "apple", "tools": [tool], "tool_choice": "none", "stream": stream}
-    check(web.post("/v1/responses", json=asked), "tools[0].parameters", "invalid_value")
-    written = json.dumps(asked | {"max_output_tokens": 1})
-    assert web.post("/v1/responses", content=written.replace(str(10**30), "1e30")).status_code == 200
-    check(web.post("/v1/responses", content=written.replace(str(10**30), "1e999")), None, "invalid_json")
+    params = {"model": "tiny", "input": "apple", "tools": [tool], "tool_choice": "none", "stream": stream}
+    check(web.post("/v1/responses", json=params), "tools[0].parameters", "invalid_value")
+    body = json.dumps(params | {"max_output_tokens": 1})
+    assert web.post("/v1/responses", content=body.replace(str(10**30), "1e30")).status_code == 200
+    check(web.post("/v1/responses", content=body.replace(str(10**30), "1e999")), None, "invalid_json")
 
 
 WRONG = [
@@ -125,14 +129,14 @@ def test_a_wrong_field_of_a_response_is_named(
     check(web.post("/v1/responses", json={"model": "tiny", "input": "apple"} | change), param, code)
 
 
-def test_what_goes_wrong_later_is_told(client: openai.OpenAI, engine: ThreadEngine) -> None:
+def test_an_error_after_the_first_event_is_reported(client: openai.OpenAI, engine: ThreadEngine) -> None:
     engine.step_seconds = 0.05
     try:
         stream = client.responses.create(model="tiny", input="apple", max_output_tokens=30, stream=True)
         next(stream)
         engine.dead = True
-        with pytest.raises(openai.APIError, match="the engine has stopped: ask again") as told:
+        with pytest.raises(openai.APIError, match="the engine has stopped: ask again") as raised:
             list(stream)
-        assert told.value.code == "engine_stopped"
+        assert raised.value.code == "engine_stopped"
     finally:
         engine.dead, engine.step_seconds = False, 0.0

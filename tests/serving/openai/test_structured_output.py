@@ -1,4 +1,4 @@
-"""Answers in JSON, and calls of tools."""
+"""Structured output and tool calls."""
 
 import json
 from itertools import count
@@ -15,12 +15,12 @@ from baicai.serving.engine.grammar import GrammarConstraint
 from baicai.serving.openai.requests import ChatRequest
 from baicai.serving.openai.structured_output import MAX_SCHEMA_BYTES, to_messages
 from baicai.serving.openai.tool_calls import ToolCallParser, merge_tool_calls
-from tests.serving.openai.test_chat import ASK
+from tests.serving.openai.test_chat import MESSAGES
 from tests.serving.test_errors import CHAT, check
 
 
 class Fruit(BaseModel):
-    """What an answer is to be."""
+    """Schema of a completion."""
 
     name: str = Field(max_length=8)
     ripe: bool
@@ -42,70 +42,72 @@ WEIGH = function("weigh", metal={"enum": ["iron", "zinc"]})
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_an_answer_keeps_to_its_schema(roomy: openai.OpenAI, seed: int) -> None:
-    told = roomy.chat.completions.parse(
-        model="roomy", messages=ASK, response_format=Fruit, seed=seed, temperature=2, max_tokens=200
+def test_a_completion_matches_its_schema(roomy: openai.OpenAI, seed: int) -> None:
+    response = roomy.chat.completions.parse(
+        model="roomy", messages=MESSAGES, response_format=Fruit, seed=seed, temperature=2, max_tokens=200
     )
-    assert told.choices[0].finish_reason == "stop"
-    assert told.choices[0].message.parsed.kind in ("apple", "pear")
+    assert response.choices[0].finish_reason == "stop"
+    assert response.choices[0].message.parsed.kind in ("apple", "pear")
 
 
-def test_any_object_will_do_where_it_is_json_that_is_wanted(roomy: openai.OpenAI) -> None:
-    told = roomy.chat.completions.create(
-        model="roomy", messages=ASK, response_format={"type": "json_object"}, seed=1, max_tokens=300
+def test_json_object_allows_any_object(roomy: openai.OpenAI) -> None:
+    response = roomy.chat.completions.create(
+        model="roomy", messages=MESSAGES, response_format={"type": "json_object"}, seed=1, max_tokens=300
     )
-    text = told.choices[0].message.content
+    text = response.choices[0].message.content
     assert text.startswith("{")
-    if told.choices[0].finish_reason == "stop":
+    if response.choices[0].finish_reason == "stop":
         assert isinstance(json.loads(text), dict)
 
 
 @pytest.mark.parametrize(
-    ("choice", "names"),
+    ("tool_choice", "names"),
     [("required", {"pick", "weigh"}), ({"type": "function", "function": {"name": "weigh"}}, {"weigh"})],
 )
-def test_a_tool_is_called_where_it_must_be(roomy: openai.OpenAI, choice: Any, names: set[str]) -> None:
-    asked = {
+def test_a_required_tool_is_called(roomy: openai.OpenAI, tool_choice: Any, names: set[str]) -> None:
+    params = {
         "model": "roomy",
-        "messages": ASK,
+        "messages": MESSAGES,
         "tools": [PICK, WEIGH],
-        "tool_choice": choice,
+        "tool_choice": tool_choice,
         "max_tokens": 100,
         "n": 4,
     }
-    told = roomy.chat.completions.create(**asked, seed=5)
-    found: dict[int, list[dict[str, Any]]] = {number: [] for number in range(4)}
+    response = roomy.chat.completions.create(**params, seed=5)
+    deltas: dict[int, list[dict[str, Any]]] = {number: [] for number in range(4)}
     reasons = set()
-    for chunk in roomy.chat.completions.create(**asked, seed=5, stream=True):
-        for one in chunk.choices:
-            found[one.index].append(one.delta.model_dump(exclude_unset=True))
-            reasons.add(one.finish_reason)
+    for chunk in roomy.chat.completions.create(**params, seed=5, stream=True):
+        for choice in chunk.choices:
+            deltas[choice.index].append(choice.delta.model_dump(exclude_unset=True))
+            reasons.add(choice.finish_reason)
     assert reasons == {None, "tool_calls"}
-    for one in told.choices:
-        assert one.finish_reason == "tool_calls"
-        assert one.message.content is None
-        (call,) = one.message.tool_calls
+    for choice in response.choices:
+        assert choice.finish_reason == "tool_calls"
+        assert choice.message.content is None
+        (call,) = choice.message.tool_calls
         assert call.function.name in names
         arguments = json.loads(call.function.arguments)
         assert set(arguments) == ({"metal"} if call.function.name == "weigh" else {"fruit", "count"})
-        (streamed,) = merge_tool_calls(found[one.index])
+        (streamed,) = merge_tool_calls(deltas[choice.index])
         assert streamed["function"] == call.function.model_dump()
         assert streamed["id"] != call.id
 
 
-def test_a_tool_may_be_used_or_not(roomy: openai.OpenAI) -> None:
-    asked = {"model": "roomy", "messages": ASK, "tools": [PICK], "max_tokens": 40}
-    told = roomy.chat.completions.create(**asked, n=8, seed=1, temperature=2)
-    for one in told.choices:
-        if one.message.tool_calls:
-            assert set(json.loads(one.message.tool_calls[0].function.arguments)) == {"fruit", "count"}
+def test_an_optional_tool_may_be_called(roomy: openai.OpenAI) -> None:
+    params = {"model": "roomy", "messages": MESSAGES, "tools": [PICK], "max_tokens": 40}
+    response = roomy.chat.completions.create(**params, n=8, seed=1, temperature=2)
+    for choice in response.choices:
+        if choice.message.tool_calls:
+            assert set(json.loads(choice.message.tool_calls[0].function.arguments)) == {"fruit", "count"}
         else:
-            assert not (one.message.content or "").startswith("{")
-    plain = roomy.chat.completions.create(**asked, tool_choice="none", temperature=0)
-    assert plain.usage.prompt_tokens == roomy.chat.completions.create(model="roomy", messages=ASK).usage.prompt_tokens
+            assert not (choice.message.content or "").startswith("{")
+    plain = roomy.chat.completions.create(**params, tool_choice="none", temperature=0)
+    assert (
+        plain.usage.prompt_tokens == roomy.chat.completions.create(model="roomy", messages=MESSAGES).usage.prompt_tokens
+    )
 
 
-def test_tools_and_what_they_gave_are_told_to_the_model() -> None:
+def test_tools_and_their_results_reach_the_model() -> None:
     messages = [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "Pick one."},
@@ -117,11 +119,11 @@ def test_tools_and_what_they_gave_are_told_to_the_model() -> None:
         {"role": "tool", "tool_call_id": "1", "content": "done"},
     ]
     request = ChatRequest.model_validate({"model": "m", "messages": messages, "tools": [PICK]})
-    told = to_messages(request.messages, request.tools)
-    assert told[0].role == "system"
-    assert told[0].content.startswith("Be brief.\n\nTo use a tool, answer with")
-    assert json.loads(told[0].content.splitlines()[-1])["name"] == "pick"
-    assert told[1:] == [
+    messages_read = to_messages(request.messages, request.tools)
+    assert messages_read[0].role == "system"
+    assert messages_read[0].content.startswith("Be brief.\n\nTo use a tool, answer with")
+    assert json.loads(messages_read[0].content.splitlines()[-1])["name"] == "pick"
+    assert messages_read[1:] == [
         Message("user", "Pick one."),
         Message("assistant", '{"name": "pick", "arguments": {"count": 1}}'),
         Message("user", "done"),
@@ -134,22 +136,22 @@ CALL = '{"name": "pick", "arguments": {"fruit": "apple", "count": 3}}'
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 100])
-def test_a_call_is_told_piece_by_piece(size: int) -> None:
-    reader = ToolCallParser()
-    deltas = [reader.feed(CALL[place : place + size]) for place in range(0, len(CALL), size)]
+def test_a_tool_call_is_parsed_in_chunks(size: int) -> None:
+    parser = ToolCallParser()
+    deltas = [parser.feed(CALL[start : start + size]) for start in range(0, len(CALL), size)]
     (call,) = merge_tool_calls([delta for delta in deltas if delta])
     assert call["function"] == {"name": "pick", "arguments": '{"fruit": "apple", "count": 3}'}
-    assert reader.is_call
-    assert reader.flush() == {}
+    assert parser.is_call
+    assert parser.flush() == {}
 
 
-def test_what_only_begins_as_a_call_is_told_as_text() -> None:
-    reader = ToolCallParser()
-    assert reader.feed('{"na') is None
-    assert reader.flush() == {"content": '{"na'}
-    text = ToolCallParser()
-    assert text.feed("apple {") == {"content": "apple {"}
-    assert not text.is_call
+def test_text_that_only_begins_like_a_call_is_kept() -> None:
+    parser = ToolCallParser()
+    assert parser.feed('{"na') is None
+    assert parser.flush() == {"content": '{"na'}
+    parser = ToolCallParser()
+    assert parser.feed("apple {") == {"content": "apple {"}
+    assert not parser.is_call
 
 
 WRONG = [
@@ -191,9 +193,7 @@ WRONG = [
 ]
 
 
-def test_an_answer_that_loses_its_grammar_is_not_told_as_a_whole_one(
-    client: openai.OpenAI, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_losing_the_grammar_is_an_error(client: openai.OpenAI, monkeypatch: pytest.MonkeyPatch) -> None:
     allowed, calls = GrammarConstraint.allowed, count()
 
     def fail(self: GrammarConstraint) -> Any:
@@ -203,9 +203,9 @@ def test_an_answer_that_loses_its_grammar_is_not_told_as_a_whole_one(
 
     monkeypatch.setattr(GrammarConstraint, "allowed", fail)
     with pytest.raises(openai.BadRequestError, match="became too large to continue"):
-        client.chat.completions.create(model="tiny", messages=ASK, response_format={"type": "json_object"})
+        client.chat.completions.create(model="tiny", messages=MESSAGES, response_format={"type": "json_object"})
 
 
 @pytest.mark.parametrize(("change", "param", "code"), WRONG, ids=lambda value: str(value)[:50])
-def test_a_wrong_shape_is_named(web: httpx.Client, change: dict[str, Any], param: str, code: str) -> None:
+def test_a_wrong_format_or_tool_is_named(web: httpx.Client, change: dict[str, Any], param: str, code: str) -> None:
     check(web.post("/v1/chat/completions", json=CHAT | change), param, code)

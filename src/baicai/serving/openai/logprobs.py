@@ -4,12 +4,7 @@ from collections.abc import Sequence
 
 from baicai.serving.engine.events import Token
 from baicai.serving.openai.detokenizer import DecodedToken
-from baicai.serving.openai.response_models import (
-    CompletionLogprobs,
-    SampledTokenLogprob,
-    TokenLogprob,
-    TokenRouting,
-)
+from baicai.serving.openai.response_models import CompletionLogprobs, SampledTokenLogprob, TokenLogprob, TokenRouting
 from baicai.serving.served_model import ServedModel
 
 MIN_LOGPROB = -9999.0

@@ -3,6 +3,7 @@
 What is built for each token of a stream is a typed dictionary, not a model: nothing is validated on the way out.
 """
 
+from collections.abc import AsyncGenerator
 from typing import Any, Generic, Literal, NotRequired, TypeVar
 
 from pydantic import BaseModel
@@ -300,23 +301,4 @@ class Chunk(TypedDict, Generic[C]):
     usage: NotRequired[Usage]
 
 
-class OutputText(TypedDict):
-    """The text of an output message of a response."""
-
-    type: Literal["output_text"]
-    text: str
-    annotations: list[str]
-    logprobs: list[TokenLogprob]
-
-
-class OutputItem(TypedDict, total=False):
-    """An output item of a response: a message or a function call."""
-
-    id: str
-    status: str
-    type: Literal["message", "function_call"]
-    role: Literal["assistant"]
-    content: list[OutputText]
-    call_id: str
-    name: str
-    arguments: str
+ChunkStream = AsyncGenerator[Chunk[C], None]

@@ -7,21 +7,13 @@ from uuid import uuid4
 
 from baicai.errors import BaicaiError
 from baicai.serving.errors import ApiError, error_body, to_api_error
-from baicai.serving.openai.response_models import (
-    ChatChunkChoice,
-    ChatDelta,
-    Chunk,
-    JsonObject,
-    OutputItem,
-    OutputText,
-    Usage,
-)
+from baicai.serving.openai.response_models import ChatChunkChoice, ChatDelta, ChunkStream, JsonObject, Usage
 from baicai.serving.openai.responses_request import ResponseRequest, TextFormat
 from baicai.serving.openai.streaming import DONE, sse_event
 
 
 async def response_events(
-    stream: AsyncGenerator[Chunk[ChatChunkChoice], None], request: ResponseRequest
+    stream: ChunkStream[ChatChunkChoice], request: ResponseRequest
 ) -> AsyncGenerator[JsonObject, None]:
     """Convert the chunks of a chat completion into numbered events."""
     number, response, writer, reason = 0, JsonObject(), _OutputItemWriter(), "stop"
@@ -81,9 +73,7 @@ def _error_events(error: ApiError, number: int, response: JsonObject) -> tuple[J
     )
 
 
-async def final_response(
-    events: AsyncGenerator[JsonObject, None], source: AsyncGenerator[Chunk[ChatChunkChoice], None]
-) -> JsonObject:
+async def final_response(events: AsyncGenerator[JsonObject, None], source: ChunkStream[ChatChunkChoice]) -> JsonObject:
     """Return the whole response from the last event; `source` is closed with the events."""
     async with aclosing(source), aclosing(events):
         async for event in events:
@@ -95,7 +85,7 @@ class _OutputItemWriter:
     """Writes the one output item of a response: a message or a function call."""
 
     def __init__(self) -> None:
-        self.item: OutputItem = {}
+        self.item: JsonObject = {}
 
     def add(self, delta: ChatDelta) -> list[tuple[str, JsonObject]]:
         """Convert a delta of a chat completion into events."""
@@ -103,7 +93,7 @@ class _OutputItemWriter:
         for call in delta.get("tool_calls", ()):
             name, arguments = call["function"].get("name", ""), call["function"]["arguments"]
             if "id" in call:
-                item: OutputItem = {"type": "function_call", "call_id": call["id"], "name": name, "arguments": ""}
+                item: JsonObject = {"type": "function_call", "call_id": call["id"], "name": name, "arguments": ""}
                 events.append(self._start("fc", item))
             self.item["arguments"] += arguments
             events.append(("response.function_call_arguments.delta", self._located({"delta": arguments})))
@@ -133,12 +123,12 @@ class _OutputItemWriter:
         if self.item:
             return []
         item_added = self._start("msg", {"type": "message", "role": "assistant", "content": []})
-        self._part: OutputText = {"type": "output_text", "text": "", "annotations": [], "logprobs": []}
+        self._part: JsonObject = {"type": "output_text", "text": "", "annotations": [], "logprobs": []}
         self.item["content"] = [self._part]
         part = {"content_index": 0, "part": dict(self._part)}
         return [item_added, ("response.content_part.added", self._located(part))]
 
-    def _start(self, prefix: str, item: OutputItem) -> tuple[str, JsonObject]:
+    def _start(self, prefix: str, item: JsonObject) -> tuple[str, JsonObject]:
         self.item = {"id": f"{prefix}_{uuid4().hex}", "status": "in_progress", **item}
         return "response.output_item.added", {"output_index": 0, "item": dict(self.item)}
 

@@ -19,7 +19,7 @@ from baicai.serving.errors import ApiError, error_body, to_api_error
 from baicai.serving.openai.detokenizer import Finish, TextDelta, stream_text
 from baicai.serving.openai.preprocessing import PreparedRequest
 from baicai.serving.openai.requests import BaseCompletionRequest
-from baicai.serving.openai.response_models import C, Chunk, ComputeCost, JsonObject, Usage
+from baicai.serving.openai.response_models import C, Chunk, ChunkStream, ComputeCost, JsonObject, Usage
 
 DONE = b"data: [DONE]\n\n"
 T = TypeVar("T")
@@ -33,21 +33,19 @@ class ResponseWriter(Protocol[C]):
     completion_object: str
 
     def start(self) -> C | None:
-        """Return what precedes the text, if anything."""
+        """Write the part before the text, if the format has one."""
 
     def add(self, text_delta: TextDelta) -> C | None:
-        """Return what to send for new text and tokens, if anything."""
+        """Write new text and tokens; None if nothing can be sent yet."""
 
     def finish(self, finish: Finish) -> C:
-        """Return the part with the finish reason."""
+        """Write the finish reason."""
 
     def combine(self, parts: Sequence[C]) -> JsonObject:
         """Combine all parts into one choice of a whole response."""
 
 
-async def stream_chunks(
-    prepared: PreparedRequest, writers: Sequence[ResponseWriter[C]]
-) -> AsyncGenerator[Chunk[C], None]:
+async def stream_chunks(prepared: PreparedRequest, writers: Sequence[ResponseWriter[C]]) -> ChunkStream[C]:
     """Yield the chunks of all completions as they are generated, and last a chunk with the usage and no choices.
 
     Args:
@@ -77,13 +75,10 @@ async def stream_chunks(
             for part in parts:
                 if part is not None:
                     yield {**head, "choices": [part]}
-    yield {
-        **head,
-        "usage": count_usage(prepared, [finishes[index] for index in range(len(prepared.requests))]),
-    }
+    yield {**head, "usage": count_usage(prepared, [finishes[index] for index in range(len(prepared.requests))])}
 
 
-async def collect_chunks(stream: AsyncGenerator[Chunk[C], None], writers: Sequence[ResponseWriter[C]]) -> JsonObject:
+async def collect_chunks(stream: ChunkStream[C], writers: Sequence[ResponseWriter[C]]) -> JsonObject:
     """Collect a stream into one response."""
     parts = defaultdict[int, list[C]](list)
     async with aclosing(stream):
@@ -95,10 +90,7 @@ async def collect_chunks(stream: AsyncGenerator[Chunk[C], None], writers: Sequen
 
 
 async def completion_response(
-    http_request: Request,
-    stream: AsyncGenerator[Chunk[C], None],
-    writers: Sequence[ResponseWriter[C]],
-    request: BaseCompletionRequest,
+    http_request: Request, stream: ChunkStream[C], writers: Sequence[ResponseWriter[C]], request: BaseCompletionRequest
 ) -> Response:
     """Respond with server-sent events if the request requests for a stream, else with one JSON object.
 
@@ -174,7 +166,7 @@ def sse_event(data: object) -> bytes:
     return b"data: " + orjson.dumps(data) + b"\n\n"
 
 
-async def _encode(stream: AsyncGenerator[Chunk[C], None], include_usage: bool) -> AsyncGenerator[bytes, None]:
+async def _encode(stream: ChunkStream[C], include_usage: bool) -> AsyncGenerator[bytes, None]:
     started, no_usage = False, {"usage": None} if include_usage else {}
     try:
         async for chunk in stream:
