@@ -182,8 +182,8 @@ def test_sections_without_data_are_left_out(tmp_path: Path) -> None:
     results |= {"routing": {"leaves": [], "layers": [], "share": {}}, "curves": {"trunk": []}, "samples": []}
     results["summary"] = dict.fromkeys(results["summary"])
     text = written(results, tmp_path)
-    assert re.findall("<h2>(.*?)</h2>", text)[0] == "How well it predicts text"
-    assert not any(title in text for title in ("Which leaf", "How it was trained", "What it says"))
+    assert re.findall("<h2>(.*?)</h2>", text)[0] == "How well the model predicts text"
+    assert not any(title in text for title in ("Which leaf", "Training", "Sample answers"))
     assert text.count("<dd>") == 1
 
 
@@ -193,7 +193,7 @@ def test_sections_without_data_are_left_out(tmp_path: Path) -> None:
         (5, 1.6, "5 leaves make the trunk 20 % better on their own domains; each token uses 18 % of the parameters"),
         (1, 1.94, "1 leaf makes the trunk 3.0 % better on its own domain; each token uses 18 % of the parameters"),
         (2, 2.2, "2 leaves make the trunk 10 % worse on their own domains; each token uses 18 % of the parameters"),
-        (1, 2.0, "1 leaf leaves the trunk as it was on its own domain; each token uses 18 % of the parameters"),
+        (1, 2.0, "1 leaf leaves the trunk unchanged on its own domain; each token uses 18 % of the parameters"),
         (2, None, "2 leaves on a trunk, none measured on a domain of its own; each token uses 18 % of the parameters"),
         (0, 2.0, "A trunk without leaves: each token uses 18 % of the parameters"),
     ],

@@ -45,10 +45,10 @@ def write_report(results: EvaluationResults, path: Path) -> None:
         hashes={"model": results.model, "trunk": results.trunk}
         | {f"leaf {name}": digest for name, digest in results.leaves.items()},
         costs={
-            "parameters, all": f"{cost.total_parameters:,}",
-            "parameters one token uses": f"{cost.active_parameters:,}",
-            "parameters in embeddings": f"{cost.embedding_parameters:,}",
-            "operations per token": f"{cost.flops_per_token:,}",
+            "total parameters": f"{cost.total_parameters:,}",
+            "active parameters per token": f"{cost.active_parameters:,}",
+            "embedding parameters": f"{cost.embedding_parameters:,}",
+            "floating-point operations per token": f"{cost.flops_per_token:,}",
             "bytes read per token": f"{cost.bytes_per_token:,}",
         },
         num_bytes={domain: f"{count:,}" for domain, count in results.bytes.items()},
@@ -68,7 +68,7 @@ def evaluation_headline(results: EvaluationResults) -> str:
         return f"{subject} on a trunk, none measured on a domain of its own; {usage}"
     domains = "their own domains" if count > 1 else "its own domain"
     if abs(change) < 0.05:
-        return f"{subject} {'leave' if count > 1 else 'leaves'} the trunk as it was on {domains}; {usage}"
+        return f"{subject} {'leave' if count > 1 else 'leaves'} the trunk unchanged on {domains}; {usage}"
     size = f"{abs(change):.0f}" if abs(change) >= 9.95 else f"{abs(change):.1f}"
     verb, direction = "make" if count > 1 else "makes", "better" if change < 0 else "worse"
     return f"{subject} {verb} the trunk {size} % {direction} on {domains}; {usage}"
@@ -77,12 +77,12 @@ def evaluation_headline(results: EvaluationResults) -> str:
 def _tiles(results: EvaluationResults) -> dict[str, str]:
     summary, off_domain = results.summary, results.summary.off_domain_ratio
     values = {
-        "of what a leaf gains alone is kept when all are joined": _share(summary.retention_mean),
-        "is kept on the domain that keeps least": _share(summary.retention_worst),
-        "bits per byte on text that no leaf was grown for; 0 is no harm": None
+        "of each leaf's gain is kept in the joined model, on average": _share(summary.retention_mean),
+        "of the gain is kept on the worst domain": _share(summary.retention_worst),
+        "change in bits per byte on domains without a leaf; 0 means no harm": None
         if off_domain is None
         else percent(100 * (off_domain - 1)),
-        "of the parameters work on a token, embeddings aside": _share(results.cost.active_share),
+        "of the parameters are active for each token, embeddings excluded": _share(results.cost.active_share),
     }
     return {label: value for label, value in values.items() if value}
 

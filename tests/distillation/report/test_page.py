@@ -110,8 +110,8 @@ def test_page_is_well_formed_and_complete(tmp_path: Path) -> None:
         assert part in shown
     for part in ("4,800,000", "56 MB", "28.0 bytes", "7 of 40", "3 of 20", "leaf law 2.50", "123,456", "The tenant's."):
         assert part in shown
-    assert "It began as the teacher's trunk, with the experts of the wanted leaves in its feed-forward" in shown
-    assert "What was dropped it was not taught: of that it keeps 50.0 %." in shown
+    assert "The student was initialized from the teacher's trunk, with the experts of the wanted leaves" in shown
+    assert "On the dropped domains, which it was not taught, it keeps 50.0 %." in shown
     for digest in (results["teacher"]["hash"], results["student"]["hash"], *results["reinforced"].values()):
         assert digest in shown
     assert [tag for tag, _ in Page(text).tags].count("picture") == len(PLOTS)
@@ -155,9 +155,9 @@ def test_hostile_text_is_shown_as_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("untaught", "end"),
     [
-        (1.6, ", and is 6.2 % better than a twin that cost as much to train and had no teacher"),
-        (1.4, ", but is 7.1 % worse than a twin that cost as much to train and had no teacher"),
-        (1.5, ", and is as good as a twin that cost as much to train and had no teacher"),
+        (1.6, ", and is 6.2 % better than a twin trained at the same cost without a teacher"),
+        (1.4, ", but is 7.1 % worse than a twin trained at the same cost without a teacher"),
+        (1.5, ", and is as good as a twin trained at the same cost without a teacher"),
         (None, ""),
     ],
 )
@@ -171,12 +171,12 @@ def test_headline_compares_with_the_twin(untaught: float | None, end: str) -> No
 
 def test_domains_where_the_twin_is_better_are_named(tmp_path: Path) -> None:
     results = example([f"d{i}" for i in range(8)])
-    assert "its twin is better" not in visible_text(written(results, tmp_path))
+    assert "twin is better" not in visible_text(written(results, tmp_path))
     results["quality"]["d3"]["untaught"] = 1.4
-    assert "On 1 of 8 wanted abilities its twin is better: d3." in visible_text(written(results, tmp_path))
+    assert "On 1 of 8 wanted domains its untaught twin is better: d3." in visible_text(written(results, tmp_path))
     for i in range(1, 8):
         results["quality"][f"d{i}"]["untaught"] = 1.4
-    assert "On 7 of 8 wanted abilities its twin is better: d1, d2, d3, d4, d5 and 2 more." in visible_text(
+    assert "On 7 of 8 wanted domains its untaught twin is better: d1, d2, d3, d4, d5 and 2 more." in visible_text(
         written(results, tmp_path)
     )
 
@@ -198,13 +198,13 @@ def test_tables_have_means_and_mark_the_best_excluding_the_teacher(tmp_path: Pat
 
 def test_missing_parts_are_left_out(tmp_path: Path) -> None:
     text = written(minimal(), tmp_path)
-    titles = ["How well it predicts text", "Does it know how sure it may be?", "What it costs"]
-    assert sections(text) == [*titles, "What it is made of", "What it was measured on"]
+    titles = ["How well the student predicts text", "Calibration", "Cost"]
+    assert sections(text) == [*titles, "Components", "Held-out text"]
     assert text.count("<dd>") == 5
     shown = visible_text(text)
-    assert "No untaught twin was trained, so what the teacher was worth is not known." in shown
+    assert "No untaught twin was trained, so the teacher's contribution is unknown." in shown
     assert shown.count("twin") == 1
-    for word in ("None", "null", "nan", "dropped, which", "8 bits", "cache"):
+    for word in ("None", "null", "nan", "domains, which", "8 bits", "cache"):
         assert word not in shown
 
 

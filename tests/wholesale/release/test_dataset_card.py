@@ -1,4 +1,4 @@
-"""What a release says of itself."""
+"""The card and the Croissant metadata of a release describe what was published, and hostile names stay text."""
 
 import json
 import re
@@ -19,7 +19,7 @@ HOSTILE = 'a<script>alert(1)</script>"&'
 
 
 class Page(HTMLParser):
-    """The tags and the text of a page."""
+    """Tags and visible text of a page."""
 
     def __init__(self, content: str) -> None:
         super().__init__()
@@ -43,26 +43,26 @@ def shop(tmp_path: Path) -> Shop:
     return shop
 
 
-def test_the_card_counts_what_is_published(shop: Shop) -> None:
+def test_card_counts_published_documents(shop: Shop) -> None:
     shop.publish(description="Texts of books.", homepage="https://corpus.example")
     page = Page((shop.release / CARD).read_text())
     text = re.sub(r"\s+", " ", page.text)
-    for told in ("corpus, version 1", "Texts of books.", "books 20", "law 5", "CC0-1.0 20", "MIT 5", "2026 25"):
-        assert told in text, told
+    for part in ("corpus, version 1", "Texts of books.", "books 20", "law 5", "CC0-1.0 20", "MIT 5", "2026 25"):
+        assert part in text, part
     assert not page.tags & {"script", "link", "iframe"}
 
 
-def test_what_was_taken_back_is_not_counted(shop: Shop) -> None:
+def test_removed_documents_are_not_counted(shop: Shop) -> None:
     shop.publish()
     take_down(TakedownRecipe(warehouse=str(shop.warehouse), host="law.example"))
     shop.publish()
     text = re.sub(r"\s+", " ", Page((shop.release / CARD).read_text()).text)
     assert "books 20" in text
     assert "law 5" not in text
-    assert "documents taken back so far 5" in text
+    assert "documents removed so far 5" in text
 
 
-def test_names_of_others_cannot_become_markup() -> None:
+def test_hostile_names_are_escaped() -> None:
     counts = {name: {HOSTILE: 3} for name in ("domain", "language", "licence", "year")} | {"quality": {"0.9": 3}}
     page = Page(card(manifest(HOSTILE), counts, KEY, HOSTILE, "javascript:alert(1)").decode())
     assert "script" not in page.tags
@@ -70,7 +70,7 @@ def test_names_of_others_cannot_become_markup() -> None:
     assert page.text.count("alert(1)") == 7
 
 
-def test_many_names_are_cut_to_the_most_frequent() -> None:
+def test_small_counts_are_added_up() -> None:
     counts = {"domain": {f"d{number}": number for number in range(1, 41)}}
     counts |= {name: {} for name in ("language", "licence", "year", "quality")}
     text = re.sub(r"\s+", " ", Page(card(manifest(), counts, KEY, "", "").decode()).text)
@@ -82,16 +82,16 @@ def test_many_names_are_cut_to_the_most_frequent() -> None:
 def test_croissant_is_valid_and_names_every_shard(shop: Shop) -> None:
     mlcroissant = pytest.importorskip("mlcroissant")
     published = shop.publish(homepage="https://corpus.example")
-    metadata = mlcroissant.Dataset(str(shop.release / CROISSANT)).metadata
-    assert not metadata.issues.errors
-    told = read_json(shop.release / CROISSANT)
-    files = {one["contentUrl"]: one["sha256"] for one in told["distribution"] if "contentUrl" in one}
+    dataset = mlcroissant.Dataset(str(shop.release / CROISSANT))
+    assert not dataset.metadata.issues.errors
+    metadata = read_json(shop.release / CROISSANT)
+    files = {file["contentUrl"]: file["sha256"] for file in metadata["distribution"] if "contentUrl" in file}
     assert set(files.values()) == {shard.file for shard in published.shards}
     assert all((shop.release / path).is_file() for path in files)
-    assert set(told["license"]) == {"CC0-1.0", "MIT"}
+    assert set(metadata["license"]) == {"CC0-1.0", "MIT"}
 
 
-def test_every_field_that_croissant_names_is_in_the_documents(shop: Shop) -> None:
+def test_croissant_fields_exist_in_the_documents(shop: Shop) -> None:
     shop.publish()
     (shard, *_) = (shop.release / "shards").glob("*.jsonl.zst")
     with zstandard.open(shard, "rt", encoding="utf-8") as lines:

@@ -51,7 +51,7 @@ def write_report(results: DistillationResults, folder: Path) -> None:
         }
         | {f"leaf {domain}": digest for domain, digest in results.reinforced.items()},
         data_table=TableData(
-            ["domain", "bytes of held-out text", "wanted"],
+            ["domain", "bytes", "training weight"],
             [table_row(name, f"{n:,}", f"{results.wanted.get(name, 0):g}") for name, n in results.bytes.items()],
         ),
     )
@@ -67,7 +67,7 @@ def distillation_headline(results: DistillationResults) -> str:
     change = results.mean_change()
     if change is None:
         return headline
-    twin = "a twin that cost as much to train and had no teacher"
+    twin = "a twin trained at the same cost without a teacher"
     if abs(change) < 0.05:
         return f"{headline}, and is as good as {twin}"
     conjunction, direction = ("and", "better") if change < 0 else ("but", "worse")
@@ -77,19 +77,19 @@ def distillation_headline(results: DistillationResults) -> str:
 def _tiles(results: DistillationResults) -> dict[str, str]:
     teacher, student, flops, speed = results.size.teacher, results.size.student, results.flops, results.speed
     eight = f", {_scaled(student.q8_bytes, 'B')} in 8 bits" if student.q8_bytes is not None else ""
-    slow = f"; the teacher makes {_number(speed.teacher)}" if speed.teacher is not None else ""
-    twin = f"; its twin got {_scaled(flops.untaught)}" if flops.untaught is not None else ""
+    slow = f"; the teacher reaches {_number(speed.teacher)}" if speed.teacher is not None else ""
+    twin = f"; its twin used {_scaled(flops.untaught)}" if flops.untaught is not None else ""
     counts = (_scaled(model.parameters, "").strip() for model in (student, teacher))
     change = results.mean_change()
     values = {
-        "of the teacher's quality is kept on what was wanted": f"{100 * results.kept:.1f} %",
-        "bits per byte against its untaught twin; below 0 is better": None if change is None else percent(change),
+        "of the teacher's quality is kept on the wanted domains": f"{100 * results.kept:.1f} %",
+        "change in bits per byte from its untaught twin; negative is better": None if change is None else percent(change),
         f"of the teacher's size: {' of '.join(counts)} parameters": _size(results),
-        f"of memory for its weights{eight}; the teacher takes {_scaled(teacher.bytes, 'B')}": _scaled(
+        f"of memory for its weights{eight}; the teacher needs {_scaled(teacher.bytes, 'B')}": _scaled(
             student.bytes, "B"
         ),
-        f"tokens per second where it was made{slow}": _number(speed.student),
-        f"operations to train it, {_scaled(flops.teacher)} of them its teacher's{twin}": _scaled(
+        f"tokens per second on the machine that made it{slow}": _number(speed.student),
+        f"operations to train it, {_scaled(flops.teacher)} of them by the teacher{twin}": _scaled(
             flops.teacher + flops.student
         ),
     }
@@ -115,12 +115,12 @@ def _cost_table(results: DistillationResults) -> TableData:
 def _training_table(results: DistillationResults) -> TableData:
     flops = results.flops
     rows = [
-        table_row("the teacher, reading", _scaled(flops.teacher)),
-        table_row("the student, learning", _scaled(flops.student)),
-        table_row("together", _scaled(flops.teacher + flops.student), is_mean=True),
+        table_row("teacher, forward passes", _scaled(flops.teacher)),
+        table_row("student, training", _scaled(flops.student)),
+        table_row("total", _scaled(flops.teacher + flops.student), is_mean=True),
     ]
     if flops.untaught is not None:
-        rows.append(table_row("the untaught twin", _scaled(flops.untaught)))
+        rows.append(table_row("untaught twin", _scaled(flops.untaught)))
     return TableData(["training", "operations"], rows)
 
 
@@ -130,7 +130,7 @@ def _weak_table(results: DistillationResults) -> TableData:
         worse = f"{weak.worse:,} of {weak.documents:,}" if weak.documents else NO_VALUE
         wrong = NO_VALUE if weak.wrong is None else f"{weak.wrong:,} of {weak.answers:,}"
         rows.append(table_row(domain, worse, wrong, "yes" if domain in results.reinforced else "no"))
-    return TableData(["domain", "another predicts better", "wrong answers", "reinforced"], rows)
+    return TableData(["domain", "another model predicts better", "wrong answers", "reinforced"], rows)
 
 
 def _size(results: DistillationResults) -> str:

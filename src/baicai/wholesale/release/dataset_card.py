@@ -1,4 +1,4 @@
-"""What a release says of itself: a card for people, `card.html`, and Croissant metadata for programs, `croissant.json`.
+"""Describe a release: `card.html`, a page for people, and `croissant.json`, Croissant metadata for programs.
 
 Source: Croissant format specification 1.0, MLCommons, 2024.
 """
@@ -16,9 +16,10 @@ from baicai.wholesale.release.shards import SUFFIX
 
 CARD, CROISSANT = "card.html", "croissant.json"
 MAX_BARS = 30
+"""Bars per chart; the smaller counts are added up in one more bar."""
 Counts = Mapping[str, Mapping[str, int]]
-"""Documents by domain, language, licence, year and quality, the last in tenths from `0.0` up."""
-TITLES = {"domain": "Domains", "language": "Languages", "licence": "Licences", "year": "Years in which it was fetched"}
+"""Number of documents by domain, language, licence, year and quality, the last in tenths from `0.0` up."""
+TITLES = {"domain": "Domains", "language": "Languages", "licence": "Licences", "year": "Year of retrieval"}
 _TEMPLATE = Path(__file__).parent / "templates" / "dataset_card.html"
 _TEXTS = ("id", "url", "host", "title", "text", "domain", "language", "licence", "extractor", "fetched")
 _NUMBERS = ("quality", "benchmark_overlap", "language_score", *quality_signals.COLUMNS, *pii.COLUMNS)
@@ -40,18 +41,25 @@ _CONTEXT = {
     "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
     **{term: f"cr:{term}" for term in _TERMS},
 }
-"""What the specification asks for, word by word: readers compare it."""
+"""The context that the specification prescribes; parsers compare it literally."""
 
 
 def write_card(folder: Path, manifest: Manifest, counts: Counts, key: str, description: str, url: str) -> None:
-    """Write both files beside a release's manifest, which `key` (hex) signs."""
-    text = description or f"Public text: {sum(counts['domain'].values()):,} documents, cleaned, without duplicates."
+    """Write both files next to a release's manifest.
+
+    Args:
+        counts: Numbers of documents by property and value.
+        key: Public key that verifies the manifest, in hex.
+        description: Text about the release; a default is used if it is empty.
+        url: Home page of the release, or an empty string.
+    """
+    text = description or f"Public text: {sum(counts['domain'].values()):,} documents, cleaned and deduplicated."
     write_json(folder / CROISSANT, croissant(manifest, text, url))
     write_atomic(folder / CARD, card(manifest, counts, key, text, url))
 
 
 def croissant(manifest: Manifest, description: str, url: str) -> dict[str, Any]:
-    """Return a release as Croissant metadata; addresses of files are relative to it."""
+    """Build a release's Croissant metadata. File addresses are relative to the metadata file."""
     files = [
         {
             "@type": "cr:FileObject",
@@ -64,7 +72,7 @@ def croissant(manifest: Manifest, description: str, url: str) -> dict[str, Any]:
         }
         for shard in manifest.shards
     ]
-    every = {
+    file_set = {
         "@type": "cr:FileSet",
         "@id": SHARDS,
         "name": SHARDS,
@@ -72,7 +80,7 @@ def croissant(manifest: Manifest, description: str, url: str) -> dict[str, Any]:
         "encodingFormat": "application/jsonlines",
         "includes": f"{SHARDS}/*{SUFFIX}",
     }
-    told = {
+    metadata = {
         "@context": _CONTEXT,
         "@type": "sc:Dataset",
         "conformsTo": "http://mlcommons.org/croissant/1.0",
@@ -82,7 +90,7 @@ def croissant(manifest: Manifest, description: str, url: str) -> dict[str, Any]:
         "version": f"{manifest.version}.0.0",
         "datePublished": manifest.created,
         "license": sorted({shard.licence for shard in manifest.shards}),
-        "distribution": [every, *files],
+        "distribution": [file_set, *files],
         "recordSet": [
             {
                 "@type": "cr:RecordSet",
@@ -96,15 +104,15 @@ def croissant(manifest: Manifest, description: str, url: str) -> dict[str, Any]:
             }
         ],
     }
-    return {name: value for name, value in told.items() if value}
+    return {name: value for name, value in metadata.items() if value}
 
 
-def _field(name: str, kind: str) -> dict[str, Any]:
+def _field(name: str, data_type: str) -> dict[str, Any]:
     return {
         "@type": "cr:Field",
         "@id": f"documents/{name}",
         "name": name,
-        "dataType": kind,
+        "dataType": data_type,
         "source": {"fileSet": {"@id": SHARDS}, "extract": {"column": name}},
     }
 
@@ -118,19 +126,19 @@ def card(manifest: Manifest, counts: Counts, key: str, description: str, url: st
         url=url if re.match("https?://", url) else "",
         tiles={
             "documents": f"{sum(counts['domain'].values()):,}",
-            "megabytes to pull it all": f"{sum(shard.size_bytes for shard in manifest.shards) / 1e6:,.1f}",
+            "megabytes in total": f"{sum(shard.size_bytes for shard in manifest.shards) / 1e6:,.1f}",
             "languages": f"{len(counts['language']):,}",
-            "documents taken back so far": f"{len({id_ for entry in manifest.takedowns for id_ in entry.documents}):,}",
+            "documents removed so far": f"{len({document for takedown in manifest.takedowns for document in takedown.documents}):,}",
         },
         charts={title: _bars(counts[name]) for name, title in TITLES.items()},
         quality=[counts["quality"].get(f"0.{tenth}", 0) for tenth in range(10)],
         key=key,
         origin={
-            "release": manifest.hash,
+            "release hash": manifest.hash,
             "signed by": key,
             "published": manifest.created,
-            "not to be used after": manifest.expires,
-            "follows": manifest.previous or "none: it is the first",
+            "expires": manifest.expires,
+            "previous release": manifest.previous or "none, this is the first",
             "shards": f"{len(manifest.shards):,}",
         },
     )
