@@ -1,4 +1,7 @@
-"""Quality: bits per byte of held-out text. Shape suffixes: B sequences, S positions, T tokens, G leaves."""
+"""Measure quality as bits per byte of held-out text.
+
+Shape suffixes: B sequences, S positions, V vocabulary, G leaves.
+"""
 
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -14,11 +17,11 @@ from baicai.errors import DataError
 from baicai.model.transformer import Transformer
 
 NatsOf = Callable[[Tensor], Tensor]
-"""From tokens [B, S + 1] to the nats of tokens 1 to S, [B, S]."""
+"""Maps tokens [B, S + 1] to the negative log-likelihoods of tokens 1 to S in nats, [B, S]."""
 
 
 class Quality(NamedTuple):
-    """How well text is predicted."""
+    """Bits per byte of a text, and the bytes that were scored."""
 
     bits_per_byte: float
     num_bytes: int
@@ -27,7 +30,7 @@ class Quality(NamedTuple):
 def held_out_windows(
     shards: TokenShards, sequence_tokens: int, max_tokens: int | None = None, batch_sequences: int = 16
 ) -> Iterator[Tensor]:
-    """Yield the text's windows in order, [B, S + 1], up to `max_tokens` of it.
+    """Yield batches of consecutive windows of the text, [B, S + 1], up to `max_tokens` tokens (at least one window).
 
     Raises: DataError if the text is shorter than one window.
     """
@@ -45,9 +48,9 @@ def held_out_windows(
 
 @torch.inference_mode()
 def bits_per_byte(nats_of: NatsOf, windows: Iterable[Tensor], tokenizer: Tokenizer) -> Quality:
-    """Return the bits per byte of the windows' text.
+    """Compute the bits per byte of the text in the windows.
 
-    Each token counts with the bytes it stands for; tokens that stand for none (ends, roles) are not scored.
+    Each token counts with the bytes it represents; tokens that represent no bytes (ends, roles) are not scored.
     """
     bytes_V = torch.from_numpy(tokenizer.bytes_per_token())
     nats, num_bytes = 0.0, 0
@@ -59,7 +62,7 @@ def bits_per_byte(nats_of: NatsOf, windows: Iterable[Tensor], tokenizer: Tokeniz
 
 
 def token_nats(model: Transformer, on_G: Tensor | None = None) -> NatsOf:
-    """Return the function that scores tokens with a model, with the leaves in `on_G` on (default: all)."""
+    """Build a scoring function of a model with the leaves in the mask `on_G` [G] switched on (default: all)."""
 
     def nats_of(tokens_BS: Tensor) -> Tensor:
         device = model.embedding.weight.device

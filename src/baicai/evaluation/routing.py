@@ -1,4 +1,4 @@
-"""Which leaf took which tokens. Shape suffixes: T tokens, G leaves."""
+"""Measure how routing distributes tokens over leaves. Shape suffixes: B sequences, S positions, L layers, G leaves."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,10 @@ from baicai.model.transformer import Transformer
 
 @torch.inference_mode()
 def routing_share(model: Transformer, windows: Iterator[Tensor]) -> list[list[float]]:
-    """Return the mean weight that each leaf gets from a token of this text, for each layer with leaves."""
+    """Compute each leaf's mean routing weight per token of the text.
+
+    Returns: weights by layer with leaves and by leaf, [L][G]; empty if the model has no leaves.
+    """
     total_LG: Tensor | None = None
     tokens = 0
     for tokens_BS in windows:

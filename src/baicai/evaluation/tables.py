@@ -24,7 +24,7 @@ class DomainScores(NamedTuple):
 
     label: str
     values: dict[str, float | None]
-    """Bits per byte by column; a mean is None if the value of any domain is."""
+    """Bits per byte by column; a mean is None if any domain lacks a value."""
     change: float | None
     """Change from the trunk to the joined model in percent; negative is better."""
     is_covered: bool
@@ -53,7 +53,7 @@ class TableData(NamedTuple):
 
 
 def table_row(*texts: str, is_mean: bool = False) -> TableRow:
-    """Build a row of cells none of which is marked as the best."""
+    """Build a row without a best cell."""
     return TableRow([TableCell(text) for text in texts], is_mean)
 
 

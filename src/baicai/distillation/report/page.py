@@ -83,7 +83,7 @@ def _tiles(results: DistillationResults) -> dict[str, str]:
     change = results.mean_change()
     values = {
         "of the teacher's quality is kept on the wanted domains": f"{100 * results.kept:.1f} %",
-        "change in bits per byte from its untaught twin; negative is better": None if change is None else percent(change),
+        "bits per byte against its untaught twin; negative is better": None if change is None else percent(change),
         f"of the teacher's size: {' of '.join(counts)} parameters": _size(results),
         f"of memory for its weights{eight}; the teacher needs {_scaled(teacher.bytes, 'B')}": _scaled(
             student.bytes, "B"
@@ -130,7 +130,7 @@ def _weak_table(results: DistillationResults) -> TableData:
         worse = f"{weak.worse:,} of {weak.documents:,}" if weak.documents else NO_VALUE
         wrong = NO_VALUE if weak.wrong is None else f"{weak.wrong:,} of {weak.answers:,}"
         rows.append(table_row(domain, worse, wrong, "yes" if domain in results.reinforced else "no"))
-    return TableData(["domain", "another model predicts better", "wrong answers", "reinforced"], rows)
+    return TableData(["domain", "others predict better", "wrong answers", "reinforced"], rows)
 
 
 def _size(results: DistillationResults) -> str:

@@ -119,6 +119,7 @@ def _field(name: str, data_type: str) -> dict[str, Any]:
 
 def card(manifest: Manifest, counts: Counts, key: str, description: str, url: str) -> bytes:
     """Render the page about a release."""
+    removed = {document for takedown in manifest.takedowns for document in takedown.documents}
     return render_page(
         _TEMPLATE,
         manifest=manifest,
@@ -128,7 +129,7 @@ def card(manifest: Manifest, counts: Counts, key: str, description: str, url: st
             "documents": f"{sum(counts['domain'].values()):,}",
             "megabytes in total": f"{sum(shard.size_bytes for shard in manifest.shards) / 1e6:,.1f}",
             "languages": f"{len(counts['language']):,}",
-            "documents removed so far": f"{len({document for takedown in manifest.takedowns for document in takedown.documents}):,}",
+            "documents removed so far": f"{len(removed):,}",
         },
         charts={title: _bars(counts[name]) for name, title in TITLES.items()},
         quality=[counts["quality"].get(f"0.{tenth}", 0) for tenth in range(10)],
