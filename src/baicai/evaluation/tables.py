@@ -24,7 +24,7 @@ class DomainScores(NamedTuple):
 
     label: str
     values: dict[str, float | None]
-    """Bits per byte by column; a mean is None if any domain lacks a value."""
+    """Bits per byte by column; None for a mean over a domain without a value."""
     change: float | None
     """Change from the trunk to the joined model in percent; negative is better."""
     is_covered: bool
