@@ -63,7 +63,7 @@ def test_what_is_there_is_never_written_over(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "x").write_text("mine")
     with (
-        pytest.raises(ArtefactError, match="exists already: remove it or choose another"),
+        pytest.raises(ArtefactError, match="already exists: remove it or choose another"),
         atomic_folder(tmp_path / "out"),
     ):
         raise AssertionError("the body must not run")
@@ -259,8 +259,8 @@ def test_damaged_tensors_are_one_line(tmp_path: Path, damage: str) -> None:
         (b"", "cannot be read"),
         (b'{"a": 1', "cannot be read"),
         (b"\xff", "cannot be read"),
-        (b'{"a": NaN}', "NaN is no JSON"),
-        (b'{"a": [-Infinity]}', "-Infinity is no JSON"),
+        (b'{"a": NaN}', "NaN is not valid JSON"),
+        (b'{"a": [-Infinity]}', "-Infinity is not valid JSON"),
         (b"[" * 100_000, "cannot be read"),
         (b"[1]", "does not hold a JSON object"),
         (b'{"a": 1e999}', "cannot be read"),
@@ -307,7 +307,7 @@ def test_find_takes_a_path_or_a_hash(index: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("reference", "message"),
     [
-        ("abababab", "hash abababab fits 2 artefacts: give more digits"),
+        ("abababab", "hash abababab matches 2 artefacts: give more digits"),
         ("1212121", "1212121 does not exist: give the path or the hash"),
         ("99999999", "no artefact with hash 99999999 is known on this machine: give its path"),
         ("ABABABAB", "does not exist"),

@@ -1,17 +1,19 @@
 """Runs: resumed, repeated, killed, contended, out of space."""
 
 import errno
-import fcntl
 import json
+import os
 import shutil
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from filelock import lock_descriptor, unlock_descriptor
 
 import baicai.run
 from baicai.artefact import atomic_folder, read_json
@@ -111,7 +113,7 @@ def test_what_something_else_made_is_refused_however_often(tmp_path: Path, kind:
     out, stage = tmp_path / "out", Counting()
     out.mkdir() if kind == "folder" else out.write_text("mine")
     for _ in range(2):
-        with pytest.raises(ArtefactError, match="out exists already: remove it or choose another --out"):
+        with pytest.raises(ArtefactError, match="out already exists: remove it or choose another --out"):
             run_stage(stage, Recipe(), out)
     assert stage.calls == 0
     assert [entry.name for entry in tmp_path.iterdir()] == ["out"], "nothing is left beside it"
@@ -283,15 +285,35 @@ def test_a_full_disk_while_logging_is_one_line(tmp_path: Path, monkeypatch: pyte
         monkeypatch.undo()
 
 
-def test_who_looks_at_a_run_does_not_hinder_who_begins_it(tmp_path: Path) -> None:
+def test_reading_the_state_of_a_run_does_not_prevent_it_from_starting(tmp_path: Path) -> None:
     Run(tmp_path / "out", Recipe()).close()
     with (tmp_path / "out.run" / "lock").open() as lock:
-        fcntl.flock(lock, fcntl.LOCK_SH)  # as `state` does, for a moment
-        released = threading.Timer(0.03, lambda: fcntl.flock(lock, fcntl.LOCK_UN))
-        released.start()
+        assert lock_descriptor(lock.fileno(), blocking=False)  # as `run_state` does, for a moment
+        timer = threading.Timer(0.03, lambda: unlock_descriptor(lock.fileno()))
+        timer.start()
         with Run(tmp_path / "out", Recipe()) as run:
             assert run_state(run.folder) == "running"
-        released.join()
+        timer.join()
+    assert run_state(run.folder) == "stopped"
+
+
+def test_readers_of_the_state_do_not_take_each_other_for_a_run(tmp_path: Path) -> None:
+    folder = tmp_path / "out.run"
+    Run(tmp_path / "out", Recipe()).close()
+    with ThreadPoolExecutor(2) as pool:
+        states = set(pool.map(lambda _: run_state(folder), range(50)))
+    assert states == {"stopped"}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_does_not_release_the_run(tmp_path: Path) -> None:
+    with Run(tmp_path / "out", Recipe()) as run:
+        child = os.fork()
+        if child == 0:
+            run.close()
+            os._exit(0)
+        os.waitpid(child, 0)
+        assert run_state(run.folder) == "running"
     assert run_state(run.folder) == "stopped"
 
 

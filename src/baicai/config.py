@@ -1,4 +1,4 @@
-"""Recipes: a frozen dataclass, read from TOML and `key=value` overrides."""
+"""Recipes: frozen dataclasses, read from TOML and `key=value` overrides."""
 
 import dataclasses
 import difflib
@@ -18,36 +18,54 @@ R = TypeVar("R")
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Table = dict[str, Any]
+"""A recipe or config as plain JSON values."""
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
 def recipe(kind: type[R]) -> type[R]:
-    """Make a recipe or size class: frozen, keywords only, types checked, unknown keys refused with ConfigError."""
+    """Decorate a recipe or config class: frozen, keyword-only, with checked types.
+
+    The class may define `RENAMED`, from a former key to its present name, for the error message.
+
+    Raises: ConfigError, when an instance is made with an unknown key or an invalid value.
+    """
     settings = ConfigDict(extra="forbid", allow_inf_nan=False)
-    made = cast(type[R], _dataclass(kind, frozen=True, kw_only=True, config=settings))
-    checked: Any = made.__init__
+    cls = cast(type[R], _dataclass(kind, frozen=True, kw_only=True, config=settings))
+    validate: Any = cls.__init__
 
-    @functools.wraps(checked)
-    def begin(self: R, **values: Any) -> None:
+    @functools.wraps(validate)
+    def init(self: R, **values: Any) -> None:
         try:
-            checked(self, **values)
+            validate(self, **values)
         except ValidationError as error:
-            raise ConfigError(f"{kind.__name__}: {_explain(made, error)}") from None
+            raise ConfigError(f"{kind.__name__}: {_explain(cls, error)}") from None
 
-    setattr(made, "__init__", begin)  # noqa: B010  (mypy lets no method be assigned)
-    return made
+    setattr(cls, "__init__", init)  # noqa: B010  (mypy does not allow assigning to a method)
+    return cls
 
 
 def read_recipe(
     kind: type[R], path: Path | None = None, overrides: Sequence[str] = (), *, values: Mapping[str, Any] | None = None
 ) -> R:
-    """Return a `kind` from a TOML file and `key=value` overrides, which win; dots reach into tables.
+    """Read a recipe of class `kind` from a TOML file, values and `key=value` overrides.
 
-    A value is read as TOML where it parses, else, and where the key wants a string, as it is: `steps=20`, `out=runs/a`.
-    A table that is given in part keeps the recipe's own defaults in the rest.
-    Raises: ConfigError that names the file, the key and, for an unknown key, the nearest known one.
+    Overrides win over values, and values over the file; dots in a key reach into tables. The text of an override is
+    parsed as TOML if possible and taken as a plain string if not, or if the key is a string: `steps=20`, `out=runs/a`.
+    A table that is given in part keeps the recipe's own defaults for the other keys.
+
+    Example:
+        read_recipe(GrowRecipe, Path("law.toml"), ["train.tokens=2_000_000"])
+
+    Args:
+        kind: the recipe class.
+        path: TOML file, if any.
+        overrides: texts `key=value`, as on the command line.
+        values: keyword arguments, as from Python; nested mappings are merged into tables.
+
+    Raises: ConfigError, which names the file, the key and, for an unknown key, the nearest valid one.
     """
-    table: dict[str, Any] = {}
+    table: Table = {}
     if path is not None:
         try:
             table = tomllib.loads(path.read_text("utf-8"))
@@ -60,13 +78,13 @@ def read_recipe(
     for key, text in texts.items():
         _set(table, key, _value(text))
     for field in dataclasses.fields(kind):  # type: ignore[arg-type]
-        given = table.get(field.name)
-        if isinstance(given, dict) and dataclasses.is_dataclass(field.default):
-            table[field.name] = to_table(field.default) | given
+        value = table.get(field.name)
+        if isinstance(value, dict) and dataclasses.is_dataclass(field.default):
+            table[field.name] = to_table(field.default) | value
     try:
         TypeAdapter(kind).validate_python(table)
-    except ValidationError as error:  # a short hash or a prompt may look like a number
-        for key in {".".join(map(str, one["loc"])) for one in error.errors() if one["type"] == "string_type"}:
+    except ValidationError as error:  # a short hash or a prompt can look like a number
+        for key in {".".join(map(str, item["loc"])) for item in error.errors() if item["type"] == "string_type"}:
             if key in texts:
                 _set(table, key, texts[key])
     where = kind.__name__ if values is not None else "command line"
@@ -74,9 +92,9 @@ def read_recipe(
 
 
 def from_table(kind: type[R], table: object, where: str) -> R:
-    """Return a `kind` from plain values; `where` names their origin in errors.
+    """Make a `kind` from plain values; `where` names their origin in error messages.
 
-    Raises: ConfigError
+    Raises: ConfigError if a key is unknown or missing, or a value is invalid.
     """
     try:
         return TypeAdapter(kind).validate_python(table)
@@ -84,30 +102,30 @@ def from_table(kind: type[R], table: object, where: str) -> R:
         raise ConfigError(f"{where}: {_explain(kind, error)}") from None
 
 
-def to_table(config: object) -> dict[str, Any]:
-    """Return a recipe as plain JSON values, defaults filled in."""
-    table: dict[str, Any] = TypeAdapter(type(config)).dump_python(config, mode="json")
+def to_table(config: object) -> Table:
+    """Return a recipe as plain JSON values, with defaults filled in."""
+    table: Table = TypeAdapter(type(config)).dump_python(config, mode="json")
     return table
 
 
 def canonical_json(value: object) -> bytes:
-    """Return JSON with sorted keys and no spaces: what recipes and artefacts are hashed over."""
+    """Return the JSON of a value with sorted keys and no spaces, over which recipes and artefacts are hashed."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
 def recipe_keys(kind: type) -> list[str]:
-    """Return every key of a recipe class, nested ones with dots."""
-    found = []
+    """Return all keys of a recipe class, nested ones with dots."""
+    keys = []
     for field in dataclasses.fields(kind):
-        inner = [f"{field.name}.{key}" for one in _nested(field.type) for key in recipe_keys(one)]
-        found += inner if inner and not _is_list(field.type) else [field.name, *inner]
-    return list(dict.fromkeys(found))
+        inner = [f"{field.name}.{key}" for nested in _nested(field.type) for key in recipe_keys(nested)]
+        keys += inner if inner and not _is_list(field.type) else [field.name, *inner]
+    return list(dict.fromkeys(keys))
 
 
 def _split(override: str) -> tuple[str, str]:
     key, equals, text = override.partition("=")
     if not equals or not key:
-        raise ConfigError(f"'{override}' is not key=value: write it as steps=200 or data.path=texts")
+        raise ConfigError(f"'{override}' is not key=value: write it like steps=200 or data.path=texts")
     return key, text
 
 
@@ -118,7 +136,7 @@ def _value(text: str) -> Any:
         return text
 
 
-def _set(table: dict[str, Any], key: str, value: Any) -> None:
+def _set(table: Table, key: str, value: Any) -> None:
     *parents, last = key.split(".")
     for parent in parents:
         table = table.setdefault(parent, {})
@@ -127,7 +145,7 @@ def _set(table: dict[str, Any], key: str, value: Any) -> None:
     table[last] = value
 
 
-def _merge(table: dict[str, Any], values: Mapping[str, Any]) -> None:
+def _merge(table: Table, values: Mapping[str, Any]) -> None:
     """Set values in a table; a mapping is merged into the table of the same key."""
     for key, value in values.items():
         if isinstance(value, Mapping) and isinstance(table.get(key), dict):
@@ -137,7 +155,7 @@ def _merge(table: dict[str, Any], values: Mapping[str, Any]) -> None:
 
 
 def _nested(kind: object) -> Iterator[type]:
-    """Yield the recipe classes in a type: itself, or those of a union or a list."""
+    """Yield the recipe classes in a type: the type itself, or the members of a union or list."""
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         yield kind
     for part in get_args(kind):
@@ -149,28 +167,29 @@ def _is_list(kind: object) -> bool:
 
 
 def _class_names(kind: type) -> set[str]:
-    inner = [one for field in dataclasses.fields(kind) for one in _nested(field.type)]
+    inner = [nested for field in dataclasses.fields(kind) for nested in _nested(field.type)]
     return {kind.__name__}.union(*map(_class_names, inner))
 
 
 def _explain(kind: type, error: ValidationError) -> str:
     errors = error.errors()
-    other_kinds = [one["loc"][:-1] for one in errors if one["loc"][-1:] == ("kind",)]  # members of a union not meant
-    errors = [one for one in errors if one["loc"][:-1] not in other_kinds] or errors
+    # For a union pydantic reports the errors of every member. Those of members with another `kind` are not meant.
+    other_kinds = [item["loc"][:-1] for item in errors if item["loc"][-1:] == ("kind",)]
+    errors = [item for item in errors if item["loc"][:-1] not in other_kinds] or errors
     unknown = ("unexpected_keyword_argument", "extra_forbidden")
-    first = min(errors, key=lambda one: one["type"] not in unknown)  # a misspelt key makes another one missing
-    classes = _class_names(kind)  # which pydantic puts into the place where there is a union
+    first = min(errors, key=lambda item: item["type"] not in unknown)  # a misspelt key makes another one missing
+    classes = _class_names(kind)  # pydantic adds a class name to the location where there is a union
     key = ".".join(str(part) for part in first["loc"] if not _names_kind(str(part), classes))
     if first["type"] in unknown:
         if new_key := _renamed(kind).get(key.rpartition(".")[2]):
             return f"key '{key}' is now called '{new_key}': rename it"
         plain = ".".join(part for part in key.split(".") if not part.isdigit())
-        close = difflib.get_close_matches(plain, [one for one in recipe_keys(kind) if one != plain], n=1, cutoff=0.0)
+        close = difflib.get_close_matches(plain, [name for name in recipe_keys(kind) if name != plain], n=1, cutoff=0.0)
         return f"unknown key '{key}': the nearest is '{close[0]}'" if close else f"unknown key '{key}'"
     if first["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
         return f"key '{key}' is missing: add it to the recipe or as {key}=..."
     if first["type"] in ("list_type", "tuple_type"):
-        return f"key '{key}' = {first['input']!r}: a list is wanted, in a shell '{key}=[\"A\", \"B\"]'"
+        return f"key '{key}' = {first['input']!r}: expected a list, in a shell '{key}=[\"A\", \"B\"]'"
     message = first["msg"].removeprefix("Value error, ")
     return f"key '{key}' = {first['input']!r}: {message}" if key else message
 

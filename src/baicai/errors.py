@@ -1,30 +1,30 @@
-"""What can go wrong, as one tree.
+"""The exception tree.
 
 BaicaiError
-├── ConfigError      a recipe, a key or a value
-├── DataError        a document, a corpus, a tokenizer or a shard
-├── ArtefactError    a trunk, leaf, model or run that is missing, damaged or does not fit
+├── ConfigError      an invalid recipe, key or value
+├── DataError        an unusable document, corpus, tokenizer or shard
+├── ArtefactError    a trunk, leaf, model or run that is missing, damaged or incompatible
 └── MachineError     a full disk, a missing device or a package that is not installed
 
-Each message is one line: what is wrong, where, and what to do. The command line prints it and exits with 2.
+Each message is one line that says what is wrong, where, and what to do. The command line prints it and exits with 2.
 """
 
 
 class BaicaiError(Exception):
-    """Root of every error that a user can cause and mend."""
+    """Base class of every error that a user can cause and fix."""
 
 
 class ConfigError(BaicaiError):
-    """A recipe has an unknown key or a value that cannot be."""
+    """A recipe has an unknown key or an invalid value."""
 
 
 class DataError(BaicaiError):
-    """Text or tokens that cannot be read or are too few."""
+    """Text or tokens cannot be read, or there are too few of them."""
 
 
 class ArtefactError(BaicaiError):
-    """An artefact that is missing, damaged, or made for something else."""
+    """An artefact is missing, damaged, or made for something else."""
 
 
 class MachineError(BaicaiError):
-    """The machine lacks what the task needs."""
+    """The machine lacks something that the task needs."""

@@ -1,10 +1,10 @@
-"""Addresses: who reaches them."""
+"""IP addresses."""
 
 import ipaddress
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether only this machine reaches an address."""
+    """Return whether a host is a loopback address, which only this machine can reach."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -328,8 +328,8 @@ class TestForeign:
         self.theirs(tmp_path / "theirs", tokenizer, "Glm4Moe")
         whole = load_file(tmp_path / "theirs" / SINGLE)
         for name, factor, message in (
-            ("model.layers.2.mlp.gate.weight", 1e3, r"mlp: a router row is \d+ long, the cap is 64"),
-            ("model.layers.2.mlp.gate.e_score_correction_bias", 3.0, "mlp: a choice bias is beyond 0.1"),
+            ("model.layers.2.mlp.gate.weight", 1e3, r"mlp: a router row has norm \d+, the limit is 64"),
+            ("model.layers.2.mlp.gate.e_score_correction_bias", 3.0, "mlp: a choice bias exceeds 0.1"),
         ):
             save_file(whole | {name: whole[name] * factor}, tmp_path / "theirs" / SINGLE, {"format": "pt"})
             with pytest.raises(ArtefactError, match=message):

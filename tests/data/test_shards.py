@@ -179,7 +179,7 @@ def test_what_cannot_be_written_leaves_nothing(tokenizer: Tokenizer, tmp_path: P
             write_shards(documents, tokenizer, tmp_path / "a", max_tokens=max_tokens)
         assert list(tmp_path.iterdir()) == []
     write_shards([document(1)], tokenizer, tmp_path / "a")
-    with pytest.raises(ArtefactError, match="exists already"):
+    with pytest.raises(ArtefactError, match="already exists"):
         write_shards([document(1)], tokenizer, tmp_path / "a")
 
 

@@ -61,7 +61,7 @@ def refused(distilled: Distillery, tmp_path: Path, command: Command) -> Iterator
             "cannot hold a vocabulary of 320 tokens and 2 leaves: the smallest student that can has ",
         ),
         (["target={bytes=9000}"], "a target of 9,000 bytes in bfloat16 cannot hold"),
-        (["leaves=['law']"], "there is no leaf 'law': this model has "),
+        (["leaves=['law']"], "unknown leaf 'law': this model has "),
         (["teacher={shop}/trunk"], "start=dense keeps leaves, but no leaf of the teacher (it has none) is named as an"),
         (
             ["data=[{path='{held}/public.txt', domain='public'}]", "start=pruned"],
@@ -181,5 +181,5 @@ def test_what_is_there_is_not_overwritten(distilled: Distillery, tmp_path: Path,
     line = error_line(command("distill", tmp_path / "recipe.toml", *words, "--out", distilled.shop.path("model")))
     assert "was begun with another" in line
     text = place.read_text()
-    assert "exists already" in error_line(command("distill", tmp_path / "recipe.toml", *words, "--out", place))
+    assert "already exists" in error_line(command("distill", tmp_path / "recipe.toml", *words, "--out", place))
     assert place.read_text() == text

@@ -41,5 +41,5 @@ def test_who_is_named_or_weak_is_reinforced(reinforce: str | list[str], names: l
 
 def test_a_name_that_no_leaf_may_have_is_refused() -> None:
     text = [SourceConfig(path="text", domain="trunk")]
-    with pytest.raises(ConfigError, match="'trunk' cannot name a leaf: the name is taken"):
+    with pytest.raises(ConfigError, match="'trunk' cannot name a leaf: the name is reserved"):
         DistillRecipe(teacher="teacher", data=text, held_out=text, reinforce=["trunk"])

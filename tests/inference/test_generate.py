@@ -133,7 +133,7 @@ def test_more_than_a_model_takes_is_refused_before_it_begins() -> None:
     [
         (lambda m: list(generate(open_decoder(m), [], SamplingConfig())), "does not fit"),
         (lambda m: list(generate(open_decoder(m), [0] * 64, SamplingConfig())), "does not fit"),
-        (lambda m: open_decoder(m, ["x"]), "there is no leaf 'x'"),
+        (lambda m: open_decoder(m, ["x"]), "unknown leaf 'x'"),
         (lambda m: SamplingConfig(top_p=0.0), "top_p"),
         (lambda m: SamplingConfig(stop=("",)), "stop"),
         (lambda m: SamplingConfig(speculate=-1), "speculate"),

@@ -173,7 +173,7 @@ def test_another_artefact_in_the_place_of_a_hash_is_noticed(workshop: Workshop, 
     trunk, gone = open_trunk(workshop.path("trunk")), "f" * 64
     for kind in ("trunk", "fruit", "model"):
         register_artefact(gone, Path(workshop.path(kind)))
-        with pytest.raises(ArtefactError, match="wanted is ffffffff: give the right"):
+        with pytest.raises(ArtefactError, match="expected ffffffff: pass the matching"):
             open_leaf(gone[:9], trunk) if kind == "fruit" else open_model(gone[:9])
 
 
@@ -209,7 +209,7 @@ def test_leaves_of_other_sizes_are_refused(workshop: Workshop, tmp_path: Path, f
 
 @pytest.mark.parametrize("wanted", ["law", "deadbeef", "public", ""])
 def test_peeling_what_is_not_there_is_refused(workshop: Workshop, tmp_path: Path, wanted: str) -> None:
-    with pytest.raises(ConfigError, match=f"there is no leaf '{wanted}': this model has (fruit, metal|metal, fruit)"):
+    with pytest.raises(ConfigError, match=f"unknown leaf '{wanted}': this model has (fruit, metal|metal, fruit)"):
         peel(Path(workshop.path("model")), tmp_path / "model", wanted)
 
 
@@ -252,14 +252,14 @@ def test_a_damaged_file_is_one_line_that_names_it(
     [
         ("trunk/config.json", '"dim": 32', '"dim": 64', "is damaged: its content does not match its hash"),
         ("trunk/config.json", '"hash": "', '"hash": "0', "is damaged: its content does not match its hash"),
-        ("trunk/config.json", '"kind": "trunk"', '"kind": "leaf"', "kind=leaf; `baicai import` makes one"),
+        ("trunk/config.json", '"kind": "trunk"', '"kind": "leaf"', "kind=leaf, format=1; `baicai import` makes"),
         ("trunk/config.json", '"format": 1', '"format": 2', "is not a trunk of format 1"),
         ("trunk/config.json", '"replay": "', '"replay": "0', "is not this trunk's public sample"),
         ("trunk/config.json", "{", "[", "cannot be read"),
         ("fruit/leaf.json", '"num_experts": 4', '"num_experts": 5', "is damaged: its content does not match its hash"),
         ("fruit/leaf.json", '"licences": {', '"licences": {"MIT": 1, ', "is damaged: its content does not match"),
-        ("fruit/leaf.json", '"tokens": ', '"tokens": NaN, "more": ', "NaN is no JSON"),
-        ("fruit/leaf.json", '"kind": "leaf"', '"kind": "trunk"', "is not a leaf of format 1: it says kind=trunk"),
+        ("fruit/leaf.json", '"tokens": ', '"tokens": NaN, "more": ', "NaN is not valid JSON"),
+        ("fruit/leaf.json", '"kind": "leaf"', '"kind": "trunk"', "is not a leaf of format 1: its card says kind=trunk"),
         ("fruit/leaf.json", '"name": "fruit"', '"name": "../fruit"', "'../fruit' cannot name a leaf"),
     ],
 )
@@ -312,7 +312,7 @@ def test_another_leaf_in_a_leafs_place_is_noticed(workshop: Workshop, tmp_path: 
         shutil.copytree(workshop.path(name), tmp_path / name)
     shutil.rmtree(tmp_path / "metal")
     (tmp_path / "fruit").rename(tmp_path / "metal")
-    with pytest.raises(ArtefactError, match=r"leaf .*metal is [0-9a-f]{8}, wanted is [0-9a-f]{8}: give the right leaf"):
+    with pytest.raises(ArtefactError, match=r"leaf .*metal has hash \w{8}, expected \w{8}: pass the matching leaf"):
         open_model(tmp_path / "model")
 
 
@@ -325,7 +325,11 @@ BAD_TENSORS: list[tuple[str, Callable[[torch.Tensor], torch.Tensor], str]] = [
     (ROUTER, lambda x: x.T, r"'layers.1.router_ED' has shape \[32, 4\], expected \[4, 32\]"),
     (ROUTER, lambda x: x.int(), "'layers.1.router_ED' has dtype torch.int32"),
     (ROUTER, lambda x: x.double(), "'layers.1.router_ED' has dtype torch.float64"),
-    (ROUTER, lambda x: x / x.norm(dim=1, keepdim=True) * 65, "a router row is 65 long, the cap is 64: do not use it"),
+    (
+        ROUTER,
+        lambda x: x / x.norm(dim=1, keepdim=True) * 65,
+        "a router row has norm 65, the limit is 64: do not use",
+    ),
 ]
 
 
@@ -356,8 +360,8 @@ SIZES = to_table(LEAF)
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"sizes": SIZES | {"first_layer": -1}}, "begins at layer -1, which this trunk has not"),
-        ({"sizes": SIZES | {"first_layer": 3}}, "begins at layer 3, which this trunk has not"),
+        ({"sizes": SIZES | {"first_layer": -1}}, "begins at layer -1, but this trunk has 3"),
+        ({"sizes": SIZES | {"first_layer": 3}}, "begins at layer 3, but this trunk has 3"),
         ({"sizes": SIZES | {"first_layer": 2}}, "is not expected"),
         ({"sizes": SIZES | {"num_experts": 10**9}}, "expected"),
         ({"sizes": SIZES | {"top_k": 5}}, "top_k 5 must be at most num_experts 4"),
@@ -368,7 +372,7 @@ SIZES = to_table(LEAF)
         ({"curve": [{"tokens": "many"}]}, r"key 'curve\.0\.tokens' = 'many'"),
         ({"curve": None}, "key 'curve' = None"),
         ({"metrics": {"public": {"leaf": "good"}}}, r"key 'metrics\.public"),
-        ({"name": "keys"}, "'keys' cannot name a leaf: the name is taken"),
+        ({"name": "keys"}, "'keys' cannot name a leaf: the name is reserved"),
         ({"trunk": "0" * 64}, "was grown on trunk 00000000"),
         ({"trunk": None}, "was grown on trunk None"),
     ],
@@ -398,7 +402,7 @@ def test_a_choice_bias_may_not_push_other_leaves_out(
     if good:
         assert join(workshop, tmp_path / "model", leaf, **ANY).leaves
         return
-    with pytest.raises(ArtefactError, match=r"a choice bias is beyond 0\.1"):
+    with pytest.raises(ArtefactError, match=r"a choice bias exceeds 0\.1"):
         join(workshop, tmp_path / "model", leaf, **ANY)
 
 
@@ -423,9 +427,9 @@ def grasp(leaf: Leaf) -> None:
 @pytest.mark.parametrize(
     ("change", "message", "limit"),
     [
-        (shout, r"makes public text [\d.]+% worse, allowed is 5.0%: grow it again .*, or raise max_harm", "max_harm"),
+        (shout, r"makes public text [\d.]+% worse, the limit is 5.0%: grow it again .*, or raise max_harm", "max_harm"),
         (overflow, r"makes public text nan% worse", None),
-        (grasp, r"claims \d+% of public text, allowed is 50%: grow it again .*, or raise max_firing", "max_firing"),
+        (grasp, r"claims \d+% of public text, the limit is 50%: grow it again .*, or raise max_firing", "max_firing"),
     ],
 )
 def test_a_leaf_that_does_not_keep_still_on_public_text_is_refused(
@@ -479,7 +483,7 @@ def test_a_model_is_opened_with_other_leaves(workshop: Workshop, tmp_path: Path,
     for leaves, message in (
         ({"join": [str(strange)]}, "leaf 'fruit' was grown on trunk 00000000"),
         ({"join": [str(fruit), str(fruit)]}, "two leaves are named 'fruit'"),
-        ({"peel": ["moss"]}, "there is no leaf 'moss': this model has none"),
+        ({"peel": ["moss"]}, "unknown leaf 'moss': this model has none"),
     ):
         with pytest.raises(BaicaiError, match=message):
             open_model(trunk, **leaves)

@@ -94,7 +94,7 @@ def test_the_hash_sees_weights_sizes_and_tokenizer(trunk: Trunk, tmp_path: Path)
 
 
 def test_an_unexpected_trunk_is_refused(workshop: Workshop) -> None:
-    with pytest.raises(ArtefactError, match=r"trunk .* is [0-9a-f]{8}, wanted is 00000000: give the right trunk"):
+    with pytest.raises(ArtefactError, match=r"trunk .* has hash \w{8}, expected 00000000: pass the matching trunk"):
         open_trunk(workshop.path("trunk"), "0" * 64)
 
 

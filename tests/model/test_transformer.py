@@ -23,7 +23,7 @@ def test_cached_equals_uncached(model: Transformer, tokens_BS: torch.Tensor, lea
     [
         (lambda m: m.join("a", grown(m, 2)), "two leaves are named 'a'"),
         (lambda m: m.join("b", grown(m, 2, LeafConfig(first_layer=0, num_experts=4, top_k=2))), "has sizes"),
-        (lambda m: m.peel("b"), "there is no leaf 'b'"),
+        (lambda m: m.peel("b"), "unknown leaf 'b'"),
         (lambda m: m(torch.zeros(1, 65, dtype=torch.long)), "at most 64"),
     ],
 )

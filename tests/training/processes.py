@@ -68,10 +68,10 @@ def note_parameters(path: Path) -> None:
 def main(jobs: Path) -> None:
     """Carry out jobs one after another."""
     dist.init_process_group("gloo")
-    plain_next, plain_orthogonal = Batches.next, optimizer.orthogonal
+    plain_next, plain_orthogonalize = Batches.next, optimizer.orthogonalize
     for job in json.loads(jobs.read_text()):
         Batches.next = plain_next  # type: ignore[method-assign]
-        optimizer.orthogonal = precise if job["precise"] else plain_orthogonal
+        optimizer.orthogonalize = precise if job["precise"] else plain_orthogonalize
         if job["end"]:
             before_batch(4, {"stop": stop, "die": die}[job["end"]])
         out = Path(job["out"])

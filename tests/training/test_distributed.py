@@ -74,7 +74,7 @@ def folder(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Path
 @pytest.fixture
 def alone(workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """What one process makes."""
-    monkeypatch.setattr(optimizer, "orthogonal", precise)
+    monkeypatch.setattr(optimizer, "orthogonalize", precise)
     run_stage(train_trunk, recipe(workshop), tmp_path / "alone")
     return tmp_path / "alone"
 

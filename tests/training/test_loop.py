@@ -42,7 +42,7 @@ DEVICES = [
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> list[TokenShards]:
     """Two sources of tokens in which each is followed by one of two."""
-    alphabet = SimpleNamespace(vocab_size=VOCAB, hash="0" * 64, token_bytes=lambda: np.ones(VOCAB, np.int64))
+    alphabet = SimpleNamespace(vocab_size=VOCAB, hash="0" * 64, bytes_per_token=lambda: np.ones(VOCAB, np.int64))
     folder, found = tmp_path_factory.mktemp("shards"), []
     for number in range(2):
         generator = torch.Generator().manual_seed(number)
@@ -256,7 +256,7 @@ def test_steps_are_counted_from_tokens() -> None:
 def test_a_device_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert select_device("auto").type == select_device("cpu").type == "cpu"
-    with pytest.raises(MachineError, match="device=cuda, but this machine or this torch has none: use device=cpu"):
+    with pytest.raises(MachineError, match=r"device=cuda, but this machine or .* has no CUDA: use device=cpu"):
         select_device("cuda")
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from baicai.training.optimizer import Muon, make_optimizers, orthogonal, restore, state_tensors, training_bytes
+from baicai.training.optimizer import Muon, make_optimizers, orthogonalize, restore, state_tensors, training_bytes
 
 
 def matrix(*shape: int, seed: int = 0) -> Tensor:
@@ -13,7 +13,7 @@ def matrix(*shape: int, seed: int = 0) -> Tensor:
 
 @pytest.mark.parametrize("shape", [(16, 16), (8, 32), (32, 8), (3, 8, 16), (3, 16, 8)])
 def test_singular_values_come_near_one_and_vectors_stay(shape: tuple[int, ...]) -> None:
-    found = orthogonal(matrix(*shape))
+    found = orthogonalize(matrix(*shape))
     assert found.dtype == torch.float32
     assert found.shape == shape
     values = torch.linalg.svdvals(found)
@@ -24,7 +24,7 @@ def test_singular_values_come_near_one_and_vectors_stay(shape: tuple[int, ...]) 
 
 
 def test_a_gradient_of_zero_moves_nothing() -> None:
-    assert torch.equal(orthogonal(torch.zeros(4, 8)), torch.zeros(4, 8))
+    assert torch.equal(orthogonalize(torch.zeros(4, 8)), torch.zeros(4, 8))
 
 
 @pytest.mark.parametrize("shape", [(8, 16), (16, 8), (3, 8, 16)])
@@ -39,7 +39,7 @@ def test_muon_is_its_slow_twin(shape: tuple[int, ...]) -> None:
             parameter.grad = gradient.clone()
             momentum[number] = 0.95 * momentum[number] + 0.05 * gradient
             ahead = 0.95 * momentum[number] + 0.05 * gradient
-            moves = torch.stack([orthogonal(one) for one in ahead.reshape(-1, *shape[-2:])]).reshape(shape)
+            moves = torch.stack([orthogonalize(one) for one in ahead.reshape(-1, *shape[-2:])]).reshape(shape)
             slow[number] = slow[number] * (1 - 0.1 * 0.2) - 0.1 * 0.2 * max(shape[-2:]) ** 0.5 * moves
         optimizer.step()
     for parameter, expected in zip(parameters, slow, strict=True):

@@ -24,6 +24,7 @@ from baicai.data.sources import Sources, open_sources
 from baicai.data.tokenizer import Tokenizer
 from baicai.errors import ArtefactError, ConfigError
 from baicai.leaves import leaf, model, trunk
+from baicai.leaves.artefact_folder import load_weights
 from baicai.leaves.replay import generate_replay, sample_replay
 from baicai.model.transformer import Transformer
 from baicai.run import Progress, Run, notify
@@ -180,7 +181,7 @@ def _replay(part: Path, found: Checkpoint, config: ImportRecipe) -> TokenShards 
         return None
     with torch.device("meta"):
         model = Transformer(found.sizes.model)
-    trunk.load_weights(model, read_tensors(part / trunk.TRUNK_TENSORS), part / trunk.TRUNK_TENSORS)
+    load_weights(model, read_tensors(part / trunk.TRUNK_TENSORS), part / trunk.TRUNK_TENSORS)
     model.requires_grad_(False)
     return generate_replay(model, found.tokenizer, folder, wanted, length, config.seed)
 

@@ -1,10 +1,9 @@
-"""Calibration: one scale for each leaf and layer of a model's router, learnt on public text after joining.
+"""Calibration: one scale for each leaf and layer of a model's router, trained on public text after joining.
 
-Nothing else moves. The overlay belongs to this exact set of leaves: joining or peeling drops it.
+No other weight changes. A calibration belongs to one set of leaves: joining or peeling drops it.
 """
 
 import dataclasses
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,16 +23,30 @@ from baicai.training.losses import linear_cross_entropy
 
 @recipe
 class CalibrateRecipe:
-    """`baicai calibrate`: tune the router's scales."""
+    """Recipe of `baicai calibrate`: train the scales of a model's routers."""
 
     model: str
+    """Path or hash."""
     data: Sources = dataclasses.field(default_factory=list)
-    """Text to tune on; default: the trunk's public sample."""
+    """Text to train on; by default the trunk's public sample."""
     train: TrainConfig
 
 
 def calibrate_model(config: CalibrateRecipe, run: Run) -> None:
-    """Learn the scales and write the model with them to the run's artefact folder."""
+    """Train one router scale per leaf and layer, and write the model with them to the run's artefact folder.
+
+    Scales of an earlier calibration are multiplied by the new ones.
+
+    Example:
+        recipe = CalibrateRecipe(model="out/model", train=TrainConfig(tokens=200_000))
+        run_stage(calibrate_model, recipe, Path("out/calibrated"))
+
+    Args:
+        config: the model, the text to train on and training options.
+        run: the run that makes the calibrated model; see `run_stage`.
+
+    Raises: ConfigError if the model has no leaves or the loss is not finite; ArtefactError if the model is damaged.
+    """
     opened = open_model(config.model)
     model, leaves = opened.network, opened.leaves
     if not leaves:
@@ -41,15 +54,15 @@ def calibrate_model(config: CalibrateRecipe, run: Run) -> None:
     run.record_inputs({"model": opened.hash})
     shards = [open_source(source, opened.tokenizer) for source in config.data] or [opened.trunk.replay()]
     weights = [source.weight for source in config.data] or [1.0]
-    settings = config.train
-    device = select_device(settings.device)
+    train_config = config.train
+    device = select_device(train_config.device)
     model.to(device)
     batches = Batches(
         shards,
         weights,
-        batch_sequences=settings.batch_sequences,
-        sequence_tokens=settings.sequence_tokens,
-        seed=settings.seed,
+        batch_sequences=train_config.batch_sequences,
+        sequence_tokens=train_config.sequence_tokens,
+        seed=train_config.seed,
     )
     layers = {name: leaf.experts.layer_list() for name, leaf in leaves.items()}
     scales = {name: nn.Parameter(torch.ones(len(stack), device=device)) for name, stack in layers.items()}
@@ -61,14 +74,14 @@ def calibrate_model(config: CalibrateRecipe, run: Run) -> None:
                 del layer.router_ED
                 layer.router_ED = row_ED * scale
         tokens_BS = batch.tokens_BS1.to(device)
-        with mixed_precision(settings, device):
+        with mixed_precision(train_config, device):
             hidden_BSD = model.hidden(tokens_BS[:, :-1])
             return linear_cross_entropy(hidden_BSD.flatten(0, 1), model.head_weight(), tokens_BS[:, 1:].flatten()), {}
 
-    train("calibrate", scales, batches, loss_of, settings, run)
+    train("calibrate", scales, batches, loss_of, train_config, run)
     trunk = open_trunk(opened.trunk.path)
-    again = [open_leaf(leaf.path, trunk, leaf.hash) for leaf in leaves.values()]
-    learnt: dict[str, Any] = {leaf.hash: [float(s) for s in scales[name].detach()] for name, leaf in leaves.items()}
-    for name, before in opened.calibration.items():
-        learnt[name] = [new * old for new, old in zip(learnt[name], before, strict=True)]
-    write_model(run.out, assemble_model(trunk, again, opened.topk_group, learnt))
+    reopened = [open_leaf(leaf.path, trunk, leaf.hash) for leaf in leaves.values()]
+    trained = {leaf.hash: [float(s) for s in scales[name].detach()] for name, leaf in leaves.items()}
+    for leaf_hash, before in opened.calibration.items():
+        trained[leaf_hash] = [new * old for new, old in zip(trained[leaf_hash], before, strict=True)]
+    write_model(run.out, assemble_model(trunk, reopened, opened.topk_group, trained))

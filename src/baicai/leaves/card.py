@@ -1,18 +1,24 @@
-"""Cards: what an artefact is, in Markdown, made from what its JSON says."""
+"""Cards of trunks and leaves: checks of their JSON, and the README that is made from it."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from baicai.config import from_table, recipe
+from baicai.config import Table, from_table, recipe
 from baicai.data.manifest import PullReceipt
 
-HEADS = {"leaf": "with this leaf"}
-"""What a column of a card's quality is called, where that is not its key."""
+Card = dict[str, Any]
+"""The JSON that describes a trunk or a leaf: format, kind, hash, sizes, the texts it was trained on (`data`), quality
+(`metrics`), loss by tokens (`curve`), and fields of the stage that made it."""
+TextRecord = dict[str, Any]
+"""A text in a card's `data`: domain, manifest (its hash), tokens, bytes, licences, and the receipt of a release."""
+
+COLUMN_TITLES = {"leaf": "with this leaf"}
+"""Titles of columns in the table of bits per byte, where they differ from the key."""
 
 
 @recipe
-class _Text:
+class _TextRecord:
     domain: str
     manifest: str
     tokens: int
@@ -22,21 +28,21 @@ class _Text:
 
 
 @recipe
-class _Shown:
-    data: list[_Text]
+class _DisplayedFields:
+    data: list[_TextRecord]
     curve: list[dict[str, float]]
     metrics: dict[str, float | dict[str, float] | None]
 
 
-def check_card(card: Mapping[str, Any], file: Path) -> None:
-    """Check what pages and tables show of a trunk's or a leaf's card.
+def check_card(card: Card, file: Path) -> None:
+    """Check the fields of a trunk's or leaf's card that pages and tables display.
 
     Raises: ConfigError
     """
-    from_table(_Shown, {key: card.get(key) for key in ("data", "curve", "metrics")}, str(file))
+    from_table(_DisplayedFields, {key: card.get(key) for key in ("data", "curve", "metrics")}, str(file))
 
 
-def trunk_readme(card: Mapping[str, Any]) -> str:
+def trunk_readme(card: Card) -> str:
     """Return the README of a trunk."""
     sizes = card["model"]
     lines = [
@@ -56,7 +62,7 @@ def trunk_readme(card: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _origin(card: Mapping[str, Any]) -> str:
+def _origin(card: Card) -> str:
     imported = card.get("imported")
     if imported:
         return f"- imported from {imported['name']} ({imported['architecture']}), licence {imported['licence']}"
@@ -66,7 +72,7 @@ def _origin(card: Mapping[str, Any]) -> str:
     return f"- trained on {card['metrics']['tokens']:,} tokens, last loss {card['metrics']['loss']:.3f} nats a token"
 
 
-def leaf_readme(card: Mapping[str, Any]) -> str:
+def leaf_readme(card: Card) -> str:
     """Return the README of a leaf."""
     sizes = card["sizes"]
     lines = [
@@ -86,21 +92,21 @@ def leaf_readme(card: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _quality(card: Mapping[str, Any]) -> list[str]:
-    """Return the bits per byte that a card tells, a column for each of whom it tells them."""
+def _quality(card: Card) -> list[str]:
+    """Return the table of bits per byte: a row per text, a column for trunk, leaf or teacher."""
     texts = {text: row for text, row in card["metrics"].items() if isinstance(row, dict)}
     columns = list(dict.fromkeys(column for row in texts.values() for column in row))
     if not columns:
         return []
     return [
-        f"| bits per byte on | {' | '.join(HEADS.get(column, column) for column in columns)} |",
+        f"| bits per byte on | {' | '.join(COLUMN_TITLES.get(column, column) for column in columns)} |",
         f"| --- |{' --- |' * len(columns)}",
         *(f"| {text} | {' | '.join(f'{row[column]:.3f}' for column in columns)} |" for text, row in texts.items()),
         "",
     ]
 
 
-def model_readme(lock: Mapping[str, Any], trunk: Mapping[str, Any], leaves: Mapping[str, Mapping[str, Any]]) -> str:
+def model_readme(lock: Table, trunk: Card, leaves: Mapping[str, Card]) -> str:
     """Return the README of a model."""
     lines = [
         "# Model",
@@ -114,32 +120,32 @@ def model_readme(lock: Mapping[str, Any], trunk: Mapping[str, Any], leaves: Mapp
         "| --- | --- | --- | --- |",
     ]
     for name, leaf in leaves.items():
-        tokens = sum(one["tokens"] for one in leaf["data"])
-        licences = sorted({licence for one in leaf["data"] for licence in one["licences"]})
+        tokens = sum(text["tokens"] for text in leaf["data"])
+        licences = sorted({licence for text in leaf["data"] for licence in text["licences"]})
         lines.append(f"| {name} | `{leaf['hash'][:12]}` | {tokens:,} | {', '.join(licences)} |")
     return "\n".join(lines) + "\n"
 
 
 def _curve(curve: list[Mapping[str, float]], points: int = 8) -> list[str]:
-    """Return the loss against the tokens seen, smoothed over the parts that it is shown in."""
+    """Return the table of the loss by tokens, averaged over each of its columns."""
     parts = [curve[len(curve) * i // points : len(curve) * (i + 1) // points] for i in range(points)]
     parts = [part for part in parts if part]
     if not parts:
         return []
-    seen = (f"{part[-1]['tokens'] / 1e6:.2f}" for part in parts)
-    loss = (f"{sum(one['loss'] for one in part) / len(part):.3f}" for part in parts)
+    tokens = (f"{part[-1]['tokens'] / 1e6:.2f}" for part in parts)
+    loss = (f"{sum(point['loss'] for point in part) / len(part):.3f}" for part in parts)
     return [
-        f"| tokens, million | {' | '.join(seen)} |",
+        f"| tokens, million | {' | '.join(tokens)} |",
         f"| --- |{' --- |' * len(parts)}",
         f"| loss, nats a token | {' | '.join(loss)} |",
     ]
 
 
-def _data(data: list[Mapping[str, Any]]) -> list[str]:
+def _data(data: list[TextRecord]) -> list[str]:
     lines = ["| text | tokens | bytes | licences | manifest |", "| --- | --- | --- | --- | --- |"]
-    for one in data:
-        licences = ", ".join(one["licences"])
+    for text in data:
+        licences = ", ".join(text["licences"])
         lines.append(
-            f"| {one['domain']} | {one['tokens']:,} | {one['bytes']:,} | {licences} | `{one['manifest'][:12]}` |"
+            f"| {text['domain']} | {text['tokens']:,} | {text['bytes']:,} | {licences} | `{text['manifest'][:12]}` |"
         )
     return lines

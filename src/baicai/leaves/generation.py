@@ -1,4 +1,4 @@
-"""Answers as text, piece by piece, each with the leaf that gave it."""
+"""Generated text, streamed in chunks, each with the leaf that it came from."""
 
 from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
@@ -11,36 +11,36 @@ from baicai.leaves.model import SparseModel
 from baicai.leaves.stop_strings import StopStringFilter
 
 MIN_LEAF_WEIGHT = 0.2
-"""A leaf is named for a token if it got this share of the weight that its experts could get together."""
+"""Share of the weight that its experts could get together, from which on a chunk is attributed to a leaf."""
 
 
 class TextChunk(NamedTuple):
-    """Some text of an answer."""
+    """A chunk of generated text."""
 
     text: str
     leaf: str | None
-    """The leaf that spoke most; None if the trunk was left to itself."""
+    """The leaf with the largest weight; None if no leaf got enough."""
     weights: dict[str, float]
-    """Each leaf's weight over the most it could get, mean over the tokens of this piece."""
+    """Each leaf's routing weight as a share of the most it could get, mean over layers, for the chunk's token."""
 
 
 def chat_prompt(model: SparseModel, messages: Sequence[Message]) -> list[int]:
-    """Return the tokens that ask for the assistant's next message.
+    """Return the prompt tokens for the assistant's next message.
 
-    Where they do not fit, the oldest are left out; what the system says stays as long as anything else does.
+    If they exceed three quarters of the context, the oldest messages are dropped; system messages go last.
     """
     limit = model.network.config.max_tokens * 3 // 4
     system = [message for message in messages if message.role == "system"]
-    talk = [message for message in messages if message.role != "system"]
-    for first in range(len(talk)):
-        ids = model.tokenizer.encode_chat([*system, *talk[first:]])
+    turns = [message for message in messages if message.role != "system"]
+    for first in range(len(turns)):
+        ids = model.tokenizer.encode_chat([*system, *turns[first:]])
         if len(ids) <= limit:
             return ids
     return model.tokenizer.encode_chat(messages[-1:])
 
 
 def text_prompt(model: SparseModel, text: str) -> list[int]:
-    """Return the tokens of a text to be continued, as the beginning of a document."""
+    """Return the prompt tokens for a text to be continued, as the beginning of a document."""
     tokenizer = model.tokenizer
     return [*(tokenizer.begin_ids or (tokenizer.end_id,)), *tokenizer.encode(text)]
 
@@ -48,22 +48,37 @@ def text_prompt(model: SparseModel, text: str) -> list[int]:
 def stream_text(
     model: SparseModel, prompt: Sequence[int], sampling: SamplingConfig, leaves: Collection[str] | None = None
 ) -> Iterator[TextChunk]:
-    """Yield the continuation of a prompt; text that may begin a stop text is held back until that is known."""
+    """Generate text after a prompt and yield it in chunks. Text that may begin a stop string is held back.
+
+    Example:
+        for chunk in stream_text(model, text_prompt(model, "The court"), SamplingConfig(max_tokens=50)):
+            print(chunk.text, end="", flush=True)
+
+    Args:
+        model: an opened model.
+        prompt: token ids, from `text_prompt` or `chat_prompt`.
+        sampling: length, temperature, stop strings and other options.
+        leaves: names of the leaves to use, None for all of them.
+
+    Raises: ConfigError if a leaf is unknown, or prompt and output exceed the context.
+    """
     sizes = model.network.leaf_config
-    most = sizes.top_k * sizes.routed_scaling_factor if sizes else 1.0
-    text_of = Detokenizer(model.tokenizer)
+    max_weight = sizes.top_k * sizes.routed_scaling_factor if sizes else 1.0
+    detokenizer = Detokenizer(model.tokenizer)
     rows_without_token = range(model.tokenizer.vocab_size, model.network.config.vocab_size)
-    ends = {*model.tokenizer.stop_ids, *rows_without_token}
-    held = StopStringFilter[dict[str, float]](sampling.stop)
+    end_ids = {*model.tokenizer.stop_ids, *rows_without_token}
+    stop_filter = StopStringFilter[dict[str, float]](sampling.stop)
     decoder = open_decoder(model.network, leaves, len(prompt) + sampling.max_tokens, model.int8)
-    for token in generate(decoder, prompt, sampling, end_ids=ends):
-        weights = {name: weight / most for name, weight in token.leaf_weights.items()}
-        yield from (_piece(*one) for one in held.add(text_of.feed(token.id), weights) if one[0])
-        if held.stopped:
+    for token in generate(decoder, prompt, sampling, end_ids=end_ids):
+        weights = {name: weight / max_weight for name, weight in token.leaf_weights.items()}
+        yield from _chunks(stop_filter.add(detokenizer.feed(token.id), weights))
+        if stop_filter.stopped:
             return
-    yield from (_piece(*one) for one in [*held.rest(), (text_of.flush(), {})] if one[0])
+    yield from _chunks([*stop_filter.flush(), (detokenizer.flush(), {})])
 
 
-def _piece(text: str, weights: dict[str, float]) -> TextChunk:
-    leaf = max(weights, key=lambda name: weights[name], default=None)
-    return TextChunk(text, leaf if leaf is not None and weights[leaf] >= MIN_LEAF_WEIGHT else None, weights)
+def _chunks(texts: Sequence[tuple[str, dict[str, float]]]) -> Iterator[TextChunk]:
+    for text, weights in texts:
+        leaf = max(weights, key=lambda name: weights[name], default=None)
+        if text:
+            yield TextChunk(text, leaf if leaf and weights[leaf] >= MIN_LEAF_WEIGHT else None, weights)

@@ -1,9 +1,9 @@
-"""Growing a leaf, alone: the trunk is frozen, only the leaf's experts and router rows train."""
+"""Growing a leaf: the trunk is frozen, and only the leaf's experts and router rows are trained."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 from pydantic import Field
@@ -23,54 +23,74 @@ from baicai.model.cost import growing_share
 from baicai.model.experts import Leaf
 from baicai.model.router import LayerTrace
 from baicai.model.transformer import Transformer
-from baicai.run import Run, notify
+from baicai.run import LogLine, Run, notify
 from baicai.training.compile import compile_if_worthwhile
 from baicai.training.config import TrainConfig
-from baicai.training.loop import loss_curve, mixed_precision, select_device, train
+from baicai.training.loop import LossFunction, loss_curve, mixed_precision, select_device, train
 from baicai.training.losses import linear_cross_entropy, recognition_loss
 from baicai.training.optimizer import training_bytes
 
 PRIVATE_KEYS = ("trunk", "data", "held_out", "public", "sign_key")
-"""Keys of the recipe that hold paths of the grower's machine: they stay out of the leaf."""
+"""Keys of the recipe that hold paths of the grower's machine. They are not written into the leaf."""
+
 CARD_TOKENS = 10_000
-"""Tokens of each text that the card's quality is measured on."""
+"""Tokens of each text that the quality on the card is measured on."""
 
 
 @recipe
 class GrowRecipe:
-    """`baicai grow`: grow a leaf on one's own text."""
+    """Recipe of `baicai grow`: grow a leaf on text of its domain."""
 
     name: str
+    """Name of the leaf."""
     trunk: str
     """Path or hash."""
     data: Sources
-    """Own text."""
+    """Text of the leaf's own domain."""
     held_out: Sources = dataclasses.field(default_factory=list)
-    """Own text that is not trained on; the card says how well it is predicted."""
+    """Text that is not trained on. The card reports bits per byte on it."""
     public: Sources = dataclasses.field(default_factory=list)
-    """Public text beside the trunk's own sample, as further examples of what is not the leaf's."""
+    """Public text in addition to the trunk's sample, as further negative examples for the router."""
     public_share: Annotated[float, Field(ge=0, lt=1)] = 0.25
+    """Share of public text in training."""
     leaf: LeafConfig = LeafConfig()
     train: TrainConfig = TrainConfig(tokens=1_000_000)
     recognition: Annotated[float, Field(ge=0)] = 1.0
-    """Weight of the loss that teaches the router to tell own text from public text."""
+    """Weight of the loss by which the router learns to recognise the leaf's own text."""
     sign_key: str | None = None
     """Private key (PEM, P-256) to sign the leaf with."""
     cache_activations: bool = False
-    """Keep what the layers below the leaf say on disk (4 bytes x width a token); pays if text is seen twice or more."""
+    """Cache the activations below the leaf on disk (4 bytes x width per token). Worthwhile if text is seen twice."""
 
     def __post_init__(self) -> None:
         check_leaf_name(self.name)
         if not self.data:
-            raise ConfigError("data names no source: a leaf needs text of its own")
+            raise ConfigError("data is empty: name at least one source of the leaf's own text")
         if any(source.domain == "public" for source in self.held_out):
             raise ConfigError(
-                "a source of held_out has the domain 'public', which is the trunk's text: name it otherwise"
+                "a source of held_out has the domain 'public', which is reserved for the trunk's text: rename it"
             )
 
 
 def grow_leaf(config: GrowRecipe, run: Run) -> None:
-    """Grow a leaf and write it to the run's artefact folder. The trunk's files are only read."""
+    """Grow a leaf on its own text and write it to the run's artefact folder. The trunk is only read.
+
+    Only the leaf's experts and router rows are trained: to predict the next token, and to recognise the leaf's own
+    text among the trunk's public sample.
+
+    Example:
+        recipe = GrowRecipe(
+            name="law", trunk="out/trunk", data=[SourceConfig(path="law.jsonl", domain="law", licence="CC-BY-4.0")]
+        )
+        run_stage(grow_leaf, recipe, Path("out/law"))
+
+    Args:
+        config: the trunk, the texts, the leaf's sizes and training options.
+        run: the run that makes the leaf; see `run_stage`.
+
+    Raises: ConfigError if sizes do not fit or the loss is not finite; DataError if a text cannot be read; ArtefactError
+    if the trunk is damaged; MachineError if the disk is full or the device is missing.
+    """
     trunk = open_trunk(config.trunk)
     sizes = config.leaf
     if sizes.first_layer < 0:
@@ -78,7 +98,7 @@ def grow_leaf(config: GrowRecipe, run: Run) -> None:
     last_layer = trunk.network.config.num_layers - 1
     if sizes.first_layer > last_layer:
         raise ConfigError(f"leaf.first_layer is {sizes.first_layer}: this trunk's last layer is {last_layer}")
-    settings = config.train
+    train_config = config.train
     own = open_sources(config.data, trunk.tokenizer)
     public = [trunk.replay(), *open_sources(config.public, trunk.tokenizer).values()]
     run.record_inputs({"trunk": trunk.hash} | {f"data {domain}": shards.hash for domain, shards in own.items()})
@@ -86,24 +106,24 @@ def grow_leaf(config: GrowRecipe, run: Run) -> None:
     batches = Batches(
         sources,
         shares(list(own.values()), public, [source.weight for source in config.data], config.public_share),
-        batch_sequences=settings.batch_sequences,
-        sequence_tokens=settings.sequence_tokens,
-        seed=settings.seed,
+        batch_sequences=train_config.batch_sequences,
+        sequence_tokens=train_config.sequence_tokens,
+        seed=train_config.seed,
     )
-    device = select_device(settings.device)
+    device = select_device(train_config.device)
     model = trunk.network.to(device)
     leaf = Leaf(model.config, sizes)
-    leaf.initialize(settings.seed)
+    leaf.initialize(train_config.seed)
     leaf.to(device)
     model.join(config.name, leaf)
-    _print_saving(trunk, leaf)
-    lower = _lower(config, model, sources, run.scratch())
+    _report_savings(trunk, leaf)
+    lower = _lower_layers(config, model, sources, run.scratch())
     metrics = train(
         f"leaf {config.name}",
         dict(leaf.named_parameters()),
         batches,
         leaf_loss(model, len(own), config, lower),
-        settings,
+        train_config,
         run,
     )
     model.cpu()
@@ -115,8 +135,8 @@ def grow_leaf(config: GrowRecipe, run: Run) -> None:
         data=describe_sources(own),
         card_fields={
             "recipe": {key: value for key, value in to_table(config).items() if key not in PRIVATE_KEYS},
-            "metrics": _last(metrics) | _quality(trunk, config),
-            "curve": loss_curve(run, settings),
+            "metrics": _card_metrics(metrics) | _quality(trunk, config),
+            "curve": loss_curve(run, train_config),
         },
         sign_key=config.sign_key,
     )
@@ -125,13 +145,13 @@ def grow_leaf(config: GrowRecipe, run: Run) -> None:
 def shares(
     own: Sequence[TokenShards], public: Sequence[TokenShards], weights: Sequence[float], public_share: float
 ) -> list[float]:
-    """Return the share of each source: own text by the given weights, public text by size."""
+    """Return the share of each source in training: own text by the given weights, public text by size."""
     own_unit = (1 - public_share) / sum(weights)
-    public_unit = public_share / sum(one.num_tokens for one in public)
-    return [own_unit * weight for weight in weights] + [public_unit * one.num_tokens for one in public]
+    public_unit = public_share / sum(source.num_tokens for source in public)
+    return [own_unit * weight for weight in weights] + [public_unit * source.num_tokens for source in public]
 
 
-def _lower(
+def _lower_layers(
     config: GrowRecipe, model: Transformer, sources: Sequence[TokenShards], folder: Path
 ) -> Callable[[Batch], Tensor]:
     if config.cache_activations:
@@ -148,8 +168,15 @@ def leaf_loss(
     num_own: int,
     config: GrowRecipe,
     lower: Callable[[Batch], Tensor],
-) -> Callable[[Batch], tuple[Tensor, dict[str, Tensor]]]:
-    """Return the loss of a leaf: next token, and own against public text."""
+) -> LossFunction:
+    """Return the loss of a leaf: next-token prediction, and recognition of its own text.
+
+    Args:
+        model: trunk with the leaf joined.
+        num_own: number of leading sources that are the leaf's own text.
+        config: weight of the recognition loss, and training options.
+        lower: returns the stream [B, S, D] below the leaf for a batch.
+    """
     upper = compile_if_worthwhile(model.upper, model.embedding.weight.device, config.train.steps)
 
     def loss_of(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
@@ -162,37 +189,37 @@ def leaf_loss(
                 stream_BSD = lower(batch)
             hidden_BSD = upper(stream_BSD, trace=trace)
             loss = linear_cross_entropy(hidden_BSD.flatten(0, 1), model.head_weight(), tokens_BS[:, 1:].flatten())
-            recognised = torch.stack([recognition_loss(layer.logits_TGE, own_T) for layer in trace]).mean()
-        return loss + config.recognition * recognised, {"recognition": recognised.detach()}
+            recognition = torch.stack([recognition_loss(layer.logits_TGE, own_T) for layer in trace]).mean()
+        return loss + config.recognition * recognition, {"recognition": recognition.detach()}
 
     return loss_of
 
 
 def _quality(trunk: Trunk, config: GrowRecipe) -> dict[str, dict[str, float]]:
-    """Return bits per byte without and with the leaf, on the public sample and on held-out text where given."""
+    """Return bits per byte without and with the leaf, on the public sample and on held-out text."""
     texts = {"public": trunk.replay()} | open_sources(config.held_out, trunk.tokenizer)
-    found: dict[str, dict[str, float]] = {}
+    quality: dict[str, dict[str, float]] = {}
     for domain, shards in texts.items():
-        found[domain] = {}
+        quality[domain] = {}
         for column, on in (("trunk", torch.zeros(1, dtype=torch.bool)), ("leaf", None)):
             windows = held_out_windows(shards, config.train.sequence_tokens, CARD_TOKENS)
             scored = bits_per_byte(token_nats(trunk.network, on), windows, trunk.tokenizer)
-            found[domain][column] = scored.bits_per_byte
-    return found
+            quality[domain][column] = scored.bits_per_byte
+    return quality
 
 
-def _last(metrics: dict[str, Any]) -> dict[str, Any]:
+def _card_metrics(metrics: LogLine) -> LogLine:
     return {key: metrics[key] for key in ("loss", "recognition") if key in metrics}
 
 
-def _print_saving(trunk: Trunk, leaf: Leaf) -> None:
+def _report_savings(trunk: Trunk, leaf: Leaf) -> None:
     config, first = trunk.network.config, leaf.config.first_layer
-    whole = {name: p for name, p in trunk.network.trunk_tensors().items() if not name.startswith("mtp.")}
-    alone = training_bytes(dict(leaf.named_parameters()))
-    every = alone + training_bytes(whole)
-    work = growing_share(config, sum(p.numel() for p in whole.values()), leaf.config)
+    trunk_tensors = {name: p for name, p in trunk.network.trunk_tensors().items() if not name.startswith("mtp.")}
+    leaf_bytes = training_bytes(dict(leaf.named_parameters()))
+    full_bytes = leaf_bytes + training_bytes(trunk_tensors)
+    flops_share = growing_share(config, sum(p.numel() for p in trunk_tensors.values()), leaf.config)
     notify(
-        f"Against training everything, growing takes {work:.0%} of the arithmetic (no backward pass in {first} of "
-        f"{config.num_layers} layers) and {alone / every:.0%} of the memory for gradients and optimizer "
-        f"({alone / 1e6:.0f} MB instead of {every / 1e6:.0f} MB)."
+        f"Compared with training trunk and leaf, growing takes {flops_share:.0%} of the arithmetic (no backward pass "
+        f"in {first} of {config.num_layers} layers) and {leaf_bytes / full_bytes:.0%} of the memory for gradients and "
+        f"optimizer state ({leaf_bytes / 1e6:.0f} MB instead of {full_bytes / 1e6:.0f} MB)."
     )

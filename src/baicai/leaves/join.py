@@ -1,4 +1,4 @@
-"""Join leaves to a trunk, and peel them off again."""
+"""Joining leaves to a trunk, and peeling them off again."""
 
 import dataclasses
 
@@ -14,39 +14,52 @@ from baicai.model.router import LayerTrace
 from baicai.run import Progress, Run
 
 PROBE_WINDOWS = 32
+"""Windows of the public sample that a leaf is checked on."""
 
 
 @recipe
 class JoinRecipe:
-    """`baicai join`: write the lock file of a trunk and some leaves."""
+    """Recipe of `baicai join`: make a model of a trunk and leaves."""
 
     trunk: str
+    """Path or hash."""
     leaves: list[str]
     """Paths or hashes."""
     topk_group: Count = 1
-    """How many leaves a token may consult in a layer."""
+    """Number of leaves that a token may use in a layer."""
     max_harm: float = 0.05
-    """Refuse a leaf that makes the trunk's public sample worse by more than this share."""
+    """Reject a leaf that raises the loss on the trunk's public sample by more than this share."""
     max_firing: float = 0.5
-    """Refuse a leaf that takes more than this share of the routing weight it could get on the public sample."""
-
+    """Reject a leaf that takes more than this share of the routing weight it could get on the public sample."""
     trusted_keys: list[str] = dataclasses.field(default_factory=list)
-    """Public keys (PEM): where given, each leaf must be signed by one of them."""
+    """Public keys (PEM). If any are given, each leaf must be signed by one of them."""
 
 
 @recipe
 class PeelRecipe:
-    """`baicai peel`: remove leaves from a model, exactly."""
+    """Recipe of `baicai peel`: remove leaves from a model."""
 
     model: str
+    """Path or hash."""
     leaves: list[str]
     """Names or hashes."""
 
 
 def join_leaves(config: JoinRecipe, run: Run) -> None:
-    """Check each leaf against the trunk and write the model to the run's artefact folder.
+    """Check each leaf on the trunk's public sample, and write the model to the run's artefact folder.
 
-    Raises: ArtefactError if a leaf is damaged, of another trunk, or harmful; ConfigError if names or sizes collide.
+    No weights are trained or copied; the model is a lock file.
+
+    Example:
+        recipe = JoinRecipe(trunk="out/trunk", leaves=["out/law", "out/medicine"])
+        run_stage(join_leaves, recipe, Path("out/model"))
+
+    Args:
+        config: the trunk, the leaves and the limits of the checks.
+        run: the run that makes the model; see `run_stage`.
+
+    Raises: ArtefactError if a leaf is damaged, of another trunk, not signed by a trusted key, or harmful to public
+    text; ConfigError if names or sizes collide.
     """
     trunk = open_trunk(config.trunk)
     leaves = [open_leaf(reference, trunk) for reference in config.leaves]
@@ -60,13 +73,29 @@ def join_leaves(config: JoinRecipe, run: Run) -> None:
 
 
 def peel_leaves(config: PeelRecipe, run: Run) -> None:
-    """Write the model without some leaves to the run's artefact folder; its hash is as if never joined."""
+    """Write a model without some of its leaves to the run's artefact folder.
+
+    The result has the same hash and gives the same bits as a model that those leaves were never joined to. A
+    calibration is dropped.
+
+    Example:
+        run_stage(peel_leaves, PeelRecipe(model="out/model", leaves=["law"]), Path("out/peeled"))
+
+    Args:
+        config: the model, and names or hashes of the leaves to remove.
+        run: the run that makes the model; see `run_stage`.
+
+    Raises: ConfigError if a leaf is unknown, ArtefactError if the model is damaged.
+    """
     write_model(run.out, open_model(config.model, peel=config.leaves))
 
 
 @torch.inference_mode()
 def _probe(trunk: Trunk, leaf: GrownLeaf, config: JoinRecipe) -> None:
-    """Run a leaf on the trunk's public sample, where it should keep still."""
+    """Measure a leaf on the trunk's public sample, where it should hardly change anything.
+
+    Raises: ArtefactError if it raises the loss or takes routing weight beyond the limits.
+    """
     replay = trunk.replay()
     length = min(256, trunk.network.config.max_tokens, replay.num_tokens - 1)
     if length < 1:
@@ -82,16 +111,16 @@ def _probe(trunk: Trunk, leaf: GrownLeaf, config: JoinRecipe) -> None:
     trunk.network.peel(leaf.name)
     harm = losses[1] / losses[0] - 1
     sizes = leaf.experts.config
-    most = sizes.top_k * sizes.routed_scaling_factor
-    firing = float(torch.stack([layer.leaf_weights().mean() for layer in trace]).mean()) / most
+    max_weight = sizes.top_k * sizes.routed_scaling_factor
+    firing = float(torch.stack([layer.leaf_weights().mean() for layer in trace]).mean()) / max_weight
     remedy = "grow it again with a larger public_share, or raise"
-    if not harm <= config.max_harm:  # NaN is harm too
+    if not harm <= config.max_harm:  # also if it is NaN
         raise ArtefactError(
-            f"leaf '{leaf.name}' makes public text {harm:.1%} worse, allowed is {config.max_harm:.1%}: "
+            f"leaf '{leaf.name}' makes public text {harm:.1%} worse, the limit is {config.max_harm:.1%}: "
             f"{remedy} max_harm"
         )
     if not firing <= config.max_firing:
         raise ArtefactError(
-            f"leaf '{leaf.name}' claims {firing:.0%} of public text, allowed is {config.max_firing:.0%}: "
+            f"leaf '{leaf.name}' claims {firing:.0%} of public text, the limit is {config.max_firing:.0%}: "
             f"{remedy} max_firing"
         )

@@ -1,19 +1,14 @@
-"""The leaf as an artefact: written by its grower, checked by whoever joins it."""
+"""The leaf as an artefact: saved by its grower, checked when it is opened."""
 
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from baicai.artefact import (
     atomic_folder,
-    find_artefact,
-    hash_prefix,
-    read_json,
-    read_tensors,
     register_artefact,
     tensors_hash,
     value_hash,
@@ -23,40 +18,42 @@ from baicai.artefact import (
 )
 from baicai.config import from_table, to_table
 from baicai.errors import ArtefactError, ConfigError
-from baicai.leaves.card import check_card, leaf_readme
+from baicai.leaves.artefact_folder import ArtefactFolder, Layout
+from baicai.leaves.card import Card, TextRecord, leaf_readme
 from baicai.leaves.signing import sign_leaf
-from baicai.leaves.trunk import Trunk, load_weights
+from baicai.leaves.trunk import Trunk
 from baicai.model.config import LeafConfig
 from baicai.model.experts import Leaf
 
 FORMAT = 1
 LEAF_CARD, LEAF_TENSORS = "leaf.json", "leaf.safetensors"
+_LAYOUT = Layout("leaf", FORMAT, LEAF_CARD, LEAF_TENSORS)
 ROW_NORM_CAP = 64.0
-"""A router row longer than this would claim every token; honestly grown rows stay below 5."""
+"""Maximum norm of a router row: a longer one would claim every token. Rows that were really grown stay below 5."""
 
 BIAS_CAP = 0.1
-"""A larger choice bias would win tokens that other leaves recognise better; grown leaves have none."""
+"""Maximum choice bias: a larger one would win tokens that other leaves recognise better. Grown leaves have 0."""
 
 
 @dataclass(frozen=True)
 class GrownLeaf:
-    """An opened leaf: its experts, and what its card says."""
+    """An opened leaf: its experts and its card."""
 
     path: Path
     hash: str
     name: str
     experts: Leaf
-    card: dict[str, Any]
+    card: Card
 
 
 def check_leaf_name(name: str) -> str:
-    """Return a leaf's name if it may be one.
+    """Return the name if a leaf may have it.
 
-    Raises: ConfigError
+    Raises: ConfigError if it is reserved or has other characters than letters, digits, '-' and '_'.
     """
-    taken = name in ("trunk", "joined", "oracle") or hasattr(torch.nn.ModuleDict(), name)
-    if taken or not re.fullmatch(r"[\w][\w-]{0,63}", name):
-        why = "the name is taken" if taken else "use letters, digits, '-' and '_'"
+    reserved = name in ("trunk", "joined", "oracle") or hasattr(torch.nn.ModuleDict(), name)
+    if reserved or not re.fullmatch(r"[\w][\w-]{0,63}", name):
+        why = "the name is reserved" if reserved else "use letters, digits, '-' and '_'"
         raise ConfigError(f"'{name}' cannot name a leaf: {why}")
     return name
 
@@ -67,11 +64,23 @@ def save_leaf(
     leaf: Leaf,
     trunk: Trunk,
     *,
-    data: list[dict[str, Any]],
-    card_fields: dict[str, Any],
+    data: list[TextRecord],
+    card_fields: Card,
     sign_key: str | None = None,
 ) -> str:
-    """Write a leaf, experts in bfloat16 and its router in float32, signed if there is a key, and return its hash."""
+    """Save a leaf to a new folder, experts in bfloat16 and routers in float32, and return its hash.
+
+    Args:
+        out: folder to make.
+        name: name of the leaf.
+        leaf: the experts.
+        trunk: the trunk that the leaf was grown on.
+        data: the texts that it was trained on, as `lineage` returns them.
+        card_fields: further fields of the card; `metrics` and `curve` are required.
+        sign_key: private key (PEM) to sign the leaf with, if any.
+
+    Raises: MachineError if the disk is full, ArtefactError if `out` already exists, ConfigError if the key cannot sign.
+    """
     tensors = {
         key: tensor if key.endswith(("router_ED", "bias_E")) else tensor.to(torch.bfloat16)
         for key, tensor in leaf.state_dict().items()
@@ -87,8 +96,8 @@ def save_leaf(
     return digest
 
 
-def leaf_hash(tensors: str, trunk: str, sizes: LeafConfig, data: list[dict[str, Any]]) -> str:
-    """Return the identity of a leaf with tensors of that hash."""
+def leaf_hash(tensors: str, trunk: str, sizes: LeafConfig, data: list[TextRecord]) -> str:
+    """Return the hash of a leaf whose tensors have the hash `tensors`."""
     return value_hash({"tensors": tensors, "trunk": trunk, "sizes": to_table(sizes), "data": data})
 
 
@@ -99,10 +108,10 @@ def complete_leaf(
     trunk: str,
     sizes: LeafConfig,
     *,
-    data: list[dict[str, Any]],
-    card_fields: dict[str, Any],
+    data: list[TextRecord],
+    card_fields: Card,
 ) -> str:
-    """Write what a leaf's folder has beside its tensors, whose hash is `tensors`, and return the leaf's hash."""
+    """Write all files of a leaf except its tensors, whose hash is `tensors`, and return the leaf's hash."""
     digest = leaf_hash(tensors, trunk, sizes, data)
     card = {
         "format": FORMAT,
@@ -121,50 +130,50 @@ def complete_leaf(
 
 
 def open_leaf(reference: str | Path, trunk: Trunk, expected_hash: str | None = None) -> GrownLeaf:
-    """Return the leaf in a folder or with a hash, after checking everything that can be checked without running it.
+    """Open a leaf by path or hash, after every check that does not need to run it. It is not joined to the trunk.
 
-    Raises: ArtefactError if it is damaged, of another trunk, of wrong shapes, not finite, or its router rows too long.
+    Example:
+        leaf = open_leaf("out/law", trunk)
+
+    Args:
+        reference: path of the leaf, or its hash (8 digits or more).
+        trunk: the trunk that the leaf was grown on.
+        expected_hash: hash that the leaf must have.
+
+    Raises: ArtefactError if the leaf is missing, damaged or not the expected one, was grown on another trunk, has wrong
+    shapes or values that are not finite, or if its router could take tokens from other leaves.
     """
-    path = find_artefact(reference)
-    card = read_json(path / LEAF_CARD)
-    if card.get("kind") != "leaf" or card.get("format") != FORMAT:
-        raise ArtefactError(f"{path} is not a leaf of format {FORMAT}: it says kind={card.get('kind')}")
+    folder = ArtefactFolder.open(reference, _LAYOUT, expected_hash)
+    path, card, config = folder.path, folder.card, trunk.network.config
     name = check_leaf_name(str(card.get("name")))
     if card.get("trunk") != trunk.hash:
         raise ArtefactError(
             f"leaf '{name}' was grown on trunk {str(card.get('trunk'))[:8]}, this trunk is {trunk.hash[:8]}: "
             "grow it again, or join it to its own trunk"
         )
-    tensors = read_tensors(path / LEAF_TENSORS)
-    parts = {key: card.get(key) for key in ("trunk", "sizes", "data")} | {"tensors": tensors_hash(tensors)}
-    if value_hash(parts) != card.get("hash"):
-        raise ArtefactError(f"leaf {path} is damaged: its content does not match its hash; copy it again")
-    wanted = expected_hash or hash_prefix(reference)
-    if not card["hash"].startswith(wanted):
-        raise ArtefactError(f"leaf {path} is {card['hash'][:8]}, wanted is {wanted[:8]}: give the right leaf")
+    tensors = folder.verify(**{key: card.get(key) for key in ("trunk", "sizes", "data")})
     sizes = from_table(LeafConfig, card["sizes"], str(path / LEAF_CARD))
-    check_card(card, path / LEAF_CARD)
-    if not 0 <= sizes.first_layer < trunk.network.config.num_layers:
-        raise ArtefactError(f"leaf {path} begins at layer {sizes.first_layer}, which this trunk has not: do not use it")
-    with torch.device("meta"):  # no memory before the shapes are checked
-        leaf = Leaf(trunk.network.config, sizes)
-    load_weights(leaf, tensors, path / LEAF_TENSORS)
-    leaf.requires_grad_(False).eval()
-    for number in leaf.layers:  # in the map that goes: what is only looked at takes no memory
-        check_router(tensors[f"layers.{number}.router_ED"], tensors[f"layers.{number}.bias_E"], f"leaf {path}")
+    if not 0 <= sizes.first_layer < config.num_layers:
+        raise ArtefactError(
+            f"leaf {path} begins at layer {sizes.first_layer}, but this trunk has {config.num_layers}: do not use it"
+        )
+    experts = folder.load(lambda: Leaf(config, sizes), tensors)
+    for number in experts.layers:  # checked in the first map of the file, whose pages are dropped
+        router, bias = (tensors[f"layers.{number}.{name}"] for name in ("router_ED", "bias_E"))
+        check_router(router, bias, f"leaf {path}")
     register_artefact(card["hash"], path)
-    return GrownLeaf(path, card["hash"], name, leaf, card)
+    return GrownLeaf(path, card["hash"], name, experts, card)
 
 
 def check_router(router_ED: Tensor, bias_E: Tensor, where: str) -> None:
-    """Refuse a router that would take tokens from other leaves.
+    """Check that a router cannot take tokens from other leaves.
 
-    Raises: ArtefactError
+    Raises: ArtefactError if a row or a choice bias is too large.
     """
-    longest = float(router_ED.norm(dim=1).max())
-    if longest > ROW_NORM_CAP:
+    max_norm = float(router_ED.norm(dim=1).max())
+    if max_norm > ROW_NORM_CAP:
         raise ArtefactError(
-            f"{where}: a router row is {longest:.0f} long, the cap is {ROW_NORM_CAP:.0f}: do not use it"
+            f"{where}: a router row has norm {max_norm:.0f}, the limit is {ROW_NORM_CAP:.0f}: do not use it"
         )
     if float(bias_E.abs().max()) > BIAS_CAP:
-        raise ArtefactError(f"{where}: a choice bias is beyond {BIAS_CAP}, it would push others out: do not use it")
+        raise ArtefactError(f"{where}: a choice bias exceeds {BIAS_CAP} and would displace other leaves: do not use it")

@@ -1,4 +1,4 @@
-"""A model: a lock file that names a trunk and its leaves by hash. No weights are copied."""
+"""The model as an artefact: a lock file that names a trunk and its leaves by hash. No weights are copied."""
 
 import dataclasses
 import os
@@ -6,29 +6,31 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import tomli_w
 
 from baicai.artefact import atomic_folder, find_artefact, hash_prefix, register_artefact, value_hash, write_atomic
-from baicai.config import Count, from_table, recipe
+from baicai.config import Count, Table, from_table, recipe
 from baicai.data.tokenizer import Tokenizer
 from baicai.errors import ArtefactError, ConfigError
 from baicai.inference.cpu.weight_table import Int8Weights
 from baicai.inference.quantize import load_int8_weights
-from baicai.leaves.card import model_readme
+from baicai.leaves.artefact_folder import check_expected_hash
+from baicai.leaves.card import Card, model_readme
 from baicai.leaves.leaf import GrownLeaf, open_leaf
 from baicai.leaves.trunk import TRUNK_CARD, Trunk, open_trunk
 from baicai.model.transformer import Transformer
 
 FORMAT = 1
+LOCK_FILE = "model.toml"
 MAX_LOCK_BYTES = 2**20
-"""Room for hundreds of leaves, each calibrated in a hundred layers."""
+"""Enough for hundreds of leaves, each calibrated in a hundred layers."""
 
 
 @recipe
 class LockedPart:
-    """A trunk or a leaf of a model."""
+    """A trunk or a leaf in a lock file."""
 
     name: str = ""
     hash: str
@@ -37,7 +39,7 @@ class LockedPart:
 
 @recipe
 class ModelLock:
-    """What a model is made of."""
+    """Content of a lock file."""
 
     format: int
     hash: str
@@ -49,7 +51,7 @@ class ModelLock:
 
 @dataclass(frozen=True)
 class SparseModel:
-    """An opened model, ready to run; a trunk alone is a model without leaves."""
+    """An opened model, ready to run. A trunk alone is a model without leaves."""
 
     hash: str
     network: Transformer
@@ -58,7 +60,7 @@ class SparseModel:
     topk_group: int
     calibration: dict[str, list[float]]
     int8: Int8Weights | None = None
-    """Weights in int8 to decode with, where they were asked for."""
+    """Weights to decode with, if the model was opened with int8 weights: by leaf name; the trunk has the empty name."""
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -71,7 +73,13 @@ def assemble_model(
 ) -> SparseModel:
     """Join opened leaves to an opened trunk, in the order of their hashes.
 
-    Raises: ConfigError if two leaves have one name or their sizes differ.
+    Args:
+        trunk: the trunk; its network is changed in place.
+        leaves: leaves that were opened with this trunk.
+        topk_group: number of leaves that a token may use in a layer.
+        calibration: for each hash of a calibrated leaf, one scale of its router per layer.
+
+    Raises: ConfigError if two leaves have the same name, or their sizes differ.
     """
     ordered = sorted(leaves, key=lambda leaf: leaf.hash)
     for leaf in ordered:
@@ -80,30 +88,30 @@ def assemble_model(
     scales = dict(calibration or {})
     for leaf in ordered:
         for layer, scale in zip(leaf.experts.layer_list(), scales.get(leaf.hash, []), strict=False):
-            layer.router_ED.data = layer.router_ED.data * scale  # in place it would change the leaf's mapped file
+            layer.router_ED.data = layer.router_ED.data * scale  # a copy: the tensor is mapped from the leaf's file
     digest = model_hash(trunk.hash, [leaf.hash for leaf in ordered], topk_group, scales)
     return SparseModel(digest, trunk.network, trunk, {leaf.name: leaf for leaf in ordered}, topk_group, scales)
 
 
 def model_hash(trunk: str, leaves: Sequence[str], topk_group: int, calibration: Mapping[str, list[float]]) -> str:
-    """Return the identity of a model: a hash over the sorted set of its parts."""
-    parts: dict[str, Any] = {"trunk": trunk, "leaves": sorted(leaves), "topk_group": topk_group}
+    """Return the hash of a model, over the sorted set of its parts."""
+    parts: Table = {"trunk": trunk, "leaves": sorted(leaves), "topk_group": topk_group}
     return value_hash(parts | ({"calibration": dict(calibration)} if calibration else {}))
 
 
 def write_model(out: Path, model: SparseModel) -> str:
-    """Write the lock file and its card; paths in it are relative, hashes decide."""
-    places = {name: _relative(leaf.path, out) for name, leaf in model.leaves.items()}
-    lock = lock_table(model, _relative(model.trunk.path, out), places)
+    """Write a model to a new folder and return its hash. Paths in the lock file are relative to the folder."""
+    paths = {name: _relative(leaf.path, out) for name, leaf in model.leaves.items()}
+    lock = lock_table(model, _relative(model.trunk.path, out), paths)
     with atomic_folder(out) as part:
         write_lock(part, lock, model.trunk.card, {name: leaf.card for name, leaf in model.leaves.items()})
     register_artefact(model.hash, out)
     return model.hash
 
 
-def lock_table(model: SparseModel, trunk: str, leaves: Mapping[str, str]) -> dict[str, Any]:
-    """Return the lock file of a model whose parts are at these paths, from its folder."""
-    lock: dict[str, Any] = {
+def lock_table(model: SparseModel, trunk: str, leaves: Mapping[str, str]) -> Table:
+    """Return the content of a model's lock file, given the paths of its trunk and leaves relative to its folder."""
+    lock: Table = {
         "format": FORMAT,
         "hash": model.hash,
         "topk_group": model.topk_group,
@@ -113,12 +121,10 @@ def lock_table(model: SparseModel, trunk: str, leaves: Mapping[str, str]) -> dic
     return lock | ({"calibration": model.calibration} if model.calibration else {})
 
 
-def write_lock(
-    part: Path, lock: Mapping[str, Any], trunk: Mapping[str, Any], leaves: Mapping[str, Mapping[str, Any]]
-) -> None:
-    """Write a lock file and its card into a folder; the cards of its trunk and leaves say what they are."""
-    write_atomic(part / "model.toml", tomli_w.dumps(lock).encode())
-    write_atomic(part / "README.md", model_readme(lock, trunk, leaves).encode())
+def write_lock(folder: Path, lock: Table, trunk: Card, leaves: Mapping[str, Card]) -> None:
+    """Write a lock file into a folder, and a README made from the cards of its trunk and leaves."""
+    write_atomic(folder / LOCK_FILE, tomli_w.dumps(lock).encode())
+    write_atomic(folder / "README.md", model_readme(lock, trunk, leaves).encode())
 
 
 def open_model(
@@ -128,69 +134,79 @@ def open_model(
     peel: Sequence[str] = (),
     join: Sequence[str] = (),
 ) -> SparseModel:
-    """Return the model that a path or hash stands for: a model folder, its lock file, or a trunk.
+    """Open a model, or a trunk as a model without leaves, and optionally change its leaves.
 
-    With weights in int8 it decodes faster; they are made when first asked for. Leaves to peel are names or hashes,
-    those to join are paths or hashes, and checked as far as that goes without running them. A calibration is for leaves
-    that are locked, and goes when they change.
+    Every part is verified against its hash. Joined leaves are checked as far as possible without running them; unlike
+    `join_leaves`, this does not measure them on public text. A calibration belongs to the locked set of leaves and is
+    dropped when the set changes.
 
-    Raises: ArtefactError if the lock file or a part is missing, damaged or of another trunk, or does not have the hash
-    locked; ConfigError if there is no leaf to peel, or if names or sizes collide.
+    Example:
+        model = open_model("out/model", peel=["law"])
+        prompt = text_prompt(model, "The court")
+        for chunk in stream_text(model, prompt, SamplingConfig(max_tokens=50)):
+            print(chunk.text, end="")
+
+    Args:
+        reference: path of a model folder, of its lock file or of a trunk, or the hash of a model or trunk.
+        weights: `int8` decodes faster; weights are quantized on first use and cached.
+        peel: names or hashes of leaves to remove.
+        join: paths or hashes of leaves to add.
+
+    Raises: ArtefactError if the lock file or a part is missing, damaged, of another trunk, or does not have its locked
+    hash; ConfigError if a leaf to peel is unknown, or if names or sizes collide.
     """
     path = find_artefact(reference)
-    file = path if path.is_file() else path / "model.toml"
+    file = path if path.is_file() else path / LOCK_FILE
     if file.exists():
         trunk, leaves, lock = _open_locked(file, reference)
         topk_group, calibration = lock.topk_group, lock.calibration
     elif (path / TRUNK_CARD).exists():
         trunk, leaves, topk_group, calibration = open_trunk(reference), [], 1, {}
     else:
-        told = f"{path} is neither a model, nor its lock file, nor a trunk"
-        raise ArtefactError(f"{told}: give what `baicai join`, `trunk` or `import` has made, by path or hash")
+        raise ArtefactError(
+            f"{path} is neither a model, nor its lock file, nor a trunk: give the path or hash of what `baicai join`, "
+            "`trunk` or `import` made"
+        )
     if peel or join:
-        leaves = _without(leaves, peel) + [open_leaf(one, trunk) for one in join]
+        leaves = _remove_leaves(leaves, peel) + [open_leaf(leaf, trunk) for leaf in join]
         calibration = {}
-    return _with(weights, assemble_model(trunk, leaves, topk_group, calibration))
+    model = assemble_model(trunk, leaves, topk_group, calibration)
+    return _quantize(model) if weights == "int8" else model
 
 
 def _open_locked(file: Path, reference: str | Path) -> tuple[Trunk, list[GrownLeaf], ModelLock]:
     lock = read_lock(file)
-    claimed = model_hash(lock.trunk.hash, [one.hash for one in lock.leaf], lock.topk_group, lock.calibration)
-    if lock.format != FORMAT or claimed != lock.hash:
+    digest = model_hash(lock.trunk.hash, [leaf.hash for leaf in lock.leaf], lock.topk_group, lock.calibration)
+    if lock.format != FORMAT or digest != lock.hash:
         raise ArtefactError(f"{file} does not match its hash: join the model again")
-    wanted = hash_prefix(reference)
-    if not lock.hash.startswith(wanted):
-        raise ArtefactError(f"model {file.parent} is {lock.hash[:8]}, wanted is {wanted[:8]}: give the right model")
-    trunk = open_trunk(_place(file.parent, lock.trunk), lock.trunk.hash)
-    leaves = [open_leaf(_place(file.parent, one), trunk, one.hash) for one in lock.leaf]
+    check_expected_hash("model", file.parent, lock.hash, hash_prefix(reference))
+    trunk = open_trunk(_find_part(file.parent, lock.trunk), lock.trunk.hash)
+    leaves = [open_leaf(_find_part(file.parent, leaf), trunk, leaf.hash) for leaf in lock.leaf]
     register_artefact(lock.hash, file.parent)
     return trunk, leaves, lock
 
 
-def _without(leaves: Sequence[GrownLeaf], peel: Sequence[str]) -> list[GrownLeaf]:
-    names, gone = [leaf.name for leaf in leaves], set()
-    for wanted in peel:
-        hashed = [leaf.name for leaf in leaves if len(wanted) >= 8 and leaf.hash.startswith(wanted)]
-        named = [wanted] if wanted in names else hashed
-        if len(named) != 1:
-            raise ConfigError(f"there is no leaf '{wanted}': this model has {', '.join(names) or 'none'}")
-        gone.add(named[0])
-    return [leaf for leaf in leaves if leaf.name not in gone]
+def _remove_leaves(leaves: Sequence[GrownLeaf], peel: Sequence[str]) -> list[GrownLeaf]:
+    names, removed = [leaf.name for leaf in leaves], set()
+    for reference in peel:
+        by_hash = [leaf.name for leaf in leaves if len(reference) >= 8 and leaf.hash.startswith(reference)]
+        matches = [reference] if reference in names else by_hash
+        if len(matches) != 1:
+            raise ConfigError(f"unknown leaf '{reference}': this model has {', '.join(names) or 'none'}")
+        removed.add(matches[0])
+    return [leaf for leaf in leaves if leaf.name not in removed]
 
 
-def _with(weights: Literal["stored", "int8"], model: SparseModel) -> SparseModel:
-    if weights == "stored":
-        return model
+def _quantize(model: SparseModel) -> SparseModel:
     int8 = {name: load_int8_weights(leaf.hash, leaf.experts.state_dict()) for name, leaf in model.leaves.items()}
-    return dataclasses.replace(
-        model, int8=int8 | {"": load_int8_weights(model.trunk.hash, model.network.trunk_tensors())}
-    )
+    int8[""] = load_int8_weights(model.trunk.hash, model.network.trunk_tensors())
+    return dataclasses.replace(model, int8=int8)
 
 
 def read_lock(file: Path) -> ModelLock:
-    """Return what a lock file says, whether or not its parts are there.
+    """Read a lock file; its parts need not exist.
 
-    Raises: ArtefactError if it is no lock file.
+    Raises: ArtefactError if the file is not a lock file.
     """
     try:
         with file.open("rb") as opened:
@@ -202,9 +218,9 @@ def read_lock(file: Path) -> ModelLock:
         raise ArtefactError(f"{file} is not a model's lock file ({error}): join the model again") from None
 
 
-def _place(folder: Path, part: LockedPart) -> Path:
-    beside = folder / part.path
-    return beside if beside.exists() else find_artefact(part.hash)
+def _find_part(folder: Path, part: LockedPart) -> Path:
+    path = folder / part.path
+    return path if path.exists() else find_artefact(part.hash)
 
 
 def _relative(path: Path, out: Path) -> str:

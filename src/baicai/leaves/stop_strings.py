@@ -1,4 +1,4 @@
-"""Stop texts: an answer ends before the first of them, and what may begin one is held back until that is known."""
+"""Stop strings: generated text ends before the first of them, and text that may begin one is held back."""
 
 from collections.abc import Sequence
 from typing import Generic, TypeVar
@@ -7,43 +7,43 @@ T = TypeVar("T")
 
 
 class StopStringFilter(Generic[T]):
-    """Pieces of an answer on their way out, each with what is known about it."""
+    """Passes chunks of generated text on, each with data of its own, until a stop string is complete."""
 
     def __init__(self, stops: Sequence[str]) -> None:
         self._stops = stops
         self._held: list[tuple[str, T]] = []
         self.stopped = False
-        """Whether a stop text has come: then the answer is over."""
+        """Whether a stop string was found, which ends the text."""
 
-    def add(self, text: str, about: T) -> list[tuple[str, T]]:
-        """Take a piece, and return those that may go out now."""
-        self._held.append((text, about))
-        whole = "".join(piece for piece, _ in self._held)
-        found = [place for stop in self._stops if (place := whole.find(stop)) >= 0]
-        if found:
+    def add(self, text: str, data: T) -> list[tuple[str, T]]:
+        """Add a chunk, and return the chunks that cannot be part of a stop string."""
+        self._held.append((text, data))
+        held_text = "".join(chunk for chunk, _ in self._held)
+        starts = [start for stop in self._stops if (start := held_text.find(stop)) >= 0]
+        if starts:
             self.stopped = True
-            return self._cut(min(found))
-        safe = len(whole) - max((_overlap(whole, stop) for stop in self._stops), default=0)
-        free = 0
-        while free < len(self._held) and len(self._held[free][0]) <= safe:
-            safe -= len(self._held[free][0])
-            free += 1
-        out, self._held = self._held[:free], self._held[free:]
-        return out
+            return self._cut(min(starts))
+        safe = len(held_text) - max((_overlap(held_text, stop) for stop in self._stops), default=0)
+        count = 0
+        while count < len(self._held) and len(self._held[count][0]) <= safe:
+            safe -= len(self._held[count][0])
+            count += 1
+        released, self._held = self._held[:count], self._held[count:]
+        return released
 
-    def rest(self) -> list[tuple[str, T]]:
-        """Return what is still held back, at the end of an answer that no stop text has ended."""
+    def flush(self) -> list[tuple[str, T]]:
+        """Return the chunks still held back, at the end of a text without a stop string."""
         return self._held
 
     def _cut(self, length: int) -> list[tuple[str, T]]:
-        out = []
-        for text, about in self._held:
+        chunks = []
+        for text, data in self._held:
             if length > 0:
-                out.append((text[:length], about))
+                chunks.append((text[:length], data))
             length -= len(text)
-        return out
+        return chunks
 
 
 def _overlap(text: str, stop: str) -> int:
-    """Return how many of the last characters may be the beginning of a stop text."""
+    """Return the length of the longest end of `text` that may begin a stop string."""
     return next((n for n in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:n])), 0)

@@ -1,4 +1,4 @@
-"""`baicai tokenizer`: a vocabulary that serves every domain of a trunk."""
+"""`baicai tokenizer`: train a tokenizer on a balanced sample of a trunk's domains."""
 
 from baicai.artefact import atomic_folder
 from baicai.config import Count, recipe
@@ -10,12 +10,12 @@ from baicai.run import Run
 
 @recipe
 class TokenizerRecipe:
-    """Make a byte-level BPE tokenizer from a balanced sample of the sources."""
+    """Recipe of `baicai tokenizer`: a byte-level BPE tokenizer from a balanced sample of the sources."""
 
     data: Sources
     vocab_size: Count = 8192
     sample_bytes: Count = 20_000_000
-    """Text looked at, all sources together; each gives the same share, so that no language is starved."""
+    """Bytes of training text over all sources. Each contributes the same share, so that no language is neglected."""
 
 
 def make_tokenizer(config: TokenizerRecipe, run: Run) -> None:

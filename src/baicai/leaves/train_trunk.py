@@ -28,22 +28,22 @@ from baicai.training.probes import SourceProbes
 
 @recipe
 class TrunkRecipe:
-    """`baicai trunk`: train a trunk on public text."""
+    """Recipe of `baicai trunk`: train a trunk on public text."""
 
     tokenizer: str
-    """Folder that `baicai tokenizer` made."""
+    """Path of a tokenizer, as `baicai tokenizer` makes it."""
     data: Sources
     model: ModelConfig
     train: TrainConfig
     replay: Literal["documents", "sampled"] = "documents"
-    """The public sample that leaves are grown beside: training text, or text that the trunk itself writes."""
+    """Origin of the public sample: training text, or text that the trunk itself generates."""
     replay_tokens: Count = 500_000
     source_loss: Annotated[float, Field(ge=0)] = 0.05
-    """Weight of the loss that keeps the source of every token readable in the upper layers, where routers will read."""
+    """Weight of the loss that keeps the source of every token readable in the upper layers, which routers will read."""
     splice: Share = 0.5
-    """Share of sequences that change source midway, so that the model follows a text that changes subject."""
+    """Share of sequences that change source midway, so that the model can follow a change of subject."""
     mtp_loss: Annotated[float, Field(ge=0)] = 0.3
-    """Weight of the loss of the multi-token prediction module, where model.mtp is on."""
+    """Weight of the loss of the multi-token prediction module, if model.mtp is on."""
 
     def __post_init__(self) -> None:
         if self.model.mtp and self.train.sequence_tokens < 2:
@@ -51,37 +51,52 @@ class TrunkRecipe:
 
 
 def train_trunk(config: TrunkRecipe, run: Run) -> None:
-    """Train a trunk and write it to the run's artefact folder; several processes may do it together."""
+    """Train a trunk on public text and write it to the run's artefact folder.
+
+    Several processes may train it together; see `run_stage_on_all_ranks`.
+
+    Example:
+        recipe = TrunkRecipe(tokenizer="out/tokenizer", data=sources, model=sizes, train=TrainConfig(tokens=10**8))
+        run_stage(train_trunk, recipe, Path("out/trunk"))
+
+    Args:
+        config: tokenizer, texts, sizes and training options.
+        run: the run that makes the trunk; see `run_stage`.
+
+    Raises: ConfigError if the vocabulary sizes differ or the loss is not finite; DataError if a text cannot be read;
+    MachineError if the disk is full or the device is missing.
+    """
     tokenizer = Tokenizer.open(find_artefact(config.tokenizer))
     if config.model.vocab_size != tokenizer.vocab_size:
         raise ConfigError(
             f"model.vocab_size is {config.model.vocab_size}, the tokenizer has {tokenizer.vocab_size}: make them equal"
         )
-    settings = config.train
-    check_batch_size(settings.batch_sequences)
+    train_config = config.train
+    check_batch_size(train_config.batch_sequences)
     shards = open_sources(config.data, tokenizer)
-    run.record_inputs({"tokenizer": tokenizer.hash} | {f"data {domain}": one.hash for domain, one in shards.items()})
-    device = select_device(settings.device)
+    inputs = {f"data {domain}": source.hash for domain, source in shards.items()}
+    run.record_inputs({"tokenizer": tokenizer.hash} | inputs)
+    device = select_device(train_config.device)
     model = Transformer(config.model)
-    model.initialize(settings.seed)
+    model.initialize(train_config.seed)
     model.to(device)
     batches = Batches(
         list(shards.values()),
         [source.weight for source in config.data],
-        batch_sequences=settings.batch_sequences,
-        sequence_tokens=settings.sequence_tokens,
-        seed=settings.seed,
+        batch_sequences=train_config.batch_sequences,
+        sequence_tokens=train_config.sequence_tokens,
+        seed=train_config.seed,
     )
 
     loss_of, probes = trunk_loss(config, model, len(shards), device)
-    distribute({model: "hidden", probes: "loss"}, device, settings.sharding)
+    distribute({model: "hidden", probes: "loss"}, device, train_config.sharding)
     parameters = dict(model.named_parameters()) | {f"probe/{name}": p for name, p in probes.named_parameters()}
-    metrics = train("trunk", parameters, batches, loss_of, settings, run)
+    metrics = train("trunk", parameters, batches, loss_of, train_config, run)
     if world_size() > 1:
         weights = gather_on_rank_zero(dict(model.named_parameters()))
         if rank() > 0:
             return
-        model = Transformer(config.model)  # one that runs without the other processes
+        model = Transformer(config.model)  # not distributed, so that it runs without the other processes
         model.load_state_dict(weights)
     save_trunk(
         run.out,
@@ -93,9 +108,9 @@ def train_trunk(config: TrunkRecipe, run: Run) -> None:
             "data": describe_sources(shards),
             "metrics": {
                 "loss": metrics.get("loss"),
-                "tokens": settings.steps * settings.batch_sequences * settings.sequence_tokens,
+                "tokens": train_config.trained_tokens,
             },
-            "curve": loss_curve(run, settings),
+            "curve": loss_curve(run, train_config),
         },
     )
 
@@ -103,9 +118,9 @@ def train_trunk(config: TrunkRecipe, run: Run) -> None:
 def trunk_loss(
     config: TrunkRecipe, model: Transformer, num_sources: int, device: torch.device
 ) -> tuple[LossFunction, SourceProbes]:
-    """Return the loss, next tokens and token's source, and the probes that it trains beside the trunk."""
+    """Return the loss of a trunk (next tokens and the source of each token), and the probes that it trains as well."""
     probes = SourceProbes(model, num_sources, config.model.num_layers // 3).to(device)
-    # late, for `distribute` puts another method in its place
+    # A lambda, since `distribute` replaces the method later.
     hidden = compile_if_worthwhile(lambda tokens_BS: model.hidden(tokens_BS), device, config.train.steps)
 
     def token_loss(hidden_BSD: torch.Tensor, targets_BS: torch.Tensor) -> torch.Tensor:
@@ -134,7 +149,7 @@ def _replay(
         return TokenShards.open(folder)
     length = config.train.sequence_tokens
     if config.replay == "sampled":
-        num_tokens = min(config.replay_tokens, length * sum(one.num_windows(length) for one in shards))
+        num_tokens = min(config.replay_tokens, length * sum(source.num_windows(length) for source in shards))
         return generate_replay(model, tokenizer, folder, num_tokens, length, config.train.seed)
     weights = [source.weight for source in config.data]
     return sample_replay(shards, weights, tokenizer, folder, config.replay_tokens, length, config.train.seed + 1)

@@ -93,7 +93,7 @@ class Transformer(nn.Module):
         Raises: ConfigError if there is none of that name.
         """
         if name not in self.leaves:
-            raise ConfigError(f"there is no leaf '{name}': this model has {', '.join(self.leaves) or 'none'}")
+            raise ConfigError(f"unknown leaf '{name}': this model has {', '.join(self.leaves) or 'none'}")
         leaf = self.leaves.pop(name)
         assert isinstance(leaf, Leaf)
         return leaf
@@ -109,7 +109,7 @@ class Transformer(nn.Module):
         """
         missing = sorted(set(names) - set(self.leaves))
         if missing:
-            raise ConfigError(f"there is no leaf '{missing[0]}': this model has {', '.join(self.leaves) or 'none'}")
+            raise ConfigError(f"unknown leaf '{missing[0]}': this model has {', '.join(self.leaves) or 'none'}")
         mask = [[name in names for name in self.leaves]]
         return torch.tensor(mask, dtype=torch.bool, device=self.embedding.weight.device)
 

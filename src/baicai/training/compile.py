@@ -1,4 +1,4 @@
-"""Where training is compiled: many small operations become few, which a GPU of today waits for most of its time."""
+"""Compilation of training steps: it fuses many small operations, whose launches a modern GPU mostly waits for."""
 
 import shutil
 import warnings
@@ -12,15 +12,14 @@ from baicai.training.distributed import world_size
 P = ParamSpec("P")
 R = TypeVar("R")
 
-
 MIN_COMPILED_STEPS = 1000
-"""Compiling takes a minute, which longer trainings win back."""
+"""Compiling takes a minute, which only longer trainings win back."""
 
 
 def compile_if_worthwhile(function: Callable[P, R], device: torch.device, steps: int) -> Callable[P, R]:
-    """Return the function, compiled for fixed shapes, if one GPU trains alone for many steps; elsewhere itself.
+    """Compile a function for fixed shapes if a single GPU trains for many steps; else return it unchanged.
 
-    It needs a C compiler, and goes without if there is none.
+    Compilation needs a C compiler. Without one the function is returned unchanged.
     """
     if device.type != "cuda" or world_size() > 1 or steps < MIN_COMPILED_STEPS or not shutil.which("cc"):
         return function

@@ -1,4 +1,4 @@
-"""What a training is told."""
+"""Training configuration, shared by all stages."""
 
 from typing import Annotated, Literal
 
@@ -9,16 +9,16 @@ from baicai.config import Count, Positive, Share, recipe
 
 @recipe
 class TrainConfig:
-    """How to train: the same keys for every stage."""
+    """Training options: the same keys for every stage."""
 
     tokens: Count
-    """Tokens to train on, all sources together."""
+    """Tokens to train on, over all sources."""
     batch_sequences: Count = 16
     sequence_tokens: Count = 256
     learning_rate: Positive = 2e-3
     warmup_share: Share = 0.02
     final_share: Share = 0.05
-    """Last learning rate as a share of the peak."""
+    """Final learning rate as a share of the peak."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.1
     clip_norm: Positive = 1.0
     seed: int = 0
@@ -26,13 +26,13 @@ class TrainConfig:
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 60.0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Of the matrix products; weights and optimizer stay float32. Auto: bfloat16 where it is fast."""
+    """Type of matrix products; weights and optimizer state stay float32. `auto` is bfloat16 where that is fast."""
     sharding: Literal["replicate", "shard"] = "replicate"
-    """What each process that torchrun starts holds: all, or a share of weights, gradients and optimizer state."""
+    """Whether each process of torchrun holds all weights, gradients and optimizer state, or only a share of them."""
 
     @property
     def step_tokens(self) -> int:
-        """Tokens of one optimizer step."""
+        """Tokens in one optimizer step."""
         return self.batch_sequences * self.sequence_tokens
 
     @property
@@ -42,5 +42,5 @@ class TrainConfig:
 
     @property
     def trained_tokens(self) -> int:
-        """Tokens that the steps take: the last is taken whole or not at all."""
+        """Tokens that are trained on: `tokens`, rounded down to full steps."""
         return self.steps * self.step_tokens

@@ -1,7 +1,7 @@
-"""One training on several processes, which torchrun starts: each takes its rows of every batch.
+"""Data-parallel training on several processes started by torchrun: each takes its rows of every batch.
 
-FSDP2 averages the gradients and, if asked to, holds only a share of weights, gradients and optimizer state in each
-process. Process 0 alone has the run and writes it; its folder must be within reach of all.
+FSDP2 averages the gradients and, if asked to, shards weights, gradients and optimizer state over the processes. Only
+rank 0 holds the run and writes to it; all processes must be able to read its folder.
 """
 
 import os
@@ -15,49 +15,50 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from baicai.errors import ConfigError, MachineError
-from baicai.run import Run, run_stage
+from baicai.run import Checkpoint, Run, run_folder, run_stage
 
 R = TypeVar("R")
 
 
 def world_size() -> int:
-    """Return how many processes train together."""
+    """Return the number of processes that train together, 1 outside torchrun."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """Return the number of this process among them."""
+    """Return the rank of this process, 0 outside torchrun."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 class FollowerRun(Run):
-    """The run as the processes see it that only compute: they read checkpoints and write nothing."""
+    """The run as seen by ranks above 0, which read checkpoints and write nothing."""
 
     def __init__(self, out: Path) -> None:
-        self.out, self.folder = out, out.parent / f"{out.name}.run"
+        self.out, self.folder = out, run_folder(out)
 
     def record_inputs(self, inputs: Mapping[str, str]) -> None:
-        """Leave it to process 0."""
+        """Do nothing: rank 0 records them."""
 
     def log(self, metrics: Mapping[str, Any]) -> None:
-        """Leave it to process 0."""
+        """Do nothing: rank 0 logs them."""
 
     def save_checkpoint(self, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-        """Leave it to process 0."""
+        """Do nothing: rank 0 saves it."""
 
-    def resume(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """Return the newest checkpoint."""
+    def resume(self) -> Checkpoint | None:
+        """Return the newest checkpoint, if any, and leave metrics.jsonl to rank 0."""
         return self.load_checkpoint()
 
 
 def run_stage_on_all_ranks(stage: Callable[[Any, Run], None], recipe: object, out: Path) -> bool | None:
-    """Carry out a stage as `carry_out` does, on all processes that torchrun started; None on all but process 0.
+    """Run a stage as `run_stage` does, on all processes that torchrun started.
 
+    Returns: the result of `run_stage` on rank 0, None on the other ranks.
     Raises: MachineError if there are more processes than GPUs.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return run_stage(stage, recipe, out)
-    with _group():
+    with _process_group():
         if rank() == 0:
             with Run(out, recipe) as run:
                 done = run.done
@@ -72,7 +73,7 @@ def run_stage_on_all_ranks(stage: Callable[[Any, Run], None], recipe: object, ou
 
 
 @contextmanager
-def _group() -> Iterator[None]:
+def _process_group() -> Iterator[None]:
     if dist.is_initialized():
         yield
         return
@@ -83,11 +84,12 @@ def _group() -> Iterator[None]:
         torch.cuda.set_device(number)
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
     yield
-    dist.destroy_process_group()  # not after an error: the other processes may be waiting, and torchrun ends them
+    # Not after an error: the other processes may be waiting in a collective, and torchrun ends them.
+    dist.destroy_process_group()
 
 
 def check_batch_size(batch_sequences: int) -> None:
-    """Check that the processes can share a batch.
+    """Check that a batch divides evenly over the processes.
 
     Raises: ConfigError
     """
@@ -99,15 +101,23 @@ def check_batch_size(batch_sequences: int) -> None:
 
 
 def local_rows(rows: Tensor) -> Tensor:
-    """Return this process's part of the rows of a batch."""
+    """Return the rows of a batch that this process computes."""
     return rows.chunk(world_size())[rank()]
 
 
-def distribute(entries: Mapping[nn.Module, str], device: torch.device, sharding: Literal["replicate", "shard"]) -> None:
-    """Let the processes train modules together, in place; each comes with the name of the method that runs it.
+def distribute(
+    forward_methods: Mapping[nn.Module, str], device: torch.device, sharding: Literal["replicate", "shard"]
+) -> None:
+    """Replicate or shard modules over the processes, in place. Does nothing for a single process.
 
     Their parameters become distributed tensors. Every child of a module list is gathered when it runs, the rest of its
     module from the method's call to the end of the backward pass.
+
+    Args:
+        forward_methods: each module, with the name of the method that runs it.
+        device: the device of the modules.
+        sharding: whether every process holds all weights or a share of them.
+
     Source: Zhao et al., PyTorch FSDP, 2023, sections 3 and 4, in the per-parameter form of `fully_shard`.
     """
     if world_size() == 1:
@@ -117,7 +127,7 @@ def distribute(entries: Mapping[nn.Module, str], device: torch.device, sharding:
 
     sizes = (1, world_size()) if sharding == "shard" else (world_size(), 1)
     mesh = init_device_mesh(device.type, sizes, mesh_dim_names=("copies", "shares"))
-    for module, method in entries.items():
+    for module, method in forward_methods.items():
         for child in module.children():
             for block in child if isinstance(child, nn.ModuleList) else ():
                 fully_shard(block, mesh=mesh)
@@ -125,27 +135,27 @@ def distribute(entries: Mapping[nn.Module, str], device: torch.device, sharding:
         register_fsdp_forward_method(module, method)
 
 
-def rank_zero_first(act: Callable[[], R]) -> R:
-    """Return what `act` does, which process 0 has finished before the others begin."""
+def rank_zero_first(function: Callable[[], R]) -> R:
+    """Call a function on every process, first on rank 0, and return its result."""
     if rank() > 0:
         dist.barrier()
-    found = act()
+    result = function()
     if rank() == 0 and world_size() > 1:
         dist.barrier()
-    return found
+    return result
 
 
 def broadcast_flag(flag: bool) -> bool:
-    """Return what process 0 says."""
+    """Return the flag of rank 0 on every process."""
     if world_size() == 1:
         return flag
-    said = torch.tensor([flag])
-    dist.broadcast(said, 0)
-    return bool(said)
+    flag_1 = torch.tensor([flag])
+    dist.broadcast(flag_1, 0)
+    return bool(flag_1)
 
 
 def average_over_ranks(values: Sequence[Tensor]) -> list[Tensor]:
-    """Return the mean over the processes of each value (no axes)."""
+    """Return the mean of each scalar over the processes."""
     if world_size() == 1:
         return list(values)
     stacked = torch.stack([value.detach() for value in values])
@@ -154,7 +164,7 @@ def average_over_ranks(values: Sequence[Tensor]) -> list[Tensor]:
 
 
 def full_tensor(tensor: Tensor) -> Tensor:
-    """Return a tensor whole, whose parts the processes may hold."""
+    """Return the full tensor of one that may be sharded over the processes."""
     if world_size() == 1:
         return tensor
     from torch.distributed.tensor import DTensor
@@ -163,19 +173,19 @@ def full_tensor(tensor: Tensor) -> Tensor:
 
 
 def gather_on_rank_zero(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return tensors whole, on process 0's CPU; the others return nothing. They are gathered one by one."""
+    """Return full tensors on the CPU of rank 0 and an empty dict elsewhere, gathering them one by one."""
     if world_size() == 1:
         return dict(tensors)
-    found = {}
+    gathered = {}
     for name, tensor in tensors.items():
-        one = full_tensor(tensor.detach())
+        full = full_tensor(tensor.detach())
         if rank() == 0:
-            found[name] = one.cpu()
-    return found
+            gathered[name] = full.cpu()
+    return gathered
 
 
 def shard_like(tensor: Tensor, parameter: Tensor) -> Tensor:
-    """Return a whole tensor as its parameter is held; one of another shape belongs to every process."""
+    """Shard a full tensor like its parameter; a tensor of another shape is replicated."""
     tensor = tensor.to(parameter.device)
     if world_size() == 1 or tensor.shape != parameter.shape:
         return tensor
@@ -186,13 +196,14 @@ def shard_like(tensor: Tensor, parameter: Tensor) -> Tensor:
 
 
 def map_over_ranks(function: Callable[[Tensor], Tensor], stack: Tensor) -> Tensor:
-    """Return function(stack), of the same shape; each process computes its share of the first axis."""
+    """Return function(stack), of the same shape, where each process computes its share of the first axis."""
     if world_size() == 1:
         return function(stack)
     from torch.distributed.tensor import DTensor, Shard
 
     assert isinstance(stack, DTensor)
     first = [Shard(0)] * stack.device_mesh.ndim
-    own = function(stack.redistribute(placements=first).to_local())
-    done = DTensor.from_local(own, stack.device_mesh, first, run_check=False, shape=stack.shape, stride=stack.stride())
-    return done.redistribute(placements=stack.placements)
+    local = function(stack.redistribute(placements=first).to_local())
+    mesh = stack.device_mesh
+    result = DTensor.from_local(local, mesh, first, run_check=False, shape=stack.shape, stride=stack.stride())
+    return result.redistribute(placements=stack.placements)

@@ -1,8 +1,8 @@
-"""The one training loop. A stage gives it parameters, batches and a loss; it gives back trained parameters."""
+"""The training loop that all stages share: it trains given parameters on batches by a given loss, in place."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from baicai.data.batches import Batch, Batches
 from baicai.errors import ConfigError, MachineError
 from baicai.model.layers import has_fast_bfloat16
-from baicai.run import Progress, Run
+from baicai.run import LogLine, Progress, Run
 from baicai.training.config import TrainConfig
 from baicai.training.distributed import (
     average_over_ranks,
@@ -24,21 +24,21 @@ from baicai.training.optimizer import make_optimizers, restore, state_tensors
 from baicai.training.schedule import rate_share
 
 LossFunction = Callable[[Batch], tuple[Tensor, dict[str, Tensor]]]
-"""From a batch to the loss and its parts, which are logged."""
+"""Maps a batch to the loss and to its parts, which are logged."""
 
 
-def select_device(wanted: str) -> torch.device:
-    """Return the device that a recipe asks for.
+def select_device(device: Literal["auto", "cpu", "cuda"]) -> torch.device:
+    """Return the device that a recipe names; `auto` is CUDA if it is available, else the CPU.
 
-    Raises: MachineError if it is CUDA and there is none.
+    Raises: MachineError if the recipe names CUDA and it is not available.
     """
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise MachineError("device=cuda, but this machine or this torch has none: use device=cpu")
-    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise MachineError("device=cuda, but this machine or this build of torch has no CUDA: use device=cpu")
+    return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def mixed_precision(config: TrainConfig, device: torch.device) -> torch.autocast:
-    """Return the context in which the forward pass runs."""
+    """Return the autocast context of the forward pass."""
     enabled = has_fast_bfloat16(device) if config.dtype == "auto" else config.dtype == "bfloat16"
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
 
@@ -50,16 +50,26 @@ def train(
     loss_of: LossFunction,
     config: TrainConfig,
     run: Run,
-) -> dict[str, Any]:
-    """Train `parameters` in place to the end of the recipe and return the last metrics.
+) -> LogLine:
+    """Train parameters in place, from the run's newest checkpoint to the end of the recipe.
 
-    It resumes from the run's newest checkpoint; the result is bit for bit that of an uninterrupted run.
-    Raises: ConfigError if the loss is no longer finite; the newest checkpoint stays.
+    A resumed run gives the same bits as an uninterrupted one.
+
+    Args:
+        title: name of the training, for progress and error messages.
+        parameters: parameters to train, by the names under which they are saved.
+        batches: training batches; their position is saved and restored.
+        loss_of: loss of a batch, with its parts.
+        config: training options.
+        run: the run to log to and to save checkpoints in.
+
+    Returns: the last metrics that were logged.
+    Raises: ConfigError if the loss or the gradient norm is not finite; the newest checkpoint stays.
     """
     optimizers = make_optimizers(parameters, learning_rate=config.learning_rate, weight_decay=config.weight_decay)
     step = _resume(parameters, optimizers, batches, run)
     last_saved, since, since_step = time.monotonic(), time.monotonic(), step
-    metrics: dict[str, Any] = {}
+    metrics: LogLine = {}
     with Progress(title, config.steps, completed=step) as progress:
         while step < config.steps:
             rate = config.learning_rate * rate_share(
@@ -103,7 +113,7 @@ def train(
 
 
 def loss_curve(run: Run, settings: TrainConfig, points: int = 100) -> list[dict[str, float]]:
-    """Return the run's loss against tokens, thinned to about `points`."""
+    """Return the run's loss by tokens, thinned to about `points` points."""
     lines = [line for line in run.metrics() if "loss" in line]
     thinned = lines[:: max(1, len(lines) // points)]
     return [{"tokens": line["step"] * settings.step_tokens, "loss": round(line["loss"], 4)} for line in thinned]
@@ -128,10 +138,10 @@ def _resume(
     batches: Batches,
     run: Run,
 ) -> int:
-    found = rank_zero_first(run.resume)
-    if found is None:
+    checkpoint = rank_zero_first(run.resume)
+    if checkpoint is None:
         return 0
-    tensors, state = found
+    tensors, state = checkpoint
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(shard_like(tensors[f"parameter/{name}"], parameter))

@@ -11,22 +11,22 @@ from torch.nn import functional as F  # noqa: N812
 from baicai.training.compile import MIN_COMPILED_STEPS, compile_if_worthwhile
 
 CHUNK_TOKENS = {"cpu": 256, "cuda": 8192}
-"""Tokens whose logits exist at once: few enough to stay in a processor's cache, or to fill a GPU."""
-
+"""Tokens whose logits exist at once: few enough for a CPU's cache, or enough to fill a GPU."""
 
 ChunkLoss = Callable[..., tuple[Tensor, Tensor]]
-"""From the logits [T, V] of some tokens, the number of all tokens, and what goes with these, to these tokens' part of
-the mean loss and its gradient by their logits, in these' type. The logits may be overwritten."""
+"""Called with the logits [T, V] of a chunk, the number of all tokens, and the rows of further tensors for that chunk.
+Returns the chunk's part of the mean loss, and its gradient with respect to the logits, in their type. It may overwrite
+the logits."""
 
 
 class _LinearLoss(torch.autograd.Function):
-    """Gradients are made with the loss, chunk by chunk, so the logits of all tokens never exist at once.
+    """Computes gradients together with the loss, chunk by chunk, so that the logits of all tokens never exist at once.
 
     Source: Hsu et al., Liger Kernel, 2024, section 3.2.
     """
 
     @staticmethod
-    def forward(ctx: Any, hidden_TD: Tensor, weight_VD: Tensor, chunk_loss: ChunkLoss, *beside: Tensor) -> Tensor:
+    def forward(ctx: Any, hidden_TD: Tensor, weight_VD: Tensor, chunk_loss: ChunkLoss, *per_token: Tensor) -> Tensor:
         need_hidden, need_weight = ctx.needs_input_grad[:2]
         tokens, chunk = len(hidden_TD), CHUNK_TOKENS[hidden_TD.device.type]
         grad_hidden_TD = torch.empty_like(hidden_TD) if need_hidden else None
@@ -35,7 +35,7 @@ class _LinearLoss(torch.autograd.Function):
         for start in range(0, tokens, chunk):
             rows = slice(start, start + chunk)
             logits_TV = F.linear(hidden_TD[rows], weight_VD)
-            part, grad_TV = chunk_loss(logits_TV, tokens, *(one[rows] for one in beside))
+            part, grad_TV = chunk_loss(logits_TV, tokens, *(tensor[rows] for tensor in per_token))
             loss += part
             if grad_hidden_TD is not None:
                 grad_hidden_TD[rows] = grad_TV @ weight_VD
@@ -47,19 +47,28 @@ class _LinearLoss(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
         (scale,) = grad_outputs
-        given = (grad if grad is None else grad * scale for grad in ctx.saved_tensors)
-        return *given, *(None for _ in ctx.needs_input_grad[2:])
+        scaled = (grad if grad is None else grad * scale for grad in ctx.saved_tensors)
+        return *scaled, *(None for _ in ctx.needs_input_grad[2:])
 
 
-def linear_loss(hidden_TD: Tensor, weight_VD: Tensor, chunk_loss: ChunkLoss, *beside: Tensor) -> Tensor:
-    """Return the mean over the tokens of a loss on `hidden @ weight.T`, float32; each `beside` has a row a token."""
+def linear_loss(hidden_TD: Tensor, weight_VD: Tensor, chunk_loss: ChunkLoss, *per_token: Tensor) -> Tensor:
+    """Return the mean per-token loss of the logits `hidden @ weight.T`, without holding all of them at once.
+
+    Args:
+        hidden_TD: normed output of the last layer.
+        weight_VD: output projection.
+        chunk_loss: loss of a chunk of logits, and its gradient.
+        per_token: further inputs of `chunk_loss`, such as targets; each has one row per token.
+
+    Returns: a scalar, float32.
+    """
     kind = hidden_TD.device.type
     if torch.is_autocast_enabled(kind):
         dtype = torch.get_autocast_dtype(kind)
         hidden_TD = hidden_TD.to(dtype)
     weight_VD = weight_VD.to(hidden_TD.dtype)
     with torch.autocast(kind, enabled=False):
-        loss: Tensor = _LinearLoss.apply(hidden_TD, weight_VD, chunk_loss, *beside)  # type: ignore[no-untyped-call]
+        loss: Tensor = _LinearLoss.apply(hidden_TD, weight_VD, chunk_loss, *per_token)  # type: ignore[no-untyped-call]
         return loss
 
 
@@ -72,20 +81,20 @@ def linear_cross_entropy(hidden_TD: Tensor, weight_VD: Tensor, targets_T: Tensor
 def linear_soft_cross_entropy(hidden_TD: Tensor, weight_VD: Tensor, *targets: tuple[Tensor, Tensor]) -> Tensor:
     """Return the mean cross-entropy, in nats, of `hidden @ weight.T` against sparse distributions, float32.
 
-    Each of the targets is ids [T, K], which may repeat, and the probability [T, 1] that every one of them adds to its
-    token's distribution; over all targets these sum to 1.
+    A target is a pair of token ids [T, K], which may repeat, and the probability [T, 1] that each id adds to its
+    token's distribution. Over all targets the probabilities of a token sum to 1.
     """
     chunk_loss = _cross_entropy_on(hidden_TD.device)
-    return linear_loss(hidden_TD, weight_VD, chunk_loss, *(one for pair in targets for one in pair))
+    return linear_loss(hidden_TD, weight_VD, chunk_loss, *(tensor for pair in targets for tensor in pair))
 
 
 @functools.cache
 def _cross_entropy_on(device: torch.device) -> ChunkLoss:
-    return compile_if_worthwhile(_cross_entropy, device, MIN_COMPILED_STEPS)  # it takes seconds
+    return compile_if_worthwhile(_cross_entropy, device, MIN_COMPILED_STEPS)  # compiling it takes only seconds
 
 
 def _cross_entropy(logits_TV: Tensor, tokens: int, *targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Return a ChunkLoss's results for targets that alternate between ids [T, K] and shares [T, 1]."""
+    """Cross-entropy as a ChunkLoss; `targets` alternates between ids [T, K] and probabilities [T, 1]."""
     dtype, logits_TV = logits_TV.dtype, logits_TV.float()
     pairs = list(zip(targets[::2], targets[1::2], strict=True))
     logits_TV -= logits_TV.amax(-1, keepdim=True)
@@ -94,20 +103,25 @@ def _cross_entropy(logits_TV: Tensor, tokens: int, *targets: Tensor) -> tuple[Te
     sum_T1 = power_TV.sum(-1, keepdim=True)
     loss += sum_T1.log().sum()
     grad_TV = power_TV.div_(sum_T1 * tokens)
-    for ids_TK, share_T1 in pairs:  # apart: ids that repeat add equal numbers, so a GPU's order does not matter
+    # Pair by pair: repeated ids then add equal numbers, so the order in which a GPU adds them does not matter.
+    for ids_TK, share_T1 in pairs:
         grad_TV.scatter_add_(1, ids_TK, (-share_T1 / tokens).expand(ids_TK.shape))
     return loss / tokens, grad_TV.to(dtype)
 
 
 def recognition_loss(logits_TGE: Tensor, own_T: Tensor) -> Tensor:
-    """Return the binary cross-entropy with which a leaf learns to tell its own text from public text.
+    """Return the binary cross-entropy by which a leaf's router learns to recognise the leaf's own text.
 
-    It asks every expert, not only a token's best: experts that are seldom chosen keep learning what is the leaf's, so
-    all stay in use. Own and public tokens count half each, whatever their number: what cannot be told is then let go
-    by rather than claimed. `own_T` is 1 for own text and 0 for public.
+    It covers all experts, not only a token's best, so that experts that are seldom chosen keep learning and stay in
+    use. Own and public tokens weigh one half each, whatever their number, so that a token that could be either is left
+    alone rather than claimed.
+
+    Args:
+        logits_TGE: routing logits.
+        own_T: 1 for the leaf's own text, 0 for public text.
     """
     own_T = own_T.to(logits_TGE.dtype)
-    wanted_TGE = own_T[:, None, None].expand_as(logits_TGE)
+    targets_TGE = own_T[:, None, None].expand_as(logits_TGE)
     share = own_T.mean()
     weight_T = torch.where(own_T > 0, 0.5 / share, 0.5 / (1 - share))
-    return F.binary_cross_entropy_with_logits(logits_TGE, wanted_TGE, weight_T[:, None, None])
+    return F.binary_cross_entropy_with_logits(logits_TGE, targets_TGE, weight_T[:, None, None])

@@ -125,7 +125,7 @@ def test_leaves_are_wanted_by_the_names_of_abilities(sparse: SparseModel) -> Non
     assert leaves_to_keep(recipe(("law",), start="dense", leaves=["metal"]), sparse) == ["metal"]
     more = dataclasses.replace(sparse, leaves={"fruit": sparse.leaves["fruit"], "fruit-more": sparse.leaves["metal"]})
     assert leaves_to_keep(recipe(("fruit",)), more) == ["fruit", "fruit-more"], "one that was grown to reinforce it"
-    with pytest.raises(ConfigError, match="there is no leaf 'law': this model has"):
+    with pytest.raises(ConfigError, match="unknown leaf 'law': this model has"):
         leaves_to_keep(recipe(start="dense", leaves=["law"]), sparse)
     with pytest.raises(ConfigError, match=r"start=dense keeps leaves, but no leaf of the teacher \(.+, .+\) is"):
         leaves_to_keep(recipe(("law",), start="dense"), sparse)

@@ -132,7 +132,7 @@ def test_what_is_wrong_is_told(workshop: Workshop) -> None:
     async def act(worker: EngineClient) -> None:
         for changes, message in (
             ({"prompt_token_ids": [0] * 64}, "a prompt of 64 tokens does not fit: this model takes 1 to 63"),
-            ({"leaves": ["law"]}, "there is no leaf 'law'"),
+            ({"leaves": ["law"]}, "unknown leaf 'law'"),
             ({"grammar": "{"}, "the grammar of the answer cannot be used"),
             ({"grammar": HEAVY}, "the grammar of the answer cannot be used: fuel exhausted"),
             ({"temperature": -1.0}, "temperature"),

@@ -322,7 +322,7 @@ def test_the_log_probabilities_told_are_the_models_own(model: Transformer) -> No
         ([], [], "a prompt of 0 tokens does not fit"),
         ([1] * 5000, [], "a prompt of 5000 tokens does not fit: this model takes 1 to"),
         ([97], [], "a token is not one of the model's 97"),
-        ([1], ["law"], "there is no leaf 'law': this model has leaf-0, leaf-1, leaf-2"),
+        ([1], ["law"], "unknown leaf 'law': this model has leaf-0, leaf-1, leaf-2"),
     ],
 )
 def test_what_does_not_fit_is_told(model: Transformer, prompt: list[int], leaves: list[str], message: str) -> None:

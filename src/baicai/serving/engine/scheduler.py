@@ -118,7 +118,7 @@ class Engine:
             raise ConfigError(f"a prompt of {len(prompt)} tokens does not fit: this model takes 1 to {room - 1}")
         unknown = [name for name in request.leaves if name not in self.leaves]
         if unknown:
-            raise ConfigError(f"there is no leaf '{unknown[0]}': this model has {', '.join(self.leaves) or 'none'}")
+            raise ConfigError(f"unknown leaf '{unknown[0]}': this model has {', '.join(self.leaves) or 'none'}")
         if any(not 0 <= token < self.vocab for token in (*prompt, *(token for token, _ in request.logit_bias))):
             raise ConfigError(f"a token is not one of the model's {self.vocab}")
         if self.waiting >= self.max_waiting:

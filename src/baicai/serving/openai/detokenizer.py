@@ -88,7 +88,7 @@ async def stream_text(
             raise EngineStoppedError("the engine dropped this completion; send the request again")
         if ended.reason == "grammar_error":
             raise ConfigError("the grammar of the completion became too large to continue; use a simpler one")
-        yield _joined([*stop_filter.rest(), (detokenizer.flush(), ())])
+        yield _joined([*stop_filter.flush(), (detokenizer.flush(), ())])
     num_sampled = num_tokens + (ended.reason == "stop")
     reason: FinishReason = "length" if ended.reason == "length" else "stop"
     computed_tokens = len(request.prompt_token_ids) - cached_tokens + max(num_sampled - 1, 0)
