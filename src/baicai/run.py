@@ -1,4 +1,4 @@
-"""A run: the folder `OUT.run` beside the artefact OUT, with everything needed to resume or repeat it.
+"""A run: the folder `OUT.run` next to the artefact OUT, with everything needed to resume or repeat it.
 
 recipe.json    the stage, the resolved recipe, versions and commit
 metrics.jsonl  one line per logged step
@@ -331,7 +331,7 @@ class Progress:
         title: short description of the loop.
         total: steps to the end; None if unknown.
         completed: steps that were done before.
-        every_seconds: least time between two lines where there is no terminal.
+        every_seconds: least time between two lines without a terminal.
     """
 
     def __init__(self, title: str, total: int | None, completed: int = 0, every_seconds: float = 15.0) -> None:

@@ -191,7 +191,7 @@ def test_training_experts_are_stacked_anew_in_each_step() -> None:
     layers, mixer = three_layers(), ExpertMixer()
     assert mixer.stack(layers, torch.bfloat16)[0].requires_grad
     assert mixer.stack(layers, torch.bfloat16)[0] is not mixer.stack(layers, torch.bfloat16)[0]
-    assert mixer.kept is None
+    assert mixer.cached is None
 
 
 @pytest.mark.parametrize(

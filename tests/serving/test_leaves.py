@@ -38,7 +38,7 @@ def test_a_request_chooses_its_leaves(
     on = [leaf for leaf in sparse.network.leaves if leaf in on]
     assert engine.requests[-1].leaves == on
     assert told.model == name
-    costs, baicai = count_cost(sparse.network, on=len(on)), told.usage.baicai
+    costs, baicai = count_cost(sparse.network, active_leaves=len(on)), told.usage.baicai
     assert list(baicai["leaves"]) == on
     assert baicai["active_parameters"] == costs.active_parameters
     assert baicai["total_parameters"] == costs.total_parameters

@@ -139,7 +139,9 @@ class CudaGraphDecoder(Decoder):
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             said = self._one()
-        self._kept = [mixer.kept for mixer in self._model.mixers]  # the graph reads these, also if others replace them
+        self._kept = [
+            mixer.cached for mixer in self._model.mixers
+        ]  # the graph reads these, also if others replace them
 
         def play() -> DecoderOutput:
             graph.replay()

@@ -1,8 +1,8 @@
-"""`baicai evaluate`: how good a model is on each domain, with which leaves, and where its tokens go."""
+"""`baicai evaluate`: bits per byte of a model on each domain, by leaf, and the routing of its tokens."""
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -18,50 +18,61 @@ from baicai.evaluation.routing import routing_share
 from baicai.evaluation.tables import markdown_table
 from baicai.leaves.model import SparseModel, open_model
 from baicai.model.cost import count_cost
-from baicai.run import Progress, Run
+from baicai.run import LogLine, Progress, Run
 
 
 @recipe
 class EvaluateRecipe:
-    """Measure a model on held-out text."""
+    """Recipe of `baicai evaluate`: measure a model on held-out text."""
 
     model: str
+    """Path or hash."""
     data: Sources
-    """Held-out text; a domain with a leaf's name is that leaf's own."""
+    """Held-out text. A domain with the name of a leaf is that leaf's own."""
     sequence_tokens: Count = 256
     max_tokens: Count = 50_000
-    """Of each domain."""
+    """Tokens to measure on, per domain."""
 
 
 def evaluate_model(config: EvaluateRecipe, run: Run) -> None:
-    """Write results.json, the table, the pictures and report.html to the run's artefact folder."""
-    write_results(run.out, measure(open_model(config.model), config, run))
+    """Measure a model and write results.json, a table, plots and report.html to the run's artefact folder.
+
+    Example:
+        recipe = EvaluateRecipe(model="out/model", data=[SourceConfig(path="law-test.jsonl", domain="law")])
+        run_stage(evaluate_model, recipe, Path("out/report"))
+
+    Args:
+        config: the model and the held-out texts.
+        run: the run that makes the report; see `run_stage`.
+
+    Raises: ArtefactError if the model is damaged or a score is not finite; DataError if a text cannot be read.
+    """
+    write_results(run.out, measure_model(open_model(config.model), config, run))
 
 
-def measure(model: SparseModel, config: EvaluateRecipe, run: Run) -> EvaluationResults:
-    """Measure the model; scores that an earlier attempt of this run has logged are reused.
+def measure_model(model: SparseModel, config: EvaluateRecipe, run: Run) -> EvaluationResults:
+    """Measure a model, reusing the scores that an earlier attempt of this run has logged.
 
     Raises: ArtefactError if a score is not finite.
     """
     domains = open_sources(config.data, model.tokenizer)
     columns = ["trunk", *sorted(model.leaves), *(["joined"] if model.leaves else [])]
-    known = {(line["domain"], line["column"]): line for line in run.metrics() if _still_holds(line, model, domains)}
+    logged = {(line["domain"], line["column"]): line for line in run.metrics() if _is_valid(line, model, domains)}
     scores: dict[str, dict[str, float | None]] = {}
     with Progress("evaluate", len(domains) * len(columns)) as progress:
         for domain, shards in domains.items():
             for column in columns:
-                if (domain, column) not in known:
+                if (domain, column) not in logged:
                     origin = {"model": model.hash, "text": shards.hash, "domain": domain, "column": column}
                     line = origin | _score(model, config, shards, column)
                     run.log(line)
-                    known[domain, column] = line
-                progress.update(
-                    len(scores) * len(columns) + columns.index(column) + 1, {"domain": domain, "of": column}
-                )
-            scores[domain] = {column: known[domain, column]["bits_per_byte"] for column in columns}
+                    logged[domain, column] = line
+                step = len(scores) * len(columns) + columns.index(column) + 1
+                progress.update(step, {"domain": domain, "of": column})
+            scores[domain] = {column: logged[domain, column]["bits_per_byte"] for column in columns}
             scores[domain]["oracle"] = scores[domain].get(domain)
     names = list(model.network.leaves)
-    first = model.network.first_leaf_layer
+    windows = {domain: _windows(config, shards) for domain, shards in (domains.items() if names else ())}
     values = {
         "format": 1,
         "model": model.hash,
@@ -69,15 +80,11 @@ def measure(model: SparseModel, config: EvaluateRecipe, run: Run) -> EvaluationR
         "leaves": {name: leaf.hash for name, leaf in model.leaves.items()},
         "columns": [*columns, "oracle"],
         "bits_per_byte": scores,
-        "bytes": {domain: known[domain, "trunk"]["bytes"] for domain in domains},
+        "bytes": {domain: logged[domain, "trunk"]["bytes"] for domain in domains},
         "routing": {
             "leaves": names,
-            "layers": list(range(first, model.network.config.num_layers)),
-            "share": {
-                domain: routing_share(model.network, _windows(config, shards)) for domain, shards in domains.items()
-            }
-            if names
-            else {},
+            "layers": list(range(model.network.first_leaf_layer, model.network.config.num_layers)),
+            "share": {domain: routing_share(model.network, batches) for domain, batches in windows.items()},
         },
         "curves": {"trunk": model.trunk.card["curve"], **{n: leaf.card["curve"] for n, leaf in model.leaves.items()}},
         "cost": dataclasses.asdict(count_cost(model.network)),
@@ -87,14 +94,18 @@ def measure(model: SparseModel, config: EvaluateRecipe, run: Run) -> EvaluationR
     return EvaluationResults.parse(values)
 
 
-def _still_holds(line: dict[str, Any], model: SparseModel, domains: dict[str, TokenShards]) -> bool:
-    """Return whether a line was measured with this model on this text: a path may hold another by now."""
+def _is_valid(line: LogLine, model: SparseModel, domains: dict[str, TokenShards]) -> bool:
+    """Return whether a line was measured with this model on this text; either may have changed since."""
     shards = domains.get(line["domain"])
     return shards is not None and line.get("model") == model.hash and line.get("text") == shards.hash
 
 
 def summarise(scores: dict[str, dict[str, float | None]]) -> dict[str, float | None]:
-    """Return retention (mean, worst) over domains with a leaf, and joined / trunk over those without."""
+    """Summarise bits per byte by domain and column.
+
+    Retention is the share of a leaf's gain over the trunk that is left in the joined model: mean and worst over the
+    domains with a leaf. The off-domain ratio is joined / trunk, mean over the domains without one.
+    """
     retention, off_domain = [], []
     for row in scores.values():
         trunk, joined, oracle = row["trunk"], row.get("joined"), row["oracle"]
@@ -124,7 +135,7 @@ def write_results(out: Path, results: EvaluationResults) -> None:
         write_report(results, part / "report.html")
 
 
-def _windows(config: EvaluateRecipe, shards: TokenShards) -> Any:
+def _windows(config: EvaluateRecipe, shards: TokenShards) -> Iterator[torch.Tensor]:
     return held_out_windows(shards, config.sequence_tokens, config.max_tokens)
 
 

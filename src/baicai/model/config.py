@@ -9,12 +9,12 @@ from baicai.config import Count, Positive, recipe
 Layers = Annotated[int, Field(ge=1, le=1024)]
 Length = Annotated[int, Field(ge=2, le=2**21)]
 Head = Annotated[int, Field(ge=1, le=1024)]
-"""What a network is made of before its tensors are looked at has limits: a stranger's file may say anything."""
+"""These sizes have limits, since a network is built from a file's sizes before its tensors are checked."""
 
 
 @recipe
 class GQAConfig:
-    """Grouped-query attention; with as many key heads as query heads it is plain multi-head attention."""
+    """Grouped-query attention. With as many key heads as query heads it is multi-head attention."""
 
     num_heads: Count
     num_kv_heads: Count
@@ -30,7 +30,7 @@ class GQAConfig:
         if self.num_heads % self.num_kv_heads:
             raise ValueError(f"num_heads {self.num_heads} is not a multiple of num_kv_heads {self.num_kv_heads}")
         if self.head_dim % 2:
-            raise ValueError(f"head_dim {self.head_dim} must be even: rotary positions turn pairs")
+            raise ValueError(f"head_dim {self.head_dim} must be even: rotary positions rotate pairs")
         return self
 
 
@@ -49,30 +49,30 @@ class MLAConfig:
     @model_validator(mode="after")
     def _check(self) -> "MLAConfig":
         if self.rope_head_dim % 2:
-            raise ValueError(f"rope_head_dim {self.rope_head_dim} must be even: rotary positions turn pairs")
+            raise ValueError(f"rope_head_dim {self.rope_head_dim} must be even: rotary positions rotate pairs")
         return self
 
 
 @recipe
 class RopeScaling:
-    """How rotary frequencies are stretched, so that a trunk reads further than it was first trained to."""
+    """Scaling of rotary frequencies, which extends the context beyond the length that a model was first trained for."""
 
     kind: Literal["linear", "llama3", "yarn"]
     factor: Annotated[float, Field(ge=1)]
     original_max_tokens: Count | None = None
-    """Longest sequence before the stretch; llama3 and yarn need it."""
+    """Maximum sequence length before scaling; required by llama3 and yarn."""
     low_freq_factor: Positive = 1.0
-    """Of llama3: waves longer than original_max_tokens over this are stretched whole."""
+    """llama3: waves longer than original_max_tokens divided by this are fully scaled."""
     high_freq_factor: Positive = 4.0
-    """Of llama3: waves shorter than original_max_tokens over this are left alone."""
+    """llama3: waves shorter than original_max_tokens divided by this are not scaled."""
     beta_fast: Positive = 32.0
-    """Of yarn: features that turn more often than this within original_max_tokens are left alone."""
+    """yarn: features with more rotations than this within original_max_tokens are not scaled."""
     beta_slow: Positive = 1.0
-    """Of yarn: features that turn less often than this are stretched whole."""
+    """yarn: features with fewer rotations than this within original_max_tokens are fully scaled."""
     truncate: bool = True
-    """Of yarn: the two bounds are rounded to whole features."""
+    """yarn: whether the two bounds are rounded to whole features."""
     attention_factor: Positive | None = None
-    """Of yarn: scales cosines and sines; None stands for 0.1 ln(factor) + 1."""
+    """yarn: factor of cosines and sines; None means 0.1 ln(factor) + 1."""
 
     @model_validator(mode="after")
     def _check(self) -> "RopeScaling":
@@ -94,28 +94,28 @@ class ModelConfig:
     """Hidden size of the shared expert."""
     attention: GQAConfig | MLAConfig
     max_tokens: Length = 2048
-    """Longest sequence, prompt and answer together."""
+    """Maximum sequence length, prompt and output together."""
     norm_eps: Positive = 1e-6
     rope_theta: Positive = 10000.0
     tied_head: bool = True
-    """The output projection is the embedding matrix."""
+    """Whether the output projection is the embedding matrix."""
     rope_scaling: Annotated[RopeScaling | None, Field(exclude_if=lambda scaling: scaling is None)] = None
     mtp: Annotated[bool, Field(exclude_if=lambda on: not on)] = False
-    """Whether there is a multi-token prediction module. An unset key is not written: hashes stay what they were."""
+    """Whether the trunk has a multi-token prediction module. The key is written only if set, for stable hashes."""
 
 
 @recipe
 class LeafConfig:
-    """Sizes of a leaf; the leaves of one model share them."""
+    """Sizes of a leaf. All leaves of a model have the same sizes."""
 
     first_layer: Annotated[int, Field(ge=-1)] = -1
-    """Lowest layer with experts; layers below it never see a leaf. -1 in a recipe: the upper half of the trunk."""
+    """Lowest layer with experts. -1 in a recipe means the upper half of the trunk."""
     num_experts: Count = 8
-    """Experts in each of its layers."""
+    """Experts per layer."""
     expert_dim: Count = 64
     """Hidden size of an expert."""
     top_k: Count = 4
-    """Experts that a token uses in a layer, of all leaves together."""
+    """Experts that a token uses per layer, over all leaves."""
     routed_scaling_factor: Positive = 1.0
 
     @model_validator(mode="after")

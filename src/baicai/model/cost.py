@@ -1,4 +1,4 @@
-"""What a model costs: parameters, FLOPs and bytes per token, counted from its sizes."""
+"""Cost of a model, counted from its sizes: parameters, and FLOPs and bytes per token."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,23 +11,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Cost:
-    """Counts of one model; per-token figures are for one new token with an empty cache."""
+    """Costs of a model. Costs per token are those of one new token with an empty cache."""
 
     embedding_parameters: int
-    """Embedding and, where untied, output projection."""
+    """Parameters of the embedding and, if untied, of the output projection."""
     total_parameters: int
     active_parameters: int
-    """Of all parameters, those that one token uses: a matrix looked up by row counts as one row. Drafting is extra."""
+    """Parameters that one token uses. The embedding counts as one row. The multi-token module is not included."""
     active_share: float
-    """Active over total, both beyond embeddings."""
+    """Active over total parameters, both without embeddings."""
     flops_per_token: int
-    """Forward pass: two for each weight of a matrix product."""
+    """FLOPs of the forward pass: two for each weight of a matrix product."""
     bytes_per_token: int
-    """Weights read to make one token."""
+    """Bytes of weights that are read for one token."""
 
 
 def leaf_parameters(model: ModelConfig, leaf: LeafConfig) -> tuple[int, int, int]:
-    """Return the parameters of one leaf: all, those of the experts that one token uses, and those of its router."""
+    """Return parameter counts of a leaf: in total, of the experts that one token uses, and of its router."""
     layers = model.num_layers - leaf.first_layer
     expert = 3 * model.dim * leaf.expert_dim
     router = leaf.num_experts * (model.dim + 1)
@@ -35,10 +35,10 @@ def leaf_parameters(model: ModelConfig, leaf: LeafConfig) -> tuple[int, int, int
 
 
 def growing_share(model: ModelConfig, trunk_parameters: int, leaf: LeafConfig) -> float:
-    """Return the FLOPs of a step that grows a leaf, as a share of one that trains trunk and leaf.
+    """Return the FLOPs of a training step that grows a leaf, as a share of a step that trains trunk and leaf.
 
-    Both run everything forward. Growing runs nothing backward below the leaf, above it only the gradient of the stream
-    through the trunk, and both gradients through the leaf.
+    Both run the full forward pass. Backward, growing computes nothing below the leaf; above, only the gradient with
+    respect to the stream for the trunk, and both gradients for the leaf.
     """
     head = model.vocab_size * model.dim
     layer = (trunk_parameters - head * (1 if model.tied_head else 2)) / model.num_layers
@@ -48,17 +48,23 @@ def growing_share(model: ModelConfig, trunk_parameters: int, leaf: LeafConfig) -
     return (forward + layer * upper + head + 2 * (experts + router)) / (3 * forward)
 
 
-def count_cost(model: "Transformer", bytes_per_parameter: int = 4, on: int | None = None) -> Cost:
-    """Return the cost of a model with so many of its leaves on, all if that is not said."""
+def count_cost(model: "Transformer", bytes_per_parameter: int = 4, active_leaves: int | None = None) -> Cost:
+    """Return the cost of a model.
+
+    Args:
+        model: the network, with its leaves.
+        bytes_per_parameter: size of a stored weight.
+        active_leaves: number of leaves that are on; None for all.
+    """
     config = model.config
     embedding = config.vocab_size * config.dim * (1 if config.tied_head else 2)
-    spare = sum(p.numel() for p in model.mtp.parameters()) if model.mtp else 0
-    whole = sum(tensor.numel() for tensor in model.trunk_tensors().values())
-    total, active = whole - embedding, whole - embedding - spare
+    mtp = sum(p.numel() for p in model.mtp.parameters()) if model.mtp else 0
+    trunk = sum(tensor.numel() for tensor in model.trunk_tensors().values())
+    total, active = trunk - embedding, trunk - embedding - mtp
     if model.leaf_config is not None:
-        every, used, router = leaf_parameters(config, model.leaf_config)
-        total += len(model.leaves) * every
-        count = len(model.leaves) if on is None else on
+        leaf, used, router = leaf_parameters(config, model.leaf_config)
+        total += len(model.leaves) * leaf
+        count = len(model.leaves) if active_leaves is None else active_leaves
         active += count * router + (used if count else 0)
     head = config.vocab_size * config.dim
     return Cost(

@@ -1,4 +1,4 @@
-"""Leaves: a domain's experts in the upper layers of the trunk, and how tokens pass through them.
+"""Leaves: a domain's experts in the upper layers of the trunk, and the computation of their outputs.
 
 Shape suffixes: T tokens, D model width, G leaves, E experts of one leaf, K experts a token uses, F expert hidden size.
 """
@@ -15,7 +15,7 @@ from baicai.model.layers import product_dtype
 from baicai.model.router import ExpertChoice
 
 ROWS = 16
-"""An expert's rows are made a multiple of this: each new size of a bfloat16 product costs a CPU a millisecond once."""
+"""An expert's rows are padded to a multiple of this: on a CPU each new size of a bfloat16 product costs 1 ms once."""
 
 
 class LeafLayer(nn.Module):
@@ -33,7 +33,7 @@ class LeafLayer(nn.Module):
         self.register_buffer("bias_E", torch.empty(experts))
 
     def initialize(self, generator: torch.Generator) -> None:
-        """Begin with random features and zero down-projections: the leaf adds exactly nothing."""
+        """Draw random features and set down-projections to zero, so that the leaf adds exactly nothing."""
         dim = self.router_ED.shape[-1]
         for weight in (self.gate_EFD, self.up_EFD, self.router_ED):
             nn.init.normal_(weight, std=dim**-0.5, generator=generator)
@@ -46,23 +46,23 @@ class Leaf(nn.Module):
 
     def __init__(self, model: ModelConfig, config: LeafConfig) -> None:
         super().__init__()
-        assert config.first_layer >= 0, "first_layer is resolved before a leaf is made"
+        assert config.first_layer >= 0, "first_layer must be resolved before a leaf is made"
         self.config = config
         numbers = range(config.first_layer, model.num_layers)
         self.layers = nn.ModuleDict({str(number): LeafLayer(model.dim, config) for number in numbers})
 
     def layer(self, number: int) -> LeafLayer:
-        """Return the experts of a layer."""
-        found = self.layers[str(number)]
-        assert isinstance(found, LeafLayer)
-        return found
+        """Return the leaf's part of a layer of the trunk."""
+        layer = self.layers[str(number)]
+        assert isinstance(layer, LeafLayer)
+        return layer
 
     def layer_list(self) -> list[LeafLayer]:
-        """Return its layers from the lowest up."""
+        """Return the leaf's layers, lowest first."""
         return [layer for layer in self.layers.values() if isinstance(layer, LeafLayer)]
 
     def initialize(self, seed: int) -> None:
-        """Begin: random features, zero output. The same seed gives the same bits."""
+        """Draw random features, with zero output. The same seed gives the same bits."""
         generator = torch.Generator().manual_seed(seed)
         for layer in self.layer_list():
             layer.initialize(generator)
@@ -71,8 +71,8 @@ class Leaf(nn.Module):
 def mix_experts(h_TD: Tensor, choice: ExpertChoice, layers: Sequence[LeafLayer]) -> Tensor:
     """Return the weighted sum of the chosen experts' outputs, [T, D].
 
-    Tokens are sorted by expert, so each expert is one product over contiguous rows; an expert that no token chose is
-    not read.
+    Tokens are sorted by expert, so that each expert is one product over contiguous rows. An expert that no token chose
+    is not read.
     """
     dtype = product_dtype(h_TD)
     stacks = [stack for layer in layers for stack in (layer.gate_EFD, layer.up_EFD, layer.down_EDF)]
@@ -82,10 +82,10 @@ def mix_experts(h_TD: Tensor, choice: ExpertChoice, layers: Sequence[LeafLayer])
 
 
 class _MixExperts(torch.autograd.Function):
-    """Products in `dtype`, one for each expert and weight; everything between them is done for all experts at once.
+    """Runs matrix products in `dtype`, one per expert and weight, and other operations for all experts at once.
 
-    A routing weight multiplies what enters the down-projection, which spares a pass over the wider outputs. N rows:
-    what an expert takes, and rows of zeros up to a whole number of `ROWS`.
+    Routing weights multiply the inputs of the down-projection, which saves a pass over the wider outputs. The N rows
+    are the tokens of each expert, padded with zeros to a multiple of `ROWS`.
     """
 
     @staticmethod
@@ -101,87 +101,89 @@ class _MixExperts(torch.autograd.Function):
         for rows, leaf, expert in jobs:
             torch.mm(x_ND[rows], stacks[leaf][expert].to(dtype).T, out=gate_NF[rows])
             torch.mm(x_ND[rows], stacks[leaf + 1][expert].to(dtype).T, out=up_NF[rows])
-        inner_NF, out_ND = F.silu(gate_NF).mul_(up_NF).mul_(weights_N1), _with_a_last_row(x_ND)
+        inner_NF, out_ND = F.silu(gate_NF).mul_(up_NF).mul_(weights_N1), _empty_with_zero_row(x_ND)
         for rows, leaf, expert in jobs:
             torch.mm(inner_NF[rows], stacks[leaf + 2][expert].to(dtype).T, out=out_ND[rows])
         ctx.save_for_backward(short_TD, weights_N1, gate_NF, up_NF, slots_N, rows_TK, *stacks)
         ctx.jobs, ctx.h_dtype = jobs, h_TD.dtype
-        return _add_up(out_ND, rows_TK)
+        return _sum_per_token(out_ND, rows_TK)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
         short_TD, weights_N1, gate_NF, up_NF, slots_N, rows_TK, *stacks = ctx.saved_tensors
         x_ND = _to_rows(short_TD, slots_N, rows_TK)
-        dtype, grads = x_ND.dtype, _room_for_gradients(stacks, ctx.needs_input_grad[4:], ctx.jobs)
+        dtype, grads = x_ND.dtype, _allocate_gradients(stacks, ctx.needs_input_grad[4:], ctx.jobs)
         grad_ND = _to_rows(grad_outputs[0].to(dtype), slots_N, rows_TK)
         silu_NF = F.silu(gate_NF)
         product_NF = silu_NF * up_NF
         inner_NF, grad_inner_NF = product_NF * weights_N1, torch.empty_like(product_NF)
         for rows, leaf, expert in ctx.jobs:
             torch.mm(grad_ND[rows], stacks[leaf + 2][expert].to(dtype), out=grad_inner_NF[rows])
-            _put(grads[leaf + 2], expert, grad_ND[rows], inner_NF[rows])
+            _store_gradient(grads[leaf + 2], expert, grad_ND[rows], inner_NF[rows])
         grad_weights = x_ND.new_zeros(rows_TK.numel() + 1, dtype=torch.float32)
         grad_weights[slots_N] = product_NF.mul_(grad_inner_NF).sum(1).float()
         grad_inner_NF.mul_(weights_N1)
         grad_up_NF = silu_NF.mul_(grad_inner_NF)
         grad_gate_NF = torch.ops.aten.silu_backward(grad_inner_NF.mul_(up_NF), gate_NF)
         for rows, leaf, expert in ctx.jobs:
-            _put(grads[leaf], expert, grad_gate_NF[rows], x_ND[rows])
-            _put(grads[leaf + 1], expert, grad_up_NF[rows], x_ND[rows])
+            _store_gradient(grads[leaf], expert, grad_gate_NF[rows], x_ND[rows])
+            _store_gradient(grads[leaf + 1], expert, grad_up_NF[rows], x_ND[rows])
         grad_h_TD = None
         if ctx.needs_input_grad[0]:
-            grad_x_ND = _with_a_last_row(x_ND)
+            grad_x_ND = _empty_with_zero_row(x_ND)
             for rows, leaf, expert in ctx.jobs:
                 torch.mm(grad_gate_NF[rows], stacks[leaf][expert].to(dtype), out=grad_x_ND[rows])
                 grad_x_ND[rows].addmm_(grad_up_NF[rows], stacks[leaf + 1][expert].to(dtype))
-            grad_h_TD = _add_up(grad_x_ND, rows_TK).to(ctx.h_dtype)
+            grad_h_TD = _sum_per_token(grad_x_ND, rows_TK).to(ctx.h_dtype)
         return grad_h_TD, grad_weights[:-1].view_as(rows_TK), None, None, *grads
 
 
 def _sort(expert_ids_TK: Tensor, experts: int, leaves: int) -> tuple[list[tuple[slice, int, int]], Tensor, Tensor]:
-    """Return, for each expert in use, its rows, where its leaf's stacks begin and its number there; which slot each row
-    is, [N]; and the row of each slot, [T, K].
+    """Sort the tokens by expert.
 
-    A slot is a place in [T, K]; T * K itself, one beyond the last, fills an expert's rows up. So does row N, one beyond
-    the last, stand for a slot without an expert.
+    A slot is a position in [T, K], counted row by row. Slot T * K, one beyond the last, stands for padding rows; row N,
+    one beyond the last, stands for slots without an expert.
+
+    Returns: for each expert in use its rows, the index of its leaf's first stack, and its number in the leaf; the slot
+    of each row, [N]; and the row of each slot, [T, K].
     """
     ids = expert_ids_TK.flatten()
     counts = torch.bincount(ids, minlength=leaves * experts + 1).tolist()[:-1]
-    jobs, places, start = [], [], 0
+    jobs, rows_of_experts, start = [], [], 0
     for number, count in enumerate(counts):
         if count:
-            room = -(-count // ROWS) * ROWS if count > ROWS else count
-            jobs.append((slice(start, start + room), number // experts * 3, number % experts))
-            places.append(torch.arange(start, start + count, device=ids.device))
-            start += room
+            padded = -(-count // ROWS) * ROWS if count > ROWS else count
+            jobs.append((slice(start, start + padded), number // experts * 3, number % experts))
+            rows_of_experts.append(torch.arange(start, start + count, device=ids.device))
+            start += padded
     slots_N, rows = torch.full((start,), len(ids), device=ids.device), torch.full_like(ids, start)
-    if places:
-        taken, found = torch.cat(places), ids.argsort(stable=True)[: sum(counts)]  # those without one come last
-        slots_N[taken], rows[found] = found, taken
+    if rows_of_experts:
+        used_rows, used_slots = torch.cat(rows_of_experts), ids.argsort(stable=True)[: sum(counts)]
+        slots_N[used_rows], rows[used_slots] = used_slots, used_rows
     return jobs, slots_N, rows.view_as(expert_ids_TK)
 
 
 def _to_rows(x_TD: Tensor, slots_N: Tensor, rows_TK: Tensor) -> Tensor:
-    """Return what each row takes of the tokens, zeros where it takes none, [N, D]."""
+    """Gather the token of each row, zeros for padding rows, [N, D]."""
     return torch.cat((x_TD, x_TD.new_zeros(1, x_TD.shape[1]))).index_select(0, slots_N // rows_TK.shape[1])
 
 
-def _with_a_last_row(x_ND: Tensor) -> Tensor:
-    """Return room for as many rows, and one of zeros."""
-    room = x_ND.new_empty(len(x_ND) + 1, x_ND.shape[1])
-    room[-1] = 0
-    return room
+def _empty_with_zero_row(x_ND: Tensor) -> Tensor:
+    """Allocate a tensor like `x_ND` with one more row, of zeros, at the end."""
+    out = x_ND.new_empty(len(x_ND) + 1, x_ND.shape[1])
+    out[-1] = 0
+    return out
 
 
-def _add_up(out_ND: Tensor, rows_TK: Tensor) -> Tensor:
-    """Return each token's sum of its rows, [T, D]."""
+def _sum_per_token(out_ND: Tensor, rows_TK: Tensor) -> Tensor:
+    """Return the sum of each token's rows, [T, D]."""
     return F.embedding_bag(rows_TK, out_ND, mode="sum")  # gathers and adds in one pass
 
 
-def _room_for_gradients(
+def _allocate_gradients(
     stacks: Sequence[Tensor], needed: Sequence[bool], jobs: Sequence[tuple[slice, int, int]]
 ) -> list[Tensor | None]:
-    """Return room for each stack's gradient that is needed; it is zero for experts that are not in use."""
+    """Allocate the gradients that are needed, with zeros for experts that are not in use."""
     used = {(leaf, expert) for _, leaf, expert in jobs}
     grads = [torch.empty_like(stack) if need else None for stack, need in zip(stacks, needed, strict=True)]
     for number, grad in enumerate(grads):
@@ -191,6 +193,6 @@ def _room_for_gradients(
     return grads
 
 
-def _put(grad: Tensor | None, expert: int, left: Tensor, right: Tensor) -> None:
+def _store_gradient(grad: Tensor | None, expert: int, left: Tensor, right: Tensor) -> None:
     if grad is not None:
         grad[expert] = left.T @ right

@@ -1,4 +1,4 @@
-"""The pieces of a layer that every token passes: rotary positions, attention, shared expert.
+"""The parts of a layer that every token passes through: rotary positions, attention and the shared expert.
 
 Shape suffixes: B sequences, S positions, D model width, H query heads, J key heads, C head size, F hidden size of a
 feed-forward, R rank of the compressed cache, V vocabulary.
@@ -14,26 +14,26 @@ from baicai.model.norm import RMSNorm
 from baicai.model.rotary import rotary_frequencies
 
 StartPosition = int | Tensor
-"""Position of the first of the new tokens; a tensor, [1], for a step of one token that is recorded for CUDA."""
+"""Position of the first new token. It is a tensor [1] in a step of one token that is recorded as a CUDA graph."""
 
 
-def _places(start: StartPosition, count: int) -> slice | Tensor:
+def _positions(start: StartPosition, count: int) -> slice | Tensor:
     return slice(start, start + count) if isinstance(start, int) else start
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:
-    """Return whether the machine multiplies bfloat16 itself; without, PyTorch takes a hundred times as long."""
+    """Return whether the hardware multiplies bfloat16. Without, PyTorch takes a hundred times as long."""
     return device.type == "cuda" or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 def product_dtype(x: Tensor) -> torch.dtype:
-    """Return the type that matrix products with `x` have here."""
+    """Return the type of matrix products with `x` under the current autocast state."""
     kind = x.device.type
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Return x @ weight.T + bias in the type of x; weights may be stored in a shorter one."""
+    """Return x @ weight.T + bias in the type of x. Weights may be stored in a shorter type."""
     if weight.dtype != x.dtype and not torch.is_autocast_enabled(x.device.type):
         weight, bias = weight.to(x.dtype), None if bias is None else bias.to(x.dtype)
     return F.linear(x, weight, bias)
@@ -47,7 +47,7 @@ class Linear(nn.Linear):
 
 
 class SwiGLU(nn.Module):
-    """The feed-forward of a layer; beside leaves it is the shared expert. Source: Shazeer, 2020."""
+    """The feed-forward of a layer, which is the shared expert of its leaves. Source: Shazeer, 2020."""
 
     def __init__(self, dim: int, ffn_dim: int) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class SwiGLU(nn.Module):
         self.down = Linear(ffn_dim, dim, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x.to(product_dtype(x))  # once for both
+        x = x.to(product_dtype(x))  # once for both projections
         out: Tensor = self.down(F.silu(self.gate(x)) * self.up(x))
         return out
 
@@ -69,44 +69,48 @@ class Rotary(nn.Module):
 
     def __init__(self, size: int, max_tokens: int, theta: float, scaling: RopeScaling | None = None) -> None:
         super().__init__()
-        with torch.device("cpu"):  # also for a network that is made without memory
+        with torch.device("cpu"):  # also for a network on the meta device
             frequency, factor = rotary_frequencies(size, theta, scaling)
             angle = torch.outer(torch.arange(max_tokens, dtype=torch.float32), frequency)
         self.register_buffer("cos", angle.cos() * factor, persistent=False)
         self.register_buffer("sin", angle.sin() * factor, persistent=False)
 
     def rotate(self, x_BHSC: Tensor, start: StartPosition, *, interleaved: bool) -> Tensor:
-        """Turn pairs of features by their position; pairs are neighbours if interleaved, else half a head apart."""
+        """Rotate pairs of features by their position. Pairs are neighbours if interleaved, else half a head apart."""
         if interleaved:
             x_BHSC = torch.cat((x_BHSC[..., 0::2], x_BHSC[..., 1::2]), dim=-1)
-        at = _places(start, x_BHSC.shape[-2])
-        cos, sin = self.cos[at], self.sin[at]
+        positions = _positions(start, x_BHSC.shape[-2])
+        cos, sin = self.cos[positions], self.sin[positions]
         left, right = x_BHSC.float().chunk(2, dim=-1)
         return torch.cat((left * cos - right * sin, right * cos + left * sin), dim=-1).to(x_BHSC.dtype)
 
 
 class LayerCache:
-    """What one layer keeps of the tokens it has seen: tensors that grow along the position axis, room made ahead."""
+    """KV cache of one layer: tensors that are filled along the position axis, allocated at full length."""
 
     def __init__(self, max_tokens: int) -> None:
         self._max_tokens = max_tokens
         self.buffers: tuple[Tensor, ...] = ()
 
     def extend(self, start: StartPosition, *parts_BxSx: Tensor) -> tuple[Tensor, ...]:
-        """Store the parts at position `start` (axis -2) and return all up to their end, or the whole rooms."""
+        """Store tensors at position `start` of axis -2.
+
+        Returns: the cache up to the last new position, or the full buffers if `start` is a tensor.
+        """
         if not self.buffers:
             self.buffers = tuple(
                 part.new_zeros(*part.shape[:-2], self._max_tokens, part.shape[-1]) for part in parts_BxSx
             )
-        at = _places(start, parts_BxSx[0].shape[-2])
-        stop = at.stop if isinstance(at, slice) else None
-        for room, part in zip(self.buffers, parts_BxSx, strict=True):
-            room[..., at, :] = part.to(room.dtype)
-        return tuple(room[..., :stop, :].to(part.dtype) for room, part in zip(self.buffers, parts_BxSx, strict=True))
+        positions = _positions(start, parts_BxSx[0].shape[-2])
+        stop = positions.stop if isinstance(positions, slice) else None
+        pairs = list(zip(self.buffers, parts_BxSx, strict=True))
+        for buffer, part in pairs:
+            buffer[..., positions, :] = part.to(buffer.dtype)
+        return tuple(buffer[..., :stop, :].to(part.dtype) for buffer, part in pairs)
 
 
 def attend(q_BHSC: Tensor, k_BJPC: Tensor, v_BJPC: Tensor, start: StartPosition) -> Tensor:
-    """Causal softmax attention in which the last query sees the last key; of whole rooms, the one at `start`."""
+    """Causal softmax attention. The last query sees the last key or, in full buffers, the key at `start`."""
     queries, keys = q_BHSC.shape[-2], k_BJPC.shape[-2]
     if q_BHSC.dtype == torch.bfloat16 and q_BHSC.device.type == "cpu" and queries > 1:
         return attend_in_chunks(q_BHSC, k_BJPC, v_BJPC)
@@ -122,7 +126,7 @@ def attend(q_BHSC: Tensor, k_BJPC: Tensor, v_BJPC: Tensor, start: StartPosition)
 
 
 class GroupedQueryAttention(nn.Module):
-    """Several query heads share a key and value head. Source: Ainslie et al., 2023."""
+    """Attention in which several query heads share a key and value head. Source: Ainslie et al., 2023."""
 
     def __init__(self, config: ModelConfig, sizes: GQAConfig) -> None:
         super().__init__()
@@ -137,7 +141,7 @@ class GroupedQueryAttention(nn.Module):
 
     def forward(self, x_BSD: Tensor, rotary: Rotary, start: StartPosition, cache: LayerCache | None) -> Tensor:
         shape = (-1, self.sizes.head_dim)
-        x_BSD = x_BSD.to(product_dtype(x_BSD))  # once for all three
+        x_BSD = x_BSD.to(product_dtype(x_BSD))  # once for all three projections
         q_BSHC, k_BSJC = self.q(x_BSD).unflatten(-1, shape), self.k(x_BSD).unflatten(-1, shape)
         v_BJSC = self.v(x_BSD).unflatten(-1, shape).transpose(1, 2)
         if self.q_norm is not None and self.k_norm is not None:
@@ -151,7 +155,7 @@ class GroupedQueryAttention(nn.Module):
 
 
 class LatentAttention(nn.Module):
-    """Keys and values come from one compressed vector per token, which is all the cache holds.
+    """Attention whose keys and values come from one compressed vector per token, which is all that is cached.
 
     Source: DeepSeek-V2, section 2.1, equations 9 to 19.
     """
@@ -174,7 +178,7 @@ class LatentAttention(nn.Module):
 
     def forward(self, x_BSD: Tensor, rotary: Rotary, start: StartPosition, cache: LayerCache | None) -> Tensor:
         sizes = self.sizes
-        x_BSD = x_BSD.to(product_dtype(x_BSD))  # once for both
+        x_BSD = x_BSD.to(product_dtype(x_BSD))  # once for both projections
         q_BSX = x_BSD if self.q_down is None else self.q_norm(self.q_down(x_BSD))
         q_BHSC = self.q(q_BSX).unflatten(-1, (sizes.num_heads, -1)).transpose(1, 2)
         q_nope, q_rope = q_BHSC.split((sizes.nope_head_dim, sizes.rope_head_dim), dim=-1)
@@ -213,6 +217,6 @@ class Block(nn.Module):
         return out
 
     def feed_forward(self, x_BSD: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the stream after the shared expert, and what that read: leaves read it, too."""
+        """Return the stream after the shared expert, and the input of that expert, which leaves read as well."""
         h_BSD = self.shared_norm(x_BSD)
         return x_BSD + self.shared(h_BSD), h_BSD

@@ -1,7 +1,9 @@
-"""Multi-token prediction: a module that reads the model's output and its next token, and tells the token after that.
+"""Multi-token prediction: from the model's output and the next token, a module predicts the token after that.
 
-It is trained with the trunk and costs nothing until it is asked to draft. It reads what the model says with its leaves,
-so its drafts follow them; it has none of its own. Shape suffixes: B sequences, S positions, D model width.
+It is trained with the trunk, and costs nothing unless tokens are drafted. It has no leaves of its own, but reads the
+output of the model with its leaves, so that its drafts follow them.
+
+Shape suffixes: B sequences, S positions, D model width.
 """
 
 import torch
@@ -13,7 +15,7 @@ from baicai.model.norm import RMSNorm
 
 
 class MultiTokenModule(nn.Module):
-    """One prediction depth; embedding, head and rotary positions are the trunk's own.
+    """Multi-token prediction of depth one, with the trunk's embedding, head and rotary positions.
 
     Source: DeepSeek-V3, section 2.2, equations 21 to 23, with a norm before the head as in its released weights.
     """

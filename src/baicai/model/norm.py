@@ -1,4 +1,4 @@
-"""Scaling to unit root mean square."""
+"""RMSNorm."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ class RMSNorm(nn.Module):
 
 
 class _RMSNorm(torch.autograd.Function):
-    """On a CPU PyTorch's own is a chain of small operations, and its backward pass takes three times as long."""
+    """RMSNorm for training on a CPU, where PyTorch's own is a chain of small operations and three times slower backward."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:

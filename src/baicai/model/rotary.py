@@ -1,4 +1,4 @@
-"""How fast each pair of features turns from one position to the next, as trained and as stretched afterwards."""
+"""Rotary frequencies, optionally scaled for contexts longer than those in training."""
 
 import math
 
@@ -9,10 +9,10 @@ from baicai.model.config import RopeScaling
 
 
 def rotary_frequencies(size: int, theta: float, scaling: RopeScaling | None = None) -> tuple[Tensor, float]:
-    """Return the angle that each pair of `size` features turns per position, and the scale of cosines and sines.
+    """Return the angle per position of each pair of features, [size / 2], and the factor of cosines and sines.
 
-    Source: Su et al., 2021; linear: Chen et al., 2023; yarn: Peng et al., 2023; llama3: the code of Llama 3.1. Rounded
-    as transformers rounds.
+    Source: Su et al., 2021; linear: Chen et al., 2023; yarn: Peng et al., 2023; llama3: the code of Llama 3.1. The
+    rounding is that of transformers.
     """
     powers = theta ** (torch.arange(0, size, 2, dtype=torch.float32) / size)
     if scaling is None:
@@ -26,7 +26,7 @@ def rotary_frequencies(size: int, theta: float, scaling: RopeScaling | None = No
 
 
 def _llama3(frequencies: Tensor, scaling: RopeScaling) -> Tensor:
-    """Stretch the long waves, leave the short ones alone, and go smoothly from one to the other between."""
+    """Scale long waves, keep short ones, and interpolate between."""
     assert scaling.original_max_tokens is not None
     wavelength = 2 * math.pi / frequencies
     low, high = scaling.low_freq_factor, scaling.high_freq_factor
@@ -37,13 +37,13 @@ def _llama3(frequencies: Tensor, scaling: RopeScaling) -> Tensor:
 
 
 def _yarn(powers: Tensor, theta: float, scaling: RopeScaling) -> Tensor:
-    """Stretch the features that turn seldom, leave those that turn often alone, with a ramp between."""
+    """Scale features with few rotations, keep those with many, with a linear ramp between."""
     assert scaling.original_max_tokens is not None
     pairs = len(powers)
 
-    def feature(turns: float) -> float:
+    def feature(rotations: float) -> float:
         assert scaling.original_max_tokens is not None
-        return pairs * math.log(scaling.original_max_tokens / (turns * 2 * math.pi)) / math.log(theta)
+        return pairs * math.log(scaling.original_max_tokens / (rotations * 2 * math.pi)) / math.log(theta)
 
     first, last = feature(scaling.beta_fast), feature(scaling.beta_slow)
     if scaling.truncate:

@@ -1,4 +1,4 @@
-"""The router: which few experts a token uses, and how much of each.
+"""The router: selects the experts of each token and their weights.
 
 Shape suffixes: T tokens, D model width, G leaves, E experts of one leaf, K experts a token uses.
 """
@@ -13,24 +13,24 @@ from torch.nn import functional as F  # noqa: N812
 
 
 class ExpertChoice(NamedTuple):
-    """Where the tokens go in one layer."""
+    """The experts that tokens use in one layer."""
 
     expert_ids_TK: Tensor
-    """Expert number, counted through all leaves; G * E where a token has no further expert."""
+    """Expert number, counted through all leaves, int64; G * E where a token uses fewer than K experts."""
     weights_TK: Tensor
-    """Float32; 0 where there is no further expert."""
+    """Weights, float32; 0 where a token uses fewer than K experts."""
 
 
 @dataclass(frozen=True)
 class LayerTrace:
-    """What the router did in one layer, for losses and pictures."""
+    """The router's logits and choices in one layer, for losses and plots."""
 
     leaf_names: tuple[str, ...]
     logits_TGE: Tensor
     choice: ExpertChoice
 
     def leaf_weights(self) -> Tensor:
-        """Return the weight that each leaf got from each token, [T, G]."""
+        """Return the weight of each leaf for each token, [T, G]."""
         leaves, experts = self.logits_TGE.shape[1:]
         leaf_TK = (self.choice.expert_ids_TK // experts).clamp(max=leaves - 1)
         weights_TG = self.logits_TGE.new_zeros(len(leaf_TK), leaves)
@@ -40,7 +40,7 @@ class LayerTrace:
 def routing_logits(h_TD: Tensor, rows_ED: Sequence[Tensor]) -> Tensor:
     """Return each leaf's routing logits, float32, [T, G, E].
 
-    One product per leaf, where nothing learns: the bits of a leaf's logits do not depend on which others are there.
+    Without gradients there is one product per leaf, so that the bits of a leaf's logits do not depend on other leaves.
     """
     with torch.autocast(h_TD.device.type, enabled=False):
         h_TD = h_TD.float()
@@ -60,8 +60,10 @@ def choose_experts(
 ) -> ExpertChoice:
     """Return the experts of each token and their weights, which are not renormalised.
 
-    The bias steers the choice only. A leaf's score is the sum of its two best choice scores; leaves that are off for a
-    token (`on_TG` false) are masked with -inf before the leaf choice. `topk_group` and `top_k` shrink to what there is.
+    The bias affects the choice only. A leaf's score is the sum of its two best choice scores. Leaves that are off for a
+    token (`on_TG` false) are masked with -inf before leaves are chosen. `topk_group` and `top_k` are reduced to the
+    number of leaves and experts.
+
     Source: DeepSeek-V3, section 2.1.2, equations 12 to 16, and its inference code's group-limited gate.
     """
     leaves, experts = logits_TGE.shape[1:]
@@ -72,9 +74,9 @@ def choose_experts(
     topk_group, top_k = min(topk_group, leaves), min(top_k, min(topk_group, leaves) * experts)
     if topk_group < leaves:
         leaf_score_TG = choice_TGE.topk(min(2, experts), dim=-1).values.sum(-1)
-        kept_TG = torch.zeros_like(leaf_score_TG, dtype=torch.bool)
-        kept_TG.scatter_(1, leaf_score_TG.topk(topk_group, dim=-1).indices, True)
-        choice_TGE = choice_TGE.masked_fill(~kept_TG.unsqueeze(-1), -torch.inf)
+        chosen_TG = torch.zeros_like(leaf_score_TG, dtype=torch.bool)
+        chosen_TG.scatter_(1, leaf_score_TG.topk(topk_group, dim=-1).indices, True)
+        choice_TGE = choice_TGE.masked_fill(~chosen_TG.unsqueeze(-1), -torch.inf)
     best_TK, ids_TK = choice_TGE.flatten(1).topk(top_k, dim=-1)
     weights_TK = scores_TGE.flatten(1).gather(1, ids_TK) * scaling
     absent_TK = best_TK == -torch.inf

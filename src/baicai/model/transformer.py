@@ -1,4 +1,4 @@
-"""The network: a frozen trunk whose upper layers add what the chosen experts of its leaves say.
+"""The network: a trunk, and leaves whose chosen experts add to the stream in its upper layers.
 
 Shape suffixes: B sequences, S positions, T = B * S tokens, D model width, G leaves, V vocabulary.
 """
@@ -19,27 +19,30 @@ from baicai.model.router import LayerTrace, choose_experts, routing_logits
 
 
 class KVCache:
-    """What a model keeps of a batch's tokens between calls; it belongs to one set of leaves."""
+    """Keys and values of a batch's tokens, kept between calls. It belongs to one set of leaves."""
 
     def __init__(self, config: ModelConfig, max_tokens: int | None = None) -> None:
         self.max_tokens = min(max_tokens or config.max_tokens, config.max_tokens)
         self.length = 0
         self.device_length: Tensor | None = None
-        """Stands for `length` in a step of one token that is recorded for CUDA, [1]."""
+        """`length` as a tensor [1], for a step of one token that is recorded as a CUDA graph."""
         self.leaves: dict[str, object] | None = None
-        """Each leaf that is on, with the sequences it is on for."""
+        """Each active leaf, with the sequences for which it is active."""
         self.layers = [LayerCache(self.max_tokens) for _ in range(config.num_layers)]
         self.mtp = LayerCache(self.max_tokens)
 
 
 def check_length(tokens: int, limit: int) -> None:
-    """Raise a ConfigError if a text has more tokens than there is room for."""
+    """Check that a sequence fits into the context.
+
+    Raises: ConfigError
+    """
     if tokens > limit:
         raise ConfigError(f"{tokens} tokens do not fit: this model takes at most {limit}")
 
 
 class Transformer(nn.Module):
-    """A trunk and the leaves joined to it."""
+    """A trunk, and the leaves that are joined to it."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -54,11 +57,11 @@ class Transformer(nn.Module):
         self.leaves = nn.ModuleDict()
         self.topk_group = 1
         self.mixers = [ExpertMixer() for _ in range(config.num_layers)]
-        # Last, so that `start` draws the other weights as it does without it.
+        # Last, so that `initialize` draws the same other weights with and without it.
         self.mtp = MultiTokenModule(config) if config.mtp else None
 
     def initialize(self, seed: int) -> None:
-        """Draw the trunk's weights; the same seed gives the same bits."""
+        """Draw the trunk's weights. The same seed gives the same bits."""
         generator = torch.Generator().manual_seed(seed)
         for name, parameter in self.named_parameters():
             if parameter.ndim == 2:
@@ -70,14 +73,14 @@ class Transformer(nn.Module):
 
     @property
     def leaf_config(self) -> LeafConfig | None:
-        """The sizes that the leaves share; None if there is no leaf."""
+        """The sizes of the leaves; None without leaves."""
         leaf = next(iter(self.leaves.values()), None)
         return leaf.config if isinstance(leaf, Leaf) else None
 
     def join(self, name: str, leaf: Leaf) -> None:
-        """Add a leaf.
+        """Join a leaf.
 
-        Raises: ConfigError if the name is taken or its sizes differ from the other leaves'.
+        Raises: ConfigError if the name is taken, or the sizes differ from those of other leaves.
         """
         if name in self.leaves:
             raise ConfigError(f"two leaves are named '{name}': give one of them another name")
@@ -90,10 +93,9 @@ class Transformer(nn.Module):
     def peel(self, name: str) -> Leaf:
         """Remove a leaf and return it.
 
-        Raises: ConfigError if there is none of that name.
+        Raises: ConfigError if the leaf is unknown.
         """
-        if name not in self.leaves:
-            raise ConfigError(f"unknown leaf '{name}': this model has {', '.join(self.leaves) or 'none'}")
+        self._check_names([name])
         leaf = self.leaves.pop(name)
         assert isinstance(leaf, Leaf)
         return leaf
@@ -103,19 +105,21 @@ class Transformer(nn.Module):
         return {name: tensor for name, tensor in self.named_parameters() if not name.startswith("leaves.")}
 
     def leaf_mask(self, names: Collection[str]) -> Tensor:
-        """Return which leaves are named, in the order of `leaves`, [1, G].
+        """Return a mask of the named leaves, in the order of `leaves`, [1, G].
 
-        Raises: ConfigError for a leaf there is not.
+        Raises: ConfigError if a leaf is unknown.
         """
-        missing = sorted(set(names) - set(self.leaves))
-        if missing:
-            raise ConfigError(f"unknown leaf '{missing[0]}': this model has {', '.join(self.leaves) or 'none'}")
+        self._check_names(names)
         mask = [[name in names for name in self.leaves]]
         return torch.tensor(mask, dtype=torch.bool, device=self.embedding.weight.device)
 
+    def _check_names(self, names: Collection[str]) -> None:
+        for name in sorted(set(names) - set(self.leaves)):
+            raise ConfigError(f"unknown leaf '{name}': this model has {', '.join(self.leaves) or 'none'}")
+
     @property
     def first_leaf_layer(self) -> int:
-        """The lowest layer that a leaf is in; the number of layers if there is no leaf."""
+        """The lowest layer with experts; without leaves, the number of layers."""
         return self.leaf_config.first_layer if self.leaf_config else self.config.num_layers
 
     def head_weight(self) -> Tensor:
@@ -130,25 +134,36 @@ class Transformer(nn.Module):
         cache: KVCache | None = None,
         trace: list[LayerTrace] | None = None,
     ) -> Tensor:
-        """Return logits [B, S, V] of the next tokens, in float32.
+        """Run the network.
 
-        `on_BG` says which leaves, in the order of `self.leaves`, are on for each sequence (default: all); a leaf that
-        is off for all is not read. With a cache, the tokens continue what it holds. A `trace` is filled with what the
-        router did, a `LayerTrace` for each layer that has leaves.
+        Args:
+            tokens_BS: token ids.
+            on_BG: leaves that are active for each sequence, in the order of `self.leaves`; None for all of them. A leaf
+                that is active for no sequence is not read.
+            cache: keys and values of the tokens before these, which it is extended with.
+            trace: list to which the router's choices are appended, a `LayerTrace` for each layer with leaves.
+
+        Returns: logits of the next tokens, [B, S, V], float32.
+        Raises: ConfigError if the sequence exceeds the context, or the cache was made with other leaves.
         """
         return self.logits(self.hidden(tokens_BS, on_BG=on_BG, cache=cache, trace=trace))
 
     def logits(self, hidden_BSD: Tensor) -> Tensor:
-        """Return what the head says of a normed output, [B, S, V], in float32."""
+        """Return the logits of a normed output, [B, S, V], float32."""
         return linear(hidden_BSD, self.head_weight()).float()
 
     def draft(self, hidden_BSD: Tensor, tokens_BS: Tensor, *, start: int = 0, cache: KVCache | None = None) -> Tensor:
-        """Return the MTP module's normed output [B, S, D], in which the head reads the tokens after `tokens_BS`.
+        """Run the multi-token prediction module, which predicts the tokens after `tokens_BS`.
 
-        `hidden_BSD` is what `hidden` gave for the tokens before each of these, the first at position `start`. With a
-        cache, what it holds from there on is forgotten.
+        Args:
+            hidden_BSD: output of `hidden` for the token before each of these.
+            tokens_BS: token ids.
+            start: position of the first of them.
+            cache: cache of the tokens before `start`; later entries are overwritten.
+
+        Returns: the module's normed output, [B, S, D]; `logits` turns it into logits.
         """
-        assert self.mtp is not None, "a model without an MTP module drafts nothing"
+        assert self.mtp is not None, "drafting needs an MTP module"
         layer_cache = cache.mtp if cache else None
         out: Tensor = self.mtp(hidden_BSD, self.embedding(tokens_BS).float(), self.rotary, start, layer_cache)
         return out
@@ -161,18 +176,18 @@ class Transformer(nn.Module):
         cache: KVCache | None = None,
         trace: list[LayerTrace] | None = None,
     ) -> Tensor:
-        """Return the normed output of the last layer, [B, S, D]; arguments as in `forward`."""
+        """Return the normed output of the last layer, [B, S, D]. Arguments as in `forward`."""
         return self.upper(self.lower(tokens_BS, cache=cache), on_BG=on_BG, cache=cache, trace=trace)
 
     def lower(self, tokens_BS: Tensor, *, cache: KVCache | None = None) -> Tensor:
-        """Return the stream [B, S, D] where the first leaf layer's experts read it: the same whatever leaves there are.
+        """Return the stream [B, S, D] that the experts of the first leaf layer read. No leaf affects it.
 
-        Without a leaf that is after the last layer.
+        Without leaves it is the stream after the last layer.
         """
         check_length((cache.length if cache else 0) + tokens_BS.shape[1], (cache or self.config).max_tokens)
         x_BSD: Tensor = self.embedding(tokens_BS).float()
         for number in range(self.first_leaf_layer):
-            x_BSD = self._block(number)(x_BSD, self.rotary, *_taken(cache, number))
+            x_BSD = self._block(number)(x_BSD, self.rotary, *_cache_of_layer(cache, number))
         return self._attend(self.first_leaf_layer, x_BSD, cache) if self.leaves else x_BSD
 
     def upper(
@@ -183,7 +198,7 @@ class Transformer(nn.Module):
         cache: KVCache | None = None,
         trace: list[LayerTrace] | None = None,
     ) -> Tensor:
-        """Return the normed output for what `lower` gave; arguments as in `forward`."""
+        """Return the normed output, [B, S, D], for the stream that `lower` returned. Arguments as in `forward`."""
         names = list(self.leaves)
         on_TG: Tensor | None = None
         if on_BG is not None:
@@ -196,14 +211,14 @@ class Transformer(nn.Module):
             rows = [None] * len(names) if on_TG is None or on_BG is None else on_BG.T.tolist()
             used: dict[str, object] = {name: (self.leaves[name], row) for name, row in zip(names, rows, strict=True)}
             if cache.leaves not in (None, used):
-                raise ConfigError(f"this cache was made with leaves {list(cache.leaves)}: start another for {names}")
+                raise ConfigError(f"this cache was made with leaves {list(cache.leaves)}: make another one for {names}")
             cache.leaves = used
         for number in range(self.first_leaf_layer, self.config.num_layers):
             if number > self.first_leaf_layer:
                 x_BSD = self._attend(number, x_BSD, cache)
             x_BSD, h_BSD = self._block(number).feed_forward(x_BSD)
             if names:
-                x_BSD = x_BSD + self._routed(h_BSD, number, names, on_TG, trace)
+                x_BSD = x_BSD + self._routed_experts(h_BSD, number, names, on_TG, trace)
         if cache is not None:
             cache.length += x_BSD.shape[1]
         out: Tensor = self.norm(x_BSD)
@@ -215,9 +230,9 @@ class Transformer(nn.Module):
         return block
 
     def _attend(self, number: int, x_BSD: Tensor, cache: KVCache | None) -> Tensor:
-        return self._block(number).attend(x_BSD, self.rotary, *_taken(cache, number))
+        return self._block(number).attend(x_BSD, self.rotary, *_cache_of_layer(cache, number))
 
-    def _routed(
+    def _routed_experts(
         self, h_BSD: Tensor, number: int, names: list[str], on_TG: Tensor | None, trace: list[LayerTrace] | None
     ) -> Tensor:
         leaves = [leaf for name in names if isinstance(leaf := self.leaves[name], Leaf)]
@@ -237,8 +252,8 @@ class Transformer(nn.Module):
         return self.mixers[number].mix(h_TD, choice, layers, some_absent=on_TG is not None).view_as(h_BSD)
 
 
-def _taken(cache: KVCache | None, number: int) -> tuple[StartPosition, LayerCache | None]:
-    """Return where new tokens begin, and what a layer keeps of those before them."""
+def _cache_of_layer(cache: KVCache | None, number: int) -> tuple[StartPosition, LayerCache | None]:
+    """Return the position of the first new token, and the cache of a layer."""
     if cache is None:
         return 0, None
     return cache.length if cache.device_length is None else cache.device_length, cache.layers[number]

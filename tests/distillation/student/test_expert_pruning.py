@@ -88,7 +88,7 @@ def test_a_leaf_that_the_text_does_not_reach_is_named(sparse: SparseModel, sampl
         layer.bias_E -= 9
     with pytest.raises(DataError, match="leaf 'metal' adds nothing on the sample text: give text of what is to be"):
         prune_leaves(sparse, ["fruit", "metal"], sample("fruit"), 2)
-    with pytest.raises(ConfigError, match="no leaf 'wood'"):
+    with pytest.raises(ConfigError, match="unknown leaf 'wood'"):
         prune_leaves(sparse, ["wood"], sample("fruit"), 2)
 
 

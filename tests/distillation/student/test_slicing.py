@@ -192,5 +192,5 @@ def test_no_text_and_no_such_leaf_are_told() -> None:
         slice_trunk(tiny(), tiny().config, [])
     with pytest.raises(DataError, match="leaf 'a' adds nothing on the sample text"):
         leaves_to_dense(steady("a"), ["a"], [], 112)
-    with pytest.raises(ConfigError, match="no leaf 'c': this model has a"):
+    with pytest.raises(ConfigError, match="unknown leaf 'c': this model has a"):
         leaves_to_dense(steady("a"), ["c"], [TOKENS], 112)

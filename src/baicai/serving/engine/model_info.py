@@ -13,7 +13,7 @@ from baicai.model.cost import count_cost, leaf_parameters
 def describe(model: SparseModel) -> dict[str, Any]:
     """Return what the list of models shows, and beside that, under `serving`, what a server has to know."""
     sizes, network = model.network.leaf_config, model.network
-    costs = [count_cost(network, on=count) for count in range(len(model.leaves) + 1)]
+    costs = [count_cost(network, active_leaves=count) for count in range(len(model.leaves) + 1)]
     whole, head = costs[-1], network.config.vocab_size * network.config.dim
     parameters = leaf_parameters(network.config, sizes)[0] if sizes else 0
     return {
