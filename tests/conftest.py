@@ -29,7 +29,7 @@ WORDS = {
 
 
 def write_domain(folder: Path, domain: str, sentences: int = 400, seed: int = 0) -> Path:
-    """Sentences of a domain's words, in which each word is followed by one of two."""
+    """Write sentences of a domain's words to a file, in which each word is followed by one of two."""
     draw, words = random.Random(f"{domain} {seed}"), WORDS[domain]
     lines = []
     for _ in range(sentences):
@@ -46,7 +46,7 @@ def write_domain(folder: Path, domain: str, sentences: int = 400, seed: int = 0)
 
 @dataclasses.dataclass(frozen=True)
 class Workshop:
-    """Paths of what was made."""
+    """Paths of the artefacts that were made."""
 
     folder: Path
 
@@ -60,7 +60,7 @@ class Workshop:
 TRAIN = TrainConfig(
     tokens=120 * 8 * 32, batch_sequences=8, sequence_tokens=32, learning_rate=2e-2, log_steps=5, dtype="float32"
 )
-"""In float32, so that what it gives hardly depends on the machine."""
+"""In float32, so that results hardly depend on the machine."""
 SIZES = ModelConfig(
     vocab_size=320,
     dim=32,
@@ -79,8 +79,8 @@ def grow_recipe(workshop: Workshop, domain: str, **changes: object) -> GrowRecip
 
 
 def start_stage(stage: Callable[[Any, Run], None], recipe: object, out: Path) -> BaseProcess:
-    """Carry out a stage in a process that can be killed."""
-    return start_process(_carry_out, stage, recipe, out)
+    """Run a stage in a process that can be killed."""
+    return start_process(_run_stage, stage, recipe, out)
 
 
 def start_process(target: Callable[..., None], *args: object) -> BaseProcess:
@@ -100,14 +100,14 @@ def start_process(target: Callable[..., None], *args: object) -> BaseProcess:
     return process
 
 
-def _carry_out(stage: Callable[[Any, Run], None], recipe: object, out: Path) -> None:
+def _run_stage(stage: Callable[[Any, Run], None], recipe: object, out: Path) -> None:
     torch.set_num_threads(1)
     run_stage(stage, recipe, out)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Nothing of the user's is read or written; progress is not printed."""
+    """Keep tests away from the user's home folder, and do not print progress."""
     folder = tmp_path_factory.mktemp("home")
     before = dict(os.environ)
     torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""Folders written whole or not at all, and the hashes that name them."""
+"""Atomic folders, and the hashes that name artefacts."""
 
 import errno
 import hashlib
@@ -35,7 +35,7 @@ def names(folder: Path) -> list[str]:
     return sorted(entry.name for entry in folder.iterdir())
 
 
-def test_a_folder_appears_at_once_and_whole(tmp_path: Path) -> None:
+def test_a_folder_appears_atomically(tmp_path: Path) -> None:
     out = tmp_path / "deep" / "out"
     with atomic_folder(out) as part:
         (part / "inner").mkdir()
@@ -59,7 +59,7 @@ def test_an_exception_leaves_nothing_behind(tmp_path: Path, error: BaseException
     assert names(tmp_path) == []
 
 
-def test_what_is_there_is_never_written_over(tmp_path: Path) -> None:
+def test_existing_folders_are_never_overwritten(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "x").write_text("mine")
     with (
@@ -71,7 +71,7 @@ def test_what_is_there_is_never_written_over(tmp_path: Path) -> None:
     assert names(tmp_path) == ["out"]
 
 
-def test_leftovers_of_a_kill_are_told_from_those_of_a_longer_name(tmp_path: Path) -> None:
+def test_leftovers_of_a_longer_name_are_kept(tmp_path: Path) -> None:
     for name in (".a.0123abcd.part", ".a.b.0123abcd.part", ".a.0123abcd.part.txt", "a"):
         (tmp_path / name).mkdir()
     remove_leftovers(tmp_path / "a")
@@ -114,7 +114,7 @@ for act in (bytes_into_a_folder, tensors_into_a_folder, one_file, json):
 """
 
 
-def test_a_full_disk_is_one_line_and_what_was_there_stays(tmp_path: Path) -> None:
+def test_a_full_disk_is_a_one_line_error_and_keeps_existing_files(tmp_path: Path) -> None:
     (tmp_path / "kept").write_text("before")
     done = subprocess.run([sys.executable, "-c", FULL_DISK, tmp_path], capture_output=True, text=True, check=True)
     acts = ("bytes_into_a_folder", "tensors_into_a_folder", "one_file", "json")
@@ -133,7 +133,7 @@ def write_a_file(folder: Path) -> None:
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
 @pytest.mark.parametrize(
-    ("write", "place"),
+    ("write", "function"),
     [
         (write_a_folder, (Path, "write_bytes")),
         (write_a_folder, (Path, "mkdir")),
@@ -145,11 +145,11 @@ def write_a_file(folder: Path) -> None:
         (write_a_file, (Path, "replace")),
     ],
 )
-def test_no_space_at_any_moment(
+def test_a_disk_may_fill_up_at_any_moment(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     write: Callable[[Path], None],
-    place: tuple[object, str],
+    function: tuple[object, str],
     code: int,
 ) -> None:
     (tmp_path / "kept").write_text("before")
@@ -157,7 +157,7 @@ def test_no_space_at_any_moment(
     def full(*_: object, **__: object) -> None:
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(*place, full)
+    monkeypatch.setattr(*function, full)
     with pytest.raises(MachineError, match=r"no space left while writing .*: free some and run the same command again"):
         write(tmp_path)
     monkeypatch.undo()
@@ -166,28 +166,28 @@ def test_no_space_at_any_moment(
 
 
 @pytest.mark.parametrize("out", ["file/out", "file/deep/out", f"{'x' * 250}"])
-def test_a_place_that_cannot_be_is_one_line(tmp_path: Path, out: str) -> None:
+def test_an_invalid_path_is_a_one_line_error(tmp_path: Path, out: str) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(MachineError, match=r"cannot write .*; choose another --out"), atomic_folder(tmp_path / out):
         raise AssertionError("the body must not run")
     assert names(tmp_path) == ["file"]
 
 
-def test_other_errors_are_not_renamed(tmp_path: Path) -> None:
+def test_other_errors_are_passed_on(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="Input/output"), atomic_folder(tmp_path / "out"):
         raise OSError(errno.EIO, "Input/output error")
 
 
-def test_a_tensors_hash_is_known() -> None:
-    found = tensors_hash(TENSORS)
+def test_tensors_hash_has_a_known_value() -> None:
+    digest = tensors_hash(TENSORS)
     content = b'["a","torch.float32",[2,3]]' + struct.pack("<6f", *range(6))
     content += b'["b","torch.float32",[]]' + struct.pack("<f", 1.5)
-    assert found == hashlib.sha256(content).hexdigest()
-    assert tensors_hash(dict(reversed(TENSORS.items()))) == found
-    assert tensors_hash({name: tensor.clone() for name, tensor in TENSORS.items()}) == found
+    assert digest == hashlib.sha256(content).hexdigest()
+    assert tensors_hash(dict(reversed(TENSORS.items()))) == digest
+    assert tensors_hash({name: tensor.clone() for name, tensor in TENSORS.items()}) == digest
     wide = torch.zeros(2, 6)
     wide[:, ::2] = TENSORS["a"]
-    assert tensors_hash({"a": wide[:, ::2], "b": TENSORS["b"]}) == found, "strides are no content"
+    assert tensors_hash({"a": wide[:, ::2], "b": TENSORS["b"]}) == digest, "strides are no content"
 
 
 def one_bit(tensor: torch.Tensor) -> torch.Tensor:
@@ -209,12 +209,12 @@ def one_bit(tensor: torch.Tensor) -> torch.Tensor:
     ],
     ids=["name", "dtype", "shape", "rank", "bit", "fewer", "empty"],
 )
-def test_a_tensors_hash_sees_every_difference(other: dict[str, torch.Tensor]) -> None:
+def test_tensors_hash_covers_every_difference(other: dict[str, torch.Tensor]) -> None:
     assert tensors_hash(other) != tensors_hash(TENSORS)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.int64, torch.bool])
-def test_tensors_come_back_bit_for_bit(tmp_path: Path, dtype: torch.dtype) -> None:
+def test_tensors_round_trip_bit_for_bit(tmp_path: Path, dtype: torch.dtype) -> None:
     tensors = {"x": torch.arange(12).reshape(3, 4).T.to(dtype), "scalar": torch.tensor(1).to(dtype)}
     write_tensors(tmp_path / "t.safetensors", tensors)
     back = read_tensors(tmp_path / "t.safetensors")
@@ -222,7 +222,7 @@ def test_tensors_come_back_bit_for_bit(tmp_path: Path, dtype: torch.dtype) -> No
     assert tensors_hash(back) == tensors_hash(tensors)
 
 
-def test_weights_are_readable_as_the_umask_says(tmp_path: Path) -> None:
+def test_weights_have_permissions_of_the_umask(tmp_path: Path) -> None:
     with atomic_folder(tmp_path / "out") as part:
         write_tensors(part / "x.safetensors", {"x": torch.zeros(1)})
         (part / "text").write_text("")
@@ -230,13 +230,13 @@ def test_weights_are_readable_as_the_umask_says(tmp_path: Path) -> None:
     assert modes[0] == modes[1]
 
 
-def test_a_value_hash_does_not_see_the_order_of_keys() -> None:
+def test_value_hash_ignores_the_order_of_keys() -> None:
     assert value_hash({"a": 1, "b": [2]}) == value_hash({"b": [2], "a": 1})
     assert value_hash({"a": 1}) != value_hash({"a": 1.5})
 
 
 @pytest.mark.parametrize("damage", ["missing", "empty", "half", "header", "text", "folder"])
-def test_damaged_tensors_are_one_line(tmp_path: Path, damage: str) -> None:
+def test_damaged_tensors_are_a_one_line_error(tmp_path: Path, damage: str) -> None:
     file = tmp_path / "t.safetensors"
     write_tensors(file, {"x": torch.ones(100)})
     content = file.read_bytes()
@@ -267,7 +267,7 @@ def test_damaged_tensors_are_one_line(tmp_path: Path, damage: str) -> None:
         (b'{"a": "\\ud800"}', "cannot be read"),
     ],
 )
-def test_bad_json_is_one_line(tmp_path: Path, content: bytes | None, message: str) -> None:
+def test_invalid_json_is_a_one_line_error(tmp_path: Path, content: bytes | None, message: str) -> None:
     file = tmp_path / "x.json"
     if content is not None:
         file.write_bytes(content)
@@ -275,7 +275,7 @@ def test_bad_json_is_one_line(tmp_path: Path, content: bytes | None, message: st
         read_json(file)
 
 
-def test_json_comes_back(tmp_path: Path) -> None:
+def test_json_round_trips(tmp_path: Path) -> None:
     value = {"a": [1, 2.5, None, "白菜"], "b": {"c": True}}
     write_json(tmp_path / "x.json", value)
     assert read_json(tmp_path / "x.json") == value
@@ -293,7 +293,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_find_takes_a_path_or_a_hash(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_find_artefact_accepts_a_path_or_a_hash(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(index)
     assert find_artefact("one") == Path("one")
     assert find_artefact(index / "one") == index / "one"
@@ -317,12 +317,12 @@ def test_find_takes_a_path_or_a_hash(index: Path, monkeypatch: pytest.MonkeyPatc
         ("x" * 5000, "cannot be read"),
     ],
 )
-def test_find_says_why_not(index: Path, reference: str, message: str) -> None:
+def test_find_artefact_explains_errors(index: Path, reference: str, message: str) -> None:
     with pytest.raises(ArtefactError, match=message.replace("*", r"\*")):
         find_artefact(reference)
 
 
-def test_what_was_moved_away_is_not_found_and_does_not_stand_in_the_way(index: Path) -> None:
+def test_moved_artefacts_are_ignored(index: Path) -> None:
     (index / "two").rename(index / "elsewhere")
     assert find_artefact("abababab") == index / "one"
     with pytest.raises(ArtefactError, match="no artefact with hash"):
@@ -331,7 +331,7 @@ def test_what_was_moved_away_is_not_found_and_does_not_stand_in_the_way(index: P
     assert find_artefact("ab" * 4 + "cd") == index / "elsewhere"
 
 
-def test_registered_places_do_not_depend_on_the_folder_one_is_in(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_registered_paths_do_not_depend_on_the_working_directory(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(index)
     register_artefact("77" * 32, Path("one"))
     monkeypatch.chdir("/")

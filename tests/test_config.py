@@ -1,4 +1,4 @@
-"""Recipes: what is read, what is refused, and how that is told."""
+"""Recipes: reading, rejection of invalid keys and values, and error messages."""
 
 import dataclasses
 import json
@@ -45,25 +45,25 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_a_recipe_is_read_from_toml_and_defaults_are_filled_in(file: Path) -> None:
-    found = read_recipe(TrunkRecipe, file)
-    assert found.tokenizer == "out/tokenizer"
-    assert found.data == [SourceConfig(path="texts/law", domain="law", weight=2.0)]
-    assert found.model.attention == GQAConfig(num_heads=4, num_kv_heads=2, head_dim=8)
-    assert (found.train.tokens, found.train.batch_sequences, found.replay) == (1000, 16, "documents")
+    config = read_recipe(TrunkRecipe, file)
+    assert config.tokenizer == "out/tokenizer"
+    assert config.data == [SourceConfig(path="texts/law", domain="law", weight=2.0)]
+    assert config.model.attention == GQAConfig(num_heads=4, num_kv_heads=2, head_dim=8)
+    assert (config.train.tokens, config.train.batch_sequences, config.replay) == (1000, 16, "documents")
 
 
 def test_overrides_win_and_reach_into_tables(file: Path) -> None:
     words = ["train.tokens=5", "train.learning_rate=1e-3", "model.attention.qk_norm=true", "replay=sampled"]
-    found = read_recipe(TrunkRecipe, file, words)
-    assert (found.train.tokens, found.train.learning_rate) == (5, 1e-3)
-    assert found.model.attention == GQAConfig(num_heads=4, num_kv_heads=2, head_dim=8, qk_norm=True)
-    assert found.replay == "sampled"
-    assert found.model.dim == 32
+    config = read_recipe(TrunkRecipe, file, words)
+    assert (config.train.tokens, config.train.learning_rate) == (5, 1e-3)
+    assert config.model.attention == GQAConfig(num_heads=4, num_kv_heads=2, head_dim=8, qk_norm=True)
+    assert config.replay == "sampled"
+    assert config.model.dim == 32
 
 
 def test_a_recipe_can_be_all_overrides_and_the_last_one_counts() -> None:
-    found = read_recipe(JoinRecipe, None, ["trunk=out/trunk", 'leaves=["a", "b"]', "max_harm=0.1", "max_harm=0.2"])
-    assert found == JoinRecipe(trunk="out/trunk", leaves=["a", "b"], max_harm=0.2)
+    config = read_recipe(JoinRecipe, None, ["trunk=out/trunk", 'leaves=["a", "b"]', "max_harm=0.1", "max_harm=0.2"])
+    assert config == JoinRecipe(trunk="out/trunk", leaves=["a", "b"], max_harm=0.2)
 
 
 @pytest.mark.parametrize(
@@ -79,14 +79,14 @@ def test_a_recipe_can_be_all_overrides_and_the_last_one_counts() -> None:
         ("", ""),
     ],
 )
-def test_where_a_string_is_wanted_the_text_is_taken_as_it_is(text: str, value: str) -> None:
+def test_text_is_kept_where_the_key_is_a_string(text: str, value: str) -> None:
     assert read_recipe(JoinRecipe, None, [f"trunk={text}", "leaves=[]"]).trunk == value
 
 
 def test_another_union_member_is_chosen_by_its_kind(file: Path) -> None:
     sizes = "{kind='mla', num_heads=2, kv_lora_rank=8, nope_head_dim=4, rope_head_dim=2, value_head_dim=4}"
-    found = read_recipe(TrunkRecipe, file, [f"model.attention={sizes}"])
-    assert isinstance(found.model.attention, MLAConfig)
+    config = read_recipe(TrunkRecipe, file, [f"model.attention={sizes}"])
+    assert isinstance(config.model.attention, MLAConfig)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_another_union_member_is_chosen_by_its_kind(file: Path) -> None:
         (["tokenizer.x=1"], "key 'tokenizer.x': 'tokenizer' is a value, not a table"),
     ],
 )
-def test_what_is_wrong_is_one_line_that_names_the_key(file: Path, words: list[str], message: str) -> None:
+def test_errors_are_one_line_and_name_the_key(file: Path, words: list[str], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         read_recipe(TrunkRecipe, file, words)
     assert message in str(caught.value)
@@ -126,7 +126,7 @@ def test_what_is_wrong_is_one_line_that_names_the_key(file: Path, words: list[st
     assert "function-after" not in str(caught.value)
 
 
-def test_who_forgets_the_brackets_is_shown_how_a_list_is_written() -> None:
+def test_missing_brackets_are_explained() -> None:
     with pytest.raises(ConfigError, match=r"""key 'leaves' = 'law': .* in a shell 'leaves=\["A", "B"\]'"""):
         read_recipe(JoinRecipe, None, ["trunk=x", "leaves=law"])
 
@@ -142,7 +142,7 @@ def test_a_missing_key_is_named_with_the_file(tmp_path: Path) -> None:
     ("content", "message"),
     [(b"trunk = ", "cannot be read"), (b"\xff\xfe", "cannot be read"), (None, "does not exist: check the path")],
 )
-def test_a_recipe_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | None, message: str) -> None:
+def test_an_unreadable_recipe_is_named_in_the_error(tmp_path: Path, content: bytes | None, message: str) -> None:
     file = tmp_path / "bad.toml"
     if content is not None:
         file.write_bytes(content)
@@ -151,16 +151,16 @@ def test_a_recipe_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | 
     assert str(file) in str(caught.value)
 
 
-def test_a_folder_is_no_recipe(tmp_path: Path) -> None:
+def test_a_folder_is_not_a_recipe(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
         read_recipe(JoinRecipe, tmp_path)
 
 
 def test_a_table_given_in_part_keeps_the_recipes_defaults() -> None:
-    found = read_recipe(GrowRecipe, None, ["name=law", "trunk=t", "data=x", "train.seed=3", "leaf.top_k=2"])
-    default = GrowRecipe(name="law", trunk="t", data=found.data)
-    assert found.train == dataclasses.replace(default.train, seed=3)
-    assert found.leaf == dataclasses.replace(default.leaf, top_k=2)
+    config = read_recipe(GrowRecipe, None, ["name=law", "trunk=t", "data=x", "train.seed=3", "leaf.top_k=2"])
+    default = GrowRecipe(name="law", trunk="t", data=config.data)
+    assert config.train == dataclasses.replace(default.train, seed=3)
+    assert config.leaf == dataclasses.replace(default.leaf, top_k=2)
     with pytest.raises(ConfigError, match=r"key 'train\.batch_sequences' = 0"):
         read_recipe(GrowRecipe, None, ["name=law", "trunk=t", "data=x", "train.batch_sequences=0"])
 
@@ -174,11 +174,11 @@ def test_canonical_json_has_one_form() -> None:
         canonical_json(float("nan"))
 
 
-def test_a_recipe_survives_the_way_to_a_table_and_back(file: Path) -> None:
-    found = read_recipe(TrunkRecipe, file)
-    table = json.loads(json.dumps(to_table(found)))
+def test_a_recipe_survives_conversion_to_a_table_and_back(file: Path) -> None:
+    config = read_recipe(TrunkRecipe, file)
+    table = json.loads(json.dumps(to_table(config)))
     assert table["train"]["batch_sequences"] == 16
-    assert from_table(TrunkRecipe, table, "test") == found
+    assert from_table(TrunkRecipe, table, "test") == config
 
 
 def test_recipes_are_frozen_and_take_keywords_only() -> None:
@@ -188,12 +188,12 @@ def test_recipes_are_frozen_and_take_keywords_only() -> None:
         JoinRecipe(trunk="x", leaves=[], topk_group=0)
 
 
-def test_keys_lists_every_key_with_dots() -> None:
-    found = recipe_keys(TrunkRecipe)
-    assert {"tokenizer", "data", "data.path", "model.attention.head_dim", "train.learning_rate"} <= set(found)
-    assert "model.attention.kv_lora_rank" in found, "the other kind of attention has keys too"
-    assert "train" not in found
-    assert len(found) == len(set(found))
+def test_recipe_keys_lists_all_keys_with_dots() -> None:
+    keys = recipe_keys(TrunkRecipe)
+    assert {"tokenizer", "data", "data.path", "model.attention.head_dim", "train.learning_rate"} <= set(keys)
+    assert "model.attention.kv_lora_rank" in keys, "the other kind of attention has keys too"
+    assert "train" not in keys
+    assert len(keys) == len(set(keys))
     assert recipe_keys(TrainConfig) == [field.name for field in dataclasses.fields(TrainConfig)]
 
 
@@ -207,8 +207,8 @@ def test_keys_lists_every_key_with_dots() -> None:
     ],
 )
 def test_a_plain_path_is_a_source_named_after_it(path: str, domain: str) -> None:
-    one = read_recipe(TokenizerRecipe, None, [f"data={path}"]).data
-    assert one == [SourceConfig(path=path, domain=domain)]
+    sources = read_recipe(TokenizerRecipe, None, [f"data={path}"]).data
+    assert sources == [SourceConfig(path=path, domain=domain)]
     assert from_table(TokenizerRecipe, {"data": [path, {"path": path, "domain": "mine"}]}, "test").data == [
         SourceConfig(path=path, domain=domain),
         SourceConfig(path=path, domain="mine"),
@@ -218,7 +218,7 @@ def test_a_plain_path_is_a_source_named_after_it(path: str, domain: str) -> None
     ]
 
 
-def test_classes_without_validators_are_told_apart_too() -> None:
+def test_union_members_without_validators_are_distinguished() -> None:
     @recipe
     class Circle:
         radius: int

@@ -31,7 +31,7 @@ class Sizes:
 
 @recipe
 class Recipe:
-    """What the stages here take."""
+    """Recipe of the stages here."""
 
     text: str = "a"
     steps: int = 3
@@ -62,7 +62,7 @@ def tensors(value: float) -> dict[str, torch.Tensor]:
     return {"x": torch.full((3,), value)}
 
 
-def test_a_second_time_does_nothing(tmp_path: Path) -> None:
+def test_running_a_finished_stage_again_does_nothing(tmp_path: Path) -> None:
     stage = Counting()
     assert run_stage(stage, Recipe(), tmp_path / "out") is True
     before = (tmp_path / "out" / "text").stat().st_mtime_ns
@@ -71,7 +71,7 @@ def test_a_second_time_does_nothing(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "text").stat().st_mtime_ns == before
 
 
-def test_the_run_says_what_made_it(tmp_path: Path) -> None:
+def test_recipe_file_records_what_made_the_artefact(tmp_path: Path) -> None:
     run_stage(write, Recipe(text="b"), tmp_path / "out")
     note = read_json(tmp_path / "out.run" / "recipe.json")
     assert note["recipe"] == {"text": "b", "steps": 3, "sizes": {"width": 1}}
@@ -79,7 +79,7 @@ def test_the_run_says_what_made_it(tmp_path: Path) -> None:
     assert note["commit"] is None or len(note["commit"]) == 40
 
 
-def test_an_artefact_that_was_removed_is_made_again(tmp_path: Path) -> None:
+def test_a_removed_artefact_is_made_again(tmp_path: Path) -> None:
     stage = Counting()
     run_stage(stage, Recipe(), tmp_path / "out")
     (tmp_path / "out" / "text").unlink()
@@ -96,7 +96,7 @@ def test_an_artefact_that_was_removed_is_made_again(tmp_path: Path) -> None:
         (Recipe(sizes=Sizes(width=2)), r"sizes\.width"),
     ],
 )
-def test_another_recipe_is_refused_by_its_key(tmp_path: Path, other: Recipe, key: str) -> None:
+def test_a_changed_recipe_is_rejected_by_its_key(tmp_path: Path, other: Recipe, key: str) -> None:
     stage = Counting(KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
         run_stage(stage, Recipe(), tmp_path / "out")
@@ -109,35 +109,35 @@ def test_another_recipe_is_refused_by_its_key(tmp_path: Path, other: Recipe, key
 
 
 @pytest.mark.parametrize("kind", ["folder", "file"])
-def test_what_something_else_made_is_refused_however_often(tmp_path: Path, kind: str) -> None:
+def test_an_artefact_made_by_something_else_is_rejected(tmp_path: Path, kind: str) -> None:
     out, stage = tmp_path / "out", Counting()
     out.mkdir() if kind == "folder" else out.write_text("mine")
     for _ in range(2):
         with pytest.raises(ArtefactError, match="out already exists: remove it or choose another --out"):
             run_stage(stage, Recipe(), out)
     assert stage.calls == 0
-    assert [entry.name for entry in tmp_path.iterdir()] == ["out"], "nothing is left beside it"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["out"], "nothing else is left"
 
 
 @pytest.mark.parametrize("out", ["file/out", "file/deep/out", "x" * 252])
-def test_an_out_that_cannot_be_is_one_line(tmp_path: Path, out: str) -> None:
+def test_an_invalid_out_is_a_one_line_error(tmp_path: Path, out: str) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(MachineError, match=r"cannot write .*; choose another --out"):
         run_stage(write, Recipe(), tmp_path / out)
 
 
-def test_a_kill_between_rename_and_done_is_healed(tmp_path: Path) -> None:
+def test_a_kill_between_rename_and_done_is_repaired(tmp_path: Path) -> None:
     stage = Counting()
     run_stage(stage, Recipe(), tmp_path / "out")
     (tmp_path / "out.run" / "done").unlink()
     (tmp_path / "out.run" / "checkpoint-000000003").mkdir()
     assert run_stage(stage, Recipe(), tmp_path / "out") is True
-    assert stage.calls == 1, "the artefact is whole: it is not made again"
+    assert stage.calls == 1, "the artefact is complete and not made again"
     assert (tmp_path / "out.run" / "done").exists()
     assert not list((tmp_path / "out.run").glob("checkpoint-*"))
 
 
-def test_what_a_kill_left_half_written_is_removed(tmp_path: Path) -> None:
+def test_partial_writes_of_a_kill_are_removed(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         run_stage(Counting(KeyboardInterrupt()), Recipe(), tmp_path / "out")
     (tmp_path / ".out.0123abcd.part").mkdir()
@@ -149,7 +149,7 @@ def test_what_a_kill_left_half_written_is_removed(tmp_path: Path) -> None:
     assert not list((tmp_path / "out.run").glob(".*"))
 
 
-def test_a_damaged_note_is_one_line(tmp_path: Path) -> None:
+def test_a_damaged_recipe_file_is_a_one_line_error(tmp_path: Path) -> None:
     (tmp_path / "out.run").mkdir()
     (tmp_path / "out.run" / "metrics.jsonl").write_text('{"step": 1}\n')
     for content, message in (("{", "cannot be read"), ("{}", "begun with another 'recipe'")):
@@ -186,7 +186,7 @@ def test_two_processes_at_once_are_one_clear_error(tmp_path: Path) -> None:
     assert run_stage(write, Recipe(), tmp_path / "out")  # a killed process lets go
 
 
-def test_a_checkpoint_comes_back_and_replaces_the_older_one(tmp_path: Path) -> None:
+def test_a_checkpoint_is_restored_and_replaces_the_older_one(tmp_path: Path) -> None:
     with Run(tmp_path / "out", Recipe()) as run:
         assert run.resume() is None
         run.save_checkpoint(5, tensors(5), {"batches": {"drawn": [1]}})
@@ -194,21 +194,21 @@ def test_a_checkpoint_comes_back_and_replaces_the_older_one(tmp_path: Path) -> N
         run.save_checkpoint(10, tensors(10), {"batches": {"drawn": [2]}})
     with Run(tmp_path / "out", Recipe()) as run:
         assert [entry.name for entry in run.folder.glob("checkpoint-*")] == ["checkpoint-000000010"]
-        found = run.resume()
-        assert found is not None
-        assert torch.equal(found[0]["x"], torch.full((3,), 10.0))
-        assert (found[1]["step"], found[1]["batches"]) == (10, {"drawn": [2]})
+        checkpoint = run.resume()
+        assert checkpoint is not None
+        assert torch.equal(checkpoint.tensors["x"], torch.full((3,), 10.0))
+        assert (checkpoint.state["step"], checkpoint.state["batches"]) == (10, {"drawn": [2]})
 
 
-def test_the_newer_of_two_checkpoints_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_newest_checkpoint_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Run(tmp_path / "out", Recipe()) as run:
         run.save_checkpoint(999_999, tensors(1), {})
         monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)  # killed before the older one is gone
         run.save_checkpoint(1_000_000, tensors(2), {})
         monkeypatch.undo()
-        found = run.resume()
-        assert found is not None
-        assert found[1]["step"] == 1_000_000
+        checkpoint = run.resume()
+        assert checkpoint is not None
+        assert checkpoint.state["step"] == 1_000_000
 
 
 def test_metrics_are_cut_back_to_the_checkpoint(tmp_path: Path) -> None:
@@ -228,7 +228,7 @@ def test_metrics_are_cut_back_to_the_checkpoint(tmp_path: Path) -> None:
         assert run.metrics() == []
 
 
-def test_a_line_cut_off_by_a_kill_is_ignored_and_does_not_spoil_the_next(tmp_path: Path) -> None:
+def test_a_line_cut_off_by_a_kill_is_dropped(tmp_path: Path) -> None:
     with Run(tmp_path / "out", Recipe()) as run:
         run.log({"step": 1})
     metrics = tmp_path / "out.run" / "metrics.jsonl"
@@ -243,29 +243,29 @@ def test_a_line_cut_off_by_a_kill_is_ignored_and_does_not_spoil_the_next(tmp_pat
     assert last_metrics(tmp_path / "nothing") == {}
 
 
-def test_metrics_are_one_line_each_whatever_they_say(tmp_path: Path) -> None:
+def test_metrics_are_one_line_each_whatever_their_text(tmp_path: Path) -> None:
     with Run(tmp_path / "out", Recipe()) as run:
         run.log({"domain": "a\u2028b\nc", "step": 0})
         assert run.metrics() == [{"domain": "a\u2028b\nc", "step": 0}]
 
 
-@pytest.mark.parametrize("place", ["write_tensors", "write_json"])
-def test_a_full_disk_keeps_the_older_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+@pytest.mark.parametrize("function", ["write_tensors", "write_json"])
+def test_a_full_disk_keeps_the_older_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str) -> None:
     def full(path: Path, _: Any) -> None:
         path.write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with Run(tmp_path / "out", Recipe()) as run:
         run.save_checkpoint(5, tensors(5), {})
-        monkeypatch.setattr(baicai.run, place, full)
+        monkeypatch.setattr(baicai.run, function, full)
         with pytest.raises(MachineError, match=r"no space left while writing .*checkpoint-000000010: free some"):
             run.save_checkpoint(10, tensors(10), {})
         monkeypatch.undo()
     with Run(tmp_path / "out", Recipe()) as run:
-        found = run.resume()
-        assert found is not None
-        assert found[1]["step"] == 5
-        assert torch.equal(found[0]["x"], torch.full((3,), 5.0))
+        checkpoint = run.resume()
+        assert checkpoint is not None
+        assert checkpoint.state["step"] == 5
+        assert torch.equal(checkpoint.tensors["x"], torch.full((3,), 5.0))
         assert sorted(entry.name for entry in run.folder.iterdir()) == [
             "checkpoint-000000005",
             "lock",
@@ -274,7 +274,7 @@ def test_a_full_disk_keeps_the_older_checkpoint(tmp_path: Path, monkeypatch: pyt
         ]
 
 
-def test_a_full_disk_while_logging_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_while_logging_is_a_one_line_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any, **__: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -297,7 +297,7 @@ def test_reading_the_state_of_a_run_does_not_prevent_it_from_starting(tmp_path: 
     assert run_state(run.folder) == "stopped"
 
 
-def test_readers_of_the_state_do_not_take_each_other_for_a_run(tmp_path: Path) -> None:
+def test_concurrent_readers_of_the_state_do_not_see_a_run(tmp_path: Path) -> None:
     folder = tmp_path / "out.run"
     Run(tmp_path / "out", Recipe()).close()
     with ThreadPoolExecutor(2) as pool:
@@ -317,19 +317,19 @@ def test_a_forked_child_does_not_release_the_run(tmp_path: Path) -> None:
     assert run_state(run.folder) == "stopped"
 
 
-def test_a_checkpoint_that_was_being_written_is_thrown_away(tmp_path: Path) -> None:
+def test_a_partial_checkpoint_is_removed(tmp_path: Path) -> None:
     with Run(tmp_path / "out", Recipe()) as run:
         run.save_checkpoint(5, tensors(5), {})
         (run.folder / ".checkpoint-000000010.0123abcd.part").mkdir()
         (run.folder / ".metrics.jsonl.0123abcd.part").write_text("")
-        found = run.resume()
-        assert found is not None
-        assert found[1]["step"] == 5
+        checkpoint = run.resume()
+        assert checkpoint is not None
+        assert checkpoint.state["step"] == 5
         assert not list(run.folder.glob(".*.part"))
 
 
 @pytest.mark.parametrize("damage", ["state.json", "state.safetensors"])
-def test_a_damaged_checkpoint_is_one_line(tmp_path: Path, damage: str) -> None:
+def test_a_damaged_checkpoint_is_a_one_line_error(tmp_path: Path, damage: str) -> None:
     with Run(tmp_path / "out", Recipe()) as run:
         run.save_checkpoint(5, tensors(5), {})
         (run.folder / "checkpoint-000000005" / damage).write_bytes(b"{")
@@ -337,7 +337,7 @@ def test_a_damaged_checkpoint_is_one_line(tmp_path: Path, damage: str) -> None:
             run.resume()
 
 
-def test_one_changed_bit_in_a_checkpoint_is_noticed(tmp_path: Path) -> None:
+def test_a_changed_bit_in_a_checkpoint_is_detected(tmp_path: Path) -> None:
     with Run(tmp_path / "out", Recipe()) as run:
         run.save_checkpoint(5, tensors(5), {})
         file = run.folder / "checkpoint-000000005" / "state.safetensors"
@@ -348,7 +348,7 @@ def test_one_changed_bit_in_a_checkpoint_is_noticed(tmp_path: Path) -> None:
             run.resume()
 
 
-def test_what_a_recipe_names_by_path_may_not_change_once_the_run_has_begun(tmp_path: Path) -> None:
+def test_inputs_may_not_change_once_the_run_has_made_progress(tmp_path: Path) -> None:
     with Run(tmp_path / "out", Recipe()) as run:
         run.record_inputs({"trunk": "a", "data law": "b"})
         (run.scratch() / "stream").write_text("of trunk a")
@@ -364,7 +364,7 @@ def test_what_a_recipe_names_by_path_may_not_change_once_the_run_has_begun(tmp_p
         assert not (run.folder / "scratch").exists()
 
 
-def test_progress_is_told_in_lines_unless_it_should_be_quiet(
+def test_progress_is_printed_in_lines_unless_quiet(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def tell() -> str:
@@ -378,13 +378,13 @@ def test_progress_is_told_in_lines_unless_it_should_be_quiet(
     assert tell() == "leaf law loss=2.346 step=20\n"
 
 
-def test_metrics_hold_what_json_holds(tmp_path: Path) -> None:
+def test_metrics_keep_full_precision(tmp_path: Path) -> None:
     with Run(tmp_path / "out", Recipe()) as run:
         run.log({"step": 1, "loss": 0.1 + 0.2})
         assert json.loads((run.folder / "metrics.jsonl").read_text())["loss"] == 0.1 + 0.2
 
 
-def test_a_run_that_failed_before_it_began_takes_a_mended_recipe(tmp_path: Path) -> None:
+def test_a_run_that_failed_early_accepts_a_corrected_recipe(tmp_path: Path) -> None:
     def refuse(config: Recipe, run: Run) -> None:
         (run.folder / "activations").mkdir()
         (run.folder / "activations" / "0.stream").write_text("of other text")

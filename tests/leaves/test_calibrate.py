@@ -1,4 +1,4 @@
-"""Calibration: a few scales are learnt, they belong to one set of leaves, and nothing else moves."""
+"""Calibration: only a few scales are trained, and they belong to one set of leaves."""
 
 import dataclasses
 from pathlib import Path
@@ -41,7 +41,7 @@ def quality(workshop: Workshop, model: SparseModel, domain: str) -> float:
     return bits_per_byte(token_nats(model.network), held_out_windows(shards, 32, 4000), model.tokenizer).bits_per_byte
 
 
-def test_one_scale_for_each_leaf_and_layer_is_learnt(workshop: Workshop, calibrated: Path) -> None:
+def test_one_scale_per_leaf_and_layer_is_trained(workshop: Workshop, calibrated: Path) -> None:
     before, after = open_model(workshop.path("model")), open_model(calibrated)
     assert after.calibration.keys() == {leaf.hash for leaf in before.leaves.values()}
     assert all(len(scales) == 2 for scales in after.calibration.values())
@@ -54,7 +54,7 @@ def test_one_scale_for_each_leaf_and_layer_is_learnt(workshop: Workshop, calibra
                 assert torch.equal(getattr(layer, part), getattr(other, part))
 
 
-def test_it_lowers_the_loss_on_its_text(workshop: Workshop, calibrated: Path) -> None:
+def test_calibration_lowers_the_loss_on_its_text(workshop: Workshop, calibrated: Path) -> None:
     before, after = open_model(workshop.path("model")), open_model(calibrated)
 
     def mean(model: SparseModel) -> float:
@@ -63,7 +63,7 @@ def test_it_lowers_the_loss_on_its_text(workshop: Workshop, calibrated: Path) ->
     assert mean(after) < mean(before)
 
 
-def test_the_model_is_another_one_of_the_same_parts(workshop: Workshop, calibrated: Path) -> None:
+def test_calibrated_model_has_a_new_hash_and_the_same_parts(workshop: Workshop, calibrated: Path) -> None:
     before, after = open_model(workshop.path("model")), open_model(calibrated)
     assert after.hash != before.hash
     assert {leaf.hash for leaf in after.leaves.values()} == {leaf.hash for leaf in before.leaves.values()}
@@ -71,7 +71,7 @@ def test_the_model_is_another_one_of_the_same_parts(workshop: Workshop, calibrat
     assert torch.equal(logits(after), logits(open_model(after.hash)))
 
 
-def test_leaves_and_trunk_keep_their_bytes_and_the_recipe_its_result(workshop: Workshop, tmp_path: Path) -> None:
+def test_artefacts_are_unchanged_and_results_reproducible(workshop: Workshop, tmp_path: Path) -> None:
     files = [file for name in ("trunk", "fruit", "metal", "model") for file in Path(workshop.path(name)).glob("*.*")]
     before = [file_hash(file) for file in files]
     recipe = CalibrateRecipe(model=workshop.path("model"), train=SHORT)
@@ -81,14 +81,12 @@ def test_leaves_and_trunk_keep_their_bytes_and_the_recipe_its_result(workshop: W
     assert before == [file_hash(file) for file in files]
 
 
-def test_the_public_sample_is_the_text_unless_another_is_named(
-    workshop: Workshop, tmp_path: Path, calibrated: Path
-) -> None:
+def test_default_text_is_the_public_sample(workshop: Workshop, tmp_path: Path, calibrated: Path) -> None:
     run_stage(calibrate_model, CalibrateRecipe(model=workshop.path("model"), train=SHORT), tmp_path / "model")
     assert open_model(tmp_path / "model").calibration != open_model(calibrated).calibration
 
 
-def test_calibrating_again_goes_on_from_the_scales(
+def test_calibrating_again_starts_from_the_earlier_scales(
     workshop: Workshop, calibrated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import baicai.leaves.calibrate as module
@@ -114,7 +112,7 @@ def test_a_trunk_alone_has_nothing_to_calibrate(workshop: Workshop, tmp_path: Pa
         run_stage(calibrate_model, CalibrateRecipe(model=workshop.path("trunk"), train=SHORT), tmp_path / "model")
 
 
-def test_a_changed_scale_is_noticed(calibrated: Path, tmp_path: Path) -> None:
+def test_a_changed_scale_is_detected(calibrated: Path, tmp_path: Path) -> None:
     scale = next(iter(open_model(calibrated).calibration.values()))[0]
     text = (calibrated / "model.toml").read_text()
     assert repr(scale) in text
@@ -123,7 +121,7 @@ def test_a_changed_scale_is_noticed(calibrated: Path, tmp_path: Path) -> None:
         open_model(tmp_path)
 
 
-def test_it_goes_on_after_a_kill_bit_for_bit(
+def test_calibration_resumes_bit_for_bit_after_a_kill(
     workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import baicai.leaves.calibrate as module
@@ -146,7 +144,7 @@ def test_it_goes_on_after_a_kill_bit_for_bit(
     assert open_model(tmp_path / "broken").hash == open_model(tmp_path / "whole").hash
 
 
-def test_half_learnt_scales_do_not_go_on_over_another_model(workshop: Workshop, tmp_path: Path) -> None:
+def test_half_trained_scales_do_not_resume_on_another_model(workshop: Workshop, tmp_path: Path) -> None:
     recipe = CalibrateRecipe(model=workshop.path("model"), train=SHORT)
     with Run(tmp_path / "out", recipe) as run:  # as a kill leaves it
         run.record_inputs({"model": "of other leaves"})

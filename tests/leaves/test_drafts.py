@@ -50,7 +50,7 @@ def model(folder: Path) -> SparseModel:
     return open_model(folder / "model")
 
 
-def test_its_loss_falls_beside_the_trunks(folder: Path) -> None:
+def test_draft_loss_falls_along_with_the_trunk_loss(folder: Path) -> None:
     lines = [json.loads(line) for line in (folder / "trunk.run" / "metrics.jsonl").read_text().splitlines()]
     assert lines[-1]["mtp"] < 0.6 * lines[0]["mtp"]
     assert lines[-1]["next_token"] < 0.6 * lines[0]["next_token"]
@@ -59,7 +59,7 @@ def test_its_loss_falls_beside_the_trunks(folder: Path) -> None:
         assert line["loss"] == pytest.approx(parts, abs=1e-5)
 
 
-def test_loss_and_gradients_are_those_of_the_plain_formula(workshop: Workshop) -> None:
+def test_loss_and_gradients_match_the_plain_formula(workshop: Workshop) -> None:
     config = recipe(workshop)
     generator = torch.Generator().manual_seed(0)
     batch = Batch(torch.randint(320, (4, 17), generator=generator), torch.arange(4) % 3, torch.arange(4))
@@ -82,12 +82,12 @@ def test_loss_and_gradients_are_those_of_the_plain_formula(workshop: Workshop) -
     loss, parts = trunk_loss(config, model, 3, torch.device("cpu"))[0](batch)
     torch.testing.assert_close(loss, expected)
     torch.testing.assert_close(parts["mtp"], second)
-    found = gradients(model, loss)
+    actual = gradients(model, loss)
     for name, gradient in gradients(model, expected).items():
-        torch.testing.assert_close(found[name], gradient, atol=1e-6, rtol=1e-4, msg=name)
+        torch.testing.assert_close(actual[name], gradient, atol=1e-6, rtol=1e-4, msg=name)
 
 
-def test_it_is_saved_and_opened_with_the_trunk(folder: Path, tmp_path: Path) -> None:
+def test_mtp_module_is_saved_and_opened_with_the_trunk(folder: Path, tmp_path: Path) -> None:
     stored = read_tensors(folder / "trunk" / "trunk.safetensors")
     trunk = open_trunk(folder / "trunk")
     assert trunk.network.mtp is not None
@@ -95,21 +95,21 @@ def test_it_is_saved_and_opened_with_the_trunk(folder: Path, tmp_path: Path) -> 
         assert torch.equal(stored[f"mtp.{name}"].float(), parameter)
     with torch.no_grad():
         trunk.network.mtp.norm.weight[0] += 1
-    about = {key: trunk.card[key] for key in ("metrics", "data", "curve")}
-    other = save_trunk(tmp_path / "other", trunk.network, trunk.tokenizer, replay=trunk.replay(), card_fields=about)
+    fields = {key: trunk.card[key] for key in ("metrics", "data", "curve")}
+    other = save_trunk(tmp_path / "other", trunk.network, trunk.tokenizer, replay=trunk.replay(), card_fields=fields)
     assert other != trunk.hash
 
 
-def test_a_trunk_without_one_keeps_its_hash(tmp_path: Path) -> None:
+def test_trunk_without_mtp_module_keeps_its_hash(tmp_path: Path) -> None:
     trunk = open_trunk(Path(baicai.__file__).parent / "starter")
-    about = {key: trunk.card[key] for key in ("metrics", "data", "curve")}
-    again = save_trunk(tmp_path / "again", trunk.network, trunk.tokenizer, replay=trunk.replay(), card_fields=about)
+    fields = {key: trunk.card[key] for key in ("metrics", "data", "curve")}
+    again = save_trunk(tmp_path / "again", trunk.network, trunk.tokenizer, replay=trunk.replay(), card_fields=fields)
     assert again == trunk.hash == "dff34c7dbb2c05a2fff30a052ffd3e93e9fffc64e23bf1bf3326e2044f5b1079"
 
 
 @pytest.mark.parametrize("speculate", [1, 2, 4])
 @pytest.mark.parametrize("leaves", [None, []], ids=["with-leaf", "trunk-alone"])
-def test_many_drafts_are_kept_and_greedy_answers_are_the_same(
+def test_many_drafts_are_accepted_and_greedy_output_is_unchanged(
     model: SparseModel, leaves: list[str] | None, speculate: int
 ) -> None:
     drafts = DraftStats()
@@ -131,7 +131,7 @@ def test_many_drafts_are_kept_and_greedy_answers_are_the_same(
     assert drafts.accepted > 0.3 * drafts.proposed > 0
 
 
-def test_samples_with_drafts_are_a_function_of_the_seed(model: SparseModel) -> None:
+def test_sampling_with_drafts_depends_only_on_the_seed(model: SparseModel) -> None:
     def text(seed: int) -> list[int]:
         sampling = SamplingConfig(max_tokens=30, temperature=1.0, seed=seed, speculate=2)
         return [token.id for token in generate(open_decoder(model.network), text_prompt(model, "apple"), sampling)]
@@ -139,7 +139,7 @@ def test_samples_with_drafts_are_a_function_of_the_seed(model: SparseModel) -> N
     assert text(1) == text(1) != text(2)
 
 
-def test_two_tokens_ahead_need_two_tokens(workshop: Workshop) -> None:
+def test_mtp_needs_sequences_of_two_tokens(workshop: Workshop) -> None:
     short = dataclasses.replace(TRAIN, sequence_tokens=1)
     with pytest.raises(ConfigError, match=r"train\.sequence_tokens is 1, but model\.mtp predicts two tokens ahead"):
         dataclasses.replace(recipe(workshop), train=short)

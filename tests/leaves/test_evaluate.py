@@ -1,4 +1,4 @@
-"""Evaluation: what is written, that the numbers are right, and that it goes on where it was."""
+"""Evaluation: what is written, that the numbers are right, and that it resumes."""
 
 import json
 import math
@@ -67,7 +67,7 @@ def direct(workshop: Workshop, folder: Path, domain: str, parts: list[str]) -> t
     ("domain", "column", "parts"),
     [("fruit", "joined", ["fruit", "metal"]), ("fruit", "trunk", []), ("public", "metal", ["metal"])],
 )
-def test_numbers_are_those_of_a_direct_computation(
+def test_scores_match_a_direct_computation(
     workshop: Workshop, folder: Path, results: dict[str, Any], domain: str, column: str, parts: list[str]
 ) -> None:
     expected, num_bytes = direct(workshop, folder, domain, parts)
@@ -75,7 +75,7 @@ def test_numbers_are_those_of_a_direct_computation(
     assert results["bytes"][domain] == num_bytes
 
 
-def test_the_joined_model_beats_the_trunk_on_what_its_leaves_know(results: dict[str, Any]) -> None:
+def test_joined_model_beats_the_trunk_on_the_domains_of_its_leaves(results: dict[str, Any]) -> None:
     scores = results["bits_per_byte"]
     for domain in ("fruit", "metal"):
         assert scores[domain]["joined"] < 0.95 * scores[domain]["trunk"]
@@ -89,7 +89,7 @@ def test_the_joined_model_beats_the_trunk_on_what_its_leaves_know(results: dict[
 
 
 @torch.no_grad()
-def test_routing_is_the_mean_weight_of_a_token(workshop: Workshop, folder: Path, results: dict[str, Any]) -> None:
+def test_routing_share_is_the_mean_weight_per_token(workshop: Workshop, folder: Path, results: dict[str, Any]) -> None:
     model, routing = open_model(workshop.path("model")), results["routing"]
     assert routing["layers"] == [1, 2]
     assert set(routing["leaves"]) == {"fruit", "metal"}
@@ -97,13 +97,13 @@ def test_routing_is_the_mean_weight_of_a_token(workshop: Workshop, folder: Path,
     windows = [torch.from_numpy(shards.window(i, 32)) for i in range(min(shards.num_windows(32), MAX_TOKENS // 32))]
     trace: list[LayerTrace] = []
     model.network(torch.stack(windows)[:, :-1], trace=trace)
-    for layer, found in zip(trace, routing["share"]["fruit"], strict=True):
+    for layer, actual in zip(trace, routing["share"]["fruit"], strict=True):
         expected = [0.0, 0.0]
         for ids, weights in zip(layer.choice.expert_ids_TK.tolist(), layer.choice.weights_TK.tolist(), strict=True):
             for expert, weight in zip(ids, weights, strict=True):
                 expected[expert // 4] += weight / (32 * len(windows))
         named = dict(zip(layer.leaf_names, expected, strict=True))
-        assert found == pytest.approx([named[name] for name in routing["leaves"]], rel=1e-4)
+        assert actual == pytest.approx([named[name] for name in routing["leaves"]], rel=1e-4)
 
 
 def test_leaves_claim_less_of_public_text_than_of_their_own(results: dict[str, Any]) -> None:
@@ -112,7 +112,7 @@ def test_leaves_claim_less_of_public_text_than_of_their_own(results: dict[str, A
         assert 0 <= public < min(fruit, metal) <= 2
 
 
-def test_everything_is_written(workshop: Workshop, folder: Path, results: dict[str, Any]) -> None:
+def test_all_result_files_are_written(workshop: Workshop, folder: Path, results: dict[str, Any]) -> None:
     out = folder / "report"
     names = sorted(entry.name for entry in out.iterdir())
     assert names == ["curves.png", "quality.png", "report.html", "results.json", "routing.png", "table.md"]
@@ -132,12 +132,12 @@ def test_everything_is_written(workshop: Workshop, folder: Path, results: dict[s
     assert results["cost"]["active_parameters"] < results["cost"]["total_parameters"]
 
 
-def test_a_trunk_alone_can_be_measured(workshop: Workshop, tmp_path: Path, results: dict[str, Any]) -> None:
+def test_a_trunk_alone_can_be_evaluated(workshop: Workshop, tmp_path: Path, results: dict[str, Any]) -> None:
     run_stage(evaluate_model, recipe(workshop, tmp_path, model="trunk"), tmp_path / "report")
-    found = read_json(tmp_path / "report" / "results.json")
-    assert found["columns"] == ["trunk", "oracle"]
-    assert found["summary"] == {"retention_mean": None, "retention_worst": None, "off_domain_ratio": None}
-    assert found["bits_per_byte"]["fruit"]["trunk"] == pytest.approx(results["bits_per_byte"]["fruit"]["trunk"])
+    actual = read_json(tmp_path / "report" / "results.json")
+    assert actual["columns"] == ["trunk", "oracle"]
+    assert actual["summary"] == {"retention_mean": None, "retention_worst": None, "off_domain_ratio": None}
+    assert actual["bits_per_byte"]["fruit"]["trunk"] == pytest.approx(results["bits_per_byte"]["fruit"]["trunk"])
     assert not (tmp_path / "report" / "routing.png").exists()
 
 
@@ -161,7 +161,7 @@ class Killed:
         return self.score(*args)
 
 
-def test_it_goes_on_where_it_was(
+def test_evaluation_resumes_after_a_kill(
     workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, results: dict[str, Any]
 ) -> None:
     config, killed = recipe(workshop, tmp_path), Killed(monkeypatch, at=6)
@@ -179,7 +179,7 @@ def test_it_goes_on_where_it_was(
     assert killed.calls == 3 * 4 + 1, "what was measured is not measured again"
 
 
-def test_another_model_or_text_at_the_same_path_is_measured_anew(
+def test_changed_model_or_text_at_the_same_path_is_measured_again(
     workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counted = Killed(monkeypatch, at=-1)
@@ -209,14 +209,14 @@ def test_two_sources_of_one_domain_are_refused(workshop: Workshop, tmp_path: Pat
         run_stage(evaluate_model, EvaluateRecipe(model=workshop.path("model"), data=data), tmp_path / "report")
 
 
-def test_text_shorter_than_a_window_is_one_line(workshop: Workshop, tmp_path: Path) -> None:
+def test_text_shorter_than_a_window_is_a_one_line_error(workshop: Workshop, tmp_path: Path) -> None:
     (tmp_path / "short.txt").write_text("apple")
     config = EvaluateRecipe(model=workshop.path("model"), data=[SourceConfig(path=str(tmp_path / "short.txt"))])
     with pytest.raises(DataError, match="one window needs 257"):
         run_stage(evaluate_model, config, tmp_path / "report")
 
 
-def test_missing_results_are_one_line(tmp_path: Path) -> None:
+def test_missing_results_are_a_one_line_error(tmp_path: Path) -> None:
     with pytest.raises(ArtefactError, match=r"results\.json is missing"):
         read_json(tmp_path / "results.json")
 
@@ -237,8 +237,8 @@ def test_summary(
         domain: {"trunk": trunk, "oracle": oracle} | ({} if joined is None else {"joined": joined})
         for domain, (trunk, joined, oracle) in scores.items()
     }
-    found = summarise(rows)
-    assert (found["retention_mean"], found["retention_worst"], found["off_domain_ratio"]) == expected
+    actual = summarise(rows)
+    assert (actual["retention_mean"], actual["retention_worst"], actual["off_domain_ratio"]) == expected
 
 
 def test_results_are_plain_json(folder: Path, results: dict[str, Any]) -> None:

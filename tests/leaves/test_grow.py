@@ -22,8 +22,8 @@ from baicai.run import Run, run_stage
 from tests.conftest import LEAF, TRAIN, Workshop, grow_recipe, start_stage
 
 
-def assert_same_bits(one: Path, other: Path) -> None:
-    assert file_hash(one / "leaf.safetensors") == file_hash(other / "leaf.safetensors")
+def assert_same_bits(left: Path, right: Path) -> None:
+    assert file_hash(left / "leaf.safetensors") == file_hash(right / "leaf.safetensors")
 
 
 def test_law_5_growing_leaves_the_trunks_bytes_untouched(workshop: Workshop, tmp_path: Path) -> None:
@@ -34,12 +34,12 @@ def test_law_5_growing_leaves_the_trunks_bytes_untouched(workshop: Workshop, tmp
     assert before == [(file.name, file_hash(file), file.stat().st_mtime_ns) for file in files]
 
 
-def test_the_same_recipe_gives_the_same_bits_and_another_seed_others(workshop: Workshop, tmp_path: Path) -> None:
+def test_same_recipe_gives_same_bits_and_another_seed_does_not(workshop: Workshop, tmp_path: Path) -> None:
     recipe = grow_recipe(workshop, "fruit")
     run_stage(grow_leaf, recipe, tmp_path / "leaf")
     assert_same_bits(tmp_path / "leaf", workshop.folder / "fruit")
-    other = grow_recipe(workshop, "fruit", train=dataclasses.replace(TRAIN, seed=1))
-    run_stage(grow_leaf, other, tmp_path / "other")
+    other_seed = grow_recipe(workshop, "fruit", train=dataclasses.replace(TRAIN, seed=1))
+    run_stage(grow_leaf, other_seed, tmp_path / "other")
     assert file_hash(tmp_path / "other" / "leaf.safetensors") != file_hash(tmp_path / "leaf" / "leaf.safetensors")
 
 
@@ -49,7 +49,7 @@ def test_cached_activations_change_no_bit(workshop: Workshop, tmp_path: Path) ->
     assert_same_bits(tmp_path / "leaf", workshop.folder / "fruit")
 
 
-def test_room_for_cached_activations_is_taken_at_once(
+def test_disk_space_for_cached_activations_is_allocated_at_once(
     workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: int) -> None:
@@ -60,7 +60,7 @@ def test_room_for_cached_activations_is_taken_at_once(
         run_stage(grow_leaf, grow_recipe(workshop, "fruit", cache_activations=True), tmp_path / "leaf")
 
 
-def test_a_half_grown_leaf_does_not_go_on_over_another_trunk(workshop: Workshop, tmp_path: Path) -> None:
+def test_a_half_grown_leaf_does_not_resume_on_another_trunk(workshop: Workshop, tmp_path: Path) -> None:
     trunk = tmp_path / "trunk"
     shutil.copytree(workshop.path("trunk"), trunk)
     recipe = grow_recipe(workshop, "fruit", trunk=str(trunk))
@@ -71,7 +71,7 @@ def test_a_half_grown_leaf_does_not_go_on_over_another_trunk(workshop: Workshop,
         run_stage(grow_leaf, recipe, tmp_path / "leaf")
 
 
-def test_only_the_leaf_trains(workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_leaf_is_trained(workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import baicai.leaves.grow as grow
 
     seen: dict[str, object] = {}
@@ -116,13 +116,13 @@ def test_a_leaf_helps_its_own_text(workshop: Workshop) -> None:
 def test_law_8_twenty_kills_change_no_bit(workshop: Workshop, tmp_path: Path) -> None:
     train = dataclasses.replace(TRAIN, tokens=1500 * TRAIN.step_tokens, checkpoint_seconds=0.1)
     recipe = grow_recipe(workshop, "fruit", train=train)
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    uninterrupted, killed = tmp_path / "whole", tmp_path / "broken"
 
-    start_stage(grow_leaf, recipe, whole).join()
+    start_stage(grow_leaf, recipe, uninterrupted).join()
     draw = random.Random(0)
     for kill in range(20):
         before = set(tmp_path.glob("broken.run/checkpoint-*"))
-        process = start_stage(grow_leaf, recipe, broken)
+        process = start_stage(grow_leaf, recipe, killed)
         while kill > 2 and process.is_alive() and set(tmp_path.glob("broken.run/checkpoint-*")) == before:
             time.sleep(0.001)  # the first three may die while starting; the others get somewhere first
         time.sleep(draw.random() * 0.1)
@@ -130,11 +130,11 @@ def test_law_8_twenty_kills_change_no_bit(workshop: Workshop, tmp_path: Path) ->
         assert process.pid is not None
         os.kill(process.pid, signal.SIGKILL)
         process.join()
-        assert not broken.exists()
-    last = start_stage(grow_leaf, recipe, broken)
+        assert not killed.exists()
+    last = start_stage(grow_leaf, recipe, killed)
     last.join()
     assert last.exitcode == 0
-    assert_same_bits(whole, broken)
+    assert_same_bits(uninterrupted, killed)
     assert not list(tmp_path.rglob(".*.part"))
 
 
@@ -148,7 +148,7 @@ def test_law_8_twenty_kills_change_no_bit(workshop: Workshop, tmp_path: Path) ->
         ({"leaf": dataclasses.replace(LEAF, first_layer=3)}, ConfigError, "last layer is 2"),
     ],
 )
-def test_bad_recipes_are_one_clear_line(
+def test_invalid_recipes_are_one_line_errors(
     workshop: Workshop, tmp_path: Path, changes: dict[str, object], error: type[Exception], message: str
 ) -> None:
     def act() -> None:

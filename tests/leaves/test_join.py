@@ -89,7 +89,7 @@ def forge(workshop: Workshop, out: Path, tensors: dict[str, torch.Tensor] | None
     return out
 
 
-def test_law_1_a_freshly_started_leaf_gives_the_trunks_logits(workshop: Workshop, tmp_path: Path) -> None:
+def test_law_1_a_fresh_leaf_gives_the_trunks_logits(workshop: Workshop, tmp_path: Path) -> None:
     fresh = craft(workshop, tmp_path / "fresh")
     model = join(workshop, tmp_path / "model", fresh, **ANY)
     assert list(model.leaves) == ["crafted"]
@@ -110,14 +110,14 @@ def test_law_2_peeled_is_as_never_joined(workshop: Workshop, tmp_path: Path, fru
 
 
 def test_law_4_the_order_of_leaves_changes_nothing(workshop: Workshop, tmp_path: Path, fruit: str, metal: str) -> None:
-    one = join(workshop, tmp_path / "one", fruit, metal, topk_group=2)
+    first = join(workshop, tmp_path / "one", fruit, metal, topk_group=2)
     other = join(workshop, tmp_path / "other", metal, fruit, topk_group=2)
-    assert one.hash == other.hash
+    assert first.hash == other.hash
     assert (tmp_path / "one" / "model.toml").read_bytes() == (tmp_path / "other" / "model.toml").read_bytes()
-    assert torch.equal(logits(one), logits(other))
+    assert torch.equal(logits(first), logits(other))
     narrow = join(workshop, tmp_path / "narrow", fruit, metal)
-    assert narrow.hash != one.hash, "how many leaves a token may consult is part of the model"
-    assert not torch.equal(logits(narrow), logits(one))
+    assert narrow.hash != first.hash, "topk_group is part of the model's hash"
+    assert not torch.equal(logits(narrow), logits(first))
 
 
 def test_a_model_is_a_lock_file_and_a_card(workshop: Workshop, tmp_path: Path, fruit: str) -> None:
@@ -169,7 +169,7 @@ def test_a_whole_workshop_moves_to_another_machine(
         open_model(tmp_path / "new" / "model")
 
 
-def test_another_artefact_in_the_place_of_a_hash_is_noticed(workshop: Workshop, tmp_path: Path, fruit: str) -> None:
+def test_another_artefact_registered_under_a_hash_is_detected(workshop: Workshop, tmp_path: Path, fruit: str) -> None:
     trunk, gone = open_trunk(workshop.path("trunk")), "f" * 64
     for kind in ("trunk", "fruit", "model"):
         register_artefact(gone, Path(workshop.path(kind)))
@@ -177,7 +177,7 @@ def test_another_artefact_in_the_place_of_a_hash_is_noticed(workshop: Workshop, 
             open_leaf(gone[:9], trunk) if kind == "fruit" else open_model(gone[:9])
 
 
-def test_a_leaf_of_another_trunk_is_refused(workshop: Workshop, tmp_path: Path, fruit: str) -> None:
+def test_a_leaf_of_another_trunk_is_rejected(workshop: Workshop, tmp_path: Path, fruit: str) -> None:
     trunk = open_trunk(workshop.path("trunk"))
     with torch.no_grad():
         trunk.network.embedding.weight[0, 0] += 1
@@ -194,21 +194,21 @@ def test_a_leaf_of_another_trunk_is_refused(workshop: Workshop, tmp_path: Path, 
     assert not (tmp_path / "model").exists()
 
 
-def test_two_leaves_of_one_name_are_refused(workshop: Workshop, tmp_path: Path, fruit: str) -> None:
+def test_two_leaves_with_the_same_name_are_rejected(workshop: Workshop, tmp_path: Path, fruit: str) -> None:
     twin = craft(workshop, tmp_path / "twin", name="fruit")
     for pair in ((fruit, twin), (fruit, fruit)):
         with pytest.raises(ConfigError, match="two leaves are named 'fruit': give one of them another name"):
             join(workshop, tmp_path / f"model{len(str(pair))}", *pair, **ANY)
 
 
-def test_leaves_of_other_sizes_are_refused(workshop: Workshop, tmp_path: Path, fruit: str) -> None:
+def test_leaves_of_different_sizes_are_rejected(workshop: Workshop, tmp_path: Path, fruit: str) -> None:
     small = craft(workshop, tmp_path / "small", sizes=dataclasses.replace(LEAF, num_experts=2))
     with pytest.raises(ConfigError, match=r"has sizes .* this model's leaves .*: grow it with those"):
         join(workshop, tmp_path / "model", fruit, small, **ANY)
 
 
 @pytest.mark.parametrize("wanted", ["law", "deadbeef", "public", ""])
-def test_peeling_what_is_not_there_is_refused(workshop: Workshop, tmp_path: Path, wanted: str) -> None:
+def test_peeling_an_unknown_leaf_is_rejected(workshop: Workshop, tmp_path: Path, wanted: str) -> None:
     with pytest.raises(ConfigError, match=f"unknown leaf '{wanted}': this model has (fruit, metal|metal, fruit)"):
         peel(Path(workshop.path("model")), tmp_path / "model", wanted)
 
@@ -234,7 +234,7 @@ def flip(file: Path) -> None:
         "fruit/leaf.safetensors",
     ],
 )
-def test_a_damaged_file_is_one_line_that_names_it(
+def test_a_damaged_file_is_named_in_a_one_line_error(
     workshop: Workshop, tmp_path: Path, file: str, damage: Callable[[Path], None]
 ) -> None:
     for name in ("trunk", "fruit"):
@@ -263,7 +263,7 @@ def test_a_damaged_file_is_one_line_that_names_it(
         ("fruit/leaf.json", '"name": "fruit"', '"name": "../fruit"', "'../fruit' cannot name a leaf"),
     ],
 )
-def test_a_changed_card_is_one_line(
+def test_a_changed_card_is_a_one_line_error(
     workshop: Workshop, tmp_path: Path, file: str, before: str, after: str, message: str
 ) -> None:
     for name in ("trunk", "fruit"):
@@ -289,7 +289,7 @@ def test_a_changed_card_is_one_line(
         ("topk_group = 1", f"topk_group = 1 #{' ' * MAX_LOCK_BYTES}", r"lock file \(it is larger than 1048576 bytes\)"),
     ],
 )
-def test_a_changed_lock_file_is_one_line(
+def test_a_changed_lock_file_is_a_one_line_error(
     workshop: Workshop, tmp_path: Path, before: str, after: str, message: str
 ) -> None:
     text = (Path(workshop.path("model")) / "model.toml").read_text()
@@ -300,14 +300,14 @@ def test_a_changed_lock_file_is_one_line(
 
 
 @pytest.mark.parametrize("damage", [Path.unlink, cut])
-def test_a_damaged_lock_file_is_one_line(workshop: Workshop, tmp_path: Path, damage: Callable[[Path], None]) -> None:
+def test_a_damaged_lock_file_is_an_error(workshop: Workshop, tmp_path: Path, damage: Callable[[Path], None]) -> None:
     shutil.copytree(workshop.path("model"), tmp_path / "model")
     damage(tmp_path / "model" / "model.toml")
     with pytest.raises(ArtefactError, match=r"is neither a model|is not a model's lock file"):
         open_model(tmp_path / "model")
 
 
-def test_another_leaf_in_a_leafs_place_is_noticed(workshop: Workshop, tmp_path: Path) -> None:
+def test_a_swapped_leaf_is_detected(workshop: Workshop, tmp_path: Path) -> None:
     for name in ("trunk", "fruit", "metal", "model"):
         shutil.copytree(workshop.path(name), tmp_path / name)
     shutil.rmtree(tmp_path / "metal")
@@ -334,7 +334,7 @@ BAD_TENSORS: list[tuple[str, Callable[[torch.Tensor], torch.Tensor], str]] = [
 
 
 @pytest.mark.parametrize(("name", "change", "message"), BAD_TENSORS)
-def test_bad_tensors_are_refused_whatever_their_hash(
+def test_invalid_tensors_are_rejected_even_with_a_matching_hash(
     workshop: Workshop, tmp_path: Path, name: str, change: Callable[[torch.Tensor], torch.Tensor], message: str
 ) -> None:
     tensors = read_tensors(Path(workshop.path("fruit")) / "leaf.safetensors")
@@ -344,7 +344,7 @@ def test_bad_tensors_are_refused_whatever_their_hash(
         join(workshop, tmp_path / "model", bad, **ANY)
 
 
-def test_missing_and_unknown_tensors_are_refused(workshop: Workshop, tmp_path: Path) -> None:
+def test_missing_and_unknown_tensors_are_rejected(workshop: Workshop, tmp_path: Path) -> None:
     tensors = read_tensors(Path(workshop.path("fruit")) / "leaf.safetensors")
     more = forge(workshop, tmp_path / "more", tensors | {"layers.0.router_ED": torch.zeros(4, 32)})
     fewer = forge(workshop, tmp_path / "fewer", {name: t for name, t in tensors.items() if name != DOWN})
@@ -377,7 +377,7 @@ SIZES = to_table(LEAF)
         ({"trunk": None}, "was grown on trunk None"),
     ],
 )
-def test_forged_cards_are_refused_whatever_their_hash(
+def test_forged_cards_are_rejected_even_with_a_matching_hash(
     workshop: Workshop, tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
     bad = forge(workshop, tmp_path / "bad", **changes)
@@ -386,14 +386,14 @@ def test_forged_cards_are_refused_whatever_their_hash(
     assert "\n" not in str(caught.value)
 
 
-def test_a_router_row_below_the_cap_is_taken(workshop: Workshop, tmp_path: Path) -> None:
+def test_a_router_row_below_the_limit_is_accepted(workshop: Workshop, tmp_path: Path) -> None:
     tensors = read_tensors(Path(workshop.path("fruit")) / "leaf.safetensors")
     tensors[ROUTER] = tensors[ROUTER] / tensors[ROUTER].norm(dim=1, keepdim=True) * 63
     assert join(workshop, tmp_path / "model", forge(workshop, tmp_path / "long", tensors), **ANY).leaves
 
 
 @pytest.mark.parametrize(("bias", "good"), [(0.09, True), (0.2, False), (-0.2, False)])
-def test_a_choice_bias_may_not_push_other_leaves_out(
+def test_a_choice_bias_may_not_displace_other_leaves(
     workshop: Workshop, tmp_path: Path, bias: float, good: bool
 ) -> None:
     tensors = read_tensors(Path(workshop.path("fruit")) / "leaf.safetensors")
@@ -432,7 +432,7 @@ def grasp(leaf: Leaf) -> None:
         (grasp, r"claims \d+% of public text, the limit is 50%: grow it again .*, or raise max_firing", "max_firing"),
     ],
 )
-def test_a_leaf_that_does_not_keep_still_on_public_text_is_refused(
+def test_a_leaf_that_disturbs_public_text_is_rejected(
     workshop: Workshop, tmp_path: Path, change: Callable[[Leaf], None], message: str, limit: str | None
 ) -> None:
     bad = craft(workshop, tmp_path / "bad", change)
@@ -444,14 +444,14 @@ def test_a_leaf_that_does_not_keep_still_on_public_text_is_refused(
         assert join(workshop, tmp_path / "taken", bad, **ANY).leaves, "with the limit raised it is taken"
 
 
-def test_the_check_is_not_skipped_where_the_public_sample_is_short(workshop: Workshop, tmp_path: Path) -> None:
+def test_a_short_public_sample_does_not_skip_the_check(workshop: Workshop, tmp_path: Path) -> None:
     from baicai.data.shards import write_tokens
 
     trunk = open_trunk(workshop.path("trunk"))
     tokens = trunk.replay().read(0, 20)
     short = write_tokens(tokens, trunk.tokenizer, tmp_path / "short", source="test", licence="CC0-1.0")
-    about = {"metrics": {"tokens": 1, "loss": 1.0}, "data": [], "curve": []}
-    save_trunk(tmp_path / "trunk", trunk.network, trunk.tokenizer, replay=short, card_fields=about)
+    card_fields = {"metrics": {"tokens": 1, "loss": 1.0}, "data": [], "curve": []}
+    save_trunk(tmp_path / "trunk", trunk.network, trunk.tokenizer, replay=short, card_fields=card_fields)
     assert open_trunk(tmp_path / "trunk").hash == trunk.hash
     bad = craft(workshop, tmp_path / "bad", shout)
     with pytest.raises(ArtefactError, match="makes public text"):
@@ -459,17 +459,17 @@ def test_the_check_is_not_skipped_where_the_public_sample_is_short(workshop: Wor
 
 
 @pytest.mark.parametrize("name", ["fruit", "law-de", "白菜", "a_1", "x" * 64])
-def test_good_names(name: str) -> None:
+def test_valid_leaf_names(name: str) -> None:
     assert check_leaf_name(name) == name
 
 
 @pytest.mark.parametrize("name", ["", "-a", "a.b", "a/b", "..", "a b", "x" * 65, "a\n", "trunk", "joined", "items"])
-def test_bad_names(name: str) -> None:
+def test_invalid_leaf_names(name: str) -> None:
     with pytest.raises(ConfigError, match="cannot name a leaf"):
         check_leaf_name(name)
 
 
-def test_a_model_is_opened_with_other_leaves(workshop: Workshop, tmp_path: Path, fruit: str, metal: str) -> None:
+def test_a_model_can_be_opened_with_other_leaves(workshop: Workshop, tmp_path: Path, fruit: str, metal: str) -> None:
     alone, both = join(workshop, tmp_path / "alone", fruit), join(workshop, tmp_path / "both", fruit, metal)
     trunk = workshop.path("trunk")
     joined = open_model(trunk, join=[metal, both.leaves["fruit"].hash[:8]])

@@ -1,3 +1,5 @@
+"""Signatures of leaves."""
+
 import shutil
 from pathlib import Path
 
@@ -26,7 +28,7 @@ def key_pair(folder: Path, name: str) -> tuple[str, str]:
     return str(private), str(public)
 
 
-def test_a_signed_leaf_is_accepted_by_its_key_alone(workshop: Workshop, tmp_path: Path) -> None:
+def test_a_signed_leaf_is_accepted_only_with_its_key(workshop: Workshop, tmp_path: Path) -> None:
     private, public = key_pair(tmp_path, "clinic")
     _, stranger = key_pair(tmp_path, "stranger")
     run_stage(grow_leaf, grow_recipe(workshop, "fruit", sign_key=private), tmp_path / "leaf")
@@ -37,7 +39,7 @@ def test_a_signed_leaf_is_accepted_by_its_key_alone(workshop: Workshop, tmp_path
     assert not (tmp_path / "model").exists()
 
 
-def test_a_changed_or_unsigned_leaf_is_refused(workshop: Workshop, tmp_path: Path) -> None:
+def test_a_changed_or_unsigned_leaf_is_rejected(workshop: Workshop, tmp_path: Path) -> None:
     private, public = key_pair(tmp_path, "clinic")
     run_stage(grow_leaf, grow_recipe(workshop, "fruit", sign_key=private), tmp_path / "leaf")
     moved = tmp_path / "moved"
@@ -50,12 +52,12 @@ def test_a_changed_or_unsigned_leaf_is_refused(workshop: Workshop, tmp_path: Pat
         verify_signature(Path(workshop.path("fruit")), [public])
 
 
-def test_a_leaf_says_nothing_of_its_growers_paths(workshop: Workshop) -> None:
+def test_a_leaf_does_not_reveal_paths(workshop: Workshop) -> None:
     for file in Path(workshop.path("fruit")).glob("*.*"):
         assert str(workshop.folder).encode() not in file.read_bytes()
 
 
-def test_a_key_that_cannot_sign_is_one_line_and_writes_nothing(workshop: Workshop, tmp_path: Path) -> None:
+def test_a_key_that_cannot_sign_is_a_one_line_error_and_writes_nothing(workshop: Workshop, tmp_path: Path) -> None:
     (tmp_path / "bad.key").write_text("no key")
     recipe = grow_recipe(workshop, "fruit", sign_key=str(tmp_path / "bad.key"))
     with pytest.raises(ConfigError, match="sign_key"):

@@ -48,14 +48,14 @@ def trunk(workshop: Workshop) -> Trunk:
     return open_trunk(workshop.path("trunk"))
 
 
-def test_a_trunk_holds_what_its_leaves_need(workshop: Workshop, trunk: Trunk) -> None:
+def test_trunk_folder_holds_everything_its_leaves_need(workshop: Workshop, trunk: Trunk) -> None:
     names = sorted(entry.name for entry in Path(workshop.path("trunk")).iterdir())
     assert names == ["README.md", "config.json", "replay", "tokenizer.json", "trunk.safetensors"]
     card = read_json(Path(workshop.path("trunk")) / "config.json")
     assert card["hash"] == trunk.hash
     assert card["model"]["dim"] == 32
     assert card["metrics"]["tokens"] == SHOP_TRAIN.tokens
-    assert [one["domain"] for one in card["data"]] == list(WORDS)
+    assert [text["domain"] for text in card["data"]] == list(WORDS)
     assert card["data"][0]["licences"] == {"CC0-1.0": 1}
     assert card["curve"][0]["loss"] > card["curve"][-1]["loss"] > 0
     assert card["curve"][-1]["tokens"] == SHOP_TRAIN.tokens
@@ -64,7 +64,7 @@ def test_a_trunk_holds_what_its_leaves_need(workshop: Workshop, trunk: Trunk) ->
     assert "| public |" in readme
 
 
-def test_it_is_opened_frozen_in_the_type_it_is_stored_in(workshop: Workshop, trunk: Trunk) -> None:
+def test_trunk_is_opened_frozen_and_in_its_stored_type(workshop: Workshop, trunk: Trunk) -> None:
     stored = read_tensors(Path(workshop.path("trunk")) / "trunk.safetensors")
     assert {tensor.dtype for tensor in stored.values()} == {torch.bfloat16}
     parameters = dict(trunk.network.named_parameters())
@@ -74,14 +74,14 @@ def test_it_is_opened_frozen_in_the_type_it_is_stored_in(workshop: Workshop, tru
     assert not trunk.network.training
 
 
-def test_saved_again_it_has_the_same_hash_and_bytes(workshop: Workshop, trunk: Trunk, tmp_path: Path) -> None:
+def test_saving_again_gives_the_same_hash_and_bytes(workshop: Workshop, trunk: Trunk, tmp_path: Path) -> None:
     digest = save_trunk(tmp_path / "again", trunk.network, trunk.tokenizer, replay=trunk.replay(), card_fields=ABOUT)
     assert digest == trunk.hash == open_trunk(tmp_path / "again").hash == open_trunk(digest[:12]).hash
     for name in ("trunk.safetensors", "tokenizer.json", "replay/manifest.json"):
         assert (tmp_path / "again" / name).read_bytes() == (Path(workshop.path("trunk")) / name).read_bytes()
 
 
-def test_the_hash_sees_weights_sizes_and_tokenizer(trunk: Trunk, tmp_path: Path) -> None:
+def test_hash_covers_weights_and_sizes(trunk: Trunk, tmp_path: Path) -> None:
     def digest(name: str) -> str:
         return save_trunk(tmp_path / name, trunk.network, trunk.tokenizer, replay=trunk.replay(), card_fields=ABOUT)
 
@@ -93,12 +93,12 @@ def test_the_hash_sees_weights_sizes_and_tokenizer(trunk: Trunk, tmp_path: Path)
     assert len(seen) == 3
 
 
-def test_an_unexpected_trunk_is_refused(workshop: Workshop) -> None:
+def test_an_unexpected_trunk_is_rejected(workshop: Workshop) -> None:
     with pytest.raises(ArtefactError, match=r"trunk .* has hash \w{8}, expected 00000000: pass the matching trunk"):
         open_trunk(workshop.path("trunk"), "0" * 64)
 
 
-def test_its_public_sample_is_training_text(workshop: Workshop, trunk: Trunk) -> None:
+def test_public_sample_is_training_text(workshop: Workshop, trunk: Trunk) -> None:
     replay = trunk.replay()
     assert replay.num_tokens == 2000 // 32 * 32
     assert replay.tokenizer_hash == trunk.tokenizer.hash
@@ -110,7 +110,7 @@ def test_its_public_sample_is_training_text(workshop: Workshop, trunk: Trunk) ->
         assert any(window in text for text in texts)
 
 
-def test_the_public_sample_has_the_shares_of_training(workshop: Workshop, tmp_path: Path) -> None:
+def test_public_sample_has_the_source_shares_of_training(workshop: Workshop, tmp_path: Path) -> None:
     data = [dataclasses.replace(workshop.text("public"), weight=4.0), workshop.text("fruit")]
     run_stage(train_trunk, recipe(workshop, data=data), tmp_path / "trunk")
     trunk = open_trunk(tmp_path / "trunk")
@@ -118,10 +118,10 @@ def test_the_public_sample_has_the_shares_of_training(workshop: Workshop, tmp_pa
     rows = [trunk.tokenizer.decode(replay.read(16 * number, 16).tolist()) for number in range(10)]
     fruity = [row for row in rows if row in (workshop.folder / "fruit.txt").read_text()]
     assert len(fruity) == 2
-    assert [one["domain"] for one in trunk.card["data"]] == ["public", "fruit"]
+    assert [text["domain"] for text in trunk.card["data"]] == ["public", "fruit"]
 
 
-def test_the_public_sample_can_be_written_by_the_trunk_itself(workshop: Workshop, tmp_path: Path) -> None:
+def test_public_sample_can_be_generated_by_the_trunk(workshop: Workshop, tmp_path: Path) -> None:
     for out in ("one", "other"):
         run_stage(train_trunk, recipe(workshop, replay="sampled"), tmp_path / out)
     trunk = open_trunk(tmp_path / "one")
@@ -146,7 +146,7 @@ def test_the_public_sample_can_be_written_by_the_trunk_itself(workshop: Workshop
         ({"data": [SourceConfig(path="/nowhere", domain="x")]}, DataError, "/nowhere does not exist"),
     ],
 )
-def test_bad_recipes(
+def test_invalid_recipes(
     workshop: Workshop, tmp_path: Path, changes: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
@@ -154,17 +154,17 @@ def test_bad_recipes(
     assert not (tmp_path / "trunk").exists()
 
 
-def test_two_sources_of_one_domain_are_refused(workshop: Workshop, tmp_path: Path) -> None:
+def test_two_sources_of_one_domain_are_rejected(workshop: Workshop, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="two sources have the domain 'fruit'"):
         run_stage(train_trunk, recipe(workshop, data=[workshop.text("fruit")] * 2), tmp_path / "trunk")
 
 
-def test_a_folder_that_is_no_trunk_is_one_line(workshop: Workshop, tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_trunk_is_a_one_line_error(workshop: Workshop, tmp_path: Path) -> None:
     with pytest.raises(ArtefactError, match=r"config\.json is missing: the artefact is incomplete"):
         open_trunk(workshop.path("fruit"))
 
 
-def test_a_tokenizer_larger_than_the_embedding_is_refused(workshop: Workshop, tmp_path: Path) -> None:
+def test_a_tokenizer_larger_than_the_embedding_is_rejected(workshop: Workshop, tmp_path: Path) -> None:
     whole = open_trunk(workshop.path("trunk"))
     model = Transformer(dataclasses.replace(SIZES, vocab_size=10))
     save_trunk(
@@ -174,7 +174,7 @@ def test_a_tokenizer_larger_than_the_embedding_is_refused(workshop: Workshop, tm
         open_trunk(tmp_path / "trunk")
 
 
-def test_killed_after_training_it_goes_on_with_the_same_sample(
+def test_killed_after_training_it_resumes_with_the_same_sample(
     workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import baicai.leaves.train_trunk as module
@@ -194,7 +194,7 @@ def test_killed_after_training_it_goes_on_with_the_same_sample(
     assert whole.card == broken.card
 
 
-def test_a_full_disk_while_the_sample_is_copied_is_one_line_and_leaves_nothing(
+def test_a_full_disk_while_copying_the_sample_leaves_nothing_behind(
     trunk: Trunk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object, **__: object) -> None:
@@ -216,5 +216,5 @@ def test_a_curve_is_thinned(tmp_path: Path) -> None:
     assert points[1]["tokens"] == 64 * 31
 
 
-def test_the_tokenizer_inside_is_the_one_it_was_trained_with(workshop: Workshop, trunk: Trunk) -> None:
+def test_trunk_contains_the_tokenizer_it_was_trained_with(workshop: Workshop, trunk: Trunk) -> None:
     assert trunk.tokenizer.hash == Tokenizer.open(Path(workshop.path("tokenizer"))).hash

@@ -9,7 +9,7 @@ from baicai.model.chunked_attention import CHUNK_QUERIES, attend_in_chunks
 @pytest.mark.parametrize("queries", [1, CHUNK_QUERIES - 1, CHUNK_QUERIES, 2 * CHUNK_QUERIES + 9])
 @pytest.mark.parametrize("past", [0, 5])
 @pytest.mark.parametrize("key_heads", [3, 1])
-def test_values_and_gradients_equal_pytorchs(queries: int, past: int, key_heads: int) -> None:
+def test_values_and_gradients_match_pytorch(queries: int, past: int, key_heads: int) -> None:
     generator = torch.Generator().manual_seed(0)
     shapes = ((2, 3, queries, 8), (2, key_heads, queries + past, 8), (2, key_heads, queries + past, 6))
     ours, theirs = (
@@ -23,11 +23,11 @@ def test_values_and_gradients_equal_pytorchs(queries: int, past: int, key_heads:
     grad = torch.randn(out.shape, generator=generator)
     out.backward(grad)
     expected.backward(grad)
-    for one, other in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(one.grad, other.grad, atol=1e-5, rtol=1e-5)
+    for actual, expected in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(actual.grad, expected.grad, atol=1e-5, rtol=1e-5)
 
 
-def test_bfloat16_on_a_cpu_takes_this_way(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bfloat16_on_a_cpu_uses_chunked_attention(monkeypatch: pytest.MonkeyPatch) -> None:
     taken = []
     monkeypatch.setattr(layers, "attend_in_chunks", lambda *qkv: taken.append(qkv) or qkv[2])
     for dtype in (torch.float32, torch.bfloat16):

@@ -43,7 +43,7 @@ def inputs(masked: bool, tokens: int = 40) -> tuple[Tensor, Tensor | None]:
 @pytest.mark.parametrize(("topk_group", "top_k"), [(1, 2), (2, 3), (3, 4), (9, 99)])
 @pytest.mark.parametrize("masked", [False, True])
 @torch.no_grad()
-def test_it_equals_its_slow_twin(topk_group: int, top_k: int, masked: bool) -> None:
+def test_grouped_experts_match_the_loop(topk_group: int, top_k: int, masked: bool) -> None:
     layers, (h_TD, on_TG) = three_layers(), inputs(masked)
     choice = choose(layers, h_TD, topk_group, top_k, on_TG)
     out_TD = mix_grouped(h_TD, choice, ExpertMixer().stack(layers, torch.float32), some_absent=masked)
@@ -61,12 +61,12 @@ def test_it_equals_its_slow_twin(topk_group: int, top_k: int, masked: bool) -> N
 )
 @pytest.mark.parametrize("leaves", [1, 3])
 @pytest.mark.parametrize("masked", [False, True])
-def test_gradients_are_those_of_the_cpus_way(leaves: int, masked: bool, device: str, dtype: torch.dtype) -> None:
+def test_gradients_match_those_of_the_cpu_path(leaves: int, masked: bool, device: str, dtype: torch.dtype) -> None:
     layers, (h_TD, on_TG) = [layer.to(device) for layer in three_layers()[:leaves]], inputs(masked)
     h_TD, on_TG = h_TD.to(device), None if on_TG is None else on_TG[:, :leaves].to(device)
     grad_TD = torch.randn(40, 32, generator=torch.Generator().manual_seed(1)).to(device)
     weights = [tensor for layer in layers for tensor in (layer.router_ED, layer.gate_EFD, layer.up_EFD, layer.down_EDF)]
-    found = []
+    results = []
     for fast in (True, False):
         leaf_TD = h_TD.clone().requires_grad_()
         choice = choose(layers, leaf_TD, 2, 3, on_TG)
@@ -76,13 +76,13 @@ def test_gradients_are_those_of_the_cpus_way(leaves: int, masked: bool, device: 
             else:
                 out_TD = mix_experts(leaf_TD, choice, layers)
         assert out_TD.dtype == torch.float32
-        found.append([out_TD, *torch.autograd.grad(out_TD, [leaf_TD, *weights], grad_TD)])
-    for ours, theirs in zip(*found, strict=True):
+        results.append([out_TD, *torch.autograd.grad(out_TD, [leaf_TD, *weights], grad_TD)])
+    for ours, theirs in zip(*results, strict=True):
         close = (ours - theirs).norm() / theirs.norm()
         assert close < (1e-5 if dtype == torch.float32 else 2e-2)
 
 
-def test_what_lies_beyond_the_last_expert_reaches_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_values_beyond_the_last_expert_have_no_effect(monkeypatch: pytest.MonkeyPatch) -> None:
     product = torch.nn.functional.grouped_mm
 
     class Poisoned(torch.autograd.Function):
@@ -102,9 +102,9 @@ def test_what_lies_beyond_the_last_expert_reaches_nobody(monkeypatch: pytest.Mon
             x_ND, weight = x_ND[:stop].detach().requires_grad_(), weight.detach().requires_grad_()
             with torch.enable_grad():
                 out = product(x_ND, weight, offs=ends_E)
-            found = torch.autograd.grad(out, (x_ND, weight), grad[:stop])
+            grads = torch.autograd.grad(out, (x_ND, weight), grad[:stop])
             beyond = torch.full((len(grad) - stop, x_ND.shape[1]), torch.nan)
-            return torch.cat((found[0], beyond)), found[1], None
+            return torch.cat((grads[0], beyond)), grads[1], None
 
     monkeypatch.setattr(grouped_experts.F, "grouped_mm", lambda x, weight, offs: Poisoned.apply(x, weight, offs))
     layers, (h_TD, on_TG) = three_layers(), inputs(masked=True)
@@ -118,8 +118,8 @@ def test_what_lies_beyond_the_last_expert_reaches_nobody(monkeypatch: pytest.Mon
         assert all(p.grad is not None and p.grad.isfinite().all() for p in layer.parameters())
 
 
-def test_nothing_waits_for_what_the_gpu_has_computed() -> None:
-    with FakeTensorMode():  # tensors without values: whoever asks for one fails
+def test_no_step_synchronizes_with_the_gpu() -> None:
+    with FakeTensorMode():  # tensors without values: reading one fails
         layers = [LeafLayer(32, LEAF) for _ in range(3)]
         h_TD, ids_TK, weights_TK = torch.empty(40, 32), torch.empty(40, 2, dtype=torch.int64), torch.empty(40, 2)
         h_TD.requires_grad_()
@@ -158,7 +158,7 @@ def test_law_3_holds(model: Transformer, tokens_BS: Tensor, topk_group: int) -> 
     laws.test_law_3_a_masked_leaf_is_absent_and_unread(model, tokens_BS, topk_group)
 
 
-def test_frozen_experts_are_stacked_once_and_again_when_something_changes() -> None:
+def test_frozen_experts_are_stacked_once_until_something_changes() -> None:
     layers, mixer = [layer.requires_grad_(False) for layer in three_layers()], ExpertMixer()
     with torch.inference_mode():
         first = mixer.stack(layers, torch.float32)
@@ -174,12 +174,12 @@ def test_frozen_experts_are_stacked_once_and_again_when_something_changes() -> N
     assert torch.equal(mixer.stack(layers[1:], torch.float32)[1][0], layers[1].up_EFD[0])
 
 
-def test_a_leaf_that_is_gone_is_not_kept() -> None:
+def test_a_removed_leaf_is_not_kept_in_memory() -> None:
     layers, mixer = [layer.requires_grad_(False) for layer in three_layers()], ExpertMixer()
     mixer.stack(layers, torch.float32)
-    one, other = weakref.ref(layers[0].gate_EFD), weakref.ref(layers[2].gate_EFD)
+    first, other = weakref.ref(layers[0].gate_EFD), weakref.ref(layers[2].gate_EFD)
     layers = layers[1:2]
-    assert one() is None
+    assert first() is None
     assert other() is None
     assert mixer.stack(layers, torch.float32)[0] is layers[0].gate_EFD, "one leaf needs no copy"
     alone = weakref.ref(layers[0].gate_EFD)
@@ -187,7 +187,7 @@ def test_a_leaf_that_is_gone_is_not_kept() -> None:
     assert alone() is None
 
 
-def test_training_experts_are_stacked_anew_in_each_step() -> None:
+def test_experts_in_training_are_stacked_in_every_step() -> None:
     layers, mixer = three_layers(), ExpertMixer()
     assert mixer.stack(layers, torch.bfloat16)[0].requires_grad
     assert mixer.stack(layers, torch.bfloat16)[0] is not mixer.stack(layers, torch.bfloat16)[0]
@@ -207,7 +207,7 @@ def test_training_experts_are_stacked_anew_in_each_step() -> None:
         (32, 16, 4, "cpu", torch.bfloat16, 9, False),
     ],
 )
-def test_what_the_kernel_takes(
+def test_when_the_kernel_can_run(
     monkeypatch: pytest.MonkeyPatch,
     dim: int,
     hidden: int,

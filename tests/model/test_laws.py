@@ -41,7 +41,7 @@ def test_law_3_a_masked_leaf_is_absent_and_unread(model: Transformer, tokens_BS:
     model.peel("c")
     poisoned = grown(model, 2)
     for tensor in poisoned.state_dict().values():
-        tensor.fill_(torch.nan)  # whoever reads it shows it
+        tensor.fill_(torch.nan)  # reading it would show
     model.join("b", poisoned)
     model.join("c", grown(model, 3))
     on_BG = torch.tensor([[True, False, True]]).expand(len(tokens_BS), -1)
@@ -93,11 +93,11 @@ def test_law_7_a_cache_serves_one_set_of_leaves(model: Transformer, tokens_BS: t
         model.join(name, grown(model, seed))
     cache = KVCache(model.config)
     model(tokens_BS[:1], cache=cache)
-    with pytest.raises(ConfigError, match="start another"):
+    with pytest.raises(ConfigError, match="make another"):
         model(tokens_BS[:1, :1], cache=cache, on_BG=torch.tensor([[True, False]]))
     model.peel("a")
     model.join("a", grown(model, 2))
-    with pytest.raises(ConfigError, match="start another"):
+    with pytest.raises(ConfigError, match="make another"):
         model(tokens_BS[:1, :1], cache=cache)
 
 
@@ -110,11 +110,11 @@ def test_law_7_holds_for_masks_of_any_size(model: Transformer) -> None:
     on_BG[300, 0] = False
     model(tokens_BS, cache=cache, on_BG=on_BG)
     model(tokens_BS, cache=cache, on_BG=on_BG)
-    with pytest.raises(ConfigError, match="start another"):
+    with pytest.raises(ConfigError, match="make another"):
         model(tokens_BS, cache=cache, on_BG=on_BG.roll(1, 0))
 
 
-def test_law_10_a_further_leaf_costs_a_token_its_router_rows() -> None:
+def test_law_10_an_additional_leaf_costs_a_token_only_router_rows() -> None:
     sizes = LeafConfig(first_layer=1, num_experts=8, expert_dim=64, top_k=2)
     costs = []
     for count in (1, 16):

@@ -12,18 +12,18 @@ from tests.model.conftest import GQA, MLA, grown, tiny
 
 
 @torch.no_grad()
-def test_the_other_weights_start_and_speak_as_without_it(tokens_BS: Tensor) -> None:
+def test_other_weights_and_logits_are_unaffected_by_mtp(tokens_BS: Tensor) -> None:
     plain, extended = tiny(), tiny(mtp=True)
     ours = dict(extended.named_parameters())
     assert all(torch.equal(parameter, ours[name]) for name, parameter in plain.named_parameters())
     assert {name.split(".")[0] for name in ours.keys() - dict(plain.named_parameters())} == {"mtp"}
     for name, parameter in ours.items():
         if name.startswith("mtp."):
-            parameter.fill_(torch.nan)  # whoever reads it shows it
+            parameter.fill_(torch.nan)  # reading it would show
     assert torch.equal(extended(tokens_BS), plain(tokens_BS))
 
 
-def test_sizes_and_cost_without_it_are_what_they_were() -> None:
+def test_sizes_and_cost_without_mtp_are_unchanged() -> None:
     plain, extended = tiny(), tiny(mtp=True)
     assert "mtp" not in to_table(plain.config)
     assert to_table(extended.config) == to_table(plain.config) | {"mtp": True}
@@ -35,7 +35,7 @@ def test_sizes_and_cost_without_it_are_what_they_were() -> None:
 
 @pytest.mark.parametrize("attention", [GQA, MLA], ids=["gqa", "mla"])
 @torch.no_grad()
-def test_it_is_section_2_2_written_out(attention: GQAConfig | MLAConfig, tokens_BS: Tensor) -> None:
+def test_mtp_matches_section_2_2_of_the_paper(attention: GQAConfig | MLAConfig, tokens_BS: Tensor) -> None:
     model = tiny(attention, mtp=True)
     model.join("a", grown(model, 1))
     module = model.mtp
@@ -69,7 +69,7 @@ def test_drafts_follow_the_leaves(tokens_BS: Tensor) -> None:
 
 @pytest.mark.parametrize("attention", [GQA, MLA], ids=["gqa", "mla"])
 @torch.no_grad()
-def test_cached_drafts_equal_uncached_and_can_be_written_over(
+def test_cached_drafts_equal_uncached_and_can_be_overwritten(
     attention: GQAConfig | MLAConfig, tokens_BS: Tensor
 ) -> None:
     model = tiny(attention, mtp=True)

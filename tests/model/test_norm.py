@@ -6,7 +6,7 @@ from baicai.model.norm import RMSNorm
 
 
 @pytest.mark.parametrize("frozen", [False, True])
-def test_values_and_gradients_equal_pytorchs(frozen: bool) -> None:
+def test_values_and_gradients_match_pytorch(frozen: bool) -> None:
     norm, generator = RMSNorm(16, 1e-2), torch.Generator().manual_seed(0)
     x, grad = (torch.randn(2, 3, 4, 16, generator=generator) for _ in range(2))
     weight = torch.randn(16, generator=generator)
@@ -22,6 +22,6 @@ def test_values_and_gradients_equal_pytorchs(frozen: bool) -> None:
     torch.testing.assert_close(norm.weight.grad, weight.grad)
 
 
-def test_the_type_of_the_input_comes_back() -> None:
+def test_output_has_the_type_of_the_input() -> None:
     x = torch.ones(2, 16).bfloat16()
     assert RMSNorm(16, 1e-5)(x).dtype == torch.bfloat16

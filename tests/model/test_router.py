@@ -10,7 +10,7 @@ from tests.references.loops import mix_one, route_one
 @pytest.mark.parametrize(("topk_group", "top_k"), [(1, 2), (2, 3), (3, 4), (9, 99)])
 @pytest.mark.parametrize("masked", [False, True])
 @torch.no_grad()
-def test_router_and_experts_equal_their_slow_twins(topk_group: int, top_k: int, masked: bool) -> None:
+def test_router_and_experts_match_the_loop(topk_group: int, top_k: int, masked: bool) -> None:
     model = tiny()
     layers = [grown(model, seed).layer(2) for seed in range(3)]
     generator = torch.Generator().manual_seed(0)
@@ -40,7 +40,7 @@ def test_the_bias_steers_the_choice_and_not_the_weight() -> None:
     assert steered.weights_TK.item() == pytest.approx(torch.tensor(-1.0).sigmoid().item())
 
 
-def test_negative_biases_leak_no_token_into_a_leaf_that_was_not_chosen() -> None:
+def test_negative_biases_route_no_token_to_an_unchosen_leaf() -> None:
     logits_TGE = torch.randn(200, 4, 4, generator=torch.Generator().manual_seed(0))
     bias_GE = torch.full((4, 4), -2.0)
     choice = choose_experts(logits_TGE, bias_GE, topk_group=1, top_k=4)

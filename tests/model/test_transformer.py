@@ -27,7 +27,7 @@ def test_cached_equals_uncached(model: Transformer, tokens_BS: torch.Tensor, lea
         (lambda m: m(torch.zeros(1, 65, dtype=torch.long)), "at most 64"),
     ],
 )
-def test_wrong_use_is_one_clear_line(act: object, message: str) -> None:
+def test_invalid_use_is_a_one_line_error(act: object, message: str) -> None:
     model = tiny()
     model.join("a", grown(model, 1))
     with pytest.raises(ConfigError, match=message):
@@ -35,7 +35,7 @@ def test_wrong_use_is_one_clear_line(act: object, message: str) -> None:
 
 
 @torch.no_grad()
-def test_layers_below_the_leaves_do_not_see_them(tokens_BS: torch.Tensor) -> None:
+def test_layers_below_the_leaves_are_unaffected_by_them(tokens_BS: torch.Tensor) -> None:
     model = tiny(GQA)
     model.join("a", grown(model, 1))
     before = model.lower(tokens_BS)

@@ -1,4 +1,4 @@
-"""What `test_distributed` runs under torchrun: `-m tests.training.processes JOBS.json`, on each process."""
+"""Program that `test_distributed` runs under torchrun: `-m tests.training.processes JOBS.json`, on each process."""
 
 import json
 import os
@@ -66,7 +66,7 @@ def note_parameters(path: Path) -> None:
 
 
 def main(jobs: Path) -> None:
-    """Carry out jobs one after another."""
+    """Run jobs one after another."""
     dist.init_process_group("gloo")
     plain_next, plain_orthogonalize = Batches.next, optimizer.orthogonalize
     for job in json.loads(jobs.read_text()):

@@ -1,4 +1,4 @@
-"""One trunk on two processes that torchrun starts: the same losses as on one, whole or in shares, killed or not."""
+"""Training a trunk on two processes with torchrun: the same losses as on one, replicated or sharded, killed or not."""
 
 import dataclasses
 import json
@@ -58,7 +58,7 @@ def lines(out: Path) -> list[dict[str, float]]:
 
 @pytest.fixture(scope="module")
 def folder(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What two processes made: with each sharding, of a batch they cannot share, and until one of them was killed."""
+    """Results of two processes: with each sharding, with a batch that cannot be split, and with one process killed."""
     folder = tmp_path_factory.mktemp("processes")
     jobs = [(sharding, recipe(workshop, sharding=sharding), True, "") for sharding in SHARDINGS]
     jobs.append(("stopped", recipe(workshop, **OFTEN), True, "stop"))
@@ -73,21 +73,21 @@ def folder(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.fixture
 def alone(workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What one process makes."""
+    """The result of one process."""
     monkeypatch.setattr(optimizer, "orthogonalize", precise)
     run_stage(train_trunk, recipe(workshop), tmp_path / "alone")
     return tmp_path / "alone"
 
 
-def assert_same_losses(found: list[dict[str, float]], expected: list[dict[str, float]]) -> None:
+def assert_same_losses(actual: list[dict[str, float]], expected: list[dict[str, float]]) -> None:
     assert [line["step"] for line in expected] == list(range(1, STEPS + 1))
-    for one, other in zip(found, expected, strict=True):
-        assert one == pytest.approx(other, rel=1e-5)
+    for ours, theirs in zip(actual, expected, strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-5)
     assert expected[-1]["loss"] < 0.95 * expected[0]["loss"]
 
 
 @pytest.mark.parametrize("sharding", SHARDINGS)
-def test_two_processes_have_the_losses_and_weights_of_one(folder: Path, alone: Path, sharding: str) -> None:
+def test_two_processes_give_the_losses_and_weights_of_one(folder: Path, alone: Path, sharding: str) -> None:
     assert_same_losses(lines(folder / sharding), lines(alone))
     ours, theirs = (read_tensors(out / "trunk.safetensors") for out in (folder / sharding, alone))
     assert ours.keys() == theirs.keys()
@@ -96,7 +96,7 @@ def test_two_processes_have_the_losses_and_weights_of_one(folder: Path, alone: P
     assert open_trunk(folder / sharding).replay().hash == open_trunk(alone).replay().hash
 
 
-def test_a_share_is_half_and_a_copy_is_all(folder: Path, alone: Path) -> None:
+def test_sharding_halves_the_parameters_and_replication_copies_them(folder: Path, alone: Path) -> None:
     held = {s: [int((folder / f"{s}.held-{rank}").read_text()) for rank in (0, 1)] for s in SHARDINGS}
     probes = 2 * 3 * SIZES.dim  # two layers, three sources: the odd row is process 0's
     every = sum(tensor.numel() for tensor in read_tensors(alone / "trunk.safetensors").values()) + probes
@@ -105,23 +105,23 @@ def test_a_share_is_half_and_a_copy_is_all(folder: Path, alone: Path) -> None:
     assert held["shard"][0] - held["shard"][1] == 2 * SIZES.dim
 
 
-def test_every_row_is_some_processs_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_of_a_batch_are_split_over_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(distributed, "world_size", lambda: 4)
-    found = []
+    actual = []
     for rank in range(4):
         monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
-        found.append(distributed.local_rows(torch.arange(8)).tolist())
-    assert found == [[0, 1], [2, 3], [4, 5], [6, 7]]
+        actual.append(distributed.local_rows(torch.arange(8)).tolist())
+    assert actual == [[0, 1], [2, 3], [4, 5], [6, 7]]
 
 
-def test_what_two_processes_began_one_can_end(folder: Path, alone: Path, workshop: Workshop) -> None:
+def test_one_process_can_finish_what_two_began(folder: Path, alone: Path, workshop: Workshop) -> None:
     out = folder / "stopped"
     assert [line["step"] for line in lines(out)] == [1, 2, 3]
     run_stage(train_trunk, recipe(workshop, **OFTEN), out)
     assert_same_losses(lines(out), lines(alone))
 
 
-def test_a_batch_that_they_cannot_share_is_one_line(folder: Path) -> None:
+def test_a_batch_that_cannot_be_split_is_a_one_line_error(folder: Path) -> None:
     for rank in (0, 1):
         assert (folder / f"odd.error-{rank}").read_text() == (
             "train.batch_sequences is 7, which 2 processes cannot share evenly: make it a multiple of 2"
@@ -129,12 +129,10 @@ def test_a_batch_that_they_cannot_share_is_one_line(folder: Path) -> None:
     assert not (folder / "odd").exists()
 
 
-def test_one_process_killed_and_all_started_again_is_as_if_never_killed(
-    folder: Path, workshop: Workshop, tmp_path: Path
-) -> None:
+def test_restart_after_a_killed_process_gives_the_same_result(folder: Path, workshop: Workshop, tmp_path: Path) -> None:
     out, table = folder / "killed", to_table(recipe(workshop, sharding="shard", **OFTEN))
     assert [path.name for path in folder.glob("killed.run/checkpoint-*")] == ["checkpoint-000000003"]
-    table["data"] = [{key: value for key, value in one.items() if value is not None} for one in table["data"]]
+    table["data"] = [{key: value for key, value in source.items() if value is not None} for source in table["data"]]
     (tmp_path / "trunk.toml").write_text(tomli_w.dumps(table))
     resumed = torchrun("baicai", "trunk", str(tmp_path / "trunk.toml"), "--out", str(out), "--json")
     assert resumed.returncode == 0, resumed.stderr
@@ -144,7 +142,7 @@ def test_one_process_killed_and_all_started_again_is_as_if_never_killed(
         assert file_hash(out / name) == file_hash(folder / "whole" / name)
 
 
-def test_other_verbs_run_in_one_process(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_verbs_reject_torchrun(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     waits: list[float] = []
     monkeypatch.setattr(time, "sleep", waits.append)
@@ -153,10 +151,12 @@ def test_other_verbs_run_in_one_process(monkeypatch: pytest.MonkeyPatch, capsys:
         with pytest.raises(SystemExit):
             main(lambda **options: cli.main(["grow", "name=x", "--out", "/nowhere/leaf"], **options))
         assert capsys.readouterr().err == "error: grow runs in one process: start it without torchrun\n"
-        assert len(waits) == int(rank), "torchrun has the time to end the second, so that it is told once"
+        assert len(waits) == int(rank), "torchrun has the time to end the second, so that the error is printed once"
 
 
-def test_more_processes_than_gpus_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, workshop: Workshop) -> None:
+def test_more_processes_than_gpus_are_rejected(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, workshop: Workshop
+) -> None:
     monkeypatch.setenv("WORLD_SIZE", "4")
     monkeypatch.setenv("LOCAL_RANK", "2")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)

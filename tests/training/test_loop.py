@@ -43,14 +43,14 @@ DEVICES = [
 def shards(tmp_path_factory: pytest.TempPathFactory) -> list[TokenShards]:
     """Two sources of tokens in which each is followed by one of two."""
     alphabet = SimpleNamespace(vocab_size=VOCAB, hash="0" * 64, bytes_per_token=lambda: np.ones(VOCAB, np.int64))
-    folder, found = tmp_path_factory.mktemp("shards"), []
+    folder, sources = tmp_path_factory.mktemp("shards"), []
     for number in range(2):
         generator = torch.Generator().manual_seed(number)
         steps = torch.randint(1, 3, (600,), generator=generator)
         tokens = ((steps * (number + 1)).cumsum(0) % VOCAB).numpy()
-        place = folder / str(number)
-        found.append(write_tokens(tokens, cast(Tokenizer, alphabet), place, source="test", licence="CC0-1.0"))
-    return found
+        source_folder = folder / str(number)
+        sources.append(write_tokens(tokens, cast(Tokenizer, alphabet), source_folder, source="test", licence="CC0-1.0"))
+    return sources
 
 
 class Clock:
@@ -111,7 +111,7 @@ def figures(run: Run) -> list[dict[str, Any]]:
 GOLDEN = [3.5089, 3.4609, 3.4525, 3.4169, 3.3882, 3.3808, 3.3316, 3.3411, 3.339, 3.3326]
 
 
-def test_ten_steps_have_the_losses_they_always_had(shards: list[TokenShards], tmp_path: Path) -> None:
+def test_losses_of_ten_steps_are_unchanged(shards: list[TokenShards], tmp_path: Path) -> None:
     stage = Stage(shards)
     with Run(tmp_path / "out", TRAIN) as run:
         last = stage.train(run)
@@ -126,7 +126,7 @@ def test_ten_steps_have_the_losses_they_always_had(shards: list[TokenShards], tm
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("kills", [(0,), (1,), (4,), (9,), (2, 5, 9)])
-def test_law_8_killed_and_resumed_is_uninterrupted_bit_for_bit(
+def test_law_8_killed_and_resumed_equals_uninterrupted_bit_for_bit(
     shards: list[TokenShards], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kills: tuple[int, ...], device: str
 ) -> None:
     monkeypatch.setattr(loop, "time", Clock())  # a checkpoint every two or three steps
@@ -139,8 +139,8 @@ def test_law_8_killed_and_resumed_is_uninterrupted_bit_for_bit(
     for kill in kills:
         stage = Stage(shards, config, device)
         with Run(tmp_path / "broken", config) as run:
-            found = run.resume()
-            begun.append(found[1]["step"] if found else 0)
+            checkpoint = run.resume()
+            begun.append(checkpoint.state["step"] if checkpoint else 0)
             stage.steps = begun[-1]
             with pytest.raises(KeyboardInterrupt):
                 stage.train(run, stopped_at(stage, kill))
@@ -155,7 +155,7 @@ def test_law_8_killed_and_resumed_is_uninterrupted_bit_for_bit(
         assert torch.equal(tensor, last.state()[name]), name
 
 
-def test_a_finished_run_is_not_trained_on(shards: list[TokenShards], tmp_path: Path) -> None:
+def test_a_finished_run_is_not_trained_further(shards: list[TokenShards], tmp_path: Path) -> None:
     first, again = Stage(shards), Stage(shards)
     with Run(tmp_path / "out", TRAIN) as run:
         before = first.train(run)
@@ -176,7 +176,7 @@ def steep(loss: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("change", [nan, steep])
 @pytest.mark.parametrize(("log_steps", "checkpoint_seconds"), [(1, 0.0), (4, 0.0), (1, 60.0)])
-def test_a_loss_that_is_not_finite_is_told_and_no_checkpoint_is_spoilt(
+def test_a_loss_that_is_not_finite_is_an_error_and_keeps_the_checkpoint(
     shards: list[TokenShards],
     tmp_path: Path,
     change: Callable[[Tensor], Tensor],
@@ -188,17 +188,17 @@ def test_a_loss_that_is_not_finite_is_told_and_no_checkpoint_is_spoilt(
     with Run(tmp_path / "out", config) as run:
         with pytest.raises(ConfigError, match=r"test: the loss is .* at step 6: lower learning_rate"):
             stage.train(run, stopped_at(stage, 5, change))
-        found = run.resume()
+        checkpoint = run.resume()
         assert all(math.isfinite(line["loss"]) for line in run.metrics())
     if checkpoint_seconds:
-        assert found is None
+        assert checkpoint is None
     else:
-        assert found is not None
-        assert found[1]["step"] == 5
-        assert all(tensor.isfinite().all() for tensor in found[0].values())
+        assert checkpoint is not None
+        assert checkpoint.state["step"] == 5
+        assert all(tensor.isfinite().all() for tensor in checkpoint.tensors.values())
 
 
-def test_only_the_given_parameters_move(shards: list[TokenShards], tmp_path: Path) -> None:
+def test_only_the_given_parameters_change(shards: list[TokenShards], tmp_path: Path) -> None:
     stage = Stage(shards)
     before = stage.state()
     chosen = {name: p for name, p in stage.model.named_parameters() if name.startswith("layers.1")}
@@ -253,7 +253,7 @@ def test_steps_are_counted_from_tokens() -> None:
     assert TrainConfig(tokens=2 * 4096 - 1).steps == 1
 
 
-def test_a_device_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_device_is_a_one_line_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert select_device("auto").type == select_device("cpu").type == "cpu"
     with pytest.raises(MachineError, match=r"device=cuda, but this machine or .* has no CUDA: use device=cpu"):
@@ -269,7 +269,7 @@ def test_a_device_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> 
         ("bfloat16", False, torch.bfloat16),
     ],
 )
-def test_products_have_the_type_that_was_asked_for_or_is_fast(
+def test_products_have_the_configured_or_the_fast_type(
     monkeypatch: pytest.MonkeyPatch, dtype: str, fast: bool, product: torch.dtype
 ) -> None:
     monkeypatch.setattr("baicai.training.loop.has_fast_bfloat16", lambda device: fast)

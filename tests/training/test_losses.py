@@ -31,7 +31,7 @@ def reference(hidden_TD: Tensor, weight_VD: Tensor, targets_T: Tensor) -> tuple[
 
 
 @pytest.mark.parametrize("tokens", [1, 7, 8, 9, 16, 21])
-def test_it_is_cross_entropy_in_value_and_gradients(tokens: int) -> None:
+def test_value_and_gradients_match_cross_entropy(tokens: int) -> None:
     hidden_TD, weight_VD, targets_T = inputs(tokens)
     hidden_TD.requires_grad_()
     weight_VD.requires_grad_()
@@ -46,7 +46,7 @@ def test_it_is_cross_entropy_in_value_and_gradients(tokens: int) -> None:
     torch.testing.assert_close(weight_VD.grad.double(), 3 * grad_weight, atol=1e-6, rtol=1e-5)
 
 
-def test_float64_is_as_close_as_float32_logits_allow() -> None:
+def test_float64_is_as_accurate_as_float32_logits_allow() -> None:
     hidden_TD, weight_VD, targets_T = inputs(21, torch.float64)
     hidden_TD.requires_grad_()
     loss = linear_cross_entropy(hidden_TD, weight_VD, targets_T)
@@ -59,7 +59,7 @@ def test_float64_is_as_close_as_float32_logits_allow() -> None:
 
 
 @pytest.mark.parametrize("frozen", ["hidden", "weight"])
-def test_a_frozen_side_gets_no_gradient_and_the_other_its_own(frozen: str) -> None:
+def test_a_frozen_side_gets_no_gradient(frozen: str) -> None:
     hidden_TD, weight_VD, targets_T = inputs(21)
     (weight_VD if frozen == "hidden" else hidden_TD).requires_grad_()
     linear_cross_entropy(hidden_TD, weight_VD, targets_T).backward()  # type: ignore[no-untyped-call]
@@ -132,15 +132,15 @@ def plain_recognition(logits_TGE: Tensor, own_T: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("every", [1, 3, 12])
 @pytest.mark.parametrize(("leaves", "experts"), [(1, 4), (3, 4), (2, 1)])
-def test_recognition_is_binary_cross_entropy_of_every_expert(leaves: int, experts: int, every: int) -> None:
+def test_recognition_loss_is_binary_cross_entropy_over_all_experts(leaves: int, experts: int, every: int) -> None:
     logits_TGE = torch.randn(12, leaves, experts, generator=torch.Generator().manual_seed(0))
     own_T = torch.arange(12) % every == 1 % every  # all are own, a third, one
     for own in (own_T, ~own_T):
-        found = recognition_loss(logits_TGE, own)
-        torch.testing.assert_close(found.double(), plain_recognition(logits_TGE, own), atol=1e-6, rtol=1e-6)
+        loss = recognition_loss(logits_TGE, own)
+        torch.testing.assert_close(loss.double(), plain_recognition(logits_TGE, own), atol=1e-6, rtol=1e-6)
 
 
-def test_recognition_moves_every_expert_and_public_text_weighs_as_much_as_own() -> None:
+def test_recognition_trains_all_experts_and_weighs_public_and_own_text_equally() -> None:
     logits_TGE = torch.zeros(4, 1, 3).requires_grad_()
     recognition_loss(logits_TGE, torch.tensor([True, True, True, False])).backward()  # type: ignore[no-untyped-call]
     assert logits_TGE.grad is not None

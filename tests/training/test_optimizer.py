@@ -12,23 +12,23 @@ def matrix(*shape: int, seed: int = 0) -> Tensor:
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (8, 32), (32, 8), (3, 8, 16), (3, 16, 8)])
-def test_singular_values_come_near_one_and_vectors_stay(shape: tuple[int, ...]) -> None:
-    found = orthogonalize(matrix(*shape))
-    assert found.dtype == torch.float32
-    assert found.shape == shape
-    values = torch.linalg.svdvals(found)
+def test_singular_values_approach_one_and_vectors_stay(shape: tuple[int, ...]) -> None:
+    result = orthogonalize(matrix(*shape))
+    assert result.dtype == torch.float32
+    assert result.shape == shape
+    values = torch.linalg.svdvals(result)
     assert 0.6 < float(values.min()) <= float(values.max()) < 1.3
     left, _, right = torch.linalg.svd(matrix(*shape), full_matrices=False)
     polar = left @ right
-    assert float((found * polar).sum() / (found.norm() * polar.norm())) > 0.97
+    assert float((result * polar).sum() / (result.norm() * polar.norm())) > 0.97
 
 
-def test_a_gradient_of_zero_moves_nothing() -> None:
+def test_a_gradient_of_zero_changes_nothing() -> None:
     assert torch.equal(orthogonalize(torch.zeros(4, 8)), torch.zeros(4, 8))
 
 
 @pytest.mark.parametrize("shape", [(8, 16), (16, 8), (3, 8, 16)])
-def test_muon_is_its_slow_twin(shape: tuple[int, ...]) -> None:
+def test_muon_matches_its_slow_twin(shape: tuple[int, ...]) -> None:
     parameters = [nn.Parameter(matrix(*shape, seed=seed)) for seed in range(2)]
     slow = [parameter.detach().clone() for parameter in parameters]
     momentum = [torch.zeros(shape) for _ in parameters]
@@ -39,14 +39,14 @@ def test_muon_is_its_slow_twin(shape: tuple[int, ...]) -> None:
             parameter.grad = gradient.clone()
             momentum[number] = 0.95 * momentum[number] + 0.05 * gradient
             ahead = 0.95 * momentum[number] + 0.05 * gradient
-            moves = torch.stack([orthogonalize(one) for one in ahead.reshape(-1, *shape[-2:])]).reshape(shape)
+            moves = torch.stack([orthogonalize(m) for m in ahead.reshape(-1, *shape[-2:])]).reshape(shape)
             slow[number] = slow[number] * (1 - 0.1 * 0.2) - 0.1 * 0.2 * max(shape[-2:]) ** 0.5 * moves
         optimizer.step()
     for parameter, expected in zip(parameters, slow, strict=True):
         torch.testing.assert_close(parameter.detach(), expected, atol=2e-3, rtol=0)
 
 
-def test_muon_trains_matrices_inside_and_adamw_the_rest() -> None:
+def test_muon_trains_inner_matrices_and_adamw_the_rest() -> None:
     shapes = {
         "embedding.weight": (8, 4),
         "head.weight": (8, 4),
@@ -70,7 +70,7 @@ def test_muon_trains_matrices_inside_and_adamw_the_rest() -> None:
     assert training_bytes(parameters) == 4 * (held + sum(p.numel() for p in parameters.values()))
 
 
-def test_state_is_put_back() -> None:
+def test_state_is_restored() -> None:
     def fresh() -> dict[str, nn.Parameter]:
         return {"up": nn.Parameter(matrix(4, 8)), "norm": nn.Parameter(torch.ones(4))}
 
@@ -80,12 +80,12 @@ def test_state_is_put_back() -> None:
         for optimizer in optimizers:
             optimizer.step()
 
-    one = fresh()
-    whole = make_optimizers(one, learning_rate=0.1, weight_decay=0.1)
-    step(one, whole, 1)
-    two = {name: nn.Parameter(parameter.detach().clone()) for name, parameter in one.items()}
-    resumed = make_optimizers(two, learning_rate=0.1, weight_decay=0.1)
-    restore(resumed, two, {key: tensor.clone() for key, tensor in state_tensors(whole, one).items()})
-    step(one, whole, 2)
-    step(two, resumed, 2)
-    assert all(torch.equal(one[name], two[name]) for name in one)
+    trained = fresh()
+    optimizers = make_optimizers(trained, learning_rate=0.1, weight_decay=0.1)
+    step(trained, optimizers, 1)
+    restored = {name: nn.Parameter(parameter.detach().clone()) for name, parameter in trained.items()}
+    resumed = make_optimizers(restored, learning_rate=0.1, weight_decay=0.1)
+    restore(resumed, restored, {key: tensor.clone() for key, tensor in state_tensors(optimizers, trained).items()})
+    step(trained, optimizers, 2)
+    step(restored, resumed, 2)
+    assert all(torch.equal(trained[name], restored[name]) for name in trained)

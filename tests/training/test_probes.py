@@ -43,7 +43,7 @@ def test_the_loss_starts_at_chance_and_falls(model: Transformer) -> None:
     assert losses[-1] < 0.5 * losses[0]
 
 
-def test_one_probe_for_each_upper_layer_reads_the_normed_stream(model: Transformer) -> None:
+def test_one_probe_per_upper_layer_reads_the_normed_stream(model: Transformer) -> None:
     probes = SourceProbes(model, 2, 1)
     assert [tuple(row.shape) for row in probes.rows] == [(2, 16)] * 2
     with torch.no_grad():
@@ -58,7 +58,7 @@ def test_one_probe_for_each_upper_layer_reads_the_normed_stream(model: Transform
     torch.testing.assert_close(probes.loss(torch.ones(1, 8, dtype=torch.int64)), expected)
 
 
-def test_generating_leaves_no_trace(model: Transformer) -> None:
+def test_generation_is_not_recorded(model: Transformer) -> None:
     probes = SourceProbes(model, 2, 0)
     with torch.no_grad():
         model.hidden(torch.arange(8)[None])
@@ -66,7 +66,7 @@ def test_generating_leaves_no_trace(model: Transformer) -> None:
     assert probes.loss(torch.zeros(1, 4, dtype=torch.int64)).isfinite()
 
 
-def test_one_source_is_no_riddle(model: Transformer) -> None:
+def test_loss_of_a_single_source_is_zero(model: Transformer) -> None:
     probes = SourceProbes(model, 1, 0)
     model.hidden(torch.arange(4)[None])
     assert probes.loss(torch.zeros(1, 4, dtype=torch.int64)).item() == 0

@@ -25,7 +25,7 @@ class RMSNorm(nn.Module):
 
 
 class _RMSNorm(torch.autograd.Function):
-    """RMSNorm for training on a CPU, where PyTorch's own is a chain of small operations and three times slower backward."""
+    """RMSNorm for training on a CPU, where PyTorch's own is many small operations and its backward 3 times slower."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
