@@ -98,7 +98,8 @@ def test_usage_is_reported_and_counted(client: openai.OpenAI, web: httpx.Client,
     before, texts = read_metrics(web), [TEXT, "iron"]
     usage = client.embeddings.create(**REQUEST | {"model": "tiny:fruit", "input": texts}).usage
     after = read_metrics(web)
-    num_tokens, cost = sum(len(text_prompt(sparse, text)) for text in texts), count_cost(sparse.network, active_leaves=1)
+    num_tokens = sum(len(text_prompt(sparse, text)) for text in texts)
+    cost = count_cost(sparse.network, active_leaves=1)
     assert usage.prompt_tokens == usage.total_tokens == num_tokens
     assert usage.baicai["active_parameters"] == cost.active_parameters
     assert usage.baicai["total_parameters"] == cost.total_parameters
