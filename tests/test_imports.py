@@ -1,0 +1,25 @@
+"""Modules can be imported on systems without POSIX-only modules, such as Windows."""
+
+import subprocess
+import sys
+
+POSIX_ONLY = {"baicai.cli.quickstart", "baicai.serving.server"}
+"""Modules that still import `resource`."""
+
+IMPORT_ALL = """
+import importlib, pkgutil, sys
+sys.modules["fcntl"] = sys.modules["resource"] = None
+import baicai
+for module in pkgutil.walk_packages(baicai.__path__, "baicai."):
+    if not module.name.endswith("__main__") and ".migrations" not in module.name:
+        try:
+            importlib.import_module(module.name)
+        except ImportError as error:
+            print(module.name)
+            print(error, file=sys.stderr)
+"""
+
+
+def test_all_modules_can_be_imported_without_fcntl_and_resource() -> None:
+    result = subprocess.run([sys.executable, "-c", IMPORT_ALL], capture_output=True, text=True, check=True)
+    assert set(result.stdout.split()) <= POSIX_ONLY, result.stderr
