@@ -13,9 +13,9 @@ from baicai.artefact import read_json
 from baicai.data.readers import read_documents
 from baicai.data.shards import TokenShards
 from baicai.data.sources import SourceConfig
-from baicai.distillation.teacher.cache import CacheSettings, write_cache
+from baicai.distillation.teacher.cache import CacheConfig, write_cache
 from baicai.distillation.teacher.models import open_teacher
-from baicai.evaluation.tables import check_results
+from baicai.evaluation.results import EvaluationResults
 from baicai.leaves.grow import GrowRecipe, grow_leaf
 from baicai.leaves.join import JoinRecipe, PeelRecipe, join_leaves, peel_leaves
 from baicai.leaves.leaf import open_leaf
@@ -75,7 +75,7 @@ def test_the_teachers_cache_is_complete_for_its_teacher_and_corpus(folder: Path,
     )
     assert (teacher.hash, shards.hash) == (expected["teacher"], expected["shards"])
     before = (folder / "cache" / "samples-00000.bin").stat().st_mtime_ns
-    cache = write_cache(folder / "cache", teacher, shards, CacheSettings(samples=4, sequence_tokens=32))
+    cache = write_cache(folder / "cache", teacher, shards, CacheConfig(samples=4, sequence_tokens=32))
     assert cache.window(0)["samples"][0].tolist() == expected["cache_first_samples"]
     assert (folder / "cache" / "samples-00000.bin").stat().st_mtime_ns == before, "nothing is computed again"
 
@@ -95,7 +95,7 @@ def test_the_warehouse_publishes_the_same_shards(folder: Path) -> None:
 
 
 def test_evaluation_results_are_valid(folder: Path) -> None:
-    check_results(read_json(folder / "evaluation" / "results.json"))
+    EvaluationResults.read(folder / "evaluation" / "results.json")
 
 
 def test_a_finished_run_is_recognised_and_not_repeated(folder: Path) -> None:
