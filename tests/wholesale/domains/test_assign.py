@@ -238,7 +238,7 @@ def test_removed_documents_are_not_used_for_training(shop: Shop) -> None:
 @pytest.mark.parametrize(
     ("named", "words", "message"),
     [
-        ({}, [], r"warehouse is no warehouse: gather something first"),
+        ({}, [], r"warehouse is not a warehouse: gather text into it first"),
         (
             {UNLABELLED: 9},
             [],
