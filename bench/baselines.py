@@ -1,4 +1,4 @@
-"""The other parties of bench/quality.py: what one could do with the same leaves, or without them.
+"""Baselines of bench/quality.py: other ways to combine the same leaves, and training without leaves.
 
 Shape suffixes: N scored tokens, V vocabulary, L leaves.
 """
@@ -33,17 +33,17 @@ from baicai.training.loop import mixed_precision, select_device, train
 from baicai.training.losses import linear_cross_entropy, recognition_loss
 
 PREFIX_TOKENS = 64
-"""How far back the ensemble looks to weigh its members."""
+"""Number of past tokens that determine the weights of the ensemble's members."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
-    """One text, scored token by token by several parties."""
+    """Token-level scores of several models on one text."""
 
     windows: list[Tensor]
     bytes_N: Tensor
     nats: dict[str, Tensor]
-    """Party -> [N]."""
+    """Negative log-likelihood of the tokens by party, each [N]."""
 
     def bits_per_byte(self, nats_N: Tensor) -> float:
         """Return the bits per byte of the scored tokens."""
@@ -75,64 +75,65 @@ def score(
 
 
 def classifier_and_one_leaf(scores: Scores, own: dict[str, TokenShards], tokenizer: Tokenizer) -> float:
-    """Send each window to the leaf that naive Bayes names, or to the trunk for public text.
+    """Route each window to the leaf that a naive Bayes classifier selects, or to the trunk for public text.
 
-    Its classifier pools a sample of every owner's text and sees the whole window, future included: both in its favour.
+    The classifier is trained on samples of all owners' text and reads the whole window, including future tokens; both
+    work in its favour.
     """
     names, log_V = list(own), []
     for shards in own.values():
         counts_V = np.bincount(shards.read(0, min(shards.num_tokens, 300_000)), minlength=tokenizer.vocab_size)
         log_V.append(np.log((counts_V + 0.5) / (counts_V.sum() + 0.5 * tokenizer.vocab_size)))
     table_VL = torch.from_numpy(np.stack(log_V, 1))
-    chosen = []
+    selected = []
     for tokens_BS in scores.windows:
         best_B = table_VL[tokens_BS].sum(1).argmax(1)
-        chosen += [names[best] for best in best_B.tolist()]
-    length = len(scores.bytes_N) // len(chosen)
+        selected += [names[best] for best in best_B.tolist()]
+    length = len(scores.bytes_N) // len(selected)
     nats_N = torch.cat(
         [
             scores.nats["trunk" if name == "public" else name][i * length : (i + 1) * length]
-            for i, name in enumerate(chosen)
+            for i, name in enumerate(selected)
         ]
     )
     return scores.bits_per_byte(nats_N)
 
 
 def ensemble(scores: Scores) -> float:
-    """Mix the probabilities of trunk and single-leaf models, each weighed by how well it predicted the last tokens.
+    """Mix the probabilities of trunk and single-leaf models, weighted by their likelihood of the last tokens.
 
-    It runs every member on every token. Source: Li et al., Branch-Train-Merge, 2022, section 2.2 (domain posterior).
+    Every member runs on every token. Source: Li et al., Branch-Train-Merge, 2022, section 2.2 (domain posterior).
     """
     members = [name for name in scores.nats if name != "joined"]
     nats_LN = torch.stack([scores.nats[name] for name in members])
     count = sum(len(tokens_BS) for tokens_BS in scores.windows)
     nats_LWS = nats_LN.view(len(members), count, -1)
     past_LWS = nats_LWS.cumsum(-1) - nats_LWS
-    far_LWS = torch.zeros_like(past_LWS)
-    far_LWS[..., PREFIX_TOKENS:] = past_LWS[..., :-PREFIX_TOKENS]
-    posterior_LWS = (far_LWS - past_LWS).softmax(0)
+    distant_LWS = torch.zeros_like(past_LWS)
+    distant_LWS[..., PREFIX_TOKENS:] = past_LWS[..., :-PREFIX_TOKENS]
+    posterior_LWS = (distant_LWS - past_LWS).softmax(0)
     mixed_N = -(posterior_LWS * (-nats_LWS).exp()).sum(0).log()
     return scores.bits_per_byte(mixed_N.flatten())
 
 
 def average_leaves(trunk: Path, paths: list[Path]) -> SparseModel:
-    """Return a model with one leaf whose every tensor is the mean of the leaves'."""
+    """Return a model with one leaf whose tensors are the means of the leaves' tensors."""
     opened = open_trunk(trunk)
     leaves = [open_leaf(path, opened) for path in paths]
     states = [leaf.experts.state_dict() for leaf in leaves]
     mean = Leaf(opened.network.config, leaves[0].experts.config)
     mean.load_state_dict({name: torch.stack([state[name] for state in states]).mean(0) for name in states[0]})
     mean.requires_grad_(False)
-    return _placed(opened, [GrownLeaf(trunk, "mean", "mean", mean, {})])
+    return _assemble(opened, [GrownLeaf(trunk, "mean", "mean", mean, {})])
 
 
 def open_joined(trunk: Path, paths: list[Path]) -> SparseModel:
-    """Return the model of a trunk and leaves, on the device that there is."""
+    """Return the model of a trunk and leaves, on the default device."""
     opened = open_trunk(trunk)
-    return _placed(opened, [open_leaf(path, opened) for path in paths])
+    return _assemble(opened, [open_leaf(path, opened) for path in paths])
 
 
-def _placed(trunk: Trunk, leaves: list[GrownLeaf]) -> SparseModel:
+def _assemble(trunk: Trunk, leaves: list[GrownLeaf]) -> SparseModel:
     model = assemble_model(trunk, leaves, topk_group=1)
     model.network.to(select_device("auto"))
     return model
@@ -140,26 +141,26 @@ def _placed(trunk: Trunk, leaves: list[GrownLeaf]) -> SparseModel:
 
 @recipe
 class PooledRecipe:
-    """All weights trained at once on all the owners' text, put in one place."""
+    """Joint training of all weights on the pooled text of all owners."""
 
     trunk: str
     leaf: LeafConfig
     train: TrainConfig
     leaves: list[str]
     own: dict[str, str]
-    """Owner -> hash of their text."""
+    """Hash of each owner's text."""
     recognition: float
-    """Weight of the loss that tells each leaf the text of the owner of its name from all other."""
+    """Weight of the loss that teaches each leaf to recognise the text of its owner."""
     public_share: float = 0.25
 
 
 def train_unrestricted(budget: Any, work: Path, trunk: Path, own: dict[str, TokenShards]) -> SparseModel:
-    """Train the joined model's network, from the same trunk, on as many tokens as all leaves together."""
+    """Train the joined model's network on pooled data from the same trunk, for the tokens of all leaves together."""
     return _train_pooled("unrestricted", budget, budget.leaf, list(own), 1.0, work, trunk, own)
 
 
 def train_dense(budget: Any, work: Path, trunk: Path, own: dict[str, TokenShards]) -> SparseModel:
-    """Train, in the same way, a network of the same active parameters, all of which every token uses."""
+    """Train a dense network with the same number of active parameters in the same way."""
     leaf = dataclasses.replace(budget.leaf, num_experts=budget.leaf.top_k)
     return _train_pooled("dense", budget, leaf, ["dense"], 0.0, work, trunk, own)
 
@@ -174,12 +175,12 @@ def _train_pooled(
     trunk: Path,
     own: dict[str, TokenShards],
 ) -> SparseModel:
-    settings = dataclasses.replace(
+    train_config = dataclasses.replace(
         budget.grow, tokens=budget.grow.tokens * len(own), batch_sequences=2 * budget.grow.batch_sequences
     )
     hashes = {name: shards.hash for name, shards in own.items()}
     config = PooledRecipe(
-        trunk=str(trunk), leaf=leaf, train=settings, leaves=leaves, own=hashes, recognition=recognition
+        trunk=str(trunk), leaf=leaf, train=train_config, leaves=leaves, own=hashes, recognition=recognition
     )
     out = work / f"{title}-{value_hash(to_table(config))[:12]}"
 
@@ -205,7 +206,7 @@ def _train_everything(title: str, trunk: Trunk, config: PooledRecipe, own: dict[
         seed=config.train.seed,
     )
     train(title, dict(model.named_parameters()), batches, _loss(model, config), config.train, run)
-    about = {
+    card_fields = {
         "recipe": to_table(config),
         "data": describe_sources(own),
         "metrics": {"loss": 0.0, "tokens": 0},
@@ -213,10 +214,10 @@ def _train_everything(title: str, trunk: Trunk, config: PooledRecipe, own: dict[
     }
     leaves = {name: model.peel(name).cpu() for name in config.leaves}
     with atomic_folder(run.out) as part:
-        save_trunk(part / "trunk", model.cpu(), trunk.tokenizer, replay=trunk.replay(), card_fields=about)
-        changed = open_trunk(part / "trunk")
+        save_trunk(part / "trunk", model.cpu(), trunk.tokenizer, replay=trunk.replay(), card_fields=card_fields)
+        trained_trunk = open_trunk(part / "trunk")
         for name, leaf in leaves.items():
-            save_leaf(part / name, name, leaf, changed, data=about["data"], card_fields=about)
+            save_leaf(part / name, name, leaf, trained_trunk, data=card_fields["data"], card_fields=card_fields)
 
 
 def _loss(model: Transformer, config: PooledRecipe) -> Callable[[Batch], tuple[Tensor, dict[str, Tensor]]]:

@@ -1,10 +1,10 @@
-"""Tokenize a large made-up corpus and draw random batches from it: how fast, and in how much memory?
+"""Benchmark of the data pipeline: throughput and memory of tokenising a synthetic corpus and reading batches.
 
     python bench/data.py --gigabytes 5
 
-The corpus lies in a temporary folder (set TMPDIR to choose the disk; tokens take about half as much again) and is
-removed at the end. The work is done in a fresh process, whose peak resident memory counts everything: its own, the
-libraries, and pages of mapped files. The last line is JSON.
+The corpus is written to a temporary folder (set TMPDIR to choose the disk; tokens take about half as much again) and
+removed at the end. The measurement runs in a fresh process; its peak resident memory includes libraries and pages of
+mapped files. The last line of the output is JSON.
 """
 
 import argparse
@@ -20,12 +20,12 @@ from typing import Any
 
 BATCHES, BATCH_SEQUENCES, SEQUENCE_TOKENS = 20_000, 8, 512
 VOCAB_SIZE = 16_384
-TEXTS_BYTES = 32 * 2**20  # made once, written over and over
+TEXTS_BYTES = 32 * 2**20  # generated once and written repeatedly, in random order
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--gigabytes", type=float, default=5.0, help="text to make, in units of 1e9 bytes")
+    parser.add_argument("--gigabytes", type=float, default=5.0, help="size of the corpus in units of 1e9 bytes")
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
@@ -35,20 +35,20 @@ def main() -> None:
         num_bytes = write_corpus(Path(name) / "corpus", int(options.gigabytes * 1e9))
         print(f"corpus gigabytes={num_bytes / 1e9:.2f} folder={name}", flush=True)
         command = [sys.executable, __file__, "--measure", name]
-        found = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
-    print(json.dumps({"corpus_gigabytes": round(num_bytes / 1e9, 3), **json.loads(found)}))
+        output = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+    print(json.dumps({"corpus_gigabytes": round(num_bytes / 1e9, 3), **json.loads(output)}))
 
 
 def write_corpus(folder: Path, num_bytes: int) -> int:
-    """Write JSON lines of at least `num_bytes` bytes of text, and return how many it became."""
+    """Write JSON lines of at least `num_bytes` bytes and return their exact size."""
     folder.mkdir()
-    draw = random.Random(0)
-    lines = list(made_up_lines(draw))
+    rng = random.Random(0)
+    lines = list(synthetic_lines(rng))
     written = 0
     for number in range(10**9):
         if written >= num_bytes:
             break
-        draw.shuffle(lines)
+        rng.shuffle(lines)
         with (folder / f"{number:06d}.jsonl").open("w", encoding="utf-8") as file:
             for line in lines:
                 written += file.write(line)
@@ -57,20 +57,20 @@ def write_corpus(folder: Path, num_bytes: int) -> int:
     return written
 
 
-def made_up_lines(draw: random.Random) -> Iterator[str]:
-    """Yield documents of 20 to 2000 words; a word is the commoner the earlier it was made, as in a language."""
+def synthetic_lines(rng: random.Random) -> Iterator[str]:
+    """Yield documents of 20 to 2000 words, whose frequencies follow Zipf's law as in natural language."""
     letters = "etaoinshrdlucmfwypvbgkqjxz"
-    words = ["".join(draw.choices(letters, range(26, 0, -1), k=draw.randrange(2, 11))) for _ in range(50_000)]
-    made = 0
-    while made < TEXTS_BYTES:
-        ranks = (int(len(words) ** draw.random()) - 1 for _ in range(int(20 * 100 ** draw.random())))
+    words = ["".join(rng.choices(letters, range(26, 0, -1), k=rng.randrange(2, 11))) for _ in range(50_000)]
+    num_bytes = 0
+    while num_bytes < TEXTS_BYTES:
+        ranks = (int(len(words) ** rng.random()) - 1 for _ in range(int(20 * 100 ** rng.random())))
         line = json.dumps({"text": " ".join(words[rank] for rank in ranks), "license": "CC0-1.0"}) + "\n"
-        made += len(line)
+        num_bytes += len(line)
         yield line
 
 
 def measure(folder: Path) -> dict[str, Any]:
-    """Train a tokenizer, write shards, verify them and draw batches, and return rates and memory."""
+    """Train a tokenizer, write and verify shards and read batches; return throughput and memory."""
     from baicai.data.batches import Batches
     from baicai.data.readers import read_documents
     from baicai.data.shards import TokenShards, write_shards
@@ -110,11 +110,11 @@ def measure(folder: Path) -> dict[str, Any]:
 
 
 def memory_mib() -> dict[str, int]:
-    """Return this process's peak and present resident memory, of which anonymous and file-backed."""
+    """Return this process's peak and current resident memory, and its anonymous and file-backed parts."""
     names = {"VmHWM": "peak", "VmRSS": "resident", "RssAnon": "anonymous", "RssFile": "file"}
     fields = (line.split() for line in Path("/proc/self/status").read_text().splitlines())
-    found = {field[0].rstrip(":"): field[1] for field in fields if len(field) > 1}
-    return {name: int(found[key]) // 1024 for key, name in names.items()}
+    values = {field[0].rstrip(":"): field[1] for field in fields if len(field) > 1}
+    return {name: int(values[key]) // 1024 for key, name in names.items()}
 
 
 if __name__ == "__main__":

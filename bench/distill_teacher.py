@@ -1,10 +1,10 @@
-"""What a teacher costs a training: memory of its loss, room of its cache, time to read that.
+"""Benchmark of a teacher's cost in training: memory of the losses, size of the cache, and time to read it.
 
     python bench/distill_teacher.py
 
-The loss is measured at vocabulary 32k, each way in a process of its own, beside PyTorch's functions on the logits of
-all tokens. The cache is the starter's, of some of its own public sample, for a student of a quarter of its size. It
-takes a minute on two cores. The last line is JSON.
+The losses are measured with a vocabulary of 32k, each in a process of its own, and compared with PyTorch's functions on
+the logits of all tokens. The cache is that of the starter on part of its own public sample, for a student of a quarter
+of its size. The benchmark takes a minute on two cores. The last line of the output is JSON.
 """
 
 import argparse
@@ -33,8 +33,8 @@ from baicai.training.config import TrainConfig
 from baicai.training.loop import mixed_precision
 from baicai.training.losses import linear_cross_entropy
 from baicai.training.optimizer import make_optimizers
-from speed import rates, tell
-from speed_parties import Act
+from speed import print_row, rates
+from speed_parties import Workload
 
 TOKENS, WIDTH, VOCAB, SAMPLES = 4096, 256, 32_768, 12
 CORPUS_TOKENS = 256 * 256
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def measure_memory() -> dict[str, float]:
-    """The worse of the two signals counts."""
+    """Return the peak memory of the linear losses relative to the materialised ones; the worse signal counts."""
     peak = {}
     for name in LOSSES:
         command = [sys.executable, __file__, "--measure", name]
@@ -72,21 +72,21 @@ def measure_memory() -> dict[str, float]:
 
 
 def peak_bytes(loss_of: Callable[..., Tensor]) -> int:
-    """Return by how much memory grows at most from when the inputs are there until the gradients are."""
+    """Return the peak growth of memory in bytes during a forward and a backward pass."""
     hidden_TD, teacher_TD = torch.randn(2, TOKENS, WIDTH).unbind()
     head_VD, teacher_VD = (torch.randn(2, VOCAB, WIDTH) / WIDTH**0.5).unbind()
     inputs = (hidden_TD.requires_grad_(), head_VD.requires_grad_(), torch.randint(VOCAB, (TOKENS,)))
-    beside = (torch.randint(VOCAB, (TOKENS, SAMPLES)), teacher_TD, teacher_VD, torch.rand(TOKENS))
-    Path("/proc/self/clear_refs").write_text("5")  # the peak is forgotten
+    teacher = (torch.randint(VOCAB, (TOKENS, SAMPLES)), teacher_TD, teacher_VD, torch.rand(TOKENS))
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     before = memory("VmRSS")
-    loss_of(*inputs, *beside).backward()  # type: ignore[no-untyped-call]
+    loss_of(*inputs, *teacher).backward()  # type: ignore[no-untyped-call]
     return memory("VmHWM") - before
 
 
-def memory(what: str) -> int:
-    """Return a figure of this process in bytes."""
+def memory(field: str) -> int:
+    """Return a memory field of /proc/self/status in bytes."""
     lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(what))
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
 
 
 Loss = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -121,7 +121,7 @@ LOSSES: dict[str, Loss] = {
 
 
 def measure_cache() -> dict[str, float]:
-    """Training steps on real text alone, and with the teacher's samples read from the disk, in turns."""
+    """Alternate training steps on real text alone with steps that read the cache, and compare their speed."""
     trunk = open_trunk(STARTER)
     with tempfile.TemporaryDirectory(prefix="baicai-bench-") as name:
         sample = trunk.replay().read(0, CORPUS_TOKENS + 1)
@@ -130,15 +130,15 @@ def measure_cache() -> dict[str, float]:
         cache = write_cache(Path(name) / "cache", teacher, shards, CacheConfig(samples=SAMPLES))
         size = sum(file.stat().st_size for file in cache.folder.iterdir())
         parties = {"text alone": training(shards, None), "with a cache": training(shards, cache)}
-        speed = tell("train", rates(parties, rounds=25, warm=3))
+        speed = print_row("train", rates(parties, rounds=25, warm=3))
     return {
         "cache_bytes_per_token": size / CORPUS_TOKENS,
         "cache_slowdown": speed["text alone"] / speed["with a cache"] - 1,
     }
 
 
-def training(shards: TokenShards, cache: TeacherCache | None) -> Act:
-    """Return a step of training a student, which returns how many tokens it took."""
+def training(shards: TokenShards, cache: TeacherCache | None) -> Workload:
+    """Return a function that runs one training step and returns the number of tokens."""
     model = Transformer(STUDENT)
     model.initialize(0)
     batches = Batches([shards], [1], batch_sequences=16, sequence_tokens=256, seed=0)

@@ -1,10 +1,10 @@
-"""Quality on real text: leaves grown alone and joined, against every honest baseline.
+"""Benchmark of quality on real text: leaves grown alone and joined, against all fair baselines.
 
     python bench/quality.py --budget small      # under two hours on two cores
     python bench/quality.py --budget large      # one GPU
 
-Reads `../shared/corpus`, works in `--work` (what is done there is not done again), prints the table and writes
-`bench/results/quality.json` and pictures. Nothing is trained after joining.
+Reads `../shared/corpus`, works in `--work` (finished stages there are reused), prints the table and writes
+`bench/results/quality.json` and plots. Nothing is trained after joining.
 """
 
 import argparse
@@ -56,14 +56,14 @@ CORPUS = Path(__file__).parents[2] / "shared" / "corpus"
 RESULTS = Path(__file__).parent / "results"
 LEAVES = ("law-de", "poetry-zh", "medicine-en", "math-en", "python-code", "c-code")
 OFF_DOMAIN = ("fiction-en", "recipes-en")
-"""Text that no leaf covers: fiction is public, in the trunk's training and in the replay; recipes nobody has seen."""
+"""Text that no leaf covers: fiction is in the trunk's training data and replay sample, recipes are unseen by all."""
 SEEDS = (0, 1, 2)
 console = Console(highlight=False, width=max(140, Console().width))
 
 
 @dataclass(frozen=True)
 class Budget:
-    """Sizes of one comparison."""
+    """Sizes and token counts of one comparison."""
 
     model: ModelConfig
     leaf: LeafConfig
@@ -113,13 +113,13 @@ def main() -> None:
     parser.add_argument("--budget", choices=BUDGETS, default="small")
     parser.add_argument("--work", type=Path, default=Path("out/quality"))
     arguments = parser.parse_args()
-    begun = time.monotonic()
+    start = time.monotonic()
     budget, work = BUDGETS[arguments.budget], arguments.work / arguments.budget
     texts = split_corpus(arguments.work)
     trunk = make_trunk(budget, work, texts)
     forests = [grow_all(budget, work, texts, trunk, seed) for seed in SEEDS]
     results = compare(budget, work, texts, trunk, forests)
-    results |= {"budget": arguments.budget, "seconds_of_this_run": round(time.monotonic() - begun)}
+    results |= {"budget": arguments.budget, "seconds_of_this_run": round(time.monotonic() - start)}
     report(results, RESULTS, console)
 
 
@@ -128,15 +128,15 @@ class Texts:
     """Paths of each domain's text."""
 
     public: dict[str, str]
-    """What the trunk trains on: fiction, and a tenth of each leaf's domain."""
+    """Training text of the trunk: fiction, and a tenth of each leaf's domain."""
     own: dict[str, str]
-    """What only the owner of a leaf has."""
+    """Text that only the owner of a leaf has."""
     held_out: dict[str, str]
-    """Never trained on; `mixed` alternates between domains inside a document."""
+    """Text that no model trains on; `mixed` alternates between domains inside a document."""
 
 
 def split_corpus(work: Path) -> Texts:
-    """Divide the training text into public and own, and make mixed documents from held-out text."""
+    """Split the training text into public and private text, and build mixed documents from held-out text."""
     public = {"fiction-en": str(CORPUS / "fiction-en" / "train.jsonl.zst")}
     held_out = {domain: str(CORPUS / domain / "valid.jsonl.zst") for domain in (*LEAVES, *OFF_DOMAIN)}
     own = {}
@@ -152,13 +152,13 @@ def split_corpus(work: Path) -> Texts:
 
 def _mixed(held_out: dict[str, str]) -> Iterator[Document]:
     """Yield documents that change domain every 150 to 600 characters."""
-    draw = random.Random(0)
+    rng = random.Random(0)
     pools = {domain: "\n\n".join(d.text for d in read_documents(held_out[domain])) for domain in LEAVES}
     for number in range(150):
         parts = []
-        for domain in draw.sample(LEAVES, 3) * 2:
-            start = draw.randrange(len(pools[domain]) - 600)
-            parts.append(pools[domain][start : start + draw.randint(150, 600)])
+        for domain in rng.sample(LEAVES, 3) * 2:
+            start = rng.randrange(len(pools[domain]) - 600)
+            parts.append(pools[domain][start : start + rng.randint(150, 600)])
         yield Document(f"mixed-{number}", "\n\n".join(parts), "mixed", "mixed")
 
 
@@ -172,7 +172,7 @@ def _write(path: Path, documents: list[Document]) -> str:
 
 
 def make_trunk(budget: Budget, work: Path, texts: Texts) -> Path:
-    """Return the trunk of this recipe, trained if it is not there yet."""
+    """Train the trunk, unless it exists, and return its folder."""
     sources = [SourceConfig(domain=domain, path=path) for domain, path in texts.public.items()]
     tokenizer = TokenizerRecipe(data=sources, vocab_size=budget.model.vocab_size)
     vocabulary = work / f"tokenizer-{value_hash(to_table(tokenizer))[:12]}"
@@ -185,7 +185,7 @@ def make_trunk(budget: Budget, work: Path, texts: Texts) -> Path:
 
 
 def grow_all(budget: Budget, work: Path, texts: Texts, trunk: Path, seed: int) -> list[Path]:
-    """Return one leaf for each domain, grown alone."""
+    """Grow one leaf per domain, each on its own, and return their folders."""
     jobs = []
     for domain in LEAVES:
         train = dataclasses.replace(budget.grow, seed=seed)
@@ -198,7 +198,7 @@ def grow_all(budget: Budget, work: Path, texts: Texts, trunk: Path, seed: int) -
 
 
 def compare(budget: Budget, work: Path, texts: Texts, trunk: Path, forests: list[list[Path]]) -> dict[str, Any]:
-    """Return everything that was measured."""
+    """Measure all parties and return the results."""
     opened = open_trunk(trunk)
     sets = {d: open_source(SourceConfig(domain=d, path=p), opened.tokenizer) for d, p in texts.held_out.items()}
     own = {d: open_source(SourceConfig(domain=d, path=p), opened.tokenizer) for d, p in texts.own.items()}
@@ -213,9 +213,11 @@ def compare(budget: Budget, work: Path, texts: Texts, trunk: Path, forests: list
         rows = _one_seed(model, score(model, sets, budget.eval_tokens), own_public, sets, budget, trunk, paths)
         seeds.append(rows)
         joined = statistics.mean(rows[d]["joined"] for d in LEAVES)
-        console.print(f"seed {number}: {joined:.3f} bits per byte, joined, mean of {len(LEAVES)} domains")
+        console.print(f"seed {number}: {joined:.3f} bits per byte, joined, averaged over {len(LEAVES)} domains")
     free = {
-        party: {d: one.mean("joined") for d, one in score(model, sets, budget.eval_tokens, joined_only=True).items()}
+        party: {
+            d: scores.mean("joined") for d, scores in score(model, sets, budget.eval_tokens, joined_only=True).items()
+        }
         for party, model in pooled.items()
     }
     return _summary(budget, seeds, free) | _identity(budget, open_joined(trunk, forests[0]), sets)
@@ -230,14 +232,14 @@ def _one_seed(
     trunk: Path,
     paths: list[Path],
 ) -> dict[str, dict[str, float]]:
-    """Return bits per byte: set -> party -> value."""
+    """Return bits per byte by set and party."""
     averaged = average_leaves(trunk, paths)
     rows = {}
-    for domain, one in scores.items():
-        row = {party: one.mean(party) for party in one.nats}
+    for domain, domain_scores in scores.items():
+        row = {party: domain_scores.mean(party) for party in domain_scores.nats}
         row["best single leaf"] = min(row[name] for name in model.leaves)
-        row["classifier + one leaf"] = classifier_and_one_leaf(one, own, model.tokenizer)
-        row["output ensemble"] = ensemble(one)
+        row["classifier + one leaf"] = classifier_and_one_leaf(domain_scores, own, model.tokenizer)
+        row["output ensemble"] = ensemble(domain_scores)
         row["averaged leaves"] = score(averaged, {domain: sets[domain]}, budget.eval_tokens, joined_only=True)[
             domain
         ].mean("joined")
@@ -281,25 +283,25 @@ def _summary(
 
 
 def _costs(budget: Budget) -> dict[str, dict[str, int]]:
-    """Return each party's parameters, those of them that a token uses, and its FLOPs per token."""
-    trunk, one, all_on = (_cost(budget, budget.leaf, number) for number in (0, 1, len(LEAVES)))
+    """Return each party's total and active parameters and FLOPs per token."""
+    trunk, one_leaf, all_leaves = (_cost(budget, budget.leaf, number) for number in (0, 1, len(LEAVES)))
     dense = _cost(budget, dataclasses.replace(budget.leaf, num_experts=budget.leaf.top_k), 1)
-    every = dict.fromkeys(PARTIES, one) | {"trunk": trunk, "joined": all_on, "unrestricted": all_on}
-    every["dense, pooled data"] = dense
+    by_party = dict.fromkeys(PARTIES, one_leaf) | {"trunk": trunk, "joined": all_leaves, "unrestricted": all_leaves}
+    by_party["dense, pooled data"] = dense
     costs = {
         party: {"total": cost.total_parameters, "active": cost.active_parameters, "flops": cost.flops_per_token}
-        for party, cost in every.items()
+        for party, cost in by_party.items()
     }
     costs["output ensemble"] = {
-        "total": all_on.total_parameters,
-        "active": all_on.total_parameters,
-        "flops": trunk.flops_per_token + len(LEAVES) * one.flops_per_token,
+        "total": all_leaves.total_parameters,
+        "active": all_leaves.total_parameters,
+        "flops": trunk.flops_per_token + len(LEAVES) * one_leaf.flops_per_token,
     }
     return costs
 
 
 def _cost(budget: Budget, leaf: LeafConfig, leaves: int) -> Cost:
-    """Return the cost of a model with so many leaves; weights do not matter."""
+    """Return the cost of a model with `leaves` leaves."""
     model = Transformer(budget.model)
     for number in range(leaves):
         model.join(f"leaf-{number}", Leaf(budget.model, leaf))
@@ -307,7 +309,7 @@ def _cost(budget: Budget, leaf: LeafConfig, leaves: int) -> Cost:
 
 
 def _identity(budget: Budget, model: SparseModel, sets: dict[str, TokenShards]) -> dict[str, Any]:
-    """Return what the first seed's model is and where its tokens go."""
+    """Return hashes and routing shares of the first seed's model."""
     return {
         "model": model.hash,
         "trunk": model.trunk.hash,

@@ -1,4 +1,4 @@
-"""What bench/quality.py shows and writes: the tables, quality.json and the pictures."""
+"""Output of bench/quality.py: tables, quality.json and plots."""
 
 import platform
 import subprocess
@@ -37,11 +37,11 @@ KEYS = (
 
 
 def report(results: dict[str, Any], folder: Path, console: Console) -> None:
-    """Print the tables, write quality.json and the pictures."""
+    """Print the tables, and write quality.json and the plots."""
     table = Table("bits per byte", *PARTIES, title=f"mean of {results['seeds']} seeds")
     for domain, row in results["bits_per_byte"].items():
         table.add_row(domain, *(f"{row[party]:.3f}" if party in row else "" for party in PARTIES))
-    for name, key in (("parameters, M", "total"), ("used by a token, M", "active"), ("MFLOP a token", "flops")):
+    for name, key in (("parameters, M", "total"), ("active parameters, M", "active"), ("MFLOP per token", "flops")):
         table.add_row(name, *(f"{results['cost'][party][key] / 1e6:.2f}" for party in PARTIES))
     console.print(table)
     for key in KEYS:
@@ -54,31 +54,31 @@ def report(results: dict[str, Any], folder: Path, console: Console) -> None:
         "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
     folder.mkdir(exist_ok=True)
-    known = read_json(folder / "quality.json") if (folder / "quality.json").exists() else {}
-    measured_elsewhere = {key: known[key] for key in ("quickstart_seconds",) if key in known}
+    previous = read_json(folder / "quality.json") if (folder / "quality.json").exists() else {}
+    measured_elsewhere = {key: previous[key] for key in ("quickstart_seconds",) if key in previous}
     write_json(folder / "quality.json", results | measured_elsewhere)
-    pictures = _as_evaluation(results)
-    write_atomic(folder / "quality.png", quality_dots(pictures))
-    write_atomic(folder / "routing.png", routing_heatmap(pictures))
+    evaluation = _as_evaluation(results)
+    write_atomic(folder / "quality.png", quality_dots(evaluation))
+    write_atomic(folder / "routing.png", routing_heatmap(evaluation))
 
 
 def _commit() -> str:
-    asked = ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
-    return subprocess.run(asked, cwd=Path(__file__).parent, capture_output=True, text=True, check=True).stdout.strip()
+    command = ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    return subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def _as_evaluation(results: dict[str, Any]) -> EvaluationResults:
     """Convert the benchmark's results to those that the package's own plots take."""
-    shown = {
+    bits_per_byte = {
         d: {"trunk": row["trunk"], "joined": row["joined"], "oracle": row.get("oracle leaf")}
         for d, row in results["bits_per_byte"].items()
     }
-    same = {key: results[key] for key in ("model", "trunk", "leaves", "routing")}
+    shared = {key: results[key] for key in ("model", "trunk", "leaves", "routing")}
     summary = {key: results[key] for key in ("retention_mean", "retention_worst", "off_domain_ratio")}
-    values = same | {
+    values = shared | {
         "format": 1,
         "columns": ["trunk", "joined", "oracle"],
-        "bits_per_byte": shown,
+        "bits_per_byte": bits_per_byte,
         "bytes": {},
         "curves": {},
         "cost": results["cost_joined"],

@@ -1,9 +1,9 @@
-"""From a fresh clone to a model: how long `make quickstart` takes in a new folder and a new environment.
+"""Benchmark of `make quickstart`: seconds from a fresh clone to a model, in a new environment.
 
     python bench/quickstart.py
 
-Clones the last commit, runs the command with nothing of an earlier run at hand (pip's own cache may be warm), and
-writes `quickstart_seconds` into `bench/results/quality.json`.
+Clones the last commit, runs the command without the results of earlier runs (pip's own cache may be warm), and writes
+`quickstart_seconds` to `bench/results/quality.json`.
 """
 
 import os
@@ -19,14 +19,14 @@ RESULTS = ROOT / "bench" / "results" / "quality.json"
 
 
 def main() -> None:
-    """Measure and write the figure."""
-    with tempfile.TemporaryDirectory() as place:
-        clone = Path(place) / "baicai"
+    """Measure the duration and write it."""
+    with tempfile.TemporaryDirectory() as folder:
+        clone = Path(folder) / "baicai"
         subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
-        begun = time.monotonic()
-        home = {"BAICAI_HOME": str(Path(place) / "home")}
+        start = time.monotonic()
+        home = {"BAICAI_HOME": str(Path(folder) / "home")}
         subprocess.run(["make", "quickstart"], cwd=clone, env=os.environ | home, check=True)
-        seconds = time.monotonic() - begun
+        seconds = time.monotonic() - start
     print(f"quickstart_seconds {seconds:.0f}")
     write_json(RESULTS, read_json(RESULTS) | {"quickstart_seconds": round(seconds)})
 

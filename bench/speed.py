@@ -1,11 +1,11 @@
-"""Speed beside llama.cpp and transformers, on the same machine, weights and text, in turns.
+"""Benchmark of speed against llama.cpp and transformers, on the same machine, weights and text, in turns.
 
     pip install -r bench/requirements.txt
     python bench/speed.py [decode prefill train grow leaves quality mtp]
 
-Prints medians and ratios, and writes them with commit and machine into `bench/results/speed.json`, or, where the
-machine does not multiply bfloat16, `speed-no-bfloat16.json`; what is not asked for keeps its figures. It takes about
-half an hour on two cores. A figure for several threads is the worse of them.
+Prints medians and ratios and writes them, with commit and machine, to `bench/results/speed.json`, or, on machines
+without fast bfloat16, to `speed-no-bfloat16.json`. Measurements that are not selected keep their results. Takes about
+half an hour on two cores. A ratio over several thread counts is the worst of them.
 """
 
 import contextlib
@@ -36,7 +36,7 @@ from speed_models import HELD_OUT, SIZES, drafting_trunk, export, make_leaf, mak
 from speed_parties import (
     BATCH,
     PROMPT_TOKENS,
-    Act,
+    Workload,
     int8_of,
     llama_cpp,
     our_decode,
@@ -56,35 +56,35 @@ FAST_BFLOAT16 = has_fast_bfloat16(torch.device("cpu"))
 DTYPES = (torch.float32, torch.bfloat16) if FAST_BFLOAT16 else (torch.float32,)
 RESULTS = ROOT / "bench" / "results" / ("speed.json" if FAST_BFLOAT16 else "speed-no-bfloat16.json")
 FOLDER = ROOT / "out" / "speed"
-DRAWN = ("tiny", "small")
+MODELS = ("tiny", "small")
 ROUNDS, TRAIN_ROUNDS = 5, 3
-"""Training warms up for as many rounds: each new size of a product costs a millisecond once, and sizes repeat."""
+"""Training has as many warm-up rounds, since each new matrix size costs a millisecond once, and sizes repeat."""
 THREADS = (1, 2)
 KINDS = {"f32": "f32", "bf16": "bf16", "q8": "q8_0"}
 
 
-def rates(parties: Mapping[str, Act], rounds: int = ROUNDS, warm: int = 1) -> dict[str, float]:
-    """Return each party's median tokens per second; they take turns, after `warm` rounds that do not count."""
+def rates(parties: Mapping[str, Workload], rounds: int = ROUNDS, warmup: int = 1) -> dict[str, float]:
+    """Return each party's median tokens per second; they take turns, and `warmup` rounds are discarded."""
     seconds: dict[str, list[float]] = {name: [] for name in parties}
-    for turn in range(rounds + warm):
-        for name, act in parties.items():
-            begun = time.perf_counter()
-            tokens = act()
-            if turn >= warm:
-                seconds[name].append((time.perf_counter() - begun) / tokens)
+    for turn in range(rounds + warmup):
+        for name, run in parties.items():
+            start = time.perf_counter()
+            tokens = run()
+            if turn >= warmup:
+                seconds[name].append((time.perf_counter() - start) / tokens)
     return {name: round(1 / statistics.median(times), 1) for name, times in seconds.items()}
 
 
-def tell(what: str, found: Mapping[str, float]) -> dict[str, float]:
-    """Print a line of figures and return them."""
-    print(f"{what:44}", "  ".join(f"{name} {value:,.1f}" for name, value in found.items()), flush=True)
-    return dict(found)
+def print_row(title: str, row: Mapping[str, float]) -> dict[str, float]:
+    """Print one line of results and return them."""
+    print(f"{title:44}", "  ".join(f"{name} {value:,.1f}" for name, value in row.items()), flush=True)
+    return dict(row)
 
 
 def measure_decode() -> dict[str, Any]:
-    """One token after another."""
-    found: dict[str, Any] = {"decode": {}}
-    for name in DRAWN:
+    """Measure decoding token by token."""
+    results: dict[str, Any] = {"decode": {}}
+    for name in MODELS:
         model = make_model(name, FOLDER)
         files = {kind: export(model, name, theirs, FOLDER) / "model.gguf" for kind, theirs in KINDS.items()}
         folder = export(model, name, "transformers", FOLDER)
@@ -95,30 +95,30 @@ def measure_decode() -> dict[str, Any]:
                 if kind != "q8":
                     dtype = torch.float32 if kind == "f32" else torch.bfloat16
                     parties["transformers"] = their_decode(their_network(folder, dtype, "grouped_mm").eval())
-                row = tell(f"decode {name} {kind}, {threads} threads", rates(parties))
-                found["decode"][f"{name}_{kind}_{threads}"] = row
-        rows = found["decode"]
+                row = print_row(f"decode {name} {kind}, {threads} threads", rates(parties))
+                results["decode"][f"{name}_{kind}_{threads}"] = row
+        rows = results["decode"]
         for kind in KINDS:
-            found[f"decode_vs_llamacpp_{name}_{kind}"] = min(
+            results[f"decode_vs_llamacpp_{name}_{kind}"] = min(
                 rows[f"{name}_{kind}_{threads}"]["baicai"] / rows[f"{name}_{kind}_{threads}"]["llama.cpp"]
                 for threads in THREADS
             )
-        found[f"decode_vs_transformers_{name}"] = min(
+        results[f"decode_vs_transformers_{name}"] = min(
             best(rows, f"{name}_", threads, "baicai") / best(rows, f"{name}_", threads, "transformers")
             for threads in THREADS
         )
-    return found
+    return results
 
 
 def best(rows: Mapping[str, Mapping[str, float]], name: str, threads: int, party: str) -> float:
-    """Return a party's better rate of float32 and bfloat16; the weights are the same, exact in both."""
+    """Return a party's higher rate of float32 and bfloat16; the weights are exact in both."""
     return max(rows[f"{name}{kind}_{threads}"][party] for kind in ("f32", "bf16"))
 
 
 def measure_prefill() -> dict[str, Any]:
-    """A prompt at once; ours in bfloat16, theirs in whatever is fastest for them."""
-    found: dict[str, Any] = {"prefill": {}}
-    for name in DRAWN:
+    """Measure prefilling of a prompt; Baicai in bfloat16, the others in their fastest types."""
+    results: dict[str, Any] = {"prefill": {}}
+    for name in MODELS:
         model = make_model(name, FOLDER)
         folder = export(model, name, "transformers", FOLDER)
         ratios = []
@@ -130,114 +130,116 @@ def measure_prefill() -> dict[str, Any]:
             for dtype in DTYPES:
                 network = their_network(folder, dtype, "grouped_mm").eval()
                 parties[f"transformers {str(dtype)[6:]}"] = their_prefill(network)
-            row = tell(f"prefill {name}, {threads} threads", rates(parties))
-            found["prefill"][f"{name}_{threads}"] = row
+            row = print_row(f"prefill {name}, {threads} threads", rates(parties))
+            results["prefill"][f"{name}_{threads}"] = row
             ratios.append(row["baicai"] / max(value for party, value in row.items() if party != "baicai"))
-        found[f"prefill_vs_best_{name}"] = min(ratios)
-    return found
+        results[f"prefill_vs_best_{name}"] = min(ratios)
+    return results
 
 
 def measure_train() -> dict[str, Any]:
-    """A training step of all parameters, each party in the type that is faster for it and in a process of its own."""
-    found: dict[str, Any] = {"train": {}}
-    for name in DRAWN:
+    """Measure training steps of all parameters, each party in its faster type and in its own process."""
+    results: dict[str, Any] = {"train": {}}
+    for name in MODELS:
         export(make_model(name, FOLDER), name, "transformers", FOLDER)
         ratios, shares = [], []
         for threads in THREADS:
             row, fastest = {}, {}
             for kind in (str(dtype)[6:] for dtype in DTYPES):
                 with contextlib.ExitStack() as stack:
-                    words = {party: ("train", party, name, kind, str(threads)) for party in ("baicai", "transformers")}
-                    parties = {party: stack.enter_context(distant(*told)) for party, told in words.items()}
+                    commands = {
+                        party: ("train", party, name, kind, str(threads)) for party in ("baicai", "transformers")
+                    }
+                    parties = {party: stack.enter_context(remote_workload(*words)) for party, words in commands.items()}
                     for party, rate in rates(parties, TRAIN_ROUNDS, TRAIN_ROUNDS).items():
                         row[f"{party} {kind}"] = rate
                         fastest[party] = max(rate, fastest.get(party, 0.0))
-            found["train"][f"{name}_{threads}"] = tell(f"train {name}, {threads} threads", row)
+            results["train"][f"{name}_{threads}"] = print_row(f"train {name}, {threads} threads", row)
             ratios.append(fastest["baicai"] / fastest["transformers"])
             torch.set_num_threads(threads)
             shares.append(training_operations(name, BATCH[1]) * fastest["baicai"] / matmul_peak())
-        found[f"train_vs_transformers_{name}"] = min(ratios)
-        found["train_peak_share"] = min(shares)  # of the last, the larger one
-    return found
+        results[f"train_vs_transformers_{name}"] = min(ratios)
+        results["train_peak_share"] = min(shares)  # of the last model, the largest
+    return results
 
 
 @contextlib.contextmanager
-def distant(*words: str) -> Iterator[Act]:
-    """Yield what is done by this program in a process of its own, which waits for its turn."""
+def remote_workload(*words: str) -> Iterator[Workload]:
+    """Yield a workload that runs in a process of its own and waits for its turn."""
     command = [sys.executable, __file__, "--", *words]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        asks, answers = process.stdin, process.stdout
-        assert asks is not None
-        assert answers is not None
+        requests, replies = process.stdin, process.stdout
+        assert requests is not None
+        assert replies is not None
 
-        def act() -> int:
-            print(file=asks, flush=True)
-            return int(answers.readline())
+        def run() -> int:
+            print(file=requests, flush=True)
+            return int(replies.readline())
 
-        yield act
-        asks.close()
+        yield run
+        requests.close()
 
 
 def train_in_turns(party: str, name: str, kind: str, threads: str) -> None:
-    """Make a training step for each line that comes in: print for how many tokens."""
+    """Run a training step for each line on the standard input and print its number of tokens."""
     torch.set_num_threads(int(threads))
     bfloat16 = kind == "bfloat16"
     if party == "baicai":
-        act = our_training(make_model(name, FOLDER).network, bfloat16)
+        run = our_training(make_model(name, FOLDER).network, bfloat16)
     else:
-        act = their_training(their_network(FOLDER / f"{name}-transformers", torch.float32, "grouped_mm"), bfloat16)
+        run = their_training(their_network(FOLDER / f"{name}-transformers", torch.float32, "grouped_mm"), bfloat16)
     for _ in sys.stdin:
-        print(act(), flush=True)
+        print(run(), flush=True)
 
 
 def matmul_peak() -> float:
-    """Return the floating-point operations per second of a large product in the faster type, the best of many."""
+    """Return the operations per second of a large matrix product in the faster type, the best of many rounds."""
     left, right = torch.randn(2048, 1024), torch.randn(1024, 1024)
     if FAST_BFLOAT16:
         left, right = left.bfloat16(), right.bfloat16()
     times = []
     for _ in range(100):
-        begun = time.perf_counter()
+        start = time.perf_counter()
         torch.mm(left, right)
-        times.append(time.perf_counter() - begun)
+        times.append(time.perf_counter() - start)
     return 2 * 2048 * 1024 * 1024 / min(times)
 
 
 def peak_bytes() -> int:
-    """Return the most memory that this process ever held."""
-    status = Path("/proc/self/status").read_text()  # getrusage counts what a parent held when it forked
+    """Return the peak resident memory of this process."""
+    status = Path("/proc/self/status").read_text()  # getrusage would include memory of the parent before the fork
     return int(status.split("VmHWM:")[1].split()[0]) * 1024
 
 
-def grow_or_train(what: str, leaves: str, threads: str) -> None:
-    """Grow one leaf, or train all parameters of a model with so many: print tokens per second and peak bytes."""
+def grow_or_train(scope: str, leaves: str, threads: str) -> None:
+    """Grow one leaf or train all parameters of a model with `leaves` leaves; print tokens per second and peak bytes."""
     torch.set_num_threads(int(threads))
     model = make_model("small", FOLDER, int(leaves))
     network: Transformer = model.network
     name = next(iter(network.leaves))
     network.leaves[name].float().requires_grad_(True)
-    act = our_training(network, FAST_BFLOAT16) if what == "all" else our_growing(network, name)
-    rate = rates({what: act}, ROUNDS, TRAIN_ROUNDS)[what]
+    run = our_training(network, FAST_BFLOAT16) if scope == "all" else our_growing(network, name)
+    rate = rates({scope: run}, ROUNDS, TRAIN_ROUNDS)[scope]
     print(json.dumps([rate, peak_bytes()]))
 
 
 def measure_grow() -> dict[str, Any]:
-    """Growing a leaf against training all of small, and against training the trunk and that one leaf."""
+    """Measure growing a leaf against training the whole small model, and against training the trunk and one leaf."""
     small = str(SIZES["small"][2])
     for leaves in (1, int(small)):
         make_model("small", FOLDER, leaves)
-    ways = {"grow": ("leaf", "1"), "train small": ("all", small), "train trunk and leaf": ("all", "1")}
+    commands = {"grow": ("leaf", "1"), "train small": ("all", small), "train trunk and leaf": ("all", "1")}
     rows: dict[str, dict[str, float]] = {}
     for threads in THREADS:
         row = {}
-        for name, words in ways.items():
-            row[name], peak = apart("grow", *words, str(threads))
+        for name, words in commands.items():
+            row[name], peak = run_process("grow", *words, str(threads))
             row[f"{name} MB"] = round(peak / 1e6)
-        rows[str(threads)] = tell(f"grow, {threads} threads", row)
+        rows[str(threads)] = print_row(f"grow, {threads} threads", row)
 
-    def worst(way: str) -> tuple[float, float]:
-        speeds = [row["grow"] / row[way] for row in rows.values()]
-        return min(speeds), max(row["grow MB"] / row[f"{way} MB"] for row in rows.values())
+    def worst(reference: str) -> tuple[float, float]:
+        speeds = [row["grow"] / row[reference] for row in rows.values()]
+        return min(speeds), max(row["grow MB"] / row[f"{reference} MB"] for row in rows.values())
 
     speed, memory = worst("train small")
     speed_alone, memory_alone = worst("train trunk and leaf")
@@ -250,14 +252,14 @@ def measure_grow() -> dict[str, Any]:
     }
 
 
-def apart(*words: str) -> Any:
-    """Return what this program prints in a process of its own."""
-    done = subprocess.run([sys.executable, __file__, "--", *words], check=True, capture_output=True, text=True)
-    return json.loads(done.stdout.splitlines()[-1])
+def run_process(*words: str) -> Any:
+    """Run this program in a process of its own and return its output, parsed from JSON."""
+    process = subprocess.run([sys.executable, __file__, "--", *words], check=True, capture_output=True, text=True)
+    return json.loads(process.stdout.splitlines()[-1])
 
 
 def resident(leaves: str) -> None:
-    """Decode with two leaves on of so many: print tokens per second and resident bytes."""
+    """Decode with two of `leaves` leaves active; print tokens per second (0) and resident bytes."""
     torch.set_num_threads(1)
     model = make_model("small", FOLDER, int(leaves), 1)
     decoder = CompiledDecoder(model.network, list(model.leaves)[:2])
@@ -268,7 +270,7 @@ def resident(leaves: str) -> None:
 
 
 def measure_leaves() -> dict[str, Any]:
-    """What many leaves cost."""
+    """Measure the cost of many leaves in speed and memory."""
     torch.set_num_threads(1)
     config, sizes, _ = SIZES["small"]
     network = Transformer(config)
@@ -280,18 +282,18 @@ def measure_leaves() -> dict[str, Any]:
         decoder = CompiledDecoder(stored_in(network, "bf16"), list(network.leaves))
         decoder.step([1] * 16)
 
-        def act(decoder: CompiledDecoder = decoder) -> int:
+        def run(decoder: CompiledDecoder = decoder) -> int:
             decoder.length, token = 16, 5
             for _ in range(128):
                 token = int(decoder.step([token]).logits_NV[0].argmax())
             return 128
 
-        parties[f"{count} leaves"] = act
-    row = tell("decode small bf16, 1 thread", rates(parties))
+        parties[f"{count} leaves"] = run
+    row = print_row("decode small bf16, 1 thread", rates(parties))
     for leaves in (2, 64):
         make_model("small", FOLDER, leaves, 1)
-    (_, two), (_, many) = apart("resident", "2"), apart("resident", "64")
-    row |= tell("resident MB, two leaves on", {"of 2": two / 1e6, "of 64": many / 1e6})
+    (_, two), (_, many) = run_process("resident", "2"), run_process("resident", "64")
+    row |= print_row("resident MB, two leaves active", {"of 2": two / 1e6, "of 64": many / 1e6})
     return {
         "leaves": row,
         "flat_64_leaves": row["64 leaves"] / row["1 leaves"],
@@ -300,9 +302,9 @@ def measure_leaves() -> dict[str, Any]:
 
 
 def measure_mtp() -> dict[str, Any]:
-    """What drafting brings: greedy texts in the manner of Python's documentation, after prompts that were held out.
+    """Measure speculative decoding with multi-token prediction, on held-out prompts from Python's documentation.
 
-    The figure is that of two drafts, in bfloat16, which trunks are stored in.
+    The reported speedup is that of two drafts in bfloat16, the type that trunks are stored in.
     """
     trunk = drafting_trunk(FOLDER)
     text = open_source(HELD_OUT, trunk.tokenizer)
@@ -313,22 +315,22 @@ def measure_mtp() -> dict[str, Any]:
         int8 = {"": load_int8_weights(trunk.hash, network.trunk_tensors())} if kind == "q8" else None
         for threads in THREADS:
             torch.set_num_threads(threads)
-            found = [our_generation(network, int8, prompts, drafts) for drafts in range(3)]
-            parties = {f"{drafts} drafts": act for drafts, (act, _) in enumerate(found)}
+            runs = [our_generation(network, int8, prompts, drafts) for drafts in range(3)]
+            parties = {f"{drafts} drafts": run for drafts, (run, _) in enumerate(runs)}
             row = rates(parties, 2 * len(prompts), len(prompts))
-            rows[f"{kind}_{threads}"] = tell(f"drafts small {kind}, {threads} threads", row)
-        shares[kind] = [round(count.accepted / count.proposed, 3) for _, count in found[1:]]
-    print("kept of 1 draft and of 2:", shares)
+            rows[f"{kind}_{threads}"] = print_row(f"drafts small {kind}, {threads} threads", row)
+        shares[kind] = [round(stats.accepted / stats.proposed, 3) for _, stats in runs[1:]]
+    print("accepted share with 1 and with 2 drafts:", shares)
     stored = [rows[f"bf16_{threads}"] for threads in THREADS]
     speedup = min(row["2 drafts"] / row["0 drafts"] for row in stored)
     return {"mtp": {"decode": rows, "accepted": shares}, "mtp_speedup": speedup}
 
 
 def measure_quality() -> dict[str, Any]:
-    """What rounding to int8 costs: bits per byte of the starter trunk, text that it has not seen."""
+    """Measure the cost of int8 in quality: bits per byte of the starter trunk on held-out text."""
     model = open_model(STARTER)
     text = open_source(HELD_OUT, model.tokenizer)
-    found = {}
+    results = {}
     for kind, int8 in (("bf16", None), ("int8", int8_of(model))):
 
         def nats_of(tokens_BS: torch.Tensor, int8: Any = int8) -> torch.Tensor:
@@ -340,9 +342,9 @@ def measure_quality() -> dict[str, Any]:
             return torch.stack(rows)
 
         windows = held_out_windows(text, 256, 20_000)
-        found[kind] = bits_per_byte(nats_of, windows, model.tokenizer).bits_per_byte
-    print(f"bits per byte: bf16 {found['bf16']:.4f}, int8 {found['int8']:.4f}")
-    return {"bits_per_byte": found, "q8_bpb_ratio": found["int8"] / found["bf16"]}
+        results[kind] = bits_per_byte(nats_of, windows, model.tokenizer).bits_per_byte
+    print(f"bits per byte: bf16 {results['bf16']:.4f}, int8 {results['int8']:.4f}")
+    return {"bits_per_byte": results, "q8_bpb_ratio": results["int8"] / results["bf16"]}
 
 
 MEASURES: dict[str, Callable[[], dict[str, Any]]] = {
@@ -357,25 +359,25 @@ MEASURES: dict[str, Callable[[], dict[str, Any]]] = {
 
 
 def main() -> None:
-    """Measure what is asked for and write it."""
-    for word in sys.argv[1:] or MEASURES:
+    """Run the selected measurements and write the results."""
+    for name in sys.argv[1:] or MEASURES:
         commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
         before = read_json(RESULTS) if RESULTS.exists() else {}
         fast = "bfloat16" if FAST_BFLOAT16 else "no bfloat16"
         machine = f"{platform.machine()}, {os.cpu_count()} cores, {fast}, torch {torch.__version__}"
-        about = {"commit": commit.stdout.strip(), "machine": machine}
-        about["measured"] = before.get("measured", {}) | {word: dict(about)}
-        found = MEASURES[word]()
-        for key, value in found.items():
+        origin = {"commit": commit.stdout.strip(), "machine": machine}
+        origin["measured"] = before.get("measured", {}) | {name: dict(origin)}
+        results = MEASURES[name]()
+        for key, value in results.items():
             if isinstance(value, float):
-                found[key] = round(value, 4)
+                results[key] = round(value, 4)
                 print(f"{key} {value:.3f}")
-        write_json(RESULTS, before | about | found)
+        write_json(RESULTS, before | origin | results)
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--"]:
-        way, *rest = sys.argv[2:]
-        {"resident": resident, "train": train_in_turns, "grow": grow_or_train}[way](*rest)
+        command, *arguments = sys.argv[2:]
+        {"resident": resident, "train": train_in_turns, "grow": grow_or_train}[command](*arguments)
     else:
         main()

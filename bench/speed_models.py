@@ -1,4 +1,4 @@
-"""The two models that speed is measured on, with random weights: written as artefacts and exported for the peers."""
+"""Models of the speed benchmark, with random weights, as artefacts and as exports for the other engines."""
 
 import dataclasses
 from pathlib import Path
@@ -21,7 +21,7 @@ from baicai.model.transformer import Transformer
 from baicai.run import run_stage
 from baicai.training.config import TrainConfig
 
-ABOUT: dict[str, Any] = {"metrics": {"tokens": 1, "loss": 1.0}, "data": [], "curve": []}
+CARD_FIELDS: dict[str, Any] = {"metrics": {"tokens": 1, "loss": 1.0}, "data": [], "curve": []}
 TOPK_GROUP = 2
 DOCS, HELD_OUT = (
     SourceConfig(domain="docs", path=f"generator:python_docs?split={split}") for split in ("train", "valid")
@@ -64,13 +64,13 @@ SIZES = {
         4,
     ),
 }
-"""Trunk, leaf and number of leaves: 10.5 million parameters, 7.6 of them active; 155 million and 30; 191 million, 131
-of them active, with a trunk of the shape of SmolLM2-135M, but for its vocabulary.
+"""Trunk, leaf and number of leaves of each model. Total and active parameters are 10.5 and 7.6 million (tiny), 155 and
+30 million (small), and 191 and 131 million (imported, whose trunk has the shape of SmolLM2-135M except its vocabulary).
 """
 
 
 def make_leaf(config: ModelConfig, sizes: LeafConfig, seed: int) -> Leaf:
-    """Return a leaf that says something."""
+    """Return a randomly initialised leaf whose output is not zero."""
     leaf = Leaf(config, sizes)
     leaf.initialize(seed)
     for layer in leaf.layer_list():
@@ -79,30 +79,30 @@ def make_leaf(config: ModelConfig, sizes: LeafConfig, seed: int) -> Leaf:
 
 
 def make_model(name: str, folder: Path, num_leaves: int | None = None, topk_group: int = TOPK_GROUP) -> SparseModel:
-    """Return a model of a size; it is written into the folder the first time."""
-    config, sizes, usual = SIZES[name]
-    count = num_leaves or usual
-    place = folder / f"{name}-{count}"
-    if not place.exists():
+    """Open a model of the named size from the folder, creating it at the first call."""
+    config, sizes, default_leaves = SIZES[name]
+    count = num_leaves or default_leaves
+    path = folder / f"{name}-{count}"
+    if not path.exists():
         starter = open_trunk(STARTER)
         model = Transformer(config)
         model.initialize(0)
         tokens = np.random.default_rng(0).integers(0, config.vocab_size, 4000)
         text = folder / f"{name}-{count}-text"
         replay = write_tokens(tokens, starter.tokenizer, text, source="drawn", licence="CC0-1.0")
-        save_trunk(folder / f"{name}-{count}-trunk", model, starter.tokenizer, replay=replay, card_fields=ABOUT)
+        save_trunk(folder / f"{name}-{count}-trunk", model, starter.tokenizer, replay=replay, card_fields=CARD_FIELDS)
         trunk = open_trunk(folder / f"{name}-{count}-trunk")
         leaves = []
         for seed in range(count):
             out = folder / f"{name}-{count}-leaf-{seed}"
-            save_leaf(out, f"leaf-{seed}", make_leaf(config, sizes, seed), trunk, data=[], card_fields=ABOUT)
+            save_leaf(out, f"leaf-{seed}", make_leaf(config, sizes, seed), trunk, data=[], card_fields=CARD_FIELDS)
             leaves.append(open_leaf(out, trunk))
-        write_model(place, assemble_model(trunk, leaves, topk_group))
-    return open_model(place)
+        write_model(path, assemble_model(trunk, leaves, topk_group))
+    return open_model(path)
 
 
 def drafting_trunk(folder: Path) -> Trunk:
-    """Return a small trunk with an MTP module that has learnt to predict Python's documentation."""
+    """Train a small trunk with a multi-token prediction module on Python's documentation, unless it exists."""
     recipe = TrunkRecipe(
         tokenizer=str(STARTER),
         data=[DOCS],
@@ -115,7 +115,7 @@ def drafting_trunk(folder: Path) -> Trunk:
 
 
 def export(model: SparseModel, name: str, kind: str, folder: Path) -> Path:
-    """Return the folder with the model for transformers, or with a GGUF file (kind f32, bf16 or q8_0)."""
+    """Export a model and return the folder; `kind` is transformers, or f32, bf16 or q8_0 for a GGUF file."""
     out = folder / f"{name}-{kind}"
     source = str(folder / f"{name}-{len(model.leaves)}")
     recipe = (
@@ -128,9 +128,9 @@ def export(model: SparseModel, name: str, kind: str, folder: Path) -> Path:
 
 
 def training_operations(name: str, sequence_tokens: int) -> int:
-    """Return the floating-point operations of the products that train one token: three times those of reading it.
+    """Return the floating-point operations of training on one token: three times those of its forward pass.
 
-    They are those with active weights, and attention's with the keys and values that a token sees, half of the text.
+    Matrix products with active weights count, and attention over the tokens before, half of the sequence on average.
     """
     config, leaf, count = SIZES[name]
     attention = config.attention
@@ -138,5 +138,5 @@ def training_operations(name: str, sequence_tokens: int) -> int:
     layer = config.dim * heads * attention.head_dim + 3 * config.dim * config.ffn_dim  # type: ignore[union-attr]
     routed = 3 * config.dim * leaf.expert_dim * leaf.top_k + config.dim * leaf.num_experts * count
     routed *= config.num_layers - leaf.first_layer
-    seen = sequence_tokens * attention.num_heads * attention.head_dim  # type: ignore[union-attr]
-    return 6 * (config.num_layers * (layer + seen) + routed + config.vocab_size * config.dim)
+    attended = sequence_tokens * attention.num_heads * attention.head_dim  # type: ignore[union-attr]
+    return 6 * (config.num_layers * (layer + attended) + routed + config.vocab_size * config.dim)

@@ -1,4 +1,4 @@
-"""Who runs in the speed benchmark: Baicai, llama.cpp and transformers, each told to do the same."""
+"""Workloads of the speed benchmark for Baicai, llama.cpp and transformers."""
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
@@ -24,18 +24,18 @@ from baicai.training.losses import linear_cross_entropy
 
 PROMPT_TOKENS, DECODE_TOKENS, PREFILL_TOKENS = 16, 128, 512
 BATCH = (8, 256)
-Act = Callable[[], int]
-"""Does a round of work and returns for how many tokens."""
+Workload = Callable[[], int]
+"""Runs one round and returns its number of tokens."""
 
 
 def some_tokens(count: int, vocab: int, seed: int = 0) -> list[int]:
-    """Return a text, the same for everyone."""
+    """Return random tokens, the same for all parties."""
     tokens: list[int] = np.random.default_rng(seed).integers(0, vocab, count).tolist()
     return tokens
 
 
 def texts(count: int, vocab: int) -> Iterator[list[int]]:
-    """Yield a text for each round: none is read twice, and experts get other numbers of rows each time."""
+    """Yield new random tokens for each round, so that the numbers of rows per expert vary."""
     return (some_tokens(count, vocab, seed) for seed in itertools.count())
 
 
@@ -46,7 +46,7 @@ def int8_of(model: SparseModel) -> Int8Weights:
 
 
 def stored_in(network: Transformer, kind: str) -> Transformer:
-    """Store a network's matrices in float32 (f32) or in bfloat16, but for routers, as artefacts do."""
+    """Convert a network's matrices to float32 (f32), or, except routers, to bfloat16, as in artefacts."""
     network.float()
     for name, parameter in network.named_parameters():
         if kind != "f32" and parameter.ndim >= 2 and "router" not in name:
@@ -54,18 +54,18 @@ def stored_in(network: Transformer, kind: str) -> Transformer:
     return network
 
 
-def our_decode(model: SparseModel, kind: str) -> Act:
-    """Return greedy decoding by the compiled step; kind is f32, bf16 or q8."""
+def our_decode(model: SparseModel, kind: str) -> Workload:
+    """Return greedy decoding with the compiled step; kind is f32, bf16 or q8."""
     network = stored_in(model.network, kind)
     decoder = CompiledDecoder(network, list(network.leaves), None, int8_of(model) if kind == "q8" else None)
     return decoding(decoder, network.config.vocab_size)
 
 
-def decoding(decoder: Decoder, vocab: int) -> Act:
+def decoding(decoder: Decoder, vocab: int) -> Workload:
     """Return greedy decoding after a prompt."""
     prompt = some_tokens(PROMPT_TOKENS, vocab)
 
-    def act() -> int:
+    def run() -> int:
         decoder.length = 0
         decoder.step(prompt)
         token = 5
@@ -73,40 +73,40 @@ def decoding(decoder: Decoder, vocab: int) -> Act:
             token = int(decoder.step([token]).logits_NV[0].argmax())
         return DECODE_TOKENS
 
-    return act
+    return run
 
 
 def our_generation(
     network: Transformer, int8: Int8Weights | None, prompts: Sequence[list[int]], speculate: int
-) -> tuple[Act, DraftStats]:
-    """Return greedy texts after prompts, with so many tokens drafted ahead, and how many of those were kept."""
-    decoder, count = CompiledDecoder(network, [], None, int8), DraftStats()
+) -> tuple[Workload, DraftStats]:
+    """Return greedy generation with `speculate` drafted tokens, and the statistics of accepted drafts."""
+    decoder, stats = CompiledDecoder(network, [], None, int8), DraftStats()
     sampling = SamplingConfig(max_tokens=DECODE_TOKENS, temperature=0, speculate=speculate)
     rounds = itertools.cycle(prompts)
 
-    def act() -> int:
+    def run() -> int:
         decoder.length = 0
-        return len(list(generate(decoder, next(rounds), sampling, drafts=count)))
+        return len(list(generate(decoder, next(rounds), sampling, drafts=stats)))
 
-    return act, count
+    return run, stats
 
 
-def our_prefill(model: SparseModel, kind: str) -> Act:
-    """Return reading a prompt at once."""
+def our_prefill(model: SparseModel, kind: str) -> Workload:
+    """Return prefilling a prompt."""
     network = stored_in(model.network, kind)
     decoder = CompiledDecoder(network, list(network.leaves))
     rounds = texts(PREFILL_TOKENS, network.config.vocab_size)
 
-    def act() -> int:
+    def run() -> int:
         decoder.length = 0
         decoder.step(next(rounds))
         return PREFILL_TOKENS
 
-    return act
+    return run
 
 
-def llama_cpp(file: Path, threads: int) -> tuple[Act, Act]:
-    """Return greedy decoding and prefill by llama.cpp, through its own C interface."""
+def llama_cpp(file: Path, threads: int) -> tuple[Workload, Workload]:
+    """Return greedy decoding and prefilling by llama.cpp, through its C interface."""
     import llama_cpp as engine
 
     model = engine.Llama(
@@ -137,7 +137,7 @@ def llama_cpp(file: Path, threads: int) -> tuple[Act, Act]:
 
 
 def their_network(folder: Path, dtype: torch.dtype, implementation: str) -> Any:
-    """Return transformers' network of an export."""
+    """Load an export in transformers."""
     import transformers
 
     transformers.logging.disable_progress_bar()
@@ -146,11 +146,11 @@ def their_network(folder: Path, dtype: torch.dtype, implementation: str) -> Any:
     return network
 
 
-def their_decode(network: Any) -> Act:
-    """Return greedy decoding by transformers, by its own forward pass and cache."""
+def their_decode(network: Any) -> Workload:
+    """Return greedy decoding by transformers, with its own forward pass and KV cache."""
 
     @torch.inference_mode()
-    def act() -> int:
+    def run() -> int:
         prompt = torch.tensor([some_tokens(PROMPT_TOKENS, network.config.vocab_size)], device=network.device)
         out = network(prompt, use_cache=True, logits_to_keep=1)
         token = torch.tensor([[5]], device=network.device)
@@ -159,43 +159,43 @@ def their_decode(network: Any) -> Act:
             token = out.logits[:, -1].argmax(-1, keepdim=True)
         return DECODE_TOKENS
 
-    return act
+    return run
 
 
-def their_prefill(network: Any) -> Act:
-    """Return reading a prompt by transformers."""
+def their_prefill(network: Any) -> Workload:
+    """Return prefilling a prompt by transformers."""
     rounds = texts(PREFILL_TOKENS, network.config.vocab_size)
 
     @torch.inference_mode()
-    def act() -> int:
+    def run() -> int:
         network(torch.tensor([next(rounds)]), use_cache=True, logits_to_keep=1)
         return PREFILL_TOKENS
 
-    return act
+    return run
 
 
 def training(
     parameters: Sequence[torch.nn.Parameter], loss_of: Callable[[], torch.Tensor], batch: tuple[int, int] = BATCH
-) -> Act:
-    """Return one step: forward, backward, AdamW."""
+) -> Workload:
+    """Return a training step: forward, backward and AdamW."""
     optimizer = torch.optim.AdamW(parameters, lr=1e-4, fused=True)
 
-    def act() -> int:
+    def run() -> int:
         loss_of().backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         return batch[0] * batch[1]
 
-    return act
+    return run
 
 
 def next_token_loss(network: Transformer, hidden_BSD: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-    """Return what our stages train on."""
+    """Return the loss of Baicai's training stages."""
     return linear_cross_entropy(hidden_BSD.flatten(0, 1), network.head_weight(), rows[:, 1:].flatten())
 
 
-def our_training(network: Transformer, bfloat16: bool, batch: tuple[int, int] = BATCH) -> Act:
-    """Return a step on all of our network's parameters, which are float32."""
+def our_training(network: Transformer, bfloat16: bool, batch: tuple[int, int] = BATCH) -> Workload:
+    """Return a training step of all parameters of a Baicai network, in float32."""
     rounds = texts(batch[0] * (batch[1] + 1), network.config.vocab_size)
     device = network.embedding.weight.device
     hidden = compile_if_worthwhile(network.hidden, device, MIN_COMPILED_STEPS)
@@ -208,22 +208,22 @@ def our_training(network: Transformer, bfloat16: bool, batch: tuple[int, int] = 
     return training(list(network.float().requires_grad_(True).parameters()), loss_of, batch)
 
 
-def our_growing(network: Transformer, leaf: str) -> Act:
-    """Return a step of growing one leaf, with what the layers below it say of a few batches cached."""
-    settings = TrainConfig(tokens=1)
-    config = GrowRecipe(name=leaf, trunk="", data=[SourceConfig(path="")], train=settings)
-    source_B, kept = torch.arange(BATCH[0]) % 2, []
+def our_growing(network: Transformer, leaf: str) -> Workload:
+    """Return a training step of one leaf, with cached activations of the layers below for a few batches."""
+    train_config = TrainConfig(tokens=1)
+    config = GrowRecipe(name=leaf, trunk="", data=[SourceConfig(path="")], train=train_config)
+    source_B, cached = torch.arange(BATCH[0]) % 2, []
     for text in itertools.islice(texts(BATCH[0] * (BATCH[1] + 1), network.config.vocab_size), 4):
-        batch = Batch(torch.tensor(text).view(BATCH[0], -1), source_B, torch.full_like(source_B, len(kept)))
-        with torch.no_grad(), mixed_precision(settings, torch.device("cpu")):
-            kept.append((batch, network.lower(batch.tokens_BS1[:, :-1])))
-    rounds = itertools.cycle(batch for batch, _ in kept)
-    loss_of = leaf_loss(network, 1, config, lambda batch: kept[int(batch.windows_B[0])][1])
+        batch = Batch(torch.tensor(text).view(BATCH[0], -1), source_B, torch.full_like(source_B, len(cached)))
+        with torch.no_grad(), mixed_precision(train_config, torch.device("cpu")):
+            cached.append((batch, network.lower(batch.tokens_BS1[:, :-1])))
+    rounds = itertools.cycle(batch for batch, _ in cached)
+    loss_of = leaf_loss(network, 1, config, lambda batch: cached[int(batch.windows_B[0])][1])
     return training(list(network.leaves[leaf].parameters()), lambda: loss_of(next(rounds))[0])
 
 
-def their_training(network: Any, bfloat16: bool, batch: tuple[int, int] = BATCH) -> Act:
-    """Return a step on all of transformers' parameters."""
+def their_training(network: Any, bfloat16: bool, batch: tuple[int, int] = BATCH) -> Workload:
+    """Return a training step of all parameters of a transformers network."""
     rounds = texts(batch[0] * batch[1], network.config.vocab_size)
     device = network.device
 

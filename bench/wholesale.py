@@ -1,11 +1,11 @@
-"""The wholesaler beside datatrove: the same machine, the same input, one after the other in one process.
+"""Benchmark of the wholesale pipeline against datatrove, on the same machine and input, in turns in one process.
 
     pip install -r bench/requirements-wholesale.txt
     python bench/wholesale.py [clean rules minhash duplicates update slice hostile memory takedown]
 
-Prints figures and ratios, and writes them with commit and machine into `bench/results/wholesale.json`; what is not
-asked for keeps its figures. Pages are HTML that lies on the machine, drawn from its documentation. Memory and takedown
-take an hour and 40 GB of the temporary folder, the rest about ten minutes.
+Prints results and ratios and writes them, with commit and machine, to `bench/results/wholesale.json`. Measurements that
+are not selected keep their results. Pages are HTML files from the machine's own documentation. The measurements of
+memory and takedown take an hour and 40 GB in the temporary folder, the others about ten minutes.
 """
 
 import gzip
@@ -14,7 +14,7 @@ import os
 import platform
 import random
 import shutil
-import statistics as middle
+import statistics
 import subprocess
 import sys
 import time
@@ -42,7 +42,7 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "bench" / "results" / "wholesale.json"
 FOLDER = ROOT / "out" / "wholesale"
 NUM_PAGES, ROUNDS = 1000, 3
-NUM_PIECES = 6000
+NUM_PASSAGES = 6000
 CORPUS = ROOT.parent / "shared" / "corpus"
 FETCHING, PERMISSION = "sources/test_http_fetcher.py::test_", "sources/test_robots.py::test_"
 HOSTILE = {
@@ -69,11 +69,11 @@ HOSTILE = {
         f"{PERMISSION}missing_robots_txt_allows",
     ],
 }
-"""Tests of servers that are not to be trusted; a case is one test with one set of values."""
+"""Tests of the crawler against hostile servers; a case is one test with one set of parameters."""
 
 
 def warc() -> Path:
-    """Return a WARC file of pages; it is made the first time."""
+    """Return a WARC file of pages, writing it at the first call."""
     path = FOLDER / "pages" / "pages.warc.gz"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -85,36 +85,36 @@ def warc() -> Path:
 
 
 def texts() -> list[str]:
-    """Return what the pages say."""
+    """Return the text of the pages, extracting it at the first call."""
     import pyarrow.parquet as pq
 
     out = FOLDER / "cleaned"
     if not out.exists():
         clean(warc(), CleanConfig(), out)
-    found: list[str] = pq.read_table(out / "documents.parquet", columns=["text"])["text"].to_pylist()
-    return found
+    extracted: list[str] = pq.read_table(out / "documents.parquet", columns=["text"])["text"].to_pylist()
+    return extracted
 
 
 def rates(ours: Callable[[], int], theirs: Callable[[], int], rounds: int = ROUNDS) -> tuple[float, float]:
-    """Return each party's median of documents per second; they take turns, after a round of ours that compiles."""
+    """Return the median documents per second of both parties; they take turns after one round of ours to compile."""
     ours()
     seconds: list[list[float]] = [[], []]
     for _ in range(rounds):
-        for place, act in enumerate((ours, theirs)):
-            begun = time.perf_counter()
-            count = act()
-            seconds[place].append((time.perf_counter() - begun) / count)
-    return 1 / middle.median(seconds[0]), 1 / middle.median(seconds[1])
+        for index, run in enumerate((ours, theirs)):
+            start = time.perf_counter()
+            count = run()
+            seconds[index].append((time.perf_counter() - start) / count)
+    return 1 / statistics.median(seconds[0]), 1 / statistics.median(seconds[1])
 
 
-def told(what: str, ours: float, theirs: float) -> dict[str, float]:
-    """Print two rates and return them."""
-    print(f"{what:30} baicai {ours:,.1f}  datatrove {theirs:,.1f}  ratio {ours / theirs:.1f}", flush=True)
+def print_rates(title: str, ours: float, theirs: float) -> dict[str, float]:
+    """Print two rates and their ratio, and return the rates."""
+    print(f"{title:30} baicai {ours:,.1f}  datatrove {theirs:,.1f}  ratio {ours / theirs:.1f}", flush=True)
     return {"baicai": round(ours, 1), "datatrove": round(theirs, 1)}
 
 
 def measure_clean() -> dict[str, Any]:
-    """WARC to documents, one core: ours with all numbers, language and signature; theirs reads and extracts."""
+    """Measure WARC to documents on one core: ours with signals, language and MinHash; theirs only extracts text."""
     from datatrove.pipeline.extractors import Trafilatura
     from datatrove.pipeline.readers import WarcReader
 
@@ -130,12 +130,12 @@ def measure_clean() -> dict[str, Any]:
         documents = WarcReader(str(path.parent), glob_pattern="*.warc.gz").run(None, 0, 1)
         return sum(1 for _ in Trafilatura(timeout=10).run(documents, 0, 1))
 
-    found = told("WARC to documents a second", *rates(ours, theirs, 1))
-    return {"clean": found, "clean_vs_datatrove": found["baicai"] / found["datatrove"]}
+    rates_per_second = print_rates("WARC, documents per second", *rates(ours, theirs, 1))
+    return {"clean": rates_per_second, "clean_vs_datatrove": rates_per_second["baicai"] / rates_per_second["datatrove"]}
 
 
 def measure_rules() -> dict[str, Any]:
-    """All numbers of a text against whether it passes four filters."""
+    """Measure all quality signals of a text against the decisions of four filters."""
     from datatrove.data import Document
     from datatrove.pipeline.filters import (
         C4QualityFilter,
@@ -154,16 +154,16 @@ def measure_rules() -> dict[str, Any]:
 
     def theirs() -> int:
         for number, text in enumerate(pages):
-            for one in filters:
-                one.filter(Document(text=text, id=str(number)))
+            for rule in filters:
+                rule.filter(Document(text=text, id=str(number)))
         return len(pages)
 
-    found = told("rules, documents a second", *rates(ours, theirs))
-    return {"rules": found, "rules_vs_datatrove": found["baicai"] / found["datatrove"]}
+    rates_per_second = print_rates("rules, documents per second", *rates(ours, theirs))
+    return {"rules": rates_per_second, "rules_vs_datatrove": rates_per_second["baicai"] / rates_per_second["datatrove"]}
 
 
 def measure_minhash() -> dict[str, Any]:
-    """Signatures and groups."""
+    """Measure MinHash signatures and duplicate groups."""
     from datatrove.data import Document
     from datatrove.pipeline.dedup import MinhashDedupBuckets, MinhashDedupCluster, MinhashDedupSignature
 
@@ -177,90 +177,100 @@ def measure_minhash() -> dict[str, Any]:
 
     def theirs() -> int:
         shutil.rmtree(FOLDER / "theirs", ignore_errors=True)
-        places = [str(FOLDER / "theirs" / name) for name in ("signatures", "buckets", "groups")]
+        folders = [str(FOLDER / "theirs" / name) for name in ("signatures", "buckets", "groups")]
         documents = (Document(text=text, id=str(number)) for number, text in enumerate(pages))
-        for _ in MinhashDedupSignature(places[0]).run(documents, 0, 1) or ():
+        for _ in MinhashDedupSignature(folders[0]).run(documents, 0, 1) or ():
             pass
-        buckets = MinhashDedupBuckets(places[0], places[1])
+        buckets = MinhashDedupBuckets(folders[0], folders[1])
         for bucket in range(buckets.config.num_buckets):
             buckets.run(None, bucket, buckets.config.num_buckets)
-        MinhashDedupCluster(places[1], places[2]).run(None, 0, 1)
+        MinhashDedupCluster(folders[1], folders[2]).run(None, 0, 1)
         return len(pages)
 
-    found = told("MinHash, documents a second", *rates(ours, theirs))
-    return {"minhash": found, "minhash_vs_datatrove": found["baicai"] / found["datatrove"]}
+    rates_per_second = print_rates("MinHash, documents per second", *rates(ours, theirs))
+    return {
+        "minhash": rates_per_second,
+        "minhash_vs_datatrove": rates_per_second["baicai"] / rates_per_second["datatrove"],
+    }
 
 
 def measure_duplicates() -> dict[str, Any]:
-    """Planted edits of 5, 10 and 20 % of the words of texts: how many copies meet their original, and nothing else."""
-    kept, found = unlike(pieces()), {}
-    right = wrong = 0
+    """Measure precision and recall of near-duplicates, on copies with 5, 10 and 20 % of their words changed."""
+    originals, recall = dissimilar(passages()), {}
+    true_positives = false_positives = 0
     for share in (0.05, 0.1, 0.2):
         folder = FOLDER / f"planted-{share}"
         shutil.rmtree(folder, ignore_errors=True)
         index = DuplicateIndex(folder)
-        first = index.add("originals", _signed(kept))
-        copies = index.add("copies", _signed([_edited(words, share, seed) for seed, words in enumerate(kept)]))
-        met = copies == np.arange(len(kept))
-        found[str(share)] = round(float(met.mean()), 4)
-        joined = int((first != np.arange(len(kept))).sum())
-        right, wrong = right + int(met.sum()), wrong + joined + int((~met & (copies < len(kept))).sum())
-    precision = right / max(1, right + wrong)
-    print(f"near-duplicates of {len(kept)} texts: precision {precision:.4f}, recall {found}", flush=True)
-    return {"dup_documents": len(kept), "dup_recall": found, "dup_precision": precision, "dup_recall_10": found["0.1"]}
+        groups = index.add("originals", _signatures(originals))
+        edited = [_edited(words, share, seed) for seed, words in enumerate(originals)]
+        copy_groups = index.add("copies", _signatures(edited))
+        matched = copy_groups == np.arange(len(originals))
+        recall[str(share)] = round(float(matched.mean()), 4)
+        true_positives += int(matched.sum())
+        false_positives += int((groups != np.arange(len(originals))).sum())
+        false_positives += int((~matched & (copy_groups < len(originals))).sum())
+    precision = true_positives / max(1, true_positives + false_positives)
+    print(f"near-duplicates of {len(originals)} texts: precision {precision:.4f}, recall {recall}", flush=True)
+    return {
+        "dup_documents": len(originals),
+        "dup_recall": recall,
+        "dup_precision": precision,
+        "dup_recall_10": recall["0.1"],
+    }
 
 
-def pieces() -> list[list[str]]:
-    """Return pieces of 100 to 400 words, drawn from documentation and from the corpus in `../shared`."""
-    found = [text.split() for text in texts()]
+def passages() -> list[list[str]]:
+    """Return random passages of 100 to 400 words from the documentation and the corpus in `../shared`."""
+    documents = [text.split() for text in texts()]
     for path in sorted(CORPUS.glob("*/train.jsonl.zst")):
-        alone = path.parent.name.endswith("-zh")  # its characters are words
-        found += [list(one.text) if alone else one.text.split() for one in read_documents(path)]
-    cuts = [words[at : at + 400] for words in found for at in range(0, len(words), 400)]
-    return random.Random(0).sample([words for words in cuts if len(words) >= 100], NUM_PIECES)
+        is_chinese = path.parent.name.endswith("-zh")  # each character counts as a word
+        documents += [list(d.text) if is_chinese else d.text.split() for d in read_documents(path)]
+    chunks = [words[start : start + 400] for words in documents for start in range(0, len(words), 400)]
+    return random.Random(0).sample([words for words in chunks if len(words) >= 100], NUM_PASSAGES)
 
 
-def unlike(texts: list[list[str]]) -> list[list[str]]:
-    """Return texts of which no two share more than a fifth of their runs of three words, counted one by one."""
-    known: dict[int, list[int]] = {}
+def dissimilar(texts: list[list[str]]) -> list[list[str]]:
+    """Return texts with a pairwise Jaccard similarity of at most 0.2 over word trigrams, computed exactly."""
+    texts_by_ngram: dict[int, list[int]] = {}
     sizes: list[int] = []
-    kept = []
+    selected = []
     for words in texts:
-        runs = {hash(tuple(word.lower() for word in words[at : at + 3])) for at in range(len(words) - 2)}
-        shared = Counter(number for run in runs for number in known.get(run, ()))
-        if all(count / (len(runs) + sizes[number] - count) <= 0.2 for number, count in shared.items()):
-            for run in runs:
-                known.setdefault(run, []).append(len(kept))
-            sizes.append(len(runs))
-            kept.append(words)
-    return kept
+        ngrams = {hash(tuple(word.lower() for word in words[start : start + 3])) for start in range(len(words) - 2)}
+        shared = Counter(number for ngram in ngrams for number in texts_by_ngram.get(ngram, ()))
+        if all(count / (len(ngrams) + sizes[number] - count) <= 0.2 for number, count in shared.items()):
+            for ngram in ngrams:
+                texts_by_ngram.setdefault(ngram, []).append(len(selected))
+            sizes.append(len(ngrams))
+            selected.append(words)
+    return selected
 
 
-def _signed(texts: list[list[str]]) -> Any:
+def _signatures(texts: list[list[str]]) -> Any:
     return minhash([compute_signals(" ".join(words))[1] for words in texts])
 
 
 def _edited(words: list[str], share: float, seed: int) -> list[str]:
-    draw = random.Random(seed)
-    places = set(draw.sample(range(len(words)), round(share * len(words))))
-    return [draw.choice(VOCABULARY) if place in places else word for place, word in enumerate(words)]
+    rng = random.Random(seed)
+    edits = set(rng.sample(range(len(words)), round(share * len(words))))
+    return [rng.choice(VOCABULARY) if index in edits else word for index, word in enumerate(words)]
 
 
 def measure_hostile() -> dict[str, Any]:
-    """How many hostile cases the tests hold, by kind."""
-    found = {}
+    """Count the hostile cases in the tests, by kind."""
+    cases = {}
     for kind, tests in HOSTILE.items():
         names = [f"tests/wholesale/{test}" for test in tests]
         command = [sys.executable, "-m", "pytest", "--collect-only", *names]
-        told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-        found[kind] = sum("::" in line for line in told.splitlines())
-    print(f"hostile cases: {found}", flush=True)
-    return {"hostile": found, "hostile_cases": sum(found.values())}
+        output = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        cases[kind] = sum("::" in line for line in output.splitlines())
+    print(f"hostile cases: {cases}", flush=True)
+    return {"hostile": cases, "hostile_cases": sum(cases.values())}
 
 
-def shop(documents: int) -> Path:
-    """Return a folder with a warehouse of so many drawn documents of 20 domains, and its first release."""
-    folder = FOLDER / "shop"
+def publish_generated(documents: int) -> Path:
+    """Gather and publish `documents` generated documents of 20 domains, and return the folder of both."""
+    folder = FOLDER / "generated"
     shutil.rmtree(folder, ignore_errors=True)
     add(folder, range(documents))
     publish(PublishRecipe(warehouse=str(folder / "warehouse")), folder / "release")
@@ -268,33 +278,33 @@ def shop(documents: int) -> Path:
 
 
 def measure_update() -> dict[str, Any]:
-    """What an update of 1 % deletes, 1 % edits and 2 % new documents costs a subscriber of all of it."""
+    """Measure the download of a full subscriber for an update with 1 % deleted, 1 % edited and 2 % new documents."""
     count, now = 20_000, datetime.now(UTC).isoformat()
-    folder = shop(count)
-    whole = pull(PullRecipe(source=str(folder / "release")), folder / "all")
+    folder = publish_generated(count)
+    initial = pull(PullRecipe(source=str(folder / "release")), folder / "all")
     changed = random.Random(1).sample(range(count), count // 50)
     add(folder, range(count, count + count // 50))
     add(folder, sorted(changed[::2]), edit="Changed.")
-    gone = [document_id(address(number)) for number in changed[1::2]]
-    Warehouse(folder / "warehouse").add_takedown(Takedown(documents=gone, reason="", requested=now, deadline=now))
+    removed = [document_id(address(number)) for number in changed[1::2]]
+    Warehouse(folder / "warehouse").add_takedown(Takedown(documents=removed, reason="", requested=now, deadline=now))
     publish(PublishRecipe(warehouse=str(folder / "warehouse")), folder / "release")
     pulled = pull(PullRecipe(source=str(folder / "release")), folder / "all")
-    assert pulled.documents == whole.documents + count // 50 - len(gone), "what was asked for is here"
-    print(f"update: {pulled.fetched_bytes:,} of {whole.fetched_bytes:,} bytes", flush=True)
-    return {"update_bytes_share": pulled.fetched_bytes / whole.fetched_bytes}
+    assert pulled.documents == initial.documents + count // 50 - len(removed), "all documents are up to date"
+    print(f"update: {pulled.fetched_bytes:,} of {initial.fetched_bytes:,} bytes", flush=True)
+    return {"update_bytes_share": pulled.fetched_bytes / initial.fetched_bytes}
 
 
 def measure_slice() -> dict[str, Any]:
-    """What a slice of 5 % of the documents costs, over what they are, compressed as they lie."""
-    folder = shop(20_000)
-    found = {}
-    for name, wanted in (("one of 20 domains", "domain=d07"), ("the best of half of them", "quality>0.9 words>=500")):
+    """Measure the download of a slice of 5 % of the documents, relative to their compressed size."""
+    folder = publish_generated(20_000)
+    slices = {}
+    for name, query in (("one of 20 domains", "domain=d07"), ("the best of half of them", "quality>0.9 words>=500")):
         out = folder / name
-        pulled = pull(PullRecipe(source=str(folder / "release"), slice=wanted), out)
+        pulled = pull(PullRecipe(source=str(folder / "release"), slice=query), out)
         needed = sum(file.stat().st_size for file in (out / "documents").iterdir())
-        found[name] = {"documents": pulled.documents, "ratio": round(pulled.fetched_bytes / max(1, needed), 4)}
-    print(f"slices: {found}", flush=True)
-    return {"slices": found, "slice_bytes_ratio": found["one of 20 domains"]["ratio"]}
+        slices[name] = {"documents": pulled.documents, "ratio": round(pulled.fetched_bytes / max(1, needed), 4)}
+    print(f"slices: {slices}", flush=True)
+    return {"slices": slices, "slice_bytes_ratio": slices["one of 20 domains"]["ratio"]}
 
 
 MEASURES: dict[str, Callable[[], dict[str, Any]]] = {
@@ -311,23 +321,23 @@ MEASURES: dict[str, Callable[[], dict[str, Any]]] = {
 
 
 def main() -> None:
-    """Measure what is asked for and write it."""
+    """Run the selected measurements and write the results."""
     logging.disable(logging.INFO)
     os.environ["BAICAI_QUIET"] = "1"
-    for word in sys.argv[1:] or MEASURES:
+    for name in sys.argv[1:] or MEASURES:
         commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
         before = read_json(RESULTS) if RESULTS.exists() else {}
-        about: dict[str, Any] = {
+        origin: dict[str, Any] = {
             "commit": commit.stdout.strip(),
             "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         }
-        about["measured"] = before.get("measured", {}) | {word: dict(about)}
-        found = MEASURES[word]()
-        for key, value in found.items():
+        origin["measured"] = before.get("measured", {}) | {name: dict(origin)}
+        results = MEASURES[name]()
+        for key, value in results.items():
             if isinstance(value, float):
-                found[key] = round(value, 4)
+                results[key] = round(value, 4)
                 print(f"{key} {value:.3f}", flush=True)
-        write_json(RESULTS, before | about | found)
+        write_json(RESULTS, before | origin | results)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""How much memory `wholesale.py`'s commands take, and how long a takedown does, in a large warehouse.
+"""Peak memory of the wholesale commands and duration of a takedown in a large warehouse, for `wholesale.py`.
 
-A folder in the temporary one (set TMPDIR to choose the disk) gets the corpus and all that is made of it: 40 GB.
+The corpus and everything derived from it, 40 GB, are stored in the temporary folder (set TMPDIR to choose the disk).
 """
 
 import contextlib
@@ -28,50 +28,57 @@ POLL_SECONDS = 0.2
 
 
 def measure_memory() -> dict[str, Any]:
-    """The most memory of gather, publish and pull, each a command of its own, of pages of 1 and of 10 GB."""
+    """Measure the peak memory of gather, publish and pull, each as a command, on 1 and on 10 GB of pages."""
     large_corpus(FOLDER / "pages", max(GIGABYTES))
-    found: dict[str, Any] = {"memory": {}}
+    results: dict[str, Any] = {"memory": {}}
     for gigabytes in GIGABYTES:
-        found["memory"][f"{gigabytes} GB"] = steps = _chain(gigabytes)
-        found[f"peak_memory_mb_{gigabytes}gb"] = max(step["all_mb"] for step in steps.values())
-    return found | {"peak_memory_mb": max(found[f"peak_memory_mb_{gigabytes}gb"] for gigabytes in GIGABYTES)}
+        results["memory"][f"{gigabytes} GB"] = steps = _run_chain(gigabytes)
+        results[f"peak_memory_mb_{gigabytes}gb"] = max(step["all_mb"] for step in steps.values())
+    return results | {"peak_memory_mb": max(results[f"peak_memory_mb_{gigabytes}gb"] for gigabytes in GIGABYTES)}
 
 
 def measure_takedown() -> dict[str, Any]:
-    """From a request to the leaf that saw the text, in a warehouse of a million documents.
+    """Measure the time from a takedown request to the affected leaf, in a warehouse of a million documents.
 
-    The leaf is a card with the receipt of all that was pulled. Each step is a command, its start included. The leaf is
-    flagged twice: at once, for the documents that the request names, and after the next release and a pull.
+    The leaf is a card with the receipt of everything that was pulled. Each step is a command, including its start-up.
+    The leaf is flagged twice: immediately, for the documents of the request, and after the next release and pull.
     """
     folder = FOLDER / f"{max(GIGABYTES)}gb"
     warehouse, release, subscription = (folder / name for name in ("warehouse", "release", "subscription"))
     missing = DOCUMENTS - _documents(warehouse)
     if missing > 0:
         add(folder, range(missing))
-        _told("publish", f"warehouse={warehouse}", "--out", str(release))
-        _told("pull", f"source={release}", "--out", str(subscription))
+        _run_timed("publish", f"warehouse={warehouse}", "--out", str(release))
+        _run_timed("pull", f"source={release}", "--out", str(subscription))
     receipt = read_json(subscription / "documents" / RECEIPT_FILE)
     write_json(folder / "leaf" / "leaf.json", {"kind": "leaf", "hash": "0" * 64, "data": [{"receipt": receipt}]})
-    ask = ("affected", f"subscription={subscription}", f'artefacts=["{folder / "leaf"}"]')
+    affected = ("affected", f"subscription={subscription}", f'artefacts=["{folder / "leaf"}"]')
     first = warehouse / "documents" / Warehouse(warehouse).gathered_files()[0].task / "documents.parquet"
     rows = pq.ParquetFile(first).read_row_group(0, columns=["url", "host", "text"]).to_pylist()
     (folder / "text.txt").write_text(rows[1]["text"])
-    found: dict[str, Any] = {}
+    steps_by_key: dict[str, Any] = {}
     for key, value in (("url", rows[0]["url"]), ("text", folder / "text.txt"), ("host", rows[2]["host"])):
-        _, noted = _told("takedown", f"warehouse={warehouse}", f"{key}={value}")
+        _, takedown = _run_timed("takedown", f"warehouse={warehouse}", f"{key}={value}")
         ids = Warehouse(warehouse).takedowns()[-1].documents
-        at_once, flagged = _told(*ask, f"documents={json.dumps(ids)}")
-        _, published = _told("publish", f"warehouse={warehouse}", "--out", str(release))
-        _, pulled = _told("pull", f"source={release}", "--out", str(subscription))
-        later, again = _told(*ask)
-        assert len(at_once["trained"]) == len(later["trained"]) == 1, "the leaf saw it"
-        steps = {"takedown": noted, "affected": flagged, "publish": published, "pull": pulled, "affected_later": again}
-        found[key] = {"taken_back": len(ids), **steps}
-        print(f"takedown by {key}: {found[key]}", flush=True)
-    soon = max(one["takedown"] + one["affected"] for one in found.values())
-    whole = max(sum(one[name] for name in ("takedown", "publish", "pull", "affected_later")) for one in found.values())
-    found["documents"] = _documents(warehouse)
-    return {"takedown": found, "takedown_seconds": soon, "takedown_released_seconds": whole}
+        before, affected_seconds = _run_timed(*affected, f"documents={json.dumps(ids)}")
+        _, published = _run_timed("publish", f"warehouse={warehouse}", "--out", str(release))
+        _, pulled = _run_timed("pull", f"source={release}", "--out", str(subscription))
+        after, affected_later = _run_timed(*affected)
+        assert len(before["trained"]) == len(after["trained"]) == 1, "the leaf was trained on it"
+        steps_by_key[key] = {
+            "taken_back": len(ids),
+            "takedown": takedown,
+            "affected": affected_seconds,
+            "publish": published,
+            "pull": pulled,
+            "affected_later": affected_later,
+        }
+        print(f"takedown by {key}: {steps_by_key[key]}", flush=True)
+    immediate = max(steps["takedown"] + steps["affected"] for steps in steps_by_key.values())
+    chain = ("takedown", "publish", "pull", "affected_later")
+    released = max(sum(steps[name] for name in chain) for steps in steps_by_key.values())
+    steps_by_key["documents"] = _documents(warehouse)
+    return {"takedown": steps_by_key, "takedown_seconds": immediate, "takedown_released_seconds": released}
 
 
 def _documents(warehouse: Path) -> int:
@@ -79,20 +86,20 @@ def _documents(warehouse: Path) -> int:
     return sum(int(read_json(report)["documents"]) for report in reports)
 
 
-def _told(*words: str) -> tuple[dict[str, Any], float]:
-    """Return what a command says and how many seconds it took."""
-    begun = time.perf_counter()
+def _run_timed(*words: str) -> tuple[dict[str, Any], float]:
+    """Run a command and return its JSON output and its duration in seconds."""
+    start = time.perf_counter()
     command = [sys.executable, "-m", "baicai", "data", *words, "--json"]
-    told = subprocess.run(command, env=_environment(), stdout=subprocess.PIPE, check=True).stdout
-    return json.loads(told), round(time.perf_counter() - begun, 2)
+    output = subprocess.run(command, env=_environment(), stdout=subprocess.PIPE, check=True).stdout
+    return json.loads(output), round(time.perf_counter() - start, 2)
 
 
 def _environment() -> dict[str, str]:
     return os.environ | {"BAICAI_HOME": str(FOLDER / "home"), "BAICAI_QUIET": "1"}
 
 
-def _chain(gigabytes: int) -> dict[str, dict[str, float]]:
-    """Gather, publish and pull the first gigabytes, and return what each step took."""
+def _run_chain(gigabytes: int) -> dict[str, dict[str, float]]:
+    """Gather, publish and pull the first files of the corpus and return the peak memory of each step."""
     folder = FOLDER / f"{gigabytes}gb"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
@@ -107,58 +114,58 @@ def _chain(gigabytes: int) -> dict[str, dict[str, float]]:
         "publish": ("publish", f"warehouse={warehouse}", "--out", release),
         "pull": ("pull", f"source={release}", "--out", str(folder / "subscription")),
     }
-    found = {}
+    peaks = {}
     for name, words in steps.items():
         peak = peak_of("data", *words)
         print(f"{gigabytes} GB, {name}: {peak}", flush=True)
-        found[name] = peak._asdict()
-    return found
+        peaks[name] = peak._asdict()
+    return peaks
 
 
 class Peak(NamedTuple):
-    """The most memory that a command took, in megabytes (10^6 bytes), looked at five times a second."""
+    """Peak memory of a command in megabytes (10^6 bytes), sampled five times per second."""
 
     all_mb: float
-    """Of all its processes together; what they share counts once."""
+    """All its processes together; shared pages count once."""
     resident_mb: float
-    """The same, but what they share counts in each."""
+    """All its processes together; shared pages count in each process."""
     one_mb: float
-    """Of the process that took the most, as the system keeps count."""
+    """The largest process, as reported by the kernel."""
     seconds: float
 
 
 def peak_of(*words: str) -> Peak:
-    """Carry out a command of baicai and return what memory it took."""
-    begun = time.perf_counter()
+    """Run a baicai command and return its peak memory."""
+    start = time.perf_counter()
     process = subprocess.Popen([sys.executable, "-m", "baicai", *words], env=_environment())
-    most, resident, one = 0, 0, 0
+    total, resident, largest = 0, 0, 0
     while process.poll() is None:
-        found = [_memory(number) for number in _family(process.pid)]
-        most = max(most, sum(fields.get("Pss", 0) for fields in found))
-        resident = max(resident, sum(fields.get("Rss", 0) for fields in found))
-        one = max([one, *(fields.get("VmHWM", 0) for fields in found)])
+        processes = [_memory(pid) for pid in _process_tree(process.pid)]
+        total = max(total, sum(fields.get("Pss", 0) for fields in processes))
+        resident = max(resident, sum(fields.get("Rss", 0) for fields in processes))
+        largest = max([largest, *(fields.get("VmHWM", 0) for fields in processes)])
         time.sleep(POLL_SECONDS)
     if process.returncode:
         raise SystemExit(f"baicai {' '.join(words)} failed")
-    megabytes = (round(kibibytes * 1024 / 1e6, 1) for kibibytes in (most, resident, one))
-    return Peak(*megabytes, round(time.perf_counter() - begun, 1))
+    megabytes = (round(kibibytes * 1024 / 1e6, 1) for kibibytes in (total, resident, largest))
+    return Peak(*megabytes, round(time.perf_counter() - start, 1))
 
 
-def _family(number: int) -> list[int]:
-    """Return a process and those that it started, and so on."""
-    found = [number]
-    for one in found:
-        for children in Path(f"/proc/{one}/task").glob("*/children"):
+def _process_tree(pid: int) -> list[int]:
+    """Return the ids of a process and all its descendants."""
+    pids = [pid]
+    for parent in pids:
+        for children in Path(f"/proc/{parent}/task").glob("*/children"):
             with contextlib.suppress(OSError):
-                found += [int(child) for child in children.read_text().split()]
-    return found
+                pids += [int(child) for child in children.read_text().split()]
+    return pids
 
 
-def _memory(number: int) -> dict[str, int]:
-    """Return what the system tells of a process's memory, in KiB; nothing if it is gone."""
+def _memory(pid: int) -> dict[str, int]:
+    """Return the memory fields of a process in KiB; empty if it has exited."""
     fields: dict[str, int] = {}
     with contextlib.suppress(OSError):
         for name in ("status", "smaps_rollup"):
-            lines = (line.split() for line in Path(f"/proc/{number}/{name}").read_text().splitlines())
+            lines = (line.split() for line in Path(f"/proc/{pid}/{name}").read_text().splitlines())
             fields |= {line[0].rstrip(":"): int(line[1]) for line in lines if line[-1:] == ["kB"]}
     return fields

@@ -1,4 +1,4 @@
-"""A random model with leaves, the same as a folder for transformers, and a trained one with text of its domains."""
+"""A random model with leaves, its export to transformers' format, and a trained model with text of its domains."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -54,10 +54,10 @@ def sparse(workshop: Workshop) -> SparseModel:
 
 @pytest.fixture
 def sample(workshop: Workshop, sparse: SparseModel) -> Sample:
-    """Windows of some domains' text."""
+    """Return a function for windows of the training text of some domains."""
 
     def windows(*domains: str) -> list[torch.Tensor]:
         shards = (open_source(workshop.text(domain), sparse.tokenizer) for domain in domains)
-        return [tokens_BS for one in shards for tokens_BS in held_out_windows(one, 32, 1024)]
+        return [tokens_BS for source in shards for tokens_BS in held_out_windows(source, 32, 1024)]
 
     return windows

@@ -1,4 +1,4 @@
-"""Distillations in a workshop, small enough to be carried out in a second or two, each of them once."""
+"""Tiny distillations, that take a second or two each and run once per session."""
 
 import dataclasses
 from dataclasses import dataclass, field
@@ -15,17 +15,17 @@ from baicai.run import run_stage
 from tests.conftest import LEAF, TRAIN, WORDS, Workshop, write_domain
 
 MARK = "xylograph"
-"""A word of the user's text and of no other."""
+"""A word that occurs only in the user's text."""
 QUICK = dataclasses.replace(TRAIN, tokens=20 * TRAIN.step_tokens, learning_rate=5e-3, device="cpu")
 
 
 @dataclass
 class Distillery:
-    """Own and held-out text beside a workshop, and the students that were made."""
+    """Training and held-out text, and the students distilled so far."""
 
     shop: Workshop
     folder: Path
-    made: dict[str, Path] = field(default_factory=dict)
+    students: dict[str, Path] = field(default_factory=dict)
 
     def source(self, kind: str, domain: str, weight: float = 1.0) -> SourceConfig:
         path = self.folder / kind / f"{domain}.txt"
@@ -46,16 +46,16 @@ class Distillery:
         return dataclasses.replace(plain, **changes)
 
     def distil(self, name: str) -> Path:
-        """The student of a recipe in `STUDENTS`; whoever asks first has it made."""
-        if name not in self.made:
+        """Return the student of a recipe in `STUDENTS`, distilling it at the first call."""
+        if name not in self.students:
             out = self.folder / "out" / name
             run_stage(distill_model, self.recipe(**STUDENTS[name](self)), out)
-            self.made[name] = out
-        return self.made[name]
+            self.students[name] = out
+        return self.students[name]
 
 
 def distillery(shop: Workshop, folder: Path) -> Distillery:
-    """Write what the recipes name."""
+    """Write the texts and the tokenizer that the recipes name."""
     for domain in ("fruit", "metal"):
         (folder / "own").mkdir(exist_ok=True)
         path = write_domain(folder / "own", domain, 200, seed=2)
@@ -64,15 +64,15 @@ def distillery(shop: Workshop, folder: Path) -> Distillery:
     for domain in WORDS:
         write_domain(folder / "held", domain, 40, seed=1)
     texts = [shop.text(domain) for domain in ("fruit", "public")]
-    more = TokenizerRecipe(data=texts, vocab_size=330)  # tokens that the teacher has not
+    more = TokenizerRecipe(data=texts, vocab_size=330)  # differs from the teacher's tokenizer
     run_stage(make_tokenizer, more, folder / "tokenizer")
     return Distillery(shop, folder)
 
 
 SLICES = Target(parameters=38_200)
-"""Holds one of the trunk's three layers: no width is below 32."""
+"""Room for one of the trunk's three layers, since no width is below 32."""
 FOREIGN = Target(parameters=38_520)
-"""The same with ten tokens more."""
+"""The same with a vocabulary larger by ten tokens."""
 STUDENTS: dict[str, Any] = {
     "dense": lambda _: {},
     "slices": lambda _: {

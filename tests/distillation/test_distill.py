@@ -1,4 +1,4 @@
-"""`baicai distill` from recipe to student, for each start and each signal: what it makes, tells and keeps to itself."""
+"""`baicai distill` end to end, for each initialisation and each signal: artefact, report and privacy."""
 
 import dataclasses
 import json
@@ -23,30 +23,30 @@ ALL = pytest.mark.parametrize("name", STUDENTS)
 
 
 @ALL
-def test_a_student_is_an_artefact_like_any_other(distilled: Distillery, command: Command, name: str) -> None:
+def test_student_is_a_regular_artefact(distilled: Distillery, command: Command, name: str) -> None:
     out = distilled.distil(name)
-    told = command("inspect", out, "--json")
-    assert (told.code, told.err) == (0, "")
-    found, results = json.loads(told.out), results_of(out)
+    inspected = command("inspect", out, "--json")
+    assert (inspected.code, inspected.err) == (0, "")
+    card, results = json.loads(inspected.out), results_of(out)
     pruned = results["student"]["start"] == "pruned"
-    assert (found["kind"], found["verified"]) == ("model" if pruned else "trunk", True)
+    assert (card["kind"], card["verified"]) == ("model" if pruned else "trunk", True)
     student = open_model(out)
-    assert results["student"]["hash"] == found["hash"] == (student.hash if pruned else student.trunk.hash)
+    assert results["student"]["hash"] == card["hash"] == (student.hash if pruned else student.trunk.hash)
     files = [student.trunk.path / "trunk.safetensors"]
     files += [leaf.path / "leaf.safetensors" for leaf in student.leaves.values()]
     stored = sum(tensor.nbytes for file in files for tensor in read_tensors(file).values())
     assert results["size"]["student"] == {
-        "parameters": found["total_parameters"],
+        "parameters": card["total_parameters"],
         "bytes": stored,
         "q8_bytes": results["size"]["student"]["q8_bytes"],
     }
-    assert json.loads(command("inspect", found["hash"], "--json").out) == found, "its hash stands for it"
-    said = command("generate", f"model={out}", "prompt=apple", "chat=false", "sampling.max_tokens=4")
-    assert (said.code, said.err) == (0, "")
+    assert json.loads(command("inspect", card["hash"], "--json").out) == card, "the hash is registered"
+    generated = command("generate", f"model={out}", "prompt=apple", "chat=false", "sampling.max_tokens=4")
+    assert (generated.code, generated.err) == (0, "")
 
 
 @ALL
-def test_the_report_is_whole(distilled: Distillery, name: str) -> None:
+def test_report_is_complete(distilled: Distillery, name: str) -> None:
     out = distilled.distil(name)
     report, results = out.with_name(f"{name}.run") / "report", results_of(out)
     parsed = DistillationResults.parse(results)
@@ -61,25 +61,25 @@ def test_the_report_is_whole(distilled: Distillery, name: str) -> None:
     for row in results["quality"].values():
         assert row["q8"] == pytest.approx(row["student"], rel=0.03)
     for domain in results["wanted"]:
-        assert results["quality"][domain]["student"] < results["quality"][domain]["start"], "it has learnt"
+        assert results["quality"][domain]["student"] < results["quality"][domain]["start"], "training improves it"
 
 
-def test_a_report_is_inspected(distilled: Distillery, command: Command) -> None:
+def test_report_can_be_inspected(distilled: Distillery, command: Command) -> None:
     report = distilled.distil("pruned").with_name("pruned.run") / "report"
-    found = json.loads(command("inspect", report, "--json").out)
-    assert (found["kind"], found["report"]) == ("distillation", str(report / "report.html"))
-    assert found["kept"] == results_of(distilled.distil("pruned"))["kept"]
+    inspected = json.loads(command("inspect", report, "--json").out)
+    assert (inspected["kind"], inspected["report"]) == ("distillation", str(report / "report.html"))
+    assert inspected["kept"] == results_of(distilled.distil("pruned"))["kept"]
     assert "kept" in command("inspect", report).out
     broken = distilled.folder / "broken"
     broken.mkdir()
     (broken / "results.json").write_text('{"student": 1}')
-    told = command("inspect", broken)
-    assert (told.code, told.out) == (2, "")
-    assert told.err.startswith("error: results: key 'format' is missing")
+    failed = command("inspect", broken)
+    assert (failed.code, failed.out) == (2, "")
+    assert failed.err.startswith("error: results: key 'format' is missing")
 
 
 @ALL
-def test_a_student_carries_nothing_of_the_user(distilled: Distillery, home: Path, name: str) -> None:
+def test_student_contains_no_private_text_or_path(distilled: Distillery, home: Path, name: str) -> None:
     out = distilled.distil(name)
     assert MARK in (Path(distilled.source("own", "fruit").path)).read_text()
     for file in out.rglob("*"):
@@ -89,12 +89,12 @@ def test_a_student_carries_nothing_of_the_user(distilled: Distillery, home: Path
 
 
 @ALL
-def test_what_it_was_made_with_can_be_read_on_its_card(distilled: Distillery, name: str) -> None:
+def test_card_describes_the_distillation(distilled: Distillery, name: str) -> None:
     out, results = distilled.distil(name), results_of(distilled.distil(name))
     student = open_model(out)
-    for place, card in [(leaf.path, leaf.card) for leaf in student.leaves.values()] or [(out, student.trunk.card)]:
+    for folder, card in [(leaf.path, leaf.card) for leaf in student.leaves.values()] or [(out, student.trunk.card)]:
         assert set(card["metrics"]) == {"tokens", "loss", *results["quality"]}
-        assert "| bits per byte on | teacher | student |" in (place / "README.md").read_text()
+        assert "| bits per byte on | teacher | student |" in (folder / "README.md").read_text()
     if student.leaves:
         return
     card = student.trunk.card
@@ -106,7 +106,7 @@ def test_what_it_was_made_with_can_be_read_on_its_card(distilled: Distillery, na
 
 
 @pytest.mark.parametrize("name", ["dense", "slices", "pruned", "foreign"])
-def test_the_untaught_twin_gets_the_same_operations(distilled: Distillery, name: str) -> None:
+def test_untaught_twin_gets_the_same_operations(distilled: Distillery, name: str) -> None:
     results = results_of(distilled.distil(name))
     spent = results["flops"]
     assert spent["teacher"] > 0.1 * spent["student"]
@@ -118,10 +118,10 @@ def test_the_untaught_twin_gets_the_same_operations(distilled: Distillery, name:
     assert read == pytest.approx(spent["untaught"] / spent["student"])
 
 
-def test_operations_are_of_the_steps_that_are_taken(distilled: Distillery, tmp_path: Path) -> None:
-    """A recipe may ask for less than a step, which is taken all the same."""
-    taught = TeachConfig(signal="online")
-    changes = {"train": dataclasses.replace(QUICK, tokens=1), "teach": taught}
+def test_operations_count_whole_steps(distilled: Distillery, tmp_path: Path) -> None:
+    """A recipe with fewer tokens than one step still trains for one step."""
+    teach = TeachConfig(signal="online")
+    changes = {"train": dataclasses.replace(QUICK, tokens=1), "teach": teach}
     run_stage(distill_model, distilled.recipe(**changes), tmp_path / "student")
     spent, student = results_of(tmp_path / "student")["flops"], open_model(tmp_path / "student").network
     step = 3 * count_cost(student).flops_per_token * QUICK.step_tokens
@@ -130,45 +130,45 @@ def test_operations_are_of_the_steps_that_are_taken(distilled: Distillery, tmp_p
     assert spent["untaught"] == round((spent["student"] + spent["teacher"]) / step) * step
 
 
-def test_without_a_teacher_there_is_no_twin(distilled: Distillery) -> None:
+def test_no_twin_without_a_teacher(distilled: Distillery) -> None:
     results = results_of(distilled.distil("untold"))
     assert (results["flops"]["teacher"], results["flops"]["untaught"]) == (0, None)
     assert results["curves"]["untaught"] == results["mix"] == []
     assert all(row["untaught"] is None for row in results["quality"].values())
 
 
-def test_what_a_student_still_lacks_it_reads(distilled: Distillery) -> None:
+def test_mix_favours_domains_with_larger_gaps(distilled: Distillery) -> None:
     mix = results_of(distilled.distil("dense"))["mix"]
     assert [line["tokens"] for line in mix] == list(range(0, QUICK.tokens, 2 * QUICK.step_tokens))
     for line in mix:
         assert sum(line["shares"].values()) == pytest.approx(1)
         assert set(line["gaps"]) == {"fruit", "metal"}
-    wide = [max(mix, key=lambda line: line["gaps"][name] / sum(line["gaps"].values())) for name in ("fruit", "metal")]
-    assert wide[0]["shares"]["fruit"] > wide[1]["shares"]["fruit"]
+    widest = [max(mix, key=lambda line: line["gaps"][name] / sum(line["gaps"].values())) for name in ("fruit", "metal")]
+    assert widest[0]["shares"]["fruit"] > widest[1]["shares"]["fruit"]
 
 
-def test_a_cache_is_told_of_where_there_is_one(distilled: Distillery) -> None:
+def test_report_describes_the_cache_if_one_is_used(distilled: Distillery) -> None:
     results, teacher = results_of(distilled.distil("dense")), open_model(distilled.shop.path("model"))
-    asked_tokens = results["flops"]["teacher"] // count_cost(teacher.network).flops_per_token
+    teacher_tokens = results["flops"]["teacher"] // count_cost(teacher.network).flops_per_token
     assert results["size"]["teacher"]["parameters"] == count_cost(teacher.network).total_parameters
-    assert results["cache"] == {"samples": 12, "bytes_per_token": 4 + 12 * 2, "bytes": 28 * asked_tokens}
+    assert results["cache"] == {"samples": 12, "bytes_per_token": 4 + 12 * 2, "bytes": 28 * teacher_tokens}
     assert results_of(distilled.distil("slices"))["cache"] is None
 
 
-def test_a_teacher_that_writes_is_not_asked_as_well(
+def test_generating_teacher_gives_no_soft_targets(
     distilled: Distillery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        train_student, "distillation_loss", lambda *_: pytest.fail("it reads other tokens than its student")
+        train_student, "distillation_loss", lambda *_: pytest.fail("teacher and student have different tokens")
     )
     changes = STUDENTS["foreign"](distilled) | {"train": dataclasses.replace(QUICK, tokens=1), "untaught": False}
     run_stage(distill_model, distilled.recipe(**changes), tmp_path / "student")
 
 
-def test_a_leaf_is_grown_where_it_is_asked_for(distilled: Distillery) -> None:
+def test_leaf_is_grown_for_a_domain_named_in_reinforce(distilled: Distillery) -> None:
     out = distilled.distil("reinforced")
     results, student = results_of(out), open_model(out)
-    assert set(student.leaves) == {"fruit", "metal", "fruit-more"}, "the teacher has one of that name"
+    assert set(student.leaves) == {"fruit", "metal", "fruit-more"}, "the teacher already has a leaf 'fruit'"
     assert list(results["reinforced"]) == ["fruit"]
     teacher = open_model(out.with_name("reinforced.run") / "teacher")
     assert results["reinforced"]["fruit"] == teacher.leaves["fruit-more"].hash
@@ -176,20 +176,20 @@ def test_a_leaf_is_grown_where_it_is_asked_for(distilled: Distillery) -> None:
     assert results["quality"]["fruit"]["untaught"] is None
 
 
-def test_a_leaf_is_grown_where_the_teacher_turns_out_weak(distilled: Distillery) -> None:
+def test_leaf_is_grown_where_the_teacher_is_weak(distilled: Distillery) -> None:
     out = distilled.distil("weak")
     results = results_of(out)
     assert list(results["reinforced"]) == ["fruit", "metal"]
     for name in ("fruit", "metal"):
         weak = results["weak"][name]
         assert (weak["documents"], weak["worse"]) == (1, 1)
-        assert {one["who"] for one in weak["examples"]} == {"baseline"}
-        assert MARK in weak["examples"][0]["text"], "the user may see what it is about"
+        assert {example["who"] for example in weak["examples"]} == {"baseline"}
+        assert MARK in weak["examples"][0]["text"], "the user's report may quote the text"
     assert all(row["baseline"] is not None for row in results["quality"].values())
-    assert not open_model(out).leaves, "slices of a trunk are a trunk"
+    assert not open_model(out).leaves, "a sliced trunk has no leaves"
 
 
-def test_the_wanted_leaves_are_trained_and_the_trunk_is_not(distilled: Distillery) -> None:
+def test_pruning_trains_the_kept_leaves_on_a_frozen_trunk(distilled: Distillery) -> None:
     out = distilled.distil("pruned")
     teacher, student = open_model(distilled.shop.path("model")), open_model(out)
     assert student.trunk.hash == teacher.trunk.hash

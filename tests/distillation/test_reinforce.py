@@ -1,4 +1,4 @@
-"""Which abilities get a leaf before they are taught."""
+"""Choice of the domains for which a leaf is grown before distillation."""
 
 import dataclasses
 
@@ -17,7 +17,7 @@ PLAIN = DistillRecipe(teacher="teacher", data=TEXT, held_out=TEXT)
 
 
 @pytest.mark.parametrize(
-    ("found", "weak"),
+    ("weakness", "weak"),
     [
         (FINE, False),
         (WEAK, True),
@@ -26,20 +26,20 @@ PLAIN = DistillRecipe(teacher="teacher", data=TEXT, held_out=TEXT)
         (dataclasses.replace(FINE, documents=0, worse=0), False),
     ],
 )
-def test_weak_is_where_others_are_better_on_most(found: Weakness, weak: bool) -> None:
-    assert is_weak(found) == weak
+def test_weak_means_worse_on_most_documents_or_answers(weakness: Weakness, weak: bool) -> None:
+    assert is_weak(weakness) == weak
 
 
 @pytest.mark.parametrize(
     ("reinforce", "names"),
     [("never", []), ("weak", ["math"]), (["law"], ["law"]), (["math", "law"], ["math", "law"]), ([], [])],
 )
-def test_who_is_named_or_weak_is_reinforced(reinforce: str | list[str], names: list[str]) -> None:
+def test_named_or_weak_domains_are_reinforced(reinforce: str | list[str], names: list[str]) -> None:
     config = dataclasses.replace(PLAIN, reinforce=reinforce)  # type: ignore[arg-type]
     assert domains_to_reinforce(config, {"law": FINE, "math": WEAK}) == names
 
 
-def test_a_name_that_no_leaf_may_have_is_refused() -> None:
+def test_reserved_leaf_name_is_rejected() -> None:
     text = [SourceConfig(path="text", domain="trunk")]
     with pytest.raises(ConfigError, match="'trunk' cannot name a leaf: the name is reserved"):
         DistillRecipe(teacher="teacher", data=text, held_out=text, reinforce=["trunk"])

@@ -1,4 +1,4 @@
-"""Killed anywhere and run again, a distillation makes what it would have made; what it has cost is not thrown away."""
+"""A distillation killed at any point resumes to the same result without repeating finished work."""
 
 import dataclasses
 import shutil
@@ -23,28 +23,28 @@ EVERY_STEP = dataclasses.replace(QUICK, checkpoint_seconds=0)
 
 
 class KilledError(Exception):
-    """No code of ours knows it."""
+    """Stands for a kill; no source code catches it."""
 
 
 def run_until(monkeypatch: pytest.MonkeyPatch, batch: int, recipe: DistillRecipe, out: Path) -> None:
-    """Carry out a recipe, and kill it when it asks for so many batches."""
-    asked, draw = 0, Batches.next
+    """Run a recipe and kill it at its `batch`-th batch."""
+    count, next_batch = 0, Batches.next
 
-    def count(self: Batches) -> Batch:
-        nonlocal asked
-        asked += 1
-        if asked == batch:
+    def counted(self: Batches) -> Batch:
+        nonlocal count
+        count += 1
+        if count == batch:
             raise KilledError
-        return draw(self)
+        return next_batch(self)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Batches, "next", count)
+        patch.setattr(Batches, "next", counted)
         with pytest.raises(KilledError):
             run_stage(distill_model, recipe, out)
 
 
-def told(out: Path) -> dict[str, Any]:
-    """The results but for what a clock says."""
+def deterministic_results(out: Path) -> dict[str, Any]:
+    """Return the results without measured times."""
     return {key: value for key, value in results_of(out).items() if key != "speed"}
 
 
@@ -54,7 +54,7 @@ def run_folder(out: Path) -> Path:
 
 RECIPES: dict[str, dict[str, Any]] = {
     "dense, from a cache": {},
-    "leaves, of own words": {
+    "leaves, on policy": {
         "start": "pruned",
         "target": Target(parameters=58_000),
         "teach": TeachConfig(signal="online", on_policy=0.3, gate="token"),
@@ -74,21 +74,21 @@ def test_law_8_kills_change_no_bit(
     run_until(monkeypatch, 5, recipe, broken)
     run_until(monkeypatch, (QUICK.steps - 12 - 4) + 9, recipe, broken)  # nine steps into the twin
     scratch = run_folder(broken) / "scratch"
-    assert (scratch / "student").exists(), "the student's training is over"
+    assert (scratch / "student").exists(), "the student is trained"
     assert (scratch / "untaught.run" / "checkpoint-000000008").exists()
     assert not broken.exists()
     assert run_stage(distill_model, recipe, broken)
-    assert told(broken) == told(tmp_path / "whole" / "student")
+    assert deterministic_results(broken) == deterministic_results(tmp_path / "whole" / "student")
     files = sorted(file.relative_to(broken) for file in broken.rglob("*.safetensors"))
     assert files
     for file in files:
-        one, other = (read_tensors(tmp_path / place / "student" / file) for place in ("whole", "broken"))
-        assert tensors_hash(one) == tensors_hash(other)
+        first, second = (read_tensors(tmp_path / folder / "student" / file) for folder in ("whole", "broken"))
+        assert tensors_hash(first) == tensors_hash(second)
     assert not scratch.exists()
-    assert not run_stage(distill_model, recipe, broken), "it is there"
+    assert not run_stage(distill_model, recipe, broken), "it exists already"
 
 
-def test_the_report_is_there_when_the_student_is(
+def test_report_exists_once_the_student_does(
     distilled: Distillery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
@@ -107,33 +107,33 @@ def test_the_report_is_there_when_the_student_is(
     assert results_of(tmp_path / "student")["student"]["hash"] == open_model(tmp_path / "student").trunk.hash
 
 
-def test_a_twin_that_diverges_holds_up_no_student(
+def test_diverging_twin_does_not_stop_the_student(
     distilled: Distillery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train_one = distill._train
+    original = distill._train
 
     def train(name: str, *rest: Any) -> Any:
         if name == "untaught":
             raise ConfigError("untaught: the loss is nan at step 3: lower learning_rate")
-        return train_one(name, *rest)
+        return original(name, *rest)
 
     monkeypatch.setattr(distill, "_train", train)
-    settings = dataclasses.replace(QUICK, tokens=QUICK.step_tokens)
-    run_stage(distill_model, distilled.recipe(train=settings), tmp_path / "student")
+    train_config = dataclasses.replace(QUICK, tokens=QUICK.step_tokens)
+    run_stage(distill_model, distilled.recipe(train=train_config), tmp_path / "student")
     results = results_of(tmp_path / "student")
     assert results["flops"]["untaught"] is None
     assert {row["untaught"] for row in results["quality"].values()} == {None}
 
 
-def test_a_second_student_hears_what_the_first_one_asked(
+def test_second_student_reuses_the_cache(
     distilled: Distillery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = tmp_path / "kept"
+    folder = tmp_path / "cache"
     teach, train = TeachConfig(cache=str(folder)), dataclasses.replace(QUICK, tokens=2 * QUICK.step_tokens)
     run_stage(distill_model, distilled.recipe(teach=teach, train=train, untaught=False), tmp_path / "first")
-    assert sorted(one.name for one in folder.iterdir() if one.is_dir()) == ["fruit", "metal"]
+    assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == ["fruit", "metal"]
     before = contents(folder)
-    monkeypatch.setattr(cache, "sample_teacher_logits", lambda *_: pytest.fail("it was asked again"))
+    monkeypatch.setattr(cache, "sample_teacher_logits", lambda *_: pytest.fail("the teacher ran again"))
     other = dataclasses.replace(train, seed=1, learning_rate=1e-3)
     second = distilled.recipe(teach=teach, train=other, untaught=False, start="slices", target=SLICES)
     run_stage(distill_model, second, tmp_path / "second")
@@ -141,17 +141,17 @@ def test_a_second_student_hears_what_the_first_one_asked(
     assert results_of(tmp_path / "first")["cache"] == results_of(tmp_path / "second")["cache"]
 
 
-def test_a_cache_is_found_in_the_home_folder(
+def test_default_cache_is_in_the_home_folder(
     distilled: Distillery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     distilled.distil("dense")
-    monkeypatch.setattr(cache, "sample_teacher_logits", lambda *_: pytest.fail("it was asked again"))
+    monkeypatch.setattr(cache, "sample_teacher_logits", lambda *_: pytest.fail("the teacher ran again"))
     train = dataclasses.replace(QUICK, tokens=QUICK.step_tokens)
     run_stage(distill_model, distilled.recipe(train=train, untaught=False), tmp_path / "student")
 
 
 @pytest.mark.parametrize(
-    ("changes", "batch", "kept"),
+    ("changes", "batch", "checkpoint"),
     [
         ({}, 9, "scratch/student.run/checkpoint-000000008"),
         (
@@ -162,19 +162,19 @@ def test_a_cache_is_found_in_the_home_folder(
     ],
     ids=["while it trains", "while a leaf grows"],
 )
-def test_another_recipe_is_refused_and_nothing_is_lost(
+def test_changed_recipe_is_rejected_and_nothing_is_lost(
     distilled: Distillery,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     changes: dict[str, Any],
     batch: int,
-    kept: str,
+    checkpoint: str,
 ) -> None:
     recipe = distilled.recipe(train=EVERY_STEP, reinforce_train=EVERY_STEP, untaught=False, **changes)
     out = tmp_path / "student"
     run_until(monkeypatch, batch, recipe, out)
     before = contents(run_folder(out))
-    assert f"{kept}/state.safetensors" in before
+    assert f"{checkpoint}/state.safetensors" in before
     for key, value in {"max_tokens": 400, "train": dataclasses.replace(EVERY_STEP, seed=1)}.items():
         with pytest.raises(
             ArtefactError, match=rf"student\.run was begun with another '{key}.*': choose another --out"
@@ -185,7 +185,7 @@ def test_another_recipe_is_refused_and_nothing_is_lost(
     assert results_of(out)["student"]["start"] == recipe.start
 
 
-def test_other_text_at_the_same_place_is_refused(
+def test_changed_text_at_the_same_path_is_rejected(
     distilled: Distillery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = tmp_path / "fruit.txt"
@@ -198,10 +198,10 @@ def test_other_text_at_the_same_place_is_refused(
         run_stage(distill_model, recipe, tmp_path / "student")
 
 
-def test_a_recipe_that_cannot_be_may_be_mended(distilled: Distillery, tmp_path: Path) -> None:
+def test_invalid_recipe_can_be_corrected(distilled: Distillery, tmp_path: Path) -> None:
     train = dataclasses.replace(QUICK, tokens=QUICK.step_tokens)
     recipe = distilled.recipe(train=train, untaught=False)
-    with pytest.raises(ConfigError, match="unknown leaf 'law'"):
+    with pytest.raises(ConfigError, match="leaf 'law'"):
         run_stage(distill_model, dataclasses.replace(recipe, leaves=["law"]), tmp_path / "student")
     run_stage(distill_model, recipe, tmp_path / "student")
     assert read_json(run_folder(tmp_path / "student") / "recipe.json")["recipe"]["leaves"] == []

@@ -1,1 +1,1 @@
-"""Distillation: a small student keeps what is wanted of a teacher, and does not follow it where it is weak."""
+"""Distillation: train a small student that keeps chosen domains of a teacher and ignores it where it is weak."""

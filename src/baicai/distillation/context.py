@@ -1,4 +1,4 @@
-"""What a distillation works with: its parties and their texts, opened and checked."""
+"""The opened inputs of a distillation: teacher, baseline, tokenizer and texts, checked to fit together."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -22,85 +22,84 @@ from baicai.run import Run, notify
 from baicai.training.loop import select_device
 
 SAMPLE_TOKENS = 8192
-"""Of each ability's text: what tells which parts of a teacher count, and where it is weak."""
+"""Tokens of each domain's training text on which importance scores and weaknesses of the teacher are measured."""
 
 
 @dataclasses.dataclass(frozen=True)
 class DistillationContext:
-    """An opened recipe."""
+    """The opened inputs of a recipe."""
 
     config: DistillRecipe
     device: torch.device
     teacher: Teacher
     baseline: Teacher | None
     tokenizer: Tokenizer
-    """The student's."""
+    """The student's tokenizer."""
     train_shards: Mapping[str, TokenShards]
-    """Text of each wanted ability, in the student's tokens."""
+    """Training text of each domain to keep, in the student's tokens."""
     held_out: HeldOut
     teacher_held_out: HeldOut
-    """The same in the teacher's tokens, where those are others."""
+    """The held-out text in the teacher's tokens; the same object as `held_out` if both share a tokenizer."""
 
-    def sample(self, name: str) -> list[Tensor]:
-        """Return the beginning of an ability's text, windows [B, S + 1]."""
-        return list(held_out_windows(self.train_shards[name], self.config.train.sequence_tokens, SAMPLE_TOKENS))
+    def sample_windows(self, domain: str) -> list[Tensor]:
+        """Return the beginning of a domain's training text as windows [B, S + 1]."""
+        return list(held_out_windows(self.train_shards[domain], self.config.train.sequence_tokens, SAMPLE_TOKENS))
 
-    def weakness(self) -> dict[str, Weakness]:
-        """Return where the teacher is weak on the user's text: worse than the baseline or one of its leaves alone.
+    def find_weaknesses(self) -> dict[str, Weakness]:
+        """Compare the teacher with the baseline and with each of its own leaves, on each domain's training text.
 
-        There is none for a teacher that reads other tokens.
+        Returns: a `Weakness` per domain; empty if teacher and student have different tokenizers.
         """
         if self.teacher.tokenizer.hash != self.tokenizer.hash:
             return {}
-        others: dict[str, LanguageModel] = {"baseline": self.baseline} if self.baseline is not None else {}
-        alone = self.teacher.leaves()
-        if len(alone) > 1:
-            others |= {f"leaf {leaf} alone": reader for leaf, reader in alone.items()}
-        if self.config.reinforce == "weak" and not others:
-            notify(
-                "reinforce=weak knows of wrong answers alone: to compare the teacher with others, give baseline=MODEL."
-            )
+        references: dict[str, LanguageModel] = {"baseline": self.baseline} if self.baseline is not None else {}
+        leaf_models = self.teacher.single_leaf_models()
+        if len(leaf_models) > 1:
+            references |= {f"leaf {leaf} alone": model for leaf, model in leaf_models.items()}
+        if self.config.reinforce == "weak" and not references:
+            notify("reinforce=weak can only count wrong answers: set baseline=MODEL to compare the teacher with it.")
         return {
-            name: find_weakness(self.teacher, others, self.sample(name), self.tokenizer, self.device)
-            for name in self.train_shards
+            domain: find_weakness(self.teacher, references, self.sample_windows(domain), self.tokenizer, self.device)
+            for domain in self.train_shards
         }
 
 
 def open_context(config: DistillRecipe, run: Run) -> DistillationContext:
-    """Return all that a recipe names.
+    """Open everything that a recipe names and record the hashes in the run.
 
-    Raises: ConfigError, ArtefactError or DataError if a part is missing or does not fit the others.
+    Raises: ConfigError, ArtefactError or DataError if an input is missing or does not fit the others.
     """
     device, length = select_device(config.train.device), config.train.sequence_tokens
     tokenizer = Tokenizer.open(find_artefact(config.tokenizer)) if config.tokenizer else None
-    by_text = config.teach.signal in ("sequences", "none")
-    teacher = open_teacher(config.teacher, None if by_text else tokenizer, device)
+    text_only = config.teach.signal in ("sequences", "none")
+    teacher = open_teacher(config.teacher, None if text_only else tokenizer, device)
     if length > teacher.max_tokens:
         raise ConfigError(
-            f"teacher {config.teacher} takes at most {teacher.max_tokens} tokens, train.sequence_tokens is {length}: "
-            "lower it"
+            f"teacher {config.teacher} takes at most {teacher.max_tokens} tokens, but train.sequence_tokens is "
+            f"{length}: lower it"
         )
     student_tokenizer = tokenizer or teacher.tokenizer
-    if config.reinforce == "never":  # refuse at once what cannot be
+    if config.reinforce == "never":  # otherwise the teacher gets more leaves first, and its shape is not final
         student_shape(config, teacher.shape, teacher.num_parameters, teacher.sparse, student_tokenizer.vocab_size)
-    train_shards, held_out_shards = (
-        open_sources(sources, student_tokenizer) for sources in (config.data, config.held_out)
-    )
-    for name, shards in train_shards.items():
+    train_shards = open_sources(config.data, student_tokenizer)
+    held_out_shards = open_sources(config.held_out, student_tokenizer)
+    for domain, shards in train_shards.items():
         if not shards.num_windows(length):
-            raise DataError(f"text of '{name}' has {shards.num_tokens} tokens, a window {length + 1}: add text")
+            raise DataError(
+                f"text of '{domain}' has {shards.num_tokens} tokens, but one window needs {length + 1}: add text"
+            )
         if config.teach.signal in ("cache", "sequences") and shards.num_tokens > 2 * config.train.trained_tokens:
             notify(
-                f"{name} has {shards.num_tokens:,} tokens, all of which the teacher reads, and the student "
-                f"{config.train.trained_tokens:,} at most: max_tokens spares it the rest."
+                f"{domain} has {shards.num_tokens:,} tokens. The teacher reads all of them, but the student trains on "
+                f"at most {config.train.trained_tokens:,}: set max_tokens to skip the rest."
             )
-    hashes = {f"data {name}": one.hash for name, one in train_shards.items()}
-    hashes |= {f"held_out {name}": one.hash for name, one in held_out_shards.items()}
+    hashes = {f"data {domain}": shards.hash for domain, shards in train_shards.items()}
+    hashes |= {f"held_out {domain}": shards.hash for domain, shards in held_out_shards.items()}
     run.record_inputs({"teacher": teacher.hash, "tokenizer": student_tokenizer.hash, **hashes})
     held_out = teacher_held_out = build_held_out(held_out_shards, student_tokenizer, length, config.max_tokens)
     if teacher.tokenizer.hash != student_tokenizer.hash:
-        theirs = open_sources(config.held_out, teacher.tokenizer)
-        teacher_held_out = build_held_out(theirs, teacher.tokenizer, length, config.max_tokens)
+        teacher_shards = open_sources(config.held_out, teacher.tokenizer)
+        teacher_held_out = build_held_out(teacher_shards, teacher.tokenizer, length, config.max_tokens)
     baseline = open_teacher(config.baseline, student_tokenizer, device) if config.baseline else None
     return DistillationContext(
         config, device, teacher, baseline, student_tokenizer, train_shards, held_out, teacher_held_out

@@ -1,4 +1,4 @@
-"""8 bits as llama.cpp's own converter makes them, read back from its file."""
+"""q8_0 quantisation equals what llama.cpp's own converter writes."""
 
 import dataclasses
 import sys
@@ -28,19 +28,19 @@ CASES: dict[str, dict[str, Any]] = {
 
 
 def read_back(model: SparseModel, folder: Path) -> tuple[dict[str, torch.Tensor], int]:
-    """Write the file and return its tensors, in 32 bits, and their bytes."""
+    """Convert a model to q8_0 and return the file's dequantised tensors and their total size in bytes."""
     from gguf import GGUFReader, quants
 
-    (folder / "between").mkdir()
-    write_transformers(folder / "between", model, "float32", 10**9)
-    main(folder / "between", folder / "model.gguf", "q8_0", "")
-    found = GGUFReader(folder / "model.gguf").tensors
-    tensors = {one.name: torch.tensor(quants.dequantize(one.data, one.tensor_type)) for one in found}
-    return tensors, sum(int(one.n_bytes) for one in found)
+    (folder / "transformers").mkdir()
+    write_transformers(folder / "transformers", model, "float32", 10**9)
+    main(folder / "transformers", folder / "model.gguf", "q8_0", "")
+    stored = GGUFReader(folder / "model.gguf").tensors
+    tensors = {entry.name: torch.tensor(quants.dequantize(entry.data, entry.tensor_type)) for entry in stored}
+    return tensors, sum(int(entry.n_bytes) for entry in stored)
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_weights_and_bytes_are_those_of_the_file(case: str, tokenizer: Tokenizer, tmp_path: Path) -> None:
+def test_weights_and_bytes_match_the_file(case: str, tokenizer: Tokenizer, tmp_path: Path) -> None:
     pytest.importorskip("conversion", reason="llama.cpp's converter is not installed: baicai[gguf]")
     pytest.importorskip("transformers", reason="the converter reads its format")
     opened = make_model(tmp_path, tokenizer, **CASES[case])
@@ -51,39 +51,39 @@ def test_weights_and_bytes_are_those_of_the_file(case: str, tokenizer: Tokenizer
     if ours.head is not None:
         assert torch.equal(ours.head.weight, theirs["output.weight"])
     for number in range(3):
-        place, block = f"blk.{number}.", ours.layers[number]
-        assert torch.equal(block.attention.out.weight, theirs[f"{place}attn_output.weight"])
-        assert torch.equal(block.attention_norm.weight, theirs[f"{place}attn_norm.weight"])
+        prefix, block = f"blk.{number}.", ours.layers[number]
+        assert torch.equal(block.attention.out.weight, theirs[f"{prefix}attn_output.weight"])
+        assert torch.equal(block.attention_norm.weight, theirs[f"{prefix}attn_norm.weight"])
         shared = "ffn_down_shexp.weight" if ours.leaves and number >= 1 else "ffn_down.weight"
-        assert torch.equal(block.shared.down.weight, theirs[place + shared][:, : block.shared.down.weight.shape[1]])
+        assert torch.equal(block.shared.down.weight, theirs[prefix + shared][:, : block.shared.down.weight.shape[1]])
         if "latent" in case:
-            keys, values = (theirs[f"{place}attn_{one}_b.weight"] for one in "kv")
+            keys, values = (theirs[f"{prefix}attn_{name}_b.weight"] for name in "kv")
             assert torch.equal(block.attention.kv_up.weight, torch.cat((keys.mT, values), 1).flatten(0, 1))
         if ours.leaves and number >= 1:
             down_EDF = torch.cat([leaf.layer(number).down_EDF for leaf in ours.leaves.values()])
             router_ED = torch.cat([leaf.layer(number).router_ED for leaf in ours.leaves.values()])
-            assert torch.equal(down_EDF, theirs[f"{place}ffn_down_exps.weight"])
-            assert torch.equal(router_ED, theirs[f"{place}ffn_gate_inp.weight"])
+            assert torch.equal(down_EDF, theirs[f"{prefix}ffn_down_exps.weight"])
+            assert torch.equal(router_ED, theirs[f"{prefix}ffn_gate_inp.weight"])
 
 
-def test_it_is_a_copy_that_runs_with_its_leaves_and_says_nearly_the_same(model: SparseModel) -> None:
+def test_quantized_copy_runs_with_its_leaves_and_predicts_nearly_the_same(model: SparseModel) -> None:
     pytest.importorskip("gguf", reason="baicai[gguf] is not installed")
     before = {name: tensor.clone() for name, tensor in model.network.state_dict().items()}
-    made = quantize_q8_0(model.network).model
+    quantized = quantize_q8_0(model.network).model
     tokens_BS = torch.randint(300, (2, 16), generator=torch.Generator().manual_seed(0))
-    theirs, ours = made(tokens_BS), model.network(tokens_BS)
+    theirs, ours = quantized(tokens_BS), model.network(tokens_BS)
     assert 1e-4 < (theirs - ours).abs().mean() / ours.std() < 0.05
-    for tensor in made.parameters():
+    for tensor in quantized.parameters():
         tensor.data.zero_()
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.network.state_dict().items())
 
 
-def test_drafting_has_no_part() -> None:
+def test_multi_token_prediction_is_left_out() -> None:
     pytest.importorskip("gguf", reason="baicai[gguf] is not installed")
     assert quantize_q8_0(tiny(mtp=True)).num_bytes == quantize_q8_0(tiny()).num_bytes
 
 
-def test_without_the_library_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_library_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gguf", None)
     with pytest.raises(MachineError, match=r"pip install 'baicai\[gguf\]'"):
         quantize_q8_0(tiny())

@@ -1,4 +1,4 @@
-"""Pruning by use: what never fires is not missed, what adds most is kept, a pruned leaf is a leaf like any other."""
+"""Expert pruning by importance, and pruned leaves as regular artefacts."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from tests.serving.servers import ThreadEngine, serving
 
 
 def swap(sparse: SparseModel, leaves: dict[str, Leaf]) -> None:
-    """Put pruned leaves in the place of the whole ones, in the same order."""
+    """Replace the leaves by pruned ones, in the same order."""
     for name in list(sparse.network.leaves):
         sparse.network.peel(name)
     for name, leaf in leaves.items():
@@ -32,15 +32,15 @@ def swap(sparse: SparseModel, leaves: dict[str, Leaf]) -> None:
 
 
 @torch.no_grad()
-def test_experts_that_never_fire_are_not_missed(sparse: SparseModel, sample: Sample) -> None:
-    """Router rows look at one feature each: their products are exact, whatever order a machine adds them up in."""
+def test_removing_experts_that_never_fire_changes_no_bit(sparse: SparseModel, sample: Sample) -> None:
+    """Each router row reads one feature, so its products are exact in any order of summation."""
     windows = sample("fruit", "metal")
-    for which, grown in enumerate(sparse.leaves.values()):
-        for number, layer in enumerate(grown.experts.layer_list()):
-            layer.router_ED.copy_(4 * torch.eye(32)[4 * which : 4 * which + 4])
+    for index, leaf in enumerate(sparse.leaves.values()):
+        for number, layer in enumerate(leaf.experts.layer_list()):
+            layer.router_ED.copy_(4 * torch.eye(32)[4 * index : 4 * index + 4])
             layer.bias_E[number] = -9  # another one in each layer
-    use = measure_expert_importance(sparse.network, sparse.leaves, windows)
-    assert ((use.importance_LGE == 0).sum(-1) == 1).all()
+    importance = measure_expert_importance(sparse.network, sparse.leaves, windows)
+    assert ((importance.importance_LGE == 0).sum(-1) == 1).all()
     before = [sparse.network(tokens_BS) for tokens_BS in windows]
     leaves = prune_leaves(sparse, list(sparse.leaves), windows, 3)
     swap(sparse, leaves)
@@ -50,23 +50,23 @@ def test_experts_that_never_fire_are_not_missed(sparse: SparseModel, sample: Sam
 
 
 @torch.no_grad()
-def test_what_adds_most_is_kept_layer_by_layer(sparse: SparseModel, sample: Sample) -> None:
+def test_most_important_experts_are_kept_in_each_layer(sparse: SparseModel, sample: Sample) -> None:
     stack = sparse.leaves["fruit"].experts.layer_list()
     for expert, layer in zip((3, 1), stack, strict=True):
         layer.down_EDF[expert] *= 50
     (pruned,) = prune_leaves(sparse, ["fruit"], sample("fruit"), 1).values()
     assert pruned.config.top_k == pruned.config.num_experts == 1
-    for expert, layer, whole in zip((3, 1), pruned.layer_list(), stack, strict=True):
+    for expert, layer, original in zip((3, 1), pruned.layer_list(), stack, strict=True):
         for key, tensor in layer.state_dict().items():
-            assert torch.equal(tensor, whole.state_dict()[key][[expert]]), key
+            assert torch.equal(tensor, original.state_dict()[key][[expert]]), key
 
 
 @torch.no_grad()
-def test_use_is_weight_times_length_summed(sparse: SparseModel, sample: Sample) -> None:
-    """A loop over tokens and the experts that they chose, in the first leaf layer."""
+def test_importance_is_summed_weight_times_norm(sparse: SparseModel, sample: Sample) -> None:
+    """Reference: a loop over tokens and their routed experts, in the first leaf layer."""
     windows = sample("fruit")[:1]
     model, leaf = sparse.network, sparse.leaves["fruit"].experts
-    use = measure_expert_importance(model, ["fruit"], windows)
+    importance = measure_expert_importance(model, ["fruit"], windows)
     tokens_BS = windows[0][:, :-1]
     h_TD = model.layers[1].shared_norm(model.lower(tokens_BS)).flatten(0, 1)
     layer = leaf.layer(1)
@@ -75,24 +75,24 @@ def test_use_is_weight_times_length_summed(sparse: SparseModel, sample: Sample) 
     added_E, weights_E = torch.zeros(4), torch.zeros(4)
     for token in range(len(h_TD)):
         for expert in chosen_TK[token].tolist():
-            gate, up, down = (one[expert].float() for one in (layer.gate_EFD, layer.up_EFD, layer.down_EDF))
+            gate, up, down = (weight[expert].float() for weight in (layer.gate_EFD, layer.up_EFD, layer.down_EDF))
             out_D = down @ (F.silu(gate @ h_TD[token]) * (up @ h_TD[token]))
             added_E[expert] += weights_TE[token, expert] * out_D.norm()
             weights_E[expert] += weights_TE[token, expert] / len(h_TD)
-    torch.testing.assert_close(use.importance_LGE[0, 0].float(), added_E, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(use.weights_LGE[0, 0].float(), weights_E, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(importance.importance_LGE[0, 0].float(), added_E, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(importance.weights_LGE[0, 0].float(), weights_E, rtol=1e-4, atol=1e-5)
 
 
-def test_a_leaf_that_the_text_does_not_reach_is_named(sparse: SparseModel, sample: Sample) -> None:
+def test_error_names_a_leaf_that_never_fires(sparse: SparseModel, sample: Sample) -> None:
     for layer in sparse.leaves["metal"].experts.layer_list():
         layer.bias_E -= 9
-    with pytest.raises(DataError, match="leaf 'metal' adds nothing on the sample text: give text of what is to be"):
+    with pytest.raises(DataError, match="leaf 'metal' contributes nothing on the sample text: add text of the domains"):
         prune_leaves(sparse, ["fruit", "metal"], sample("fruit"), 2)
     with pytest.raises(ConfigError, match="unknown leaf 'wood'"):
         prune_leaves(sparse, ["wood"], sample("fruit"), 2)
 
 
-def test_a_pruned_leaf_joins_serves_and_exports(
+def test_pruned_leaf_joins_serves_and_exports(
     workshop: Workshop, sparse: SparseModel, sample: Sample, tmp_path: Path
 ) -> None:
     pytest.importorskip("transformers", reason="pip install 'baicai[dev]' compares logits with transformers")
@@ -110,14 +110,14 @@ def test_a_pruned_leaf_joins_serves_and_exports(
     swap(sparse, {name: leaves[name] for name in student.leaves})
     with torch.no_grad():
         assert torch.equal(student.network(windows[0]), sparse.network(windows[0]))
-    run_stage(export_model, ExportRecipe(model=str(tmp_path / "model")), tmp_path / "theirs")
-    found = check_export(tmp_path / "theirs", student, prompts=8)
-    assert (found.problem, found.equal_prompts) == (None, 8)
+    run_stage(export_model, ExportRecipe(model=str(tmp_path / "model")), tmp_path / "exported")
+    parity = check_export(tmp_path / "exported", student, prompts=8)
+    assert (parity.problem, parity.equal_prompts) == (None, 8)
     engine = ThreadEngine(student)
     try:
         with serving(ServeRecipe(model="small"), [serve_as("small", engine, describe(student))]) as address:
-            ask = {"model": "small", "prompt": "apple", "max_tokens": 4, "leaves": {"only": ["fruit"]}}
-            answer = httpx.post(f"{address}/v1/completions", json=ask, timeout=240)
+            body = {"model": "small", "prompt": "apple", "max_tokens": 4, "leaves": {"only": ["fruit"]}}
+            answer = httpx.post(f"{address}/v1/completions", json=body, timeout=240)
     finally:
         engine.close()
     assert answer.status_code == 200, answer.text

@@ -1,4 +1,4 @@
-"""What a student starts with: the teacher's own bits where nothing is cut, and what adds most where something is."""
+"""Slices and dense students: bit-identical to the teacher at full size, the most important parts otherwise."""
 
 import dataclasses
 from typing import Any
@@ -36,7 +36,7 @@ def fewer(config: ModelConfig, **attention: Any) -> ModelConfig:
 )
 @pytest.mark.parametrize("tied_head", [True, False])
 @torch.no_grad()
-def test_a_slice_of_full_size_is_the_teacher_bit_for_bit(attention: GQAConfig | MLAConfig, tied_head: bool) -> None:
+def test_slice_of_full_size_is_the_teacher_bit_for_bit(attention: GQAConfig | MLAConfig, tied_head: bool) -> None:
     teacher = tiny(attention, tied_head, mtp=True)
     student = slice_trunk(teacher, teacher.config, [TOKENS])
     assert student.mtp is None
@@ -45,8 +45,8 @@ def test_a_slice_of_full_size_is_the_teacher_bit_for_bit(attention: GQAConfig | 
 
 @pytest.mark.parametrize("attention", [GQA, MLA], ids=["gqa", "mla"])
 @torch.no_grad()
-def test_what_adds_nothing_goes_first(attention: GQAConfig | MLAConfig) -> None:
-    """Widths, neurons and heads that are silenced in the teacher are those that a slice is without."""
+def test_parts_without_contribution_are_pruned_first(attention: GQAConfig | MLAConfig) -> None:
+    """Dimensions, neurons and heads that are zeroed in the teacher are missing in the slice."""
     teacher = tiny(attention, tied_head=False)
     assert teacher.head is not None
     silent, size = [1, 9, 30], 8 if isinstance(attention, GQAConfig) else 12
@@ -64,7 +64,7 @@ def test_what_adds_nothing_goes_first(attention: GQAConfig | MLAConfig) -> None:
         teacher.config, dim=29, ffn_dim=40, attention=dataclasses.replace(teacher.config.attention, **few)
     )
     student = slice_trunk(teacher, sizes, [TOKENS])
-    for model in (teacher, student):  # the root mean square is over fewer widths: a factor that norms can take
+    for model in (teacher, student):  # RMS over fewer dimensions, corrected in the norms
         for name, parameter in model.named_parameters():
             if "attention_norm" in name or "shared_norm" in name or name == "norm.weight":
                 parameter *= 1 if model is teacher else (32 / 29) ** 0.5
@@ -72,7 +72,7 @@ def test_what_adds_nothing_goes_first(attention: GQAConfig | MLAConfig) -> None:
 
 
 @torch.no_grad()
-def test_layers_are_picked_evenly_with_the_first_and_the_last() -> None:
+def test_layers_are_evenly_spaced_with_first_and_last() -> None:
     config = dataclasses.replace(tiny().config, num_layers=7)
     teacher = Transformer(config)
     teacher.initialize(0)
@@ -89,11 +89,11 @@ def test_query_heads_stay_with_their_key_head() -> None:
             block.attention.out.weight[:, 8:24] = 0  # the second head of the first pair, the first of the second
     student = slice_trunk(teacher, fewer(teacher.config, num_heads=2, num_kv_heads=2), [TOKENS])
     width = measure_trunk_importance(teacher, [TOKENS]).width_D.argsort(descending=True)[:24].sort().values
-    wanted = teacher.layers[0].attention.q.weight[[*range(8), *range(24, 32)]][:, width]
-    assert torch.equal(student.layers[0].attention.q.weight, wanted)
+    expected = teacher.layers[0].attention.q.weight[[*range(8), *range(24, 32)]][:, width]
+    assert torch.equal(student.layers[0].attention.q.weight, expected)
 
 
-def test_a_slice_of_a_trained_trunk_starts_better_than_a_fresh_one(sparse: SparseModel, sample: Sample) -> None:
+def test_slice_of_a_trained_trunk_is_better_than_random_weights(sparse: SparseModel, sample: Sample) -> None:
     windows = sample("public", "fruit", "metal")
     sizes = dataclasses.replace(sparse.network.config, num_layers=2, ffn_dim=48)
     fresh = Transformer(sizes)
@@ -105,13 +105,13 @@ def test_a_slice_of_a_trained_trunk_starts_better_than_a_fresh_one(sparse: Spars
 def test_slicing_is_deterministic_and_leaves_the_teacher_alone(sparse: SparseModel, sample: Sample) -> None:
     windows, before = sample("public"), {k: v.clone() for k, v in sparse.network.state_dict().items()}
     sizes = dataclasses.replace(sparse.network.config, num_layers=2, dim=16)
-    one, other = (slice_trunk(sparse.network, sizes, windows).state_dict() for _ in range(2))
-    assert all(torch.equal(one[name], other[name]) for name in one)
+    first, second = (slice_trunk(sparse.network, sizes, windows).state_dict() for _ in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
     assert all(torch.equal(before[name], tensor) for name, tensor in sparse.network.state_dict().items())
 
 
-def steady(*names: str) -> Transformer:
-    """A model whose experts are all chosen, with one weight for every token."""
+def constant_routing(*names: str) -> Transformer:
+    """Return a model that routes every token to all experts with equal weights."""
     model = tiny()
     model.topk_group = len(names)
     for seed, name in enumerate(names):
@@ -124,73 +124,73 @@ def steady(*names: str) -> Transformer:
 
 
 @torch.no_grad()
-def test_with_constant_weights_a_dense_student_is_the_sparse_model() -> None:
-    model = steady("a", "b")
+def test_dense_student_equals_the_sparse_model_for_constant_routing() -> None:
+    model = constant_routing("a", "b")
     student = leaves_to_dense(model, ["b"], [TOKENS], 48 + 4 * 16)
-    wanted = model(TOKENS, on_BG=model.leaf_mask(["b"]).expand(len(TOKENS), -1))
-    torch.testing.assert_close(student(TOKENS), wanted, atol=2e-5, rtol=1e-4)
+    expected = model(TOKENS, on_BG=model.leaf_mask(["b"]).expand(len(TOKENS), -1))
+    torch.testing.assert_close(student(TOKENS), expected, atol=2e-5, rtol=1e-4)
     assert not student.leaves
-    assert (model(TOKENS) - wanted).abs().max() > 0.1, "the other leaf says something"
+    assert (model(TOKENS) - expected).abs().max() > 0.1, "the other leaf contributes"
 
 
 @torch.no_grad()
-def test_room_that_is_left_adds_nothing_and_can_learn() -> None:
-    model = steady("a")
-    exact, roomy = (leaves_to_dense(model, ["a"], [TOKENS], width) for width in (48 + 64, 48 + 96))
-    torch.testing.assert_close(roomy(TOKENS), exact(TOKENS), atol=2e-5, rtol=1e-4)
+def test_spare_neurons_contribute_nothing_and_can_learn() -> None:
+    model = constant_routing("a")
+    exact, wider = (leaves_to_dense(model, ["a"], [TOKENS], width) for width in (48 + 64, 48 + 96))
+    torch.testing.assert_close(wider(TOKENS), exact(TOKENS), atol=2e-5, rtol=1e-4)
     torch.testing.assert_close(
-        roomy.layers[0].shared.down.weight[:, :48], model.layers[0].shared.down.weight, atol=0, rtol=0
+        wider.layers[0].shared.down.weight[:, :48], model.layers[0].shared.down.weight, atol=0, rtol=0
     )
     with torch.enable_grad():
-        roomy(TOKENS).square().mean().backward()
-    assert (roomy.layers[0].shared.down.weight.grad[:, 48:].abs().sum(0) > 0).all()
+        wider(TOKENS).square().mean().backward()
+    assert (wider.layers[0].shared.down.weight.grad[:, 48:].abs().sum(0) > 0).all()
 
 
 @torch.no_grad()
-def test_experts_that_add_least_are_cut_off_and_silent_ones_dropped() -> None:
-    model = steady("a")
+def test_least_important_experts_are_cut_off_and_silent_ones_dropped() -> None:
+    model = constant_routing("a")
     stack = model.leaves["a"].layer_list()
     for layer in stack:
         layer.down_EDF[2] *= 9
         layer.down_EDF[1] = 0
-    one = leaves_to_dense(model, ["a"], [TOKENS], 48 + 16)
-    for block, layer in zip(list(one.layers)[1:], stack, strict=True):
+    narrow = leaves_to_dense(model, ["a"], [TOKENS], 48 + 16)
+    for block, layer in zip(list(narrow.layers)[1:], stack, strict=True):
         assert torch.equal(block.shared.gate.weight[48:], layer.gate_EFD[2])
         assert torch.equal(block.shared.down.weight[:, 48:], layer.down_EDF[2] * 0.5)
-    whole = leaves_to_dense(model, ["a"], [TOKENS], 48 + 64)
-    for block, layer in zip(list(whole.layers)[1:], stack, strict=True):
+    wide = leaves_to_dense(model, ["a"], [TOKENS], 48 + 64)
+    for block, layer in zip(list(wide.layers)[1:], stack, strict=True):
         assert not (block.shared.gate.weight[48:].view(4, 16, 32) == layer.gate_EFD[1]).all((1, 2)).any()
 
 
-def test_a_dense_student_starts_near_its_teacher(sparse: SparseModel, sample: Sample) -> None:
+def test_dense_student_starts_near_its_teacher(sparse: SparseModel, sample: Sample) -> None:
     windows, on = sample("fruit"), sparse.network.leaf_mask(["fruit"]).expand(16, -1)
     ffn_dim = sparse.network.config.ffn_dim + 4 * 16
     student = leaves_to_dense(sparse.network, ["fruit"], windows, ffn_dim)
     fresh = Transformer(student.config)
     fresh.initialize(0)
-    taught, trunk = loss(sparse.network, windows, on), loss(sparse.network, windows, torch.zeros_like(on))
-    begun = loss(student, windows)
-    assert begun - taught < 0.2 * (loss(fresh, windows) - taught)
-    assert begun < trunk, "some of the leaf is left"
+    teacher, trunk = loss(sparse.network, windows, on), loss(sparse.network, windows, torch.zeros_like(on))
+    start = loss(student, windows)
+    assert start - teacher < 0.2 * (loss(fresh, windows) - teacher)
+    assert start < trunk, "the leaf still contributes"
 
 
-def test_what_is_not_finite_is_one_clear_line() -> None:
-    model = steady("a")
+def test_infinite_activations_are_one_clear_line() -> None:
+    model = constant_routing("a")
     with torch.no_grad():
         model.leaves["a"].layer_list()[0].down_EDF[0] = torch.nan
-    with pytest.raises(DataError, match="leaf 'a' says NaN or infinite values on the sample text"):
+    with pytest.raises(DataError, match="leaf 'a' produces NaN or infinite values on the sample text"):
         leaves_to_dense(model, ["a"], [TOKENS], 112)
     trunk = tiny()
     with torch.no_grad():
         trunk.layers[1].attention.q.weight.fill_(torch.inf)
-    with pytest.raises(DataError, match=r"teacher's \w+ says NaN or infinite values"):
+    with pytest.raises(DataError, match=r"teacher's .+ produces NaN or infinite values"):
         slice_trunk(trunk, trunk.config, [TOKENS])
 
 
-def test_no_text_and_no_such_leaf_are_told() -> None:
-    with pytest.raises(DataError, match="stream adds nothing on the sample text"):
+def test_missing_text_and_unknown_leaf_are_clear_errors() -> None:
+    with pytest.raises(DataError, match="residual stream contributes nothing on the sample text"):
         slice_trunk(tiny(), tiny().config, [])
-    with pytest.raises(DataError, match="leaf 'a' adds nothing on the sample text"):
-        leaves_to_dense(steady("a"), ["a"], [], 112)
+    with pytest.raises(DataError, match="leaf 'a' contributes nothing on the sample text"):
+        leaves_to_dense(constant_routing("a"), ["a"], [], 112)
     with pytest.raises(ConfigError, match="unknown leaf 'c': this model has a"):
-        leaves_to_dense(steady("a"), ["c"], [TOKENS], 112)
+        leaves_to_dense(constant_routing("a"), ["c"], [TOKENS], 112)

@@ -1,4 +1,4 @@
-"""What is wanted and still lacking is read more, and a restart anywhere changes no batch."""
+"""Important domains with large gaps are sampled more, and resuming anywhere changes no batch."""
 
 import dataclasses
 import json
@@ -22,26 +22,28 @@ def sources(make_shards: MakeShards) -> list[TokenShards]:
 
 
 @dataclasses.dataclass
-class Pupil:
-    """Lacks less of what it has read more of."""
+class FakeStudent:
+    """A student whose gaps change with the number of batches."""
 
-    asked: list[int] = dataclasses.field(default_factory=list)
+    counts: list[int] = dataclasses.field(default_factory=list)
 
     def measure(self, count: int) -> tuple[list[float], list[float]]:
-        self.asked.append(count)
+        self.counts.append(count)
         gaps = [1.0 - count / 10, -0.5 + count / 40]
-        return gaps, [domain_weight(wanted, 2.0, 2.0 + gap) for wanted, gap in zip((1.0, 3.0), gaps, strict=True)]
+        return gaps, [
+            domain_weight(importance, 2.0, 2.0 + gap) for importance, gap in zip((1.0, 3.0), gaps, strict=True)
+        ]
 
 
 def batches(sources: list[TokenShards], measure: MeasureGaps) -> GapWeightedBatches:
     return GapWeightedBatches(sources, [1, 3], measure, EVERY, batch_sequences=8, sequence_tokens=16, seed=1)
 
 
-def share_of_first(found: list[Batch]) -> float:
-    return float(torch.cat([batch.source_B for batch in found]).eq(0).double().mean())
+def share_of_first(batches: list[Batch]) -> float:
+    return float(torch.cat([batch.source_B for batch in batches]).eq(0).double().mean())
 
 
-def test_an_ability_weighs_as_much_as_it_is_wanted_and_lacking() -> None:
+def test_weight_is_importance_times_gap() -> None:
     assert domain_weight(1, 2.0, 2.5) == 0.5
     assert domain_weight(3, 2.0, 2.5) == 1.5
     assert domain_weight(0, 2.0, 9.0) == 0
@@ -49,48 +51,50 @@ def test_an_ability_weighs_as_much_as_it_is_wanted_and_lacking() -> None:
         assert domain_weight(3, 2.0, student_bits) == pytest.approx(3 * MIN_GAP * 2.0)
 
 
-def test_it_measures_when_it_is_due_and_follows_what_it_finds(sources: list[TokenShards]) -> None:
-    pupil = Pupil()
-    stream = batches(sources, pupil.measure)
-    assert (pupil.asked, stream.gaps) == ([], [])
+def test_batches_measure_on_schedule_and_follow_the_gaps(sources: list[TokenShards]) -> None:
+    student = FakeStudent()
+    stream = batches(sources, student.measure)
+    assert (student.counts, stream.gaps) == ([], [])
     parts = []
     for period in range(4):
         parts.append([stream.next() for _ in range(EVERY)])
-        assert pupil.asked == [EVERY * n for n in range(period + 1)]
+        assert student.counts == [EVERY * n for n in range(period + 1)]
         assert stream.count == EVERY * (period + 1)
-        assert stream.gaps == Pupil().measure(EVERY * period)[0]
+        assert stream.gaps == FakeStudent().measure(EVERY * period)[0]
     for period, part in enumerate(parts):
-        first, second = Pupil().measure(EVERY * period)[1]
+        first, second = FakeStudent().measure(EVERY * period)[1]
         assert share_of_first(part) == pytest.approx(first / (first + second), abs=1 / 40)
     assert share_of_first(parts[0]) > 0.8 > 0.3 > share_of_first(parts[3])
 
 
-def test_a_restart_anywhere_equals_no_restart(sources: list[TokenShards]) -> None:
-    stream = batches(sources, Pupil().measure)
+def test_resumed_equals_uninterrupted(sources: list[TokenShards]) -> None:
+    stream = batches(sources, FakeStudent().measure)
     states, expected = [], []
     for _ in range(3 * EVERY):
         states.append(json.dumps(stream.state()))
         expected.append((stream.next(), list(stream.gaps)))
     for position, state in enumerate(states):
-        pupil = Pupil()
-        resumed = batches(sources, pupil.measure)
+        student = FakeStudent()
+        resumed = batches(sources, student.measure)
         resumed.next()
-        pupil.asked.clear()
+        student.counts.clear()
         resumed.restore(json.loads(state))
         for batch, gaps in expected[position:]:
             assert torch.equal(resumed.next().tokens_BS1, batch.tokens_BS1)
             assert resumed.gaps == gaps
-        assert pupil.asked == [count for count in range(0, 3 * EVERY, EVERY) if count >= position], "and no more often"
+        assert student.counts == [count for count in range(0, 3 * EVERY, EVERY) if count >= position], (
+            "and no more often"
+        )
 
 
 @pytest.mark.parametrize(
     "damage", [{"count": None}, {"count": "x"}, {"gaps": 1}, {"gaps": ["x"]}, {"gaps": None}, {"shares_since": "x"}]
 )
-def test_a_damaged_position_is_one_line(sources: list[TokenShards], damage: dict[str, Any]) -> None:
-    stream = batches(sources, Pupil().measure)
+def test_damaged_position_is_one_line(sources: list[TokenShards], damage: dict[str, Any]) -> None:
+    stream = batches(sources, FakeStudent().measure)
     stream.next()
     state = stream.state()
     line = r"^the data position is damaged \(.+\): resume from another checkpoint$"
     for broken in ({**state, **damage}, {key: value for key, value in state.items() if key not in damage}):
         with pytest.raises(ArtefactError, match=line):
-            batches(sources, Pupil().measure).restore(broken)
+            batches(sources, FakeStudent().measure).restore(broken)

@@ -36,51 +36,51 @@ def chunk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(losses.CHUNK_TOKENS, "cpu", 8)
 
 
-def drawn(*shape: int, seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
+def randn(*shape: int, seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
-def torchs_kl(p_TV: Tensor, q_TV: Tensor) -> Tensor:
-    """KL(p || q) of logits."""
+def torch_kl(p_TV: Tensor, q_TV: Tensor) -> Tensor:
+    """KL(p || q) of logits, computed by torch."""
     return F.kl_div(q_TV.log_softmax(-1), p_TV.log_softmax(-1), reduction="none", log_target=True).sum(-1)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 2.5])
-def test_divergences_are_those_of_torch(temperature: float) -> None:
-    student, teacher = drawn(5, VOCAB, seed=0), drawn(5, VOCAB, seed=1)
+def test_divergences_equal_those_of_torch(temperature: float) -> None:
+    student, teacher = randn(5, VOCAB, seed=0), randn(5, VOCAB, seed=1)
     q, p, square = student / temperature, teacher / temperature, temperature**2
-    torch.testing.assert_close(forward_kl(student, teacher, temperature), square * torchs_kl(p, q))
-    torch.testing.assert_close(reverse_kl(student, teacher, temperature), square * torchs_kl(q, p))
+    torch.testing.assert_close(forward_kl(student, teacher, temperature), square * torch_kl(p, q))
+    torch.testing.assert_close(reverse_kl(student, teacher, temperature), square * torch_kl(q, p))
     for beta in (0.1, 0.5, 0.8):
         mixture = (beta * p.softmax(-1) + (1 - beta) * q.softmax(-1)).log()
-        expected = square * (beta * torchs_kl(p, mixture) + (1 - beta) * torchs_kl(q, mixture))
+        expected = square * (beta * torch_kl(p, mixture) + (1 - beta) * torch_kl(q, mixture))
         torch.testing.assert_close(jensen_shannon(student, teacher, beta, temperature), expected)
 
 
-def test_jensen_shannon_lies_between_the_two_and_is_bounded() -> None:
-    student, teacher = drawn(5, VOCAB, seed=0), drawn(5, VOCAB, seed=1)
-    near = 1e-7
+def test_jensen_shannon_is_bounded_and_tends_to_both_kls() -> None:
+    student, teacher = randn(5, VOCAB, seed=0), randn(5, VOCAB, seed=1)
+    epsilon = 1e-7
     torch.testing.assert_close(
-        jensen_shannon(student, teacher, near) / near, forward_kl(student, teacher), rtol=1e-5, atol=0
+        jensen_shannon(student, teacher, epsilon) / epsilon, forward_kl(student, teacher), rtol=1e-5, atol=0
     )
     torch.testing.assert_close(
-        jensen_shannon(student, teacher, 1 - near) / near, reverse_kl(student, teacher), rtol=1e-5, atol=0
+        jensen_shannon(student, teacher, 1 - epsilon) / epsilon, reverse_kl(student, teacher), rtol=1e-5, atol=0
     )
-    apart = jensen_shannon(100 * student, 100 * teacher)
-    assert (apart < torch.log(torch.tensor(2.0))).all()
+    distant = jensen_shannon(100 * student, 100 * teacher)
+    assert (distant < torch.log(torch.tensor(2.0))).all()
     assert (forward_kl(100 * student, 100 * teacher) > 10).all()
 
 
 @pytest.mark.parametrize("divergence", DIVERGENCES.values(), ids=DIVERGENCES)
-def test_divergences_have_the_right_gradient_and_are_zero_for_equals(divergence: Divergence) -> None:
-    student, teacher = drawn(3, 7, seed=0).requires_grad_(), drawn(3, 7, seed=1)
+def test_divergences_have_correct_gradients_and_vanish_for_equal_logits(divergence: Divergence) -> None:
+    student, teacher = randn(3, 7, seed=0).requires_grad_(), randn(3, 7, seed=1)
     assert torch.autograd.gradcheck(lambda logits: divergence(logits, teacher), student)
     assert torch.autograd.gradgradcheck(lambda logits: divergence(logits, teacher), student)
     torch.testing.assert_close(divergence(teacher, teacher), torch.zeros(3, dtype=torch.float64))
 
 
-def test_half_precision_is_computed_in_single() -> None:
-    student, teacher = (drawn(3, VOCAB, seed=seed).bfloat16() for seed in (0, 1))
+def test_half_precision_is_computed_in_float32() -> None:
+    student, teacher = (randn(3, VOCAB, seed=seed).bfloat16() for seed in (0, 1))
     assert torch.equal(forward_kl(student, teacher), forward_kl(student.float(), teacher.float()))
 
 
@@ -89,23 +89,23 @@ Inputs = tuple[Tensor, Tensor, Tensor, Tensor]
 
 @pytest.fixture
 def inputs() -> Inputs:
-    """Hidden states, head, real next tokens and the teacher's share of each."""
+    """Hidden states, head weights, targets and the teacher's share of each."""
     generator = torch.Generator().manual_seed(4)
     targets_T = torch.randint(VOCAB, (TOKENS,), generator=generator)
     share_T = torch.rand(TOKENS, generator=generator) * (torch.arange(TOKENS) % 3 > 0)
-    head_VD = drawn(VOCAB, 16, seed=6, dtype=torch.float32)
-    return drawn(TOKENS, 16, seed=5, dtype=torch.float32), head_VD, targets_T, share_T
+    head_VD = randn(VOCAB, 16, seed=6, dtype=torch.float32)
+    return randn(TOKENS, 16, seed=5, dtype=torch.float32), head_VD, targets_T, share_T
 
 
 @pytest.fixture
 def teacher() -> tuple[Tensor, Tensor]:
-    """A teacher's hidden states and head, of another width than the student's."""
-    return drawn(TOKENS, 12, seed=7, dtype=torch.float32), drawn(VOCAB, 12, seed=8, dtype=torch.float32)
+    """A teacher's hidden states and head weights, of another width than the student's."""
+    return randn(TOKENS, 12, seed=7, dtype=torch.float32), randn(VOCAB, 12, seed=8, dtype=torch.float32)
 
 
 def dense(inputs: Inputs, nats_of: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """Loss and both gradients in float64; `nats_of` gives the teacher's part for the student's logits."""
-    hidden_TD, weight_VD = (one.double().requires_grad_() for one in inputs[:2])
+    """Return loss and both gradients in float64; `nats_of` maps student logits to the teacher's part."""
+    hidden_TD, weight_VD = (tensor.double().requires_grad_() for tensor in inputs[:2])
     logits_TV = hidden_TD @ weight_VD.T
     real_T = F.cross_entropy(logits_TV, inputs[2], reduction="none")
     share_T = inputs[3].double()
@@ -114,7 +114,7 @@ def dense(inputs: Inputs, nats_of: Any) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def check(loss_of: Any, inputs: Inputs, expected: tuple[Tensor, Tensor, Tensor]) -> None:
-    hidden_TD, weight_VD = (one.clone().requires_grad_() for one in inputs[:2])
+    hidden_TD, weight_VD = (tensor.clone().requires_grad_() for tensor in inputs[:2])
     loss = loss_of(hidden_TD, weight_VD, *inputs[2:])
     (3 * loss).backward()
     assert hidden_TD.grad is not None
@@ -125,25 +125,25 @@ def check(loss_of: Any, inputs: Inputs, expected: tuple[Tensor, Tensor, Tensor])
 
 
 @pytest.mark.parametrize("divergence", DIVERGENCES.values(), ids=DIVERGENCES)
-def test_the_linear_form_is_the_dense_one(
+def test_linear_form_equals_the_dense_one(
     divergence: Divergence, inputs: Inputs, teacher: tuple[Tensor, Tensor]
 ) -> None:
     teacher_TE, head_VE = teacher
     teacher_TV = teacher_TE.double() @ head_VE.double().T
 
     def loss_of(hidden_TD: Tensor, weight_VD: Tensor, targets_T: Tensor, share_T: Tensor) -> Tensor:
-        read = functools.partial(F.linear, weight=head_VE)
-        return linear_divergence(hidden_TD, weight_VD, targets_T, teacher_TE, read, share_T, divergence)
+        logits = functools.partial(F.linear, weight=head_VE)
+        return linear_divergence(hidden_TD, weight_VD, targets_T, teacher_TE, logits, share_T, divergence)
 
     check(loss_of, inputs, dense(inputs, lambda logits_TV: divergence(logits_TV, teacher_TV)))
 
 
-def test_the_sampled_form_is_cross_entropy_weighted_by_counts(inputs: Inputs) -> None:
-    samples_TN = torch.randint(6, (TOKENS, 12), generator=torch.Generator().manual_seed(9))  # many repeat
+def test_sampled_form_is_cross_entropy_weighted_by_counts(inputs: Inputs) -> None:
+    samples_TN = torch.randint(6, (TOKENS, 12), generator=torch.Generator().manual_seed(9))  # with many repetitions
     counts_TV = torch.zeros(TOKENS, VOCAB, dtype=torch.float64)
     for token, ids in enumerate(samples_TN.tolist()):
-        for one in ids:
-            counts_TV[token, one] += 1
+        for token_id in ids:
+            counts_TV[token, token_id] += 1
 
     def loss_of(hidden_TD: Tensor, weight_VD: Tensor, targets_T: Tensor, share_T: Tensor) -> Tensor:
         return linear_sampled_loss(hidden_TD, weight_VD, targets_T, samples_TN, share_T)
@@ -152,19 +152,19 @@ def test_the_sampled_form_is_cross_entropy_weighted_by_counts(inputs: Inputs) ->
     check(loss_of, inputs, expected)
 
 
-def test_without_a_share_the_teacher_does_not_matter(inputs: Inputs) -> None:
+def test_zero_share_equals_plain_cross_entropy(inputs: Inputs) -> None:
     hidden_TD, weight_VD, targets_T, _ = inputs
     samples_TN = torch.zeros(TOKENS, 12, dtype=torch.int64)
-    alone = losses.linear_cross_entropy(hidden_TD, weight_VD, targets_T)
+    plain = losses.linear_cross_entropy(hidden_TD, weight_VD, targets_T)
     sampled = linear_sampled_loss(hidden_TD, weight_VD, targets_T, samples_TN, torch.zeros(TOKENS))
-    assert torch.equal(alone, sampled)
+    assert torch.equal(plain, sampled)
 
 
-def test_gradients_of_samples_are_those_of_forward_kl_on_average(inputs: Inputs) -> None:
-    """Over many draws the mean gradient nears the whole distribution's as far as chance allows; a top k's does not."""
+def test_sampled_gradients_are_unbiased_for_forward_kl(inputs: Inputs) -> None:
+    """The mean gradient over many draws approaches that of the full distribution; that of top-k logits does not."""
     hidden_TD, weight_VD, targets_T, _ = inputs
     draws, all_T = 400, torch.ones(TOKENS)
-    teacher_TV = drawn(TOKENS, VOCAB, seed=1)
+    teacher_TV = randn(TOKENS, VOCAB, seed=1)
     generator = torch.Generator().manual_seed(0)
 
     def gradient(samples_TN: Tensor) -> Tensor:
@@ -176,58 +176,58 @@ def test_gradients_of_samples_are_those_of_forward_kl_on_average(inputs: Inputs)
     leaf_TD = hidden_TD.double().requires_grad_()
     forward_kl(leaf_TD @ weight_VD.double().T, teacher_TV).mean().backward()  # type: ignore[no-untyped-call]
     assert leaf_TD.grad is not None
-    found = torch.stack(
+    gradients = torch.stack(
         [
             gradient(sample_tokens(teacher_TV, torch.rand(TOKENS, generator=generator, dtype=torch.float64), 12))
             for _ in range(draws)
         ]
     )
-    error = found.mean(0) - leaf_TD.grad
-    deviations = error / (found.std(0) / draws**0.5)
+    error = gradients.mean(0) - leaf_TD.grad
+    deviations = error / (gradients.std(0) / draws**0.5)
     assert deviations.abs().max() < 4.5
     assert deviations.pow(2).mean().sqrt() < 1.2
-    best = gradient(teacher_TV.topk(12).indices)
-    assert (best - leaf_TD.grad).norm() > 10 * error.norm()
+    biased = gradient(teacher_TV.topk(12).indices)
+    assert (biased - leaf_TD.grad).norm() > 10 * error.norm()
 
 
-class Sizes(TorchDispatchMode):
-    """Notes how many numbers the largest tensor that is made has."""
+class LargestTensor(TorchDispatchMode):
+    """Records the number of elements of the largest tensor created."""
 
-    largest = 0
+    numel = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        made = func(*args, **(kwargs or {}))
-        for one in made if isinstance(made, tuple | list) else [made]:
-            if isinstance(one, Tensor):
-                self.largest = max(self.largest, one.numel())
-        return made
+        result = func(*args, **(kwargs or {}))
+        for value in result if isinstance(result, tuple | list) else [result]:
+            if isinstance(value, Tensor):
+                self.numel = max(self.numel, value.numel())
+        return result
 
 
-def test_no_tensor_of_all_tokens_and_the_vocabulary_is_made(inputs: Inputs, teacher: tuple[Tensor, Tensor]) -> None:
-    hidden_TD, weight_VD = (one.requires_grad_() for one in inputs[:2])
+def test_full_logits_are_never_materialised(inputs: Inputs, teacher: tuple[Tensor, Tensor]) -> None:
+    hidden_TD, weight_VD = (tensor.requires_grad_() for tensor in inputs[:2])
     targets_T, share_T = inputs[2:]
     teacher_TE, head_VE = teacher
-    read = functools.partial(F.linear, weight=head_VE)
-    with Sizes() as plain:
+    logits = functools.partial(F.linear, weight=head_VE)
+    with LargestTensor() as plain:
         F.cross_entropy(hidden_TD @ weight_VD.T, targets_T).backward()  # type: ignore[no-untyped-call]
-    assert plain.largest == TOKENS * VOCAB
+    assert plain.numel == TOKENS * VOCAB
     samples_TN = torch.zeros(TOKENS, 12, dtype=torch.int64)
-    with Sizes() as sampled:
+    with LargestTensor() as sampled:
         linear_sampled_loss(hidden_TD, weight_VD, targets_T, samples_TN, share_T).backward()  # type: ignore[no-untyped-call]
-    with Sizes() as online:
-        loss = linear_divergence(hidden_TD, weight_VD, targets_T, teacher_TE, read, share_T, jensen_shannon)
+    with LargestTensor() as online:
+        loss = linear_divergence(hidden_TD, weight_VD, targets_T, teacher_TE, logits, share_T, jensen_shannon)
         loss.backward()  # type: ignore[no-untyped-call]
-    assert sampled.largest == online.largest == VOCAB * 16, "the head's gradient is the largest"
+    assert sampled.numel == online.numel == VOCAB * 16, "the largest is the gradient of the head"
 
 
-def test_the_gate_closes_where_the_teacher_is_worse() -> None:
+def test_gate_closes_where_the_teacher_is_worse() -> None:
     teacher_T, reference_T = torch.tensor([1.0, 3.0, 2.0, 0.5, 0.5]), torch.tensor([2.0, 1.0, 2.0, 1.0, 0.0])
     assert teacher_share(teacher_T, reference_T, 0.8).tolist() == pytest.approx([0.8, 0, 0.8, 0.8, 0])
     documents_T = torch.tensor([0, 0, 1, 1, 1])
     assert teacher_share(teacher_T, reference_T, 0.8, documents_T).tolist() == pytest.approx([0, 0, 0.8, 0.8, 0.8])
 
 
-def test_documents_are_numbered_by_the_tokens_that_are_predicted() -> None:
+def test_document_ids_follow_the_predicted_tokens() -> None:
     end = 9
     inputs_BS = torch.tensor([[1, 2, end, 3, end], [end, 4, 4, 4, 4], [5, 5, 5, 5, 5]])
     assert document_ids(inputs_BS, end).tolist() == [[0, 0, 1, 1, 2], [4, 4, 4, 4, 4], [5, 5, 5, 5, 5]]

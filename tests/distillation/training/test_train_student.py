@@ -1,4 +1,4 @@
-"""What a student pays is what plain torch.nn.functional makes of its logits, its teacher's and the gate."""
+"""The training loss equals one computed with torch.nn.functional from both models' full logits and the gate."""
 
 import dataclasses
 from collections.abc import Callable
@@ -34,8 +34,8 @@ GATES = ["ability", "document", "token", "off"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Lesson:
-    """A batch, who learns from whom, and what the loss is to be."""
+class Setup:
+    """A batch, a teacher and a student."""
 
     teacher: Teacher
     student: Transformer
@@ -49,19 +49,19 @@ class Lesson:
         recipe = DistillRecipe(teacher="teacher", data=text, held_out=text, teach=config, train=TRAIN)
         return distillation_loss(self.student, self.signal, recipe, self.batches)
 
-    def said(self, tokens_BS: Tensor) -> tuple[Tensor, Tensor]:
-        """The student's and the teacher's logits of all tokens there are."""
-        known = self.teacher.vocab_size
-        ours, theirs = self.student(tokens_BS)[..., :known], self.teacher.logits(self.teacher.hidden(tokens_BS))
+    def logits(self, tokens_BS: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the student's and the teacher's logits over the tokenizer's vocabulary, each [T, V]."""
+        vocab_size = self.teacher.vocab_size
+        ours, theirs = self.student(tokens_BS)[..., :vocab_size], self.teacher.logits(self.teacher.hidden(tokens_BS))
         return ours.flatten(0, 1), theirs.flatten(0, 1)
 
 
-def begin(teacher: Teacher, folder: Path, cached: bool) -> Lesson:
-    """Two texts of short documents, and a student that has not learnt anything."""
-    text = [[document(40 * n + i, 3 + i % 7) for i in range(60)] for n in range(2)]
-    sources = [write_shards(one, teacher.tokenizer, folder / f"text-{n}") for n, one in enumerate(text)]
-    settings = CacheConfig(samples=12, sequence_tokens=LENGTH)
-    caches = [write_cache(folder / f"cache-{n}", teacher, one, settings) for n, one in enumerate(sources)]
+def set_up(teacher: Teacher, folder: Path, cached: bool) -> Setup:
+    """Prepare two texts of short documents and an untrained student."""
+    texts = [[document(40 * n + i, 3 + i % 7) for i in range(60)] for n in range(2)]
+    sources = [write_shards(text, teacher.tokenizer, folder / f"text-{n}") for n, text in enumerate(texts)]
+    config = CacheConfig(samples=12, sequence_tokens=LENGTH)
+    caches = [write_cache(folder / f"cache-{n}", teacher, shards, config) for n, shards in enumerate(sources)]
     student = Transformer(dataclasses.replace(teacher.shape.model, num_layers=1))
     student.initialize(5)
     torch.nn.init.normal_(student.embedding.weight, std=0.08, generator=torch.Generator().manual_seed(6))
@@ -71,17 +71,17 @@ def begin(teacher: Teacher, folder: Path, cached: bool) -> Lesson:
     batches = GapWeightedBatches(
         sources, [1, 1], lambda _: (GAPS, [1, 1]), 100, batch_sequences=6, sequence_tokens=LENGTH, seed=3
     )
-    return Lesson(teacher, student, signal, batches, batches.next())
+    return Setup(teacher, student, signal, batches, batches.next())
 
 
 @pytest.fixture
-def online(teacher: Teacher, tmp_path: Path) -> Lesson:
-    return begin(teacher, tmp_path, cached=False)
+def online(teacher: Teacher, tmp_path: Path) -> Setup:
+    return set_up(teacher, tmp_path, cached=False)
 
 
 @pytest.fixture
-def cached(teacher: Teacher, tmp_path: Path) -> Lesson:
-    return begin(teacher, tmp_path, cached=True)
+def cached(teacher: Teacher, tmp_path: Path) -> Setup:
+    return set_up(teacher, tmp_path, cached=True)
 
 
 def kl(p_TV: Tensor, q_TV: Tensor) -> Tensor:
@@ -108,17 +108,17 @@ DIVERGENCES: dict[str, tuple[dict[str, Any], Callable[[Tensor, Tensor], Tensor]]
 }
 
 
-def plain_share(gate: str, lesson: Lesson, ours_T: Tensor, theirs_T: Tensor) -> Tensor:
-    """The teacher's share of each token, by a loop over nats of the real next tokens."""
-    inputs, share_BS = lesson.batch.tokens_BS1[:, :-1].tolist(), torch.zeros(6, LENGTH)
+def plain_share(gate: str, setup: Setup, ours_T: Tensor, theirs_T: Tensor) -> Tensor:
+    """Return the teacher's share of each token, by a loop over nats of the real next tokens."""
+    inputs, share_BS = setup.batch.tokens_BS1[:, :-1].tolist(), torch.zeros(6, LENGTH)
     worse_BS = (theirs_T - ours_T).view(6, LENGTH)
-    for row, source in enumerate(lesson.batch.source_B.tolist()):
-        begins = [place for place, token in enumerate(inputs[row]) if token == lesson.signal.end_id]
+    for row, source in enumerate(setup.batch.source_B.tolist()):
+        starts = [position for position, token in enumerate(inputs[row]) if token == setup.signal.end_id]
         spans = {
             "ability": [(0, LENGTH)],
             "off": [(0, LENGTH)],
-            "token": [(place, place + 1) for place in range(LENGTH)],
-            "document": list(zip([0, *begins], [*begins, LENGTH], strict=True)),
+            "token": [(position, position + 1) for position in range(LENGTH)],
+            "document": list(zip([0, *starts], [*starts, LENGTH], strict=True)),
         }
         for start, stop in spans[gate]:
             followed = {"ability": GAPS[source] > 0, "off": True}.get(gate, float(worse_BS[row, start:stop].sum()) <= 0)
@@ -126,11 +126,11 @@ def plain_share(gate: str, lesson: Lesson, ours_T: Tensor, theirs_T: Tensor) -> 
     return share_BS.flatten()
 
 
-def check(lesson: Lesson, loss_of: LossFunction, nats_T: Tensor, real_T: Tensor, share_T: Tensor) -> None:
-    """The loss and its gradient are those of the plain mixture."""
-    expected, parameters = (share_T * nats_T + (1 - share_T) * real_T).mean(), list(lesson.student.parameters())
+def check(setup: Setup, loss_of: LossFunction, nats_T: Tensor, real_T: Tensor, share_T: Tensor) -> None:
+    """Check the loss and its gradients against the plain mixture."""
+    expected, parameters = (share_T * nats_T + (1 - share_T) * real_T).mean(), list(setup.student.parameters())
     gradients = torch.autograd.grad(expected, parameters)
-    loss, parts = loss_of(lesson.batch)
+    loss, parts = loss_of(setup.batch)
     torch.testing.assert_close(loss, expected, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(parts["teacher_share"], share_T.mean())
     torch.testing.assert_close(torch.autograd.grad(loss, parameters), gradients, atol=1e-5, rtol=1e-4)
@@ -138,29 +138,29 @@ def check(lesson: Lesson, loss_of: LossFunction, nats_T: Tensor, real_T: Tensor,
 
 @pytest.mark.parametrize("gate", GATES)
 @pytest.mark.parametrize(("teach", "divergence"), DIVERGENCES.values(), ids=DIVERGENCES)
-def test_the_whole_distribution(
-    online: Lesson, gate: str, teach: dict[str, Any], divergence: Callable[[Tensor, Tensor], Tensor]
+def test_loss_against_full_distribution(
+    online: Setup, gate: str, teach: dict[str, Any], divergence: Callable[[Tensor, Tensor], Tensor]
 ) -> None:
-    ours_TV, theirs_TV = online.said(online.batch.tokens_BS1[:, :-1])
+    ours_TV, theirs_TV = online.logits(online.batch.tokens_BS1[:, :-1])
     targets_T = online.batch.tokens_BS1[:, 1:].flatten()
-    real_T, known_T = (F.cross_entropy(logits, targets_T, reduction="none") for logits in (ours_TV, theirs_TV))
-    share_T = plain_share(gate, online, real_T.detach(), known_T)
-    assert len(share_T.unique()) == (1 if gate == "off" else 2), "the gate is open here and closed there"
+    real_T, teacher_T = (F.cross_entropy(logits, targets_T, reduction="none") for logits in (ours_TV, theirs_TV))
+    share_T = plain_share(gate, online, real_T.detach(), teacher_T)
+    assert len(share_T.unique()) == (1 if gate == "off" else 2), "the gate is partly open, partly closed"
     check(online, online.loss_of(gate=gate, **teach), divergence(ours_TV, theirs_TV), real_T, share_T)
 
 
 @pytest.mark.parametrize("gate", GATES)
-def test_drawn_tokens(cached: Lesson, gate: str) -> None:
-    ours_TV, _ = cached.said(cached.batch.tokens_BS1[:, :-1])
+def test_loss_against_sampled_tokens(cached: Setup, gate: str) -> None:
+    ours_TV, _ = cached.logits(cached.batch.tokens_BS1[:, :-1])
     real_T = F.cross_entropy(ours_TV, cached.batch.tokens_BS1[:, 1:].flatten(), reduction="none")
     rows = read_soft_targets(cached.signal.caches, cached.batch)
     samples_TN = rows.samples_BSN.flatten(0, 1)
-    drawn_T = torch.stack([F.cross_entropy(ours_TV, one_T, reduction="none") for one_T in samples_TN.T]).mean(0)
+    sampled_T = torch.stack([F.cross_entropy(ours_TV, ids_T, reduction="none") for ids_T in samples_TN.T]).mean(0)
     share_T = plain_share(gate, cached, real_T.detach(), rows.nats_BS.flatten())
-    check(cached, cached.loss_of(gate=gate), drawn_T, real_T, share_T)
+    check(cached, cached.loss_of(gate=gate), sampled_T, real_T, share_T)
 
 
-def test_real_text_alone(online: Lesson) -> None:
+def test_loss_on_real_text_alone(online: Setup) -> None:
     text = [SourceConfig(path="text", domain="text")]
     loss_of = language_modeling_loss(
         online.student, DistillRecipe(teacher="teacher", data=text, held_out=text, train=TRAIN)
@@ -170,78 +170,76 @@ def test_real_text_alone(online: Lesson) -> None:
     torch.testing.assert_close(loss_of(online.batch), (expected, {}), atol=1e-6, rtol=1e-6)
 
 
-def read_tokens(lesson: Lesson, monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
-    """What the teacher is asked about from here on."""
-    found: list[Tensor] = []
-    hidden = lesson.teacher.hidden
-    monkeypatch.setattr(lesson.teacher, "hidden", lambda tokens_BS: found.append(tokens_BS) or hidden(tokens_BS))
-    return found
+def record_inputs(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
+    """Record the inputs of the teacher's forward passes from here on."""
+    inputs: list[Tensor] = []
+    hidden = setup.teacher.hidden
+    monkeypatch.setattr(setup.teacher, "hidden", lambda tokens_BS: inputs.append(tokens_BS) or hidden(tokens_BS))
+    return inputs
 
 
 @pytest.mark.parametrize("signal", ["cache", "online"])
-def test_own_words_are_the_teachers_to_judge(
+def test_teacher_scores_the_students_own_text(
     teacher: Teacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signal: str
 ) -> None:
-    lesson = begin(teacher, tmp_path, cached=signal == "cache")
-    asked = read_tokens(lesson, monkeypatch)
-    loss_of = lesson.loss_of(on_policy=1.0)
-    loss_of(lesson.batch)
-    (read_BS,) = asked
-    given = (LENGTH + 1) // 2
-    assert torch.equal(read_BS[:, :given], lesson.batch.tokens_BS1[:, :given]), "it goes on after real text"
-    assert not torch.equal(read_BS[:, given:], lesson.batch.tokens_BS1[:, given:-1])
-    ours_TV, theirs_TV = lesson.said(read_BS)
-    next_BS = torch.cat([read_BS[:, 1:], read_BS[:, :1]], 1)  # the last counts for nothing
+    setup = set_up(teacher, tmp_path, cached=signal == "cache")
+    inputs = record_inputs(setup, monkeypatch)
+    loss_of = setup.loss_of(on_policy=1.0)
+    loss_of(setup.batch)
+    (read_BS,) = inputs
+    prompt_tokens = (LENGTH + 1) // 2
+    assert torch.equal(read_BS[:, :prompt_tokens], setup.batch.tokens_BS1[:, :prompt_tokens]), "the prompt is real text"
+    assert not torch.equal(read_BS[:, prompt_tokens:], setup.batch.tokens_BS1[:, prompt_tokens:-1])
+    ours_TV, theirs_TV = setup.logits(read_BS)
+    next_BS = torch.cat([read_BS[:, 1:], read_BS[:, :1]], 1)  # the last target has no weight
     real_T = F.cross_entropy(ours_TV, next_BS.flatten(), reduction="none")
-    share_T = (torch.arange(LENGTH) >= given - 1).float().repeat(6)
-    check(lesson, loss_of, kl(theirs_TV, ours_TV), real_T, share_T)
+    share_T = (torch.arange(LENGTH) >= prompt_tokens - 1).float().repeat(6)
+    check(setup, loss_of, kl(theirs_TV, ours_TV), real_T, share_T)
 
 
-def test_own_words_depend_on_the_step_alone(online: Lesson, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = read_tokens(online, monkeypatch)
+def test_on_policy_text_depends_on_the_step_alone(online: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = record_inputs(online, monkeypatch)
     for count in (1, 2, 1):
         online.batches.count = count
         torch.manual_seed(count)
         online.loss_of(on_policy=1.0)(online.batch)
-    assert torch.equal(asked[0], asked[2])
-    assert not torch.equal(asked[0], asked[1])
+    assert torch.equal(inputs[0], inputs[2])
+    assert not torch.equal(inputs[0], inputs[1])
 
 
-def test_as_many_steps_have_own_words_as_the_recipe_says(online: Lesson) -> None:
+def test_on_policy_is_the_share_of_on_policy_steps(online: Setup) -> None:
     loss_of, shares = online.loss_of(on_policy=0.25, gate="off"), []
     for count in range(1, 61):
         online.batches.count = count
         shares.append(round(float(loss_of(online.batch)[1]["teacher_share"]), 4))
-    own_words = round((LENGTH - (LENGTH + 1) // 2 + 1) / LENGTH, 4)
-    assert set(shares) == {own_words, SHARE}
-    assert shares.count(own_words) / 60 == pytest.approx(0.25, abs=0.12)
+    on_policy = round((LENGTH - (LENGTH + 1) // 2 + 1) / LENGTH, 4)
+    assert set(shares) == {on_policy, SHARE}
+    assert shares.count(on_policy) / 60 == pytest.approx(0.25, abs=0.12)
 
 
 @pytest.mark.parametrize("on_policy", [0.0, 1.0])
-def test_rows_that_stand_for_no_token_are_neither_heard_nor_said(
+def test_rows_beyond_the_vocabulary_are_ignored(
     tokenizer: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_policy: float
 ) -> None:
-    make_model(tmp_path / "made", tokenizer, num_leaves=1, vocab_size=tokenizer.vocab_size + 200)
-    teacher = open_teacher(tmp_path / "made" / "model", None, CPU)
-    lesson = begin(teacher, tmp_path, cached=False)
-    assert len(lesson.student.embedding.weight) == teacher.vocab_size + 200
-    asked = read_tokens(lesson, monkeypatch)
-    loss, _ = lesson.loss_of(on_policy=on_policy, gate="off")(lesson.batch)
-    assert asked[0].max() < teacher.vocab_size
+    make_model(tmp_path / "teacher", tokenizer, num_leaves=1, vocab_size=tokenizer.vocab_size + 200)
+    teacher = open_teacher(tmp_path / "teacher" / "model", None, CPU)
+    setup = set_up(teacher, tmp_path, cached=False)
+    assert len(setup.student.embedding.weight) == teacher.vocab_size + 200
+    inputs = record_inputs(setup, monkeypatch)
+    loss, _ = setup.loss_of(on_policy=on_policy, gate="off")(setup.batch)
+    assert inputs[0].max() < teacher.vocab_size
     loss.backward()
-    gradient = lesson.student.embedding.weight.grad
+    gradient = setup.student.embedding.weight.grad
     assert loss.isfinite()
     assert gradient is not None
     assert not gradient[teacher.vocab_size :].any()
     assert gradient[: teacher.vocab_size].any(1).all()
 
 
-def test_what_only_a_whole_distribution_can_tell_is_refused_of_a_cache() -> None:
+def test_cache_rejects_losses_that_need_the_full_distribution() -> None:
     for wrong in ({"divergence": "reverse_kl"}, {"divergence": "jensen_shannon"}, {"temperature": 2.0}):
-        with pytest.raises(ConfigError, match=r"a cache holds tokens drawn .+: use teach\.signal=online"):
+        with pytest.raises(ConfigError, match=r"a cache holds tokens sampled .+: use teach\.signal=online"):
             TeachConfig(**wrong)
     for signal in ("sequences", "none"):
-        with pytest.raises(
-            ConfigError, match=f"on_policy wants a teacher's judgement, which teach.signal={signal} has"
-        ):
+        with pytest.raises(ConfigError, match=f"on_policy needs a teacher .+, and teach.signal={signal} has none"):
             TeachConfig(signal=signal, on_policy=0.1)

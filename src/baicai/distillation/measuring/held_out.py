@@ -1,5 +1,4 @@
-"""How good teachers and students are at each ability, on text that nobody trained on. Shape suffixes: B sequences,
-S positions."""
+"""Held-out text per domain, on which teachers and students are evaluated. Shape suffixes: B sequences, S positions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,47 +12,48 @@ from baicai.distillation.measuring.metrics import HeldOutMetrics, LanguageModel,
 from baicai.errors import DataError
 from baicai.evaluation.bits_per_byte import held_out_windows
 
-PROBE_PART, PROBE_WINDOWS = 4, 8
+PROBE_INTERVAL, PROBE_WINDOWS = 4, 8
+"""Every fourth window, at most eight per domain, is a probe."""
 BATCH_SEQUENCES = 16
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Held-out text of each ability, in one tokenizer's tokens."""
+    """Held-out text of each domain, in one tokenizer's tokens."""
 
     tokenizer: Tokenizer
     windows: Mapping[str, Tensor]
-    """What a report is made from, [B, S + 1]."""
+    """Windows that the report is based on, by domain, each [B, S + 1]."""
     probes: Mapping[str, Tensor]
-    """What a training may look at on its way, [B, S + 1]: no window of these is in the report."""
+    """Windows that training may evaluate on, by domain, each [B, S + 1]; disjoint from `windows`."""
 
-    def measure(self, reader: LanguageModel, device: torch.device) -> dict[str, HeldOutMetrics]:
-        """Return how good a reader that is on this device is at each ability."""
-        return {name: self._metrics(reader, windows_BS1, device) for name, windows_BS1 in self.windows.items()}
+    def measure(self, model: LanguageModel, device: torch.device) -> dict[str, HeldOutMetrics]:
+        """Measure a model, which must be on `device`, on each domain."""
+        return {domain: self._metrics(model, windows_BS1, device) for domain, windows_BS1 in self.windows.items()}
 
-    def probe_bits_per_byte(self, reader: LanguageModel, name: str, device: torch.device) -> float:
-        """Return a reader's bits per byte on the probe of an ability."""
-        return self._metrics(reader, self.probes[name], device).bits_per_byte
+    def probe_bits_per_byte(self, model: LanguageModel, domain: str, device: torch.device) -> float:
+        """Return a model's bits per byte on the probe windows of a domain."""
+        return self._metrics(model, self.probes[domain], device).bits_per_byte
 
-    def _metrics(self, reader: LanguageModel, windows_BS1: Tensor, device: torch.device) -> HeldOutMetrics:
-        return measure_quality(reader, torch.split(windows_BS1, BATCH_SEQUENCES), self.tokenizer, device)
+    def _metrics(self, model: LanguageModel, windows_BS1: Tensor, device: torch.device) -> HeldOutMetrics:
+        return measure_quality(model, torch.split(windows_BS1, BATCH_SEQUENCES), self.tokenizer, device)
 
 
 def build_held_out(
     held_out: Mapping[str, TokenShards], tokenizer: Tokenizer, sequence_tokens: int, max_tokens: int
 ) -> HeldOut:
-    """Return an exam on up to `max_tokens` of each text.
+    """Split up to `max_tokens` of each domain's held-out text into report windows and probe windows.
 
-    Raises: DataError if a text is shorter than two windows.
+    Raises: DataError if a domain has less than two windows of text.
     """
     windows, probes = {}, {}
-    for name, shards in held_out.items():
+    for domain, shards in held_out.items():
         if min(shards.num_windows(sequence_tokens), max_tokens // sequence_tokens) < 2:
             raise DataError(
-                f"held-out text of '{name}' has {shards.num_tokens} tokens, two windows need "
+                f"held-out text of '{domain}' has {shards.num_tokens} tokens, but two windows need "
                 f"{2 * sequence_tokens + 1}: add text, or raise max_tokens"
             )
-        every = torch.cat(list(held_out_windows(shards, sequence_tokens, max_tokens)))
-        chosen = torch.arange(len(every)) % PROBE_PART == 0
-        probes[name], windows[name] = every[chosen][:PROBE_WINDOWS], every[~chosen]
+        windows_BS1 = torch.cat(list(held_out_windows(shards, sequence_tokens, max_tokens)))
+        is_probe_B = torch.arange(len(windows_BS1)) % PROBE_INTERVAL == 0
+        probes[domain], windows[domain] = windows_BS1[is_probe_B][:PROBE_WINDOWS], windows_BS1[~is_probe_B]
     return HeldOut(tokenizer, windows, probes)

@@ -1,7 +1,8 @@
-"""What 8 bits cost: a model with the weights that llama.cpp reads in its GGUF file of type q8_0.
+"""8-bit quantisation as in a GGUF file of type q8_0, to measure its cost in quality.
 
-llama.cpp's converter keeps vectors and routers in 32 bits, also puts embeddings into 8, and takes 16 where rows are no
-whole blocks. Shape suffixes: H heads, R rank of the compressed cache, X rows, Y columns.
+llama.cpp's converter stores vectors and routers in 32 bits and matrices, embeddings included, in 8 bits, or in 16 bits
+if their rows do not divide into whole blocks. Shape suffixes: H heads, R rank of the compressed cache, X rows,
+Y columns.
 """
 
 import copy
@@ -17,50 +18,55 @@ from baicai.model.transformer import Transformer
 
 
 class QuantizedModel(NamedTuple):
-    """A model in 8 bits."""
+    """A model after a round trip through q8_0."""
 
     model: Transformer
-    """A copy whose weights are what the 8 bits stand for, in float32."""
+    """Copy of the model with the dequantised weights, in float32."""
     num_bytes: int
-    """Of all weights in the file."""
+    """Size of all weights in the file."""
 
 
 def quantize_q8_0(model: Transformer) -> QuantizedModel:
-    """Return what becomes of a model in a GGUF file of type q8_0; the module for multi-token prediction has no part.
+    """Quantise a model as a GGUF file of type q8_0 would; the module for multi-token prediction is left out.
 
-    Raises: MachineError if the library gguf is not installed.
+    Raises: MachineError if the gguf library is not installed.
     """
-    stored = {
-        name: _tensor(model, name, tensor) for name, tensor in model.state_dict().items() if not name.startswith("mtp.")
+    tensors = {
+        name: _quantize(model, name, tensor)
+        for name, tensor in model.state_dict().items()
+        if not name.startswith("mtp.")
     }
-    made = copy.deepcopy(model)
-    made.load_state_dict({name: tensor for name, (tensor, _) in stored.items()}, strict=False, assign=True)
-    return QuantizedModel(made, sum(size for _, size in stored.values()))
+    quantized = copy.deepcopy(model)
+    quantized.load_state_dict({name: tensor for name, (tensor, _) in tensors.items()}, strict=False, assign=True)
+    return QuantizedModel(quantized, sum(size for _, size in tensors.values()))
 
 
-def _tensor(model: Transformer, name: str, tensor: Tensor) -> tuple[Tensor, int]:
-    """Return a tensor of the model as it is read from the file, and its bytes there."""
+def _quantize(model: Transformer, name: str, tensor: Tensor) -> tuple[Tensor, int]:
+    """Return a tensor as it is read back from the file, and its size there in bytes."""
     if tensor.ndim < 2 or name.endswith("router_ED"):
         return tensor.to(torch.float32, copy=True), 4 * tensor.numel()
     attention = model.config.attention
-    if isinstance(attention, MLAConfig) and name.endswith(".kv_up.weight"):  # its keys lie transposed
+    if isinstance(attention, MLAConfig) and name.endswith(".kv_up.weight"):  # llama.cpp stores the keys transposed
         heads_HXR = tensor.view(attention.num_heads, -1, attention.kv_lora_rank)
         keys_HXR, values_HXR = heads_HXR[:, : attention.nope_head_dim], heads_HXR[:, attention.nope_head_dim :]
-        (keys_HRX, keys_bytes), (values_HXR, values_bytes) = _matrices(keys_HXR.mT), _matrices(values_HXR)
+        (keys_HRX, keys_bytes), (values_HXR, values_bytes) = (
+            _quantize_matrices(keys_HXR.mT),
+            _quantize_matrices(values_HXR),
+        )
         return torch.cat((keys_HRX.mT, values_HXR), 1).flatten(0, 1), keys_bytes + values_bytes
     if ".shared." in name and model.leaf_config and int(name.split(".")[1]) >= model.first_leaf_layer:
-        spare = -model.config.ffn_dim % model.leaf_config.expert_dim  # it is made a whole number of experts wide
-        wide_XY, size = _matrices(F.pad(tensor, (0, spare) if ".down." in name else (0, 0, 0, spare)))
+        spare = -model.config.ffn_dim % model.leaf_config.expert_dim  # padded to a whole number of experts
+        wide_XY, size = _quantize_matrices(F.pad(tensor, (0, spare) if ".down." in name else (0, 0, 0, spare)))
         return wide_XY[: tensor.shape[0], : tensor.shape[1]], size
-    return _matrices(tensor)
+    return _quantize_matrices(tensor)
 
 
-def _matrices(tensor: Tensor) -> tuple[Tensor, int]:
+def _quantize_matrices(tensor: Tensor) -> tuple[Tensor, int]:
     try:
         from gguf import GGMLQuantizationType, QuantError, quants
     except ImportError:
         raise MachineError(
-            "what 8 bits cost is told by gguf, which is not installed: pip install 'baicai[gguf]'"
+            "measuring 8-bit quality needs the gguf library, which is not installed: pip install 'baicai[gguf]'"
         ) from None
     plain, kind = tensor.float().cpu().contiguous().numpy(), GGMLQuantizationType.Q8_0
     try:

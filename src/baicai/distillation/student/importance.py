@@ -1,7 +1,7 @@
-"""What each part of a teacher adds on sample text: a student keeps the parts that add most.
+"""Importance scores of a teacher's parts on sample text: a student keeps the parts with the highest scores.
 
 Shape suffixes: B sequences, S positions, T tokens, D model width, H query heads, F hidden size of the feed-forward,
-L layers, G leaves, E experts of one leaf, K experts a token uses; U parts, of C features each, that a projection reads.
+L layers, G leaves, E experts of one leaf, K experts a token uses; U parts, of C features each, of a projection's input.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -22,52 +22,52 @@ from baicai.model.transformer import Transformer
 
 @dataclass(frozen=True)
 class TrunkImportance:
-    """What each part of a trunk adds, summed over the sample's tokens; float64."""
+    """Importance of a trunk's parts, summed over the sample's tokens; float64."""
 
     width_D: Tensor
-    """Sizes of the stream's dimensions as the layers read them."""
+    """Absolute activation of each dimension of the residual stream, as read by the layers."""
     heads_LH: Tensor
-    """Lengths of what the heads put into the stream."""
+    """Norm of each attention head's contribution to the residual stream."""
     neurons_LF: Tensor
-    """Lengths of what the feed-forward's neurons put into the stream."""
+    """Norm of each feed-forward neuron's contribution to the residual stream."""
 
 
 @dataclass(frozen=True)
 class ExpertImportance:
-    """What each expert of some leaves adds; L counts the layers from the first leaf layer up. All float64."""
+    """Importance of the experts of some leaves, float64; L counts layers from the first leaf layer."""
 
     names: tuple[str, ...]
-    """The leaves, in the order of G."""
+    """Names of the leaves, in the order of G."""
     weights_LGE: Tensor
-    """Mean routing weight over the sample's tokens; one that did not choose the expert counts with 0."""
+    """Mean routing weight over all tokens of the sample; tokens that were not routed to the expert count as 0."""
     importance_LGE: Tensor
-    """Sum over tokens of routing weight times length of the expert's output."""
+    """Sum over tokens of the routing weight times the norm of the expert's output."""
 
 
 @torch.inference_mode()
 def measure_trunk_importance(model: Transformer, windows: Iterable[Tensor]) -> TrunkImportance:
-    """Return what each part of the trunk adds on windows [B, S + 1]; leaves that are joined are on.
+    """Measure the importance of the trunk's parts on `windows`, each [B, S + 1], with all joined leaves active.
 
-    Heads and neurons count with the projection behind them: one whose output is thrown away adds nothing.
+    Heads and neurons are scored after their output projection, so one whose output the projection discards scores 0.
     Source: Muralidharan et al., Compact Language Models via Pruning and Knowledge Distillation, 2024, section 2.2.
 
-    Raises: DataError if there is no text, or what a part adds is not finite.
+    Raises: DataError if `windows` is empty, or a score is not finite.
     """
     blocks, sizes = trunk_blocks(model), model.config
     width_D = torch.zeros(sizes.dim, dtype=torch.float64)
     heads_LH = torch.zeros(len(blocks), sizes.attention.num_heads, dtype=torch.float64)
     neurons_LF = torch.zeros(len(blocks), sizes.ffn_dim, dtype=torch.float64)
-    hears: dict[nn.Module, Callable[[Tensor], object]] = {}
+    callbacks: dict[nn.Module, Callable[[Tensor], object]] = {}
     for block, heads_H, neurons_F in zip(blocks, heads_LH, neurons_LF, strict=True):
         out = block.attention.get_submodule("out")
-        hears[block.attention] = hears[block.shared] = partial(_add_sizes, width_D)
-        hears[out] = partial(_add_lengths, heads_H, out.get_parameter("weight"))
-        hears[block.shared.down] = partial(_add_lengths, neurons_F, block.shared.down.weight)
-    with _listening(hears):
+        callbacks[block.attention] = callbacks[block.shared] = partial(_add_absolute, width_D)
+        callbacks[out] = partial(_add_norms, heads_H, out.get_parameter("weight"))
+        callbacks[block.shared.down] = partial(_add_norms, neurons_F, block.shared.down.weight)
+    with _observe_inputs(callbacks):
         for tokens_BS in windows:
             model.hidden(tokens_BS[:, :-1].to(model.embedding.weight.device))
-    for what, added in (("stream", width_D), ("attention", heads_LH), ("feed-forward", neurons_LF)):
-        _check(what, added)
+    for part, scores in (("residual stream", width_D), ("attention", heads_LH), ("feed-forward", neurons_LF)):
+        _check_scores(part, scores)
     return TrunkImportance(width_D, heads_LH, neurons_LF)
 
 
@@ -75,72 +75,72 @@ def measure_trunk_importance(model: Transformer, windows: Iterable[Tensor]) -> T
 def measure_expert_importance(
     model: Transformer, names: Collection[str], windows: Iterable[Tensor]
 ) -> ExpertImportance:
-    """Return what each expert of the named leaves adds on windows [B, S + 1], with those leaves on and no others.
+    """Measure the importance of the named leaves' experts on `windows`, each [B, S + 1], with only those leaves active.
 
-    Source: Lasby et al., REAP, 2025, whose score is the mean over the tokens that chose an expert. Here it is the sum:
-    the text is of the abilities to keep, and what they seldom use is what may go.
+    Source: Lasby et al., REAP, 2025, whose score is the mean over the tokens routed to an expert. Here it is the sum:
+    the text is of the domains to keep, so experts that it seldom uses may go.
 
-    Raises: ConfigError for a leaf there is not, DataError if there is no text, or what an expert adds is not finite.
+    Raises: ConfigError if a leaf does not exist; DataError if `windows` is empty, or a score is not finite.
     """
     on_1G, first = model.leaf_mask(names), model.first_leaf_layer
-    kept = [name for name in model.leaves if name in names]
-    assert kept, "an ability is wanted"
-    layers = [leaf_layers(model, kept, number) for number in range(first, model.config.num_layers)]
-    shape, tokens = (len(layers), len(kept), len(layers[0][0].bias_E)), 0
+    leaves = [name for name in model.leaves if name in names]
+    assert leaves, "at least one leaf is kept"
+    layers = [leaf_layers(model, leaves, number) for number in range(first, model.config.num_layers)]
+    shape, tokens = (len(layers), len(leaves), len(layers[0][0].bias_E)), 0
     weights_LGE, importance_LGE = (torch.zeros(shape, dtype=torch.float64) for _ in range(2))
-    read: list[Tensor] = []
-    with _listening({block.shared: read.append for block in trunk_blocks(model)[first:]}):
+    inputs: list[Tensor] = []
+    with _observe_inputs({block.shared: inputs.append for block in trunk_blocks(model)[first:]}):
         for tokens_BS in windows:
-            read.clear()
+            inputs.clear()
             trace: list[LayerTrace] = []
-            read_BS = tokens_BS[:, :-1].to(on_1G.device)
-            model.hidden(read_BS, on_BG=on_1G.expand(len(read_BS), -1), trace=trace)
-            tokens += read_BS.numel()
-            for number, (h_TD, layer) in enumerate(zip(read, trace, strict=True)):
-                weights_GE, lengths_GE = _expert_sums(h_TD, layer.choice, layers[number])
+            inputs_BS = tokens_BS[:, :-1].to(on_1G.device)
+            model.hidden(inputs_BS, on_BG=on_1G.expand(len(inputs_BS), -1), trace=trace)
+            tokens += inputs_BS.numel()
+            for number, (h_TD, layer) in enumerate(zip(inputs, trace, strict=True)):
+                weights_GE, scores_GE = _expert_scores(h_TD, layer.choice, layers[number])
                 weights_LGE[number] += weights_GE
-                importance_LGE[number] += lengths_GE
-    for name, added_LE in zip(kept, importance_LGE.unbind(1), strict=True):
-        _check(f"leaf '{name}'", added_LE)
-    return ExpertImportance(tuple(kept), weights_LGE / tokens, importance_LGE)
+                importance_LGE[number] += scores_GE
+    for name, scores_LE in zip(leaves, importance_LGE.unbind(1), strict=True):
+        _check_scores(f"leaf '{name}'", scores_LE)
+    return ExpertImportance(tuple(leaves), weights_LGE / tokens, importance_LGE)
 
 
 def trunk_blocks(model: Transformer) -> list[Block]:
-    """Return the layers of the trunk."""
+    """Return the trunk's layers."""
     return [block for block in model.layers if isinstance(block, Block)]
 
 
 def leaf_layers(model: Transformer, names: Collection[str], number: int) -> list[LeafLayer]:
-    """Return a layer's experts of the named leaves, in the model's order."""
-    found = (leaf for name, leaf in model.leaves.items() if name in names)
-    return [leaf.layer(number) for leaf in found if isinstance(leaf, Leaf)]
+    """Return layer `number` of each named leaf, in the model's order."""
+    leaves = (leaf for name, leaf in model.leaves.items() if name in names)
+    return [leaf.layer(number) for leaf in leaves if isinstance(leaf, Leaf)]
 
 
-def best(added_U: Tensor, count: int) -> Tensor:
-    """Return the numbers of the parts that add most, in ascending order; of equal ones the first."""
-    return added_U.argsort(descending=True, stable=True)[:count].sort().values
+def top_indices(scores_U: Tensor, count: int) -> Tensor:
+    """Return the indices of the `count` highest scores, ascending; ties go to the lower index."""
+    return scores_U.argsort(descending=True, stable=True)[:count].sort().values
 
 
-def _expert_sums(h_TD: Tensor, choice: ExpertChoice, layers: list[LeafLayer]) -> tuple[Tensor, Tensor]:
-    """Return the routing weights of each expert, summed over tokens, [G, E], and the same times its outputs' length."""
+def _expert_scores(h_TD: Tensor, choice: ExpertChoice, layers: list[LeafLayer]) -> tuple[Tensor, Tensor]:
+    """Return each expert's routing weights, and weights times output norms, both summed over tokens, [G, E]."""
     shape = len(layers), len(layers[0].bias_E)
-    weights_GE, added_GE = (torch.zeros(shape, dtype=torch.float64) for _ in range(2))
+    weights_GE, scores_GE = (torch.zeros(shape, dtype=torch.float64) for _ in range(2))
     for leaf, layer in enumerate(layers):
         for expert in range(shape[1]):
             rows_N, slots_N = (choice.expert_ids_TK == leaf * shape[1] + expert).nonzero(as_tuple=True)
             weights_N, x_ND = choice.weights_TK[rows_N, slots_N].double(), h_TD[rows_N]
             inner_NF = F.silu(linear(x_ND, layer.gate_EFD[expert])) * linear(x_ND, layer.up_EFD[expert])
-            lengths_N = linear(inner_NF, layer.down_EDF[expert]).double().norm(dim=-1)
-            weights_GE[leaf, expert], added_GE[leaf, expert] = weights_N.sum(), (weights_N * lengths_N).sum()
-    return weights_GE, added_GE
+            norms_N = linear(inner_NF, layer.down_EDF[expert]).double().norm(dim=-1)
+            weights_GE[leaf, expert], scores_GE[leaf, expert] = weights_N.sum(), (weights_N * norms_N).sum()
+    return weights_GE, scores_GE
 
 
-def _add_sizes(total_D: Tensor, x_TD: Tensor) -> None:
+def _add_absolute(total_D: Tensor, x_TD: Tensor) -> None:
     total_D += x_TD.abs().double().sum(0).cpu()
 
 
-def _add_lengths(total_U: Tensor, weight_DI: Tensor, x_TI: Tensor) -> None:
-    """Add how long each part of a projection's input is behind it, summed over tokens."""
+def _add_norms(total_U: Tensor, weight_DI: Tensor, x_TI: Tensor) -> None:
+    """Add the norm of each input part's contribution to a projection's output, summed over tokens."""
     x_TUC, weight_DUC = (matrix.double().view(len(matrix), len(total_U), -1) for matrix in (x_TI, weight_DI))
     gram_UCC = torch.einsum("duc,due->uce", weight_DUC, weight_DUC)
     squares_TU = torch.einsum("tuc,uce,tue->tu", x_TUC, gram_UCC, x_TUC)
@@ -148,13 +148,13 @@ def _add_lengths(total_U: Tensor, weight_DI: Tensor, x_TI: Tensor) -> None:
 
 
 @contextmanager
-def _listening(hears: Mapping[nn.Module, Callable[[Tensor], object]]) -> Iterator[None]:
-    """Call each module's function with what the module reads, [T, features], float32."""
+def _observe_inputs(callbacks: Mapping[nn.Module, Callable[[Tensor], object]]) -> Iterator[None]:
+    """Call each module's callback with the module's input, [T, features], float32, at every forward pass."""
 
-    def hear(module: nn.Module, given: tuple[Tensor, ...]) -> None:
-        hears[module](given[0].flatten(0, 1).float())
+    def observe(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        callbacks[module](inputs[0].flatten(0, 1).float())
 
-    hooks = [module.register_forward_pre_hook(hear) for module in hears]
+    hooks = [module.register_forward_pre_hook(observe) for module in callbacks]
     try:
         yield
     finally:
@@ -162,11 +162,9 @@ def _listening(hears: Mapping[nn.Module, Callable[[Tensor], object]]) -> Iterato
             hook.remove()
 
 
-def _check(what: str, added: Tensor) -> None:
-    """Refuse sums from which nothing can be chosen."""
-    if not added.isfinite().all():
-        raise DataError(
-            f"the teacher's {what} says NaN or infinite values on the sample text: nothing can be learnt from it"
-        )
-    if not added.any():
-        raise DataError(f"the teacher's {what} adds nothing on the sample text: give text of what is to be kept")
+def _check_scores(part: str, scores: Tensor) -> None:
+    """Reject scores that cannot rank anything."""
+    if not scores.isfinite().all():
+        raise DataError(f"the teacher's {part} produces NaN or infinite values on the sample text: use another teacher")
+    if not scores.any():
+        raise DataError(f"the teacher's {part} contributes nothing on the sample text: add text of the domains to keep")

@@ -1,10 +1,11 @@
-"""What a teacher says of a corpus, computed once: drawn tokens of each position, and the nats of the real next one.
+"""Cache of a teacher's sampled logits on a corpus, computed once and shared by all students.
 
-    manifest.json        whose it is, of what, the settings, and the sha256 of each part that is complete
+    manifest.json        teacher, corpus and settings, and the sha256 of each complete part
     samples-00000.bin    records of `part_windows` windows; the last part holds the rest
 
-A part counts from when the manifest names it, so a kill costs at most the one at work. Records are read like tokens,
-without a memory map (`data/shards.py` says why), and by window: a batch's rows find theirs wherever they are.
+A record holds the tokens sampled at a position and the teacher's negative log-likelihood of the real next token. A part
+is complete once the manifest names it, so a kill costs at most the part in progress. Records are read without a memory
+map (`data/shards.py` explains why) and by window, which gives random access for the rows of a batch.
 
 Shape suffixes: B sequences, S positions, N samples.
 """
@@ -30,21 +31,22 @@ from baicai.distillation.teacher.models import Teacher
 from baicai.errors import ArtefactError, ConfigError, MachineError
 from baicai.run import Progress, notify
 
-FILE = "manifest.json"
+MANIFEST_FILE = "manifest.json"
 M = TypeVar("M")
 FORMAT = 1
 PART_TOKENS = 2**17
 BATCH_TOKENS = 4096
+"""Tokens per file and per forward pass of the teacher."""
 
 
 @recipe
 class CacheConfig:
-    """How a teacher is asked."""
+    """Sampling of a teacher's logits."""
 
     samples: Annotated[int, Field(ge=0)] = 12
-    """Tokens drawn of each position; none leaves the nats of real text, which a gate needs."""
+    """Tokens sampled at each position. With 0 the cache only holds the nats of real text, for a gate."""
     sequence_tokens: Count = 256
-    """As in training: what a teacher says of a token depends on where its window begins."""
+    """Window length; must equal that of training, since the teacher's predictions depend on where a window begins."""
     seed: Annotated[int, Field(ge=0)] = 0
 
 
@@ -61,70 +63,70 @@ class _Manifest:
 
 
 class SoftTargets(NamedTuple):
-    """What a teacher says of the next tokens of a batch."""
+    """Sampled soft targets for the next tokens of a batch."""
 
     samples_BSN: Tensor
-    """Drawn ids, int64, each with the weight 1 / N."""
+    """Sampled token ids, int64, each with probability mass 1 / N."""
     nats_BS: Tensor
-    """The teacher's loss on the real next token, float32."""
+    """Negative log-likelihood of the real next token under the teacher, float32."""
 
 
 class TeacherCache:
-    """A complete cache; memory use does not depend on how long it is."""
+    """A complete cache on disk; memory use does not depend on its size."""
 
     def __init__(self, folder: Path, manifest: _Manifest) -> None:
-        """Use `write_cache`, which checks what is there."""
+        """Use `write_cache` instead, which verifies the files."""
         self.folder, self.settings = folder, manifest.settings
         self.record = record_type(manifest.vocab_size, manifest.settings.samples)
         self._manifest = manifest
 
     @property
     def num_tokens(self) -> int:
-        """Of which it says something."""
+        """Number of tokens covered by the cache."""
         return self._manifest.windows * self.settings.sequence_tokens
 
     @property
     def num_bytes(self) -> int:
-        """On the disk."""
+        """Size of all records on disk."""
         return self.num_tokens * self.record.itemsize
 
     def window(self, index: int) -> NDArray[np.void]:
         """Return the records [S] of a window of the corpus, with the fields `nats` and `samples`.
 
-        Raises: ArtefactError if a file has been damaged since it was opened.
+        Raises: ArtefactError if the file was damaged after the cache was opened.
         """
-        number, place = divmod(index, self._manifest.part_windows)
+        number, offset = divmod(index, self._manifest.part_windows)
         file, length = self.folder / _part_name(number), self.settings.sequence_tokens
         try:
-            found = np.fromfile(file, self.record, length, offset=place * length * self.record.itemsize)
+            records = np.fromfile(file, self.record, length, offset=offset * length * self.record.itemsize)
         except OSError as error:
             raise _damaged(file, error.strerror or "cannot be read") from None
-        if len(found) != length:
+        if len(records) != length:
             raise _damaged(file, "it is shorter than when it was opened")
-        if found["samples"].size and found["samples"].max() >= self._manifest.vocab_size:
-            raise _damaged(file, "it holds a token outside the vocabulary")
-        return found
+        if records["samples"].size and records["samples"].max() >= self._manifest.vocab_size:
+            raise _damaged(file, "it contains a token outside the vocabulary")
+        return records
 
 
 def read_soft_targets(caches: Sequence[TeacherCache], batch: Batch) -> SoftTargets:
-    """Return what a teacher says of a batch whose sources are, in this order, the corpora of the caches.
+    """Read the soft targets of a batch; `caches` are those of its sources, in the same order.
 
-    Raises: ArtefactError if a file has been damaged since it was opened.
+    Raises: ArtefactError if a file was damaged after its cache was opened.
     """
-    places = zip(batch.source_B.tolist(), batch.windows_B.tolist(), strict=True)
-    rows_BS = np.stack([caches[source].window(window) for source, window in places])
+    rows = zip(batch.source_B.tolist(), batch.windows_B.tolist(), strict=True)
+    rows_BS = np.stack([caches[source].window(window) for source, window in rows])
     samples_BSN = torch.from_numpy(rows_BS["samples"].astype(np.int64))
     return SoftTargets(samples_BSN, torch.from_numpy(rows_BS["nats"].astype(np.float32)))
 
 
-def write_cache(folder: Path, teacher: Teacher, shards: TokenShards, settings: CacheConfig) -> TeacherCache:
-    """Return the cache in `folder`, after computing what is missing of it; its size is told before.
+def write_cache(folder: Path, teacher: Teacher, shards: TokenShards, config: CacheConfig) -> TeacherCache:
+    """Open the cache in `folder`, computing the parts that are missing; their size is announced first.
 
-    Raises: ArtefactError if it is of another teacher, corpus or settings, damaged, or if the teacher's logits are not
-    finite; DataError if the corpus is shorter than a window; ConfigError if the teacher takes no window as long;
-    MachineError if the disk cannot hold it.
+    Raises: ArtefactError if it belongs to another teacher, corpus or config, is damaged, or a logit is not finite;
+    DataError if the corpus is shorter than a window; ConfigError if a window exceeds the teacher's context;
+    MachineError if the disk is too small.
     """
-    length, record = settings.sequence_tokens, record_type(teacher.vocab_size, settings.samples)
+    length, record = config.sequence_tokens, record_type(teacher.vocab_size, config.samples)
     windows, part_windows = teacher.num_windows(shards, length), max(1, PART_TOKENS // length)
     with locked(folder):
         manifest = open_or_create_manifest(
@@ -136,14 +138,14 @@ def write_cache(folder: Path, teacher: Teacher, shards: TokenShards, settings: C
                 vocab_size=teacher.vocab_size,
                 windows=windows,
                 part_windows=part_windows,
-                settings=settings,
+                settings=config,
                 files=[],
             ),
-            "teacher's cache",
-            free=("windows", "part_windows", "files"),
+            "a teacher's cache",
+            ignored=("windows", "part_windows", "files"),
         )
         _check_files(folder, manifest, record.itemsize)
-        _check_room(folder, manifest, record.itemsize)
+        _check_disk_space(folder, manifest, record.itemsize)
         _fill(folder, manifest, teacher, shards)
     return TeacherCache(folder, manifest)
 
@@ -153,7 +155,7 @@ def _part_name(number: int) -> str:
 
 
 def _damaged(file: Path, why: str) -> ArtefactError:
-    return ArtefactError(f"{file} is damaged ({why}): remove {file.parent} and make it again")
+    return ArtefactError(f"{file} is damaged ({why}): remove {file.parent} to compute it again")
 
 
 def _windows_of(manifest: _Manifest, number: int) -> range:
@@ -166,72 +168,74 @@ def _check_files(folder: Path, manifest: _Manifest, record_bytes: int) -> None:
         file = folder / _part_name(number)
         expected = len(_windows_of(manifest, number)) * manifest.settings.sequence_tokens * record_bytes
         if not file.exists() or file.stat().st_size != expected or file_hash(file) != digest:
-            raise _damaged(file, "its size or sha256 is not the manifest's")
+            raise _damaged(file, "its size or sha256 does not match the manifest")
 
 
-def _check_room(folder: Path, manifest: _Manifest, record_bytes: int) -> None:
-    """Tell the size of what is still to be written."""
+def _check_disk_space(folder: Path, manifest: _Manifest, record_bytes: int) -> None:
+    """Announce the size of the parts that are missing."""
     windows = manifest.windows - len(manifest.files) * manifest.part_windows
     if windows <= 0:
         return
     tokens = windows * manifest.settings.sequence_tokens
     size, free = tokens * record_bytes, shutil.disk_usage(folder.parent).free
-    told = f"the teacher's cache takes {size / 1e9:.3g} GB, {record_bytes} bytes for each of {tokens:,} tokens"
+    needed = f"the teacher's cache takes {size / 1e9:.3g} GB, {record_bytes} bytes for each of {tokens:,} tokens"
     if size > free:
-        raise MachineError(f"{told}, {folder.parent} has {free / 1e9:.3g} GB free: lower samples, or free some")
-    notify(f"{told}: {folder}")
+        raise MachineError(
+            f"{needed}, but {folder.parent} has {free / 1e9:.3g} GB free: lower samples, or free disk space"
+        )
+    notify(f"{needed}: {folder}")
 
 
 def _fill(folder: Path, manifest: _Manifest, teacher: Teacher, shards: TokenShards) -> None:
     parts = -(-manifest.windows // manifest.part_windows)
-    progress = Progress("ask the teacher", parts, completed=len(manifest.files))
+    progress = Progress("cache the teacher", parts, completed=len(manifest.files))
     with explain_disk_errors(folder), progress:
         folder.mkdir(exist_ok=True)
-        for stale in folder.glob(".*.part"):  # what a kill left half-written
+        for stale in folder.glob(".*.part"):  # left incomplete by a kill
             stale.unlink()
-        write_json(folder / FILE, to_table(manifest))
+        write_json(folder / MANIFEST_FILE, to_table(manifest))
         for number in range(len(manifest.files), parts):
-            made = list(_records(teacher, shards, manifest, _windows_of(manifest, number)))
-            raw = np.concatenate(made).tobytes()
+            batches = list(_records(teacher, shards, manifest, _windows_of(manifest, number)))
+            raw = np.concatenate(batches).tobytes()
             write_atomic(folder / _part_name(number), raw)
             manifest.files.append(hashlib.sha256(raw).hexdigest())
-            write_json(folder / FILE, to_table(manifest))
-            nats = float(np.mean([one["nats"].mean() for one in made]))
+            write_json(folder / MANIFEST_FILE, to_table(manifest))
+            nats = float(np.mean([records["nats"].mean() for records in batches]))
             progress.update(number + 1, {"parts": number + 1, "teacher_loss": nats})
 
 
 def _records(teacher: Teacher, shards: TokenShards, manifest: _Manifest, windows: range) -> Iterator[NDArray[np.void]]:
-    """Yield the records of a few windows at a time."""
-    settings = manifest.settings
-    step = max(1, BATCH_TOKENS // settings.sequence_tokens)
+    """Yield the records of a range of windows in batches."""
+    config, length = manifest.settings, manifest.settings.sequence_tokens
+    step = max(1, BATCH_TOKENS // length)
     for start in range(windows.start, windows.stop, step):
-        some, length = range(start, min(start + step, windows.stop)), settings.sequence_tokens
-        tokens_BS1 = np.stack([shards.window(one, length) for one in some])
-        chance_BS = np.stack([np.random.default_rng([settings.seed, one]).random(length) for one in some])
-        yield sample_teacher_logits(
-            teacher, torch.from_numpy(tokens_BS1), torch.from_numpy(chance_BS), settings.samples
-        )
+        batch = range(start, min(start + step, windows.stop))
+        tokens_BS1 = np.stack([shards.window(index, length) for index in batch])
+        uniform_BS = np.stack([np.random.default_rng([config.seed, index]).random(length) for index in batch])
+        yield sample_teacher_logits(teacher, torch.from_numpy(tokens_BS1), torch.from_numpy(uniform_BS), config.samples)
 
 
-def open_or_create_manifest(folder: Path, wanted: M, what: str, free: Collection[str]) -> M:
-    """Return the manifest in a folder, or the one that is wanted if there is none; keys that are `free` may differ.
+def open_or_create_manifest(folder: Path, expected: M, kind: str, ignored: Collection[str]) -> M:
+    """Return the manifest in a folder, or `expected` if the folder is new; keys in `ignored` may differ.
 
-    Raises: ArtefactError if the folder holds something other than `what`, or was made with other values.
+    Raises: ArtefactError if the folder holds something other than `kind`, or was made with other values.
     """
-    file = folder / FILE
+    file = folder / MANIFEST_FILE
     if not file.exists():
-        if folder.is_dir() and any(one.suffix != ".part" for one in folder.iterdir()):  # what a kill left is no content
-            raise ArtefactError(f"{folder} exists already and is no {what}: choose another folder")
-        return wanted
+        if folder.is_dir() and any(
+            path.suffix != ".part" for path in folder.iterdir()
+        ):  # .part files are left by kills
+            raise ArtefactError(f"{folder} exists already and is not {kind}: choose another folder")
+        return expected
     try:
-        found = from_table(type(wanted), read_json(file), str(file))
+        manifest = from_table(type(expected), read_json(file), str(file))
     except ConfigError as error:
-        raise ArtefactError(f"{error}: remove {folder} and make it again") from None
-    told, asked = ({**table.pop("settings"), **table} for table in map(to_table, (found, wanted)))
-    for key in asked:
-        if key not in free and told[key] != asked[key]:
+        raise ArtefactError(f"{error}: remove {folder} to compute it again") from None
+    stored, required = ({**table.pop("settings"), **table} for table in map(to_table, (manifest, expected)))
+    for key in required:
+        if key not in ignored and stored[key] != required[key]:
             raise ArtefactError(
-                f"{folder} was made with {key} {str(told[key])[:8]}, wanted is {str(asked[key])[:8]}: choose another "
-                "folder, or remove that one"
+                f"{folder} was made with {key} {str(stored[key])[:8]}, expected {str(required[key])[:8]}: choose "
+                "another folder, or remove this one"
             )
-    return found
+    return manifest

@@ -1,6 +1,6 @@
-"""Teachers: any Baicai model or trunk, any causal language model in transformers' format.
+"""Teachers: any Baicai model or trunk, and any causal language model in transformers' format.
 
-Shape suffixes: B sequences, S positions, P prompt, E width of what a head reads, V vocabulary, G leaves.
+Shape suffixes: B sequences, S positions, P prompt, E width of the head's input, V vocabulary, G leaves.
 """
 
 import copy
@@ -32,58 +32,61 @@ from baicai.model.layers import has_fast_bfloat16
 from baicai.model.transformer import KVCache, check_length
 
 MAX_TOKENS = 4096
-"""A student reads no further, unless its recipe's sequences are longer."""
+"""Maximum context of a student, unless its recipe has longer sequences."""
 
 
 class Teacher(ABC):
     """A frozen model that a student learns from."""
 
     sparse: SparseModel | None = None
-    """The model itself, where it is one of ours."""
+    """The opened model, if it is a Baicai model."""
     network: nn.Module
 
     def __init__(self, name: str, digest: str, device: torch.device, tokenizer: Tokenizer, max_tokens: int) -> None:
         self.name, self.hash, self.device = name, digest, device
         self.tokenizer = tokenizer
-        """The student's where that has the same vocabulary, else its own."""
+        """The student's tokenizer if one was given, which then has the same vocabulary; otherwise the teacher's own."""
         self.vocab_size = tokenizer.vocab_size
-        """An embedding may have more rows, which stand for nothing."""
+        """Vocabulary size of the tokenizer; the embedding may have further rows that stand for no token."""
         self.max_tokens = max_tokens
 
     @property
     def num_parameters(self) -> int:
-        """Number of its weights."""
+        """Number of weights."""
         return sum(parameter.numel() for parameter in self.network.parameters())
 
     @property
     def num_bytes(self) -> int:
-        """Memory of its weights, in the types they are stored in."""
+        """Size of the weights in bytes, in the types that they are stored in."""
         return sum(parameter.numel() * parameter.element_size() for parameter in self.network.parameters())
 
     @property
     @abstractmethod
     def shape(self) -> Shape:
-        """Its sizes; of a network that is not ours, those of ours that come nearest."""
+        """Sizes of the model; for a network of transformers, the nearest Baicai shape."""
 
     @property
     @abstractmethod
     def flops_per_token(self) -> int:
-        """Operations of a forward pass: two for each weight of a matrix product."""
+        """Operations per token of a forward pass: two per weight of a matrix product."""
 
     @abstractmethod
     def hidden(self, tokens_BS: Tensor) -> Tensor:
-        """Return what the head reads, [B, S, E].
+        """Return the hidden states that the head reads, [B, S, E].
 
-        Raises: ConfigError if the tokens are more than the model takes.
+        Raises: ConfigError if the sequences exceed the model's context.
         """
 
-    def leaves(self) -> Mapping[str, LanguageModel]:
-        """Return the teacher with one leaf on, for each that it has."""
+    def single_leaf_models(self) -> Mapping[str, LanguageModel]:
+        """Return, for each leaf, the teacher with only that leaf active."""
         return {}
 
     @abstractmethod
-    def _reader(self, room: int) -> Callable[[Tensor], Tensor]:
-        """Return what reads on in texts of up to `room` tokens, and gives what the head reads at their ends, [B, E]."""
+    def _incremental_model(self, max_tokens: int) -> Callable[[Tensor], Tensor]:
+        """Return a function with a KV cache for up to `max_tokens` tokens per sequence.
+
+        It appends tokens [B, S] to the sequences and returns the hidden states at their ends, [B, E].
+        """
 
     @abstractmethod
     def _head(self, hidden_E: Tensor) -> Tensor: ...
@@ -91,49 +94,55 @@ class Teacher(ABC):
     @final
     @torch.no_grad()
     def logits(self, hidden_E: Tensor) -> Tensor:
-        """Return the logits [..., V] of the next tokens for hidden states [..., E], in float32.
+        """Return the logits of the next tokens, [..., V], float32, for hidden states [..., E].
 
-        Raises: ArtefactError if one is not finite.
+        Raises: ArtefactError if a logit is not finite.
         """
         logits_V = self._head(hidden_E)[..., : self.vocab_size].float()
         if not logits_V.isfinite().all():
-            raise ArtefactError(f"teacher {self.name} gives logits that are not finite: do not use it, or mend it")
+            raise ArtefactError(f"teacher {self.name} produces logits that are not finite: use another teacher")
         return logits_V
 
     @final
     def generate(self, prompts_BP: Tensor, num_tokens: int, seed: int, temperature: float = 1.0) -> Tensor:
-        """Return how it goes on after prompts of one length, [B, num_tokens], past the ends of documents.
+        """Continue prompts of equal length by `num_tokens` tokens each, also past ends of documents.
 
-        Raises: ConfigError if that is more than it takes, ArtefactError if a logit is not finite.
+        Temperature 0 is greedy. The result depends on the seed alone, not on the global random state.
+
+        Returns: the generated tokens, [B, num_tokens].
+        Raises: ConfigError if the sequences exceed the model's context, ArtefactError if a logit is not finite.
         """
-        room = prompts_BP.shape[1] + num_tokens - 1
-        check_length(room, self.max_tokens)
-        read = self._reader(room)
+        max_tokens = prompts_BP.shape[1] + num_tokens - 1  # the last token is not read
+        check_length(max_tokens, self.max_tokens)
+        read = self._incremental_model(max_tokens)
         return sample_batch(
             lambda tokens_BS: self.logits(read(tokens_BS)), prompts_BP.to(self.device), num_tokens, seed, temperature
         )
 
     @final
     def num_windows(self, shards: TokenShards, length: int) -> int:
-        """Return how many windows of a corpus it can be asked about.
+        """Return the number of windows of `length` tokens in a corpus.
 
-        Raises: DataError if there is none, ConfigError if it takes no window as long.
+        Raises: DataError if the corpus is shorter than one window, ConfigError if a window exceeds the model's context.
         """
         windows = shards.num_windows(length)
         if not windows:
-            raise DataError(f"{shards.folder} has {shards.num_tokens} tokens, a window has {length + 1}: add text")
+            raise DataError(f"{shards.folder} has {shards.num_tokens} tokens, but a window has {length + 1}: add text")
         if length > self.max_tokens:
-            raise ConfigError(f"teacher {self.name} takes at most {self.max_tokens} tokens, a sequence has {length}")
+            raise ConfigError(
+                f"teacher {self.name} takes at most {self.max_tokens} tokens, but a sequence has {length}"
+            )
         return windows
 
 
 def open_teacher(reference: str | Path, tokenizer: Tokenizer | None, device: torch.device) -> Teacher:
-    """Return the teacher that a path or a hash stands for, checked to have the student's vocabulary.
+    """Open the teacher at a path or with a hash.
 
-    Without a tokenizer of the student it has its own.
+    With `tokenizer`, the student's, the teacher is checked to have the same vocabulary and uses that tokenizer. With
+    None it uses its own.
 
-    Raises: ArtefactError if it is missing, damaged, or its tokens are not the student's; MachineError if it is in
-    transformers' format and that is not installed.
+    Raises: ArtefactError if it is missing or damaged or its vocabulary differs from the student's; MachineError if it
+    is in transformers' format and transformers is not installed.
     """
     path = find_artefact(reference)
     if not (path / "model.toml").exists() and (path / "config.json").exists():
@@ -141,15 +150,15 @@ def open_teacher(reference: str | Path, tokenizer: Tokenizer | None, device: tor
         if "model_type" in config:
             if tokenizer is not None:
                 _check_vocabulary(path, _definition(path), tokenizer)
-            return _Transformers(path, tokenizer or read_tokenizer(path, config)[0], device)
+            return _TransformersTeacher(path, tokenizer or read_tokenizer(path, config)[0], device)
     model = open_model(reference)
     if tokenizer is not None and model.tokenizer.hash != tokenizer.hash:
         _check_vocabulary(path, model.tokenizer.definition, tokenizer)
-    return _Sparse(str(reference), model, tokenizer or model.tokenizer, device)
+    return _BaicaiTeacher(str(reference), model, tokenizer or model.tokenizer, device)
 
 
-class _Sparse(Teacher):
-    """A Baicai model, all its leaves on."""
+class _BaicaiTeacher(Teacher):
+    """A Baicai model with all its leaves active."""
 
     def __init__(self, name: str, model: SparseModel, tokenizer: Tokenizer, device: torch.device) -> None:
         super().__init__(name, model.hash, device, tokenizer, model.network.config.max_tokens)
@@ -176,15 +185,15 @@ class _Sparse(Teacher):
         with self._autocast:
             return self._model.hidden(tokens_BS, on_BG=on_BG)
 
-    def leaves(self) -> Mapping[str, LanguageModel]:
-        found = {}
+    def single_leaf_models(self) -> Mapping[str, LanguageModel]:
+        models = {}
         for name in self._model.leaves:
-            found[name] = copy.copy(self)
-            found[name]._on_1G = self._model.leaf_mask([name])
-        return found
+            models[name] = copy.copy(self)
+            models[name]._on_1G = self._model.leaf_mask([name])
+        return models
 
-    def _reader(self, room: int) -> Callable[[Tensor], Tensor]:
-        cache = KVCache(self._model.config, room)
+    def _incremental_model(self, max_tokens: int) -> Callable[[Tensor], Tensor]:
+        cache = KVCache(self._model.config, max_tokens)
 
         def read(tokens_BS: Tensor) -> Tensor:
             with self._autocast:
@@ -196,49 +205,51 @@ class _Sparse(Teacher):
         return self._model.logits(hidden_E)
 
 
-class _Transformers(Teacher):
-    """A folder in transformers' format, without its own code and without pickles."""
+class _TransformersTeacher(Teacher):
+    """A model in transformers' format, opened without its own Python code and without pickle files."""
 
     def __init__(self, folder: Path, tokenizer: Tokenizer, device: torch.device) -> None:
         try:
             import transformers
         except ImportError:
             raise MachineError(
-                f"teacher {folder} is in transformers' format, which is not installed: pip install transformers"
+                f"teacher {folder} needs transformers, which is not installed: pip install transformers"
             ) from None
         self.network = self._network = _load(transformers, folder, device)
         files = [folder / "config.json", folder / TOKENIZER_FILE, *sorted(folder.glob("*.safetensors"))]
         digest = value_hash({file.name: file_hash(file) for file in files})
-        room = getattr(self._network.config.get_text_config(), "max_position_embeddings", sys.maxsize)
-        super().__init__(str(folder), digest, device, tokenizer, room)
+        max_tokens = getattr(self._network.config.get_text_config(), "max_position_embeddings", sys.maxsize)
+        super().__init__(str(folder), digest, device, tokenizer, max_tokens)
         rows = self._network.get_output_embeddings().weight.shape[0]
         if rows < tokenizer.vocab_size:
             raise ArtefactError(
-                f"teacher {folder} has {rows} logits for {tokenizer.vocab_size} tokens: its tokenizer is another's"
+                f"teacher {folder} has {rows} logits, but its tokenizer has {tokenizer.vocab_size} tokens: "
+                "the tokenizer belongs to another model"
             )
-        # Some families scale or cap what the head says: their logits are all made at once.
-        self._plain = False
-        # What a network keeps of the tokens has another name in newer releases of transformers.
-        self._kept = "cache" if "cache" in signature(self._network.forward).parameters else "past_key_values"
+        # Some families scale or cap the logits after the head. Their logits are computed by the whole network at once,
+        # and count as hidden states.
+        self._plain_head = False
+        # The argument for the KV cache has another name in newer releases of transformers.
+        self._cache_name = "cache" if "cache" in signature(self._network.forward).parameters else "past_key_values"
         if self._network.base_model is not self._network:
-            tried_BS = torch.arange(4, device=device)[None]
-            whole_BSV = self.hidden(tried_BS)
-            self._plain = True
-            self._plain = torch.equal(self._head(self.hidden(tried_BS)), whole_BSV)
+            probe_BS = torch.arange(4, device=device)[None]
+            logits_BSV = self.hidden(probe_BS)
+            self._plain_head = True
+            self._plain_head = torch.equal(self._head(self.hidden(probe_BS)), logits_BSV)
 
     @property
     def shape(self) -> Shape:
-        theirs = self._network.config.get_text_config()
-        heads = theirs.num_attention_heads
-        head_dim = getattr(theirs, "head_dim", None) or theirs.hidden_size // heads
+        config = self._network.config.get_text_config()
+        heads = config.num_attention_heads
+        head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
         sizes = ModelConfig(
             vocab_size=self.vocab_size,
-            dim=theirs.hidden_size,
-            num_layers=theirs.num_hidden_layers,
-            ffn_dim=getattr(theirs, "intermediate_size", None) or 4 * theirs.hidden_size,
+            dim=config.hidden_size,
+            num_layers=config.num_hidden_layers,
+            ffn_dim=getattr(config, "intermediate_size", None) or 4 * config.hidden_size,
             attention=GQAConfig(
                 num_heads=heads,
-                num_kv_heads=getattr(theirs, "num_key_value_heads", None) or heads,
+                num_kv_heads=getattr(config, "num_key_value_heads", None) or heads,
                 head_dim=head_dim + head_dim % 2,
                 qk_norm=True,
             ),
@@ -248,9 +259,9 @@ class _Transformers(Teacher):
 
     @property
     def flops_per_token(self) -> int:
-        looked_up = self._network.get_input_embeddings().weight
-        tied = looked_up is self._network.get_output_embeddings().weight
-        return 2 * (self.num_parameters - (0 if tied else looked_up.numel()))
+        embedding = self._network.get_input_embeddings().weight
+        tied = embedding is self._network.get_output_embeddings().weight
+        return 2 * (self.num_parameters - (0 if tied else embedding.numel()))
 
     @torch.no_grad()
     def hidden(self, tokens_BS: Tensor) -> Tensor:
@@ -258,71 +269,69 @@ class _Transformers(Teacher):
         return self._read(tokens_BS, use_cache=False)[0]
 
     def _read(self, tokens_BS: Tensor, **options: Any) -> tuple[Tensor, Any]:
-        """Return what the head reads, and what the network keeps of the tokens."""
-        found = (self._network.base_model if self._plain else self._network)(tokens_BS, **options)
-        return found.last_hidden_state if self._plain else found.logits, getattr(found, self._kept, None)
+        """Return the hidden states, and the network's KV cache or None."""
+        output = (self._network.base_model if self._plain_head else self._network)(tokens_BS, **options)
+        return output.last_hidden_state if self._plain_head else output.logits, getattr(output, self._cache_name, None)
 
-    def _reader(self, room: int) -> Callable[[Tensor], Tensor]:
-        # Not the network's own `generate`: that follows a generation_config.json and the global generator.
-        seen, kept = list[Tensor](), None
+    def _incremental_model(self, max_tokens: int) -> Callable[[Tensor], Tensor]:
+        # The network's own `generate` would follow its generation_config.json and the global random state.
+        inputs, cache = list[Tensor](), None
 
         def read(tokens_BS: Tensor) -> Tensor:
-            nonlocal kept
-            seen.append(tokens_BS)
-            if kept is None:  # the first time, or for a network that keeps nothing every time
-                hidden_BSE, kept = self._read(torch.cat(seen, 1), use_cache=True)
+            nonlocal cache
+            inputs.append(tokens_BS)
+            if cache is None:  # at the first call, and at every call of a network without a cache of this name
+                hidden_BSE, cache = self._read(torch.cat(inputs, 1), use_cache=True)
             else:
-                hidden_BSE, kept = self._read(tokens_BS, use_cache=True, **{self._kept: kept})
+                hidden_BSE, cache = self._read(tokens_BS, use_cache=True, **{self._cache_name: cache})
             return hidden_BSE[:, -1]
 
         return read
 
     def _head(self, hidden_E: Tensor) -> Tensor:
-        made: Tensor = self._network.get_output_embeddings()(hidden_E) if self._plain else hidden_E
-        return made
+        logits: Tensor = self._network.get_output_embeddings()(hidden_E) if self._plain_head else hidden_E
+        return logits
 
 
 def _load(transformers: Any, folder: Path, device: torch.device) -> Any:
     transformers.utils.logging.disable_progress_bar()
     dtype = "auto" if has_fast_bfloat16(device) else torch.float32
     try:
-        network, told = transformers.AutoModelForCausalLM.from_pretrained(
+        network, info = transformers.AutoModelForCausalLM.from_pretrained(
             folder, dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True
         )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ArtefactError(f"teacher {folder} cannot be opened by transformers: {why}") from None
-    if told["missing_keys"]:  # it would draw them
-        raise ArtefactError(f"teacher {folder} lacks tensor '{min(told['missing_keys'])}': copy it again")
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ArtefactError(f"teacher {folder} cannot be opened by transformers: {reason}") from None
+    if info["missing_keys"]:  # transformers would initialise them at random
+        raise ArtefactError(f"teacher {folder} lacks tensor '{min(info['missing_keys'])}': copy it again")
     return network.requires_grad_(False).eval().to(device)
 
 
-def _definition(folder: Path) -> dict[str, Any]:
+def _definition(folder: Path) -> object:
     if not (folder / TOKENIZER_FILE).exists():
-        raise ArtefactError(
-            f"teacher {folder} has no {TOKENIZER_FILE}, so its tokens cannot be told: save its tokenizer there"
-        )
+        raise ArtefactError(f"teacher {folder} has no {TOKENIZER_FILE}: save its tokenizer there")
     return read_json(folder / TOKENIZER_FILE)
 
 
-def _check_vocabulary(path: Path, definition: Mapping[str, Any], tokenizer: Tokenizer) -> None:
-    """Refuse a teacher whose ids stand for other tokens than the student's.
+def _check_vocabulary(path: Path, definition: object, tokenizer: Tokenizer) -> None:
+    """Check that teacher and student assign the same ids to the same tokens.
 
-    Raises: ArtefactError that names the first one.
+    Raises: ArtefactError that names the first difference.
     """
-    theirs, ours = _names(definition), _names(tokenizer.definition)
-    for number in sorted(theirs.keys() | ours.keys()):
-        there, here = theirs.get(number), ours.get(number)
-        if there != here:
+    teacher_vocab, student_vocab = _vocabulary(definition), _vocabulary(tokenizer.definition)
+    for token_id in sorted(teacher_vocab.keys() | student_vocab.keys()):
+        theirs, ours = teacher_vocab.get(token_id), student_vocab.get(token_id)
+        if theirs != ours:
             raise ArtefactError(
-                f"teacher {path} and the student have different vocabularies: token {number} is {there!r} there, "
-                f"{here!r} here; take one tokenizer for both, or signal=sequences, which goes by text"
+                f"teacher {path} and the student have different vocabularies: token {token_id} is {theirs!r} for the "
+                f"teacher and {ours!r} for the student; use one tokenizer for both, or teach.signal=sequences"
             )
 
 
-def _names(definition: Any) -> dict[int, str]:
+def _vocabulary(definition: object) -> dict[int, str]:
     try:
         vocabulary = tokenizers.Tokenizer.from_buffer(canonical_json(definition)).get_vocab(with_added_tokens=True)
     except ValueError as error:
-        raise ArtefactError(f"a teacher's {TOKENIZER_FILE} is no tokenizer: {error}") from None
-    return {number: name for name, number in vocabulary.items()}
+        raise ArtefactError(f"a teacher's {TOKENIZER_FILE} is not a tokenizer: {error}") from None
+    return {token_id: token for token, token_id in vocabulary.items()}

@@ -1,6 +1,6 @@
-"""Where a teacher is weak on the user's text: documents that another predicts better, and answers that it gets wrong.
+"""Weaknesses of a teacher on the user's text: documents that another model predicts better, and wrong answers.
 
-Shape suffixes: B sequences, S positions, T tokens of the text in order, R readers, the teacher first, C documents,
+Shape suffixes: B sequences, S positions, T tokens of the text in order, R models, the teacher first, C documents,
 A answers.
 """
 
@@ -21,140 +21,151 @@ from baicai.data.tokenizer import Tokenizer
 from baicai.distillation.measuring.metrics import LanguageModel, logit_chunks, window_nats
 
 EXAMPLES, CHARACTERS = 3, 200
+"""Number of example documents, and of characters shown of each."""
 MIN_RELATIVE_LOSS = 0.01
-"""Of a document's nats: who is better by less is as good, however sure that is."""
+"""Smallest loss that counts, relative to a document's nats: a smaller one is irrelevant, however significant."""
 Ids = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class WeakDocument:
-    """A document that another predicts better than the teacher."""
+    """A document that another model predicts better than the teacher."""
 
     text: str
-    """How it begins."""
+    """Beginning of the document."""
     teacher: float
-    """Mean nats of a token."""
+    """The teacher's mean nats per token."""
     other: float
+    """The same of the other model."""
     who: str
+    """Name of the other model."""
 
 
 @dataclass(frozen=True)
 class Weakness:
-    """Where a teacher is not to be followed."""
+    """Results of the comparison on one domain."""
 
     documents: int
-    """That others were asked about."""
+    """Number of documents on which the models were compared; 0 without other models."""
     worse: int
-    """Of those, the ones that another predicts better: by more than two standard errors, and by `LEAST_LOST`."""
+    """Documents that another model predicts better, by more than two standard errors and by `MIN_RELATIVE_LOSS`."""
     answers: int
-    """Of an assistant, those that were looked at."""
+    """Number of assistant answers that were checked."""
     wrong: int | None
-    """Answers that the teacher, asked the same, would not give word by word; None if none was looked at."""
+    """Answers that the teacher would not give word by word for the same question; None if none was checked."""
     examples: list[WeakDocument]
-    """Those on which it loses most, over all their tokens."""
+    """Documents with the largest total loss."""
 
 
 def find_weakness(
     teacher: LanguageModel,
-    others: Mapping[str, LanguageModel],
+    references: Mapping[str, LanguageModel],
     windows: Iterable[Tensor],
     tokenizer: Tokenizer,
     device: torch.device,
 ) -> Weakness:
-    """Return where a teacher is weaker than others on a text, given as windows [B, S + 1] that follow each other.
+    """Compare a teacher with reference models on a text, and check its answers to the questions in it.
 
-    A question and its answer are one document. Tokens that stand for no bytes are not scored. An answer is looked at if
-    it is in one window with its question, whatever was said before; greedy decoding gives it if each of its tokens is
-    the likeliest after those before, so nothing has to be written. `device` is where the readers are.
+    A question and its answer are one document. Tokens that represent no bytes are not scored. An answer is checked if
+    it is in one window with its question; earlier turns do not matter. Greedy decoding would produce it if each token
+    is the most likely one after the real tokens before it, so nothing has to be generated.
+
+    Args:
+        references: the other models, by name.
+        windows: consecutive windows of the text, each [B, S + 1].
+        device: the device of all models.
     """
-    text, bytes_V = _read([teacher, *others.values()], windows, device), tokenizer.bytes_per_token()
-    seam = _seam(tokenizer, bytes_V)
-    seams_A = _places(text.tokens_T, seam)
-    starts_C = _document_starts(text.tokens_T, seams_A, len(seam), tokenizer.end_id)
+    text, bytes_V = _evaluate([teacher, *references.values()], windows, device), tokenizer.bytes_per_token()
+    marker = _answer_marker(tokenizer, bytes_V)
+    markers_A = _find_sequence(text.tokens_T, marker)
+    starts_C = _document_starts(text.tokens_T, markers_A, len(marker), tokenizer.end_id)
     scored_T = bytes_V[text.tokens_T] > 0
     scored_T[0] = False
     spans = [span for span in np.split(np.arange(len(scored_T)), starts_C[1:]) if scored_T[span].any()]
     nats = [text.nats_RT[:, span[scored_T[span]]] for span in spans]
-    lost = [_lost(nats_RT) for nats_RT in nats]
-    weak = [place for place in np.argsort([-lost_R.max() for lost_R in lost], kind="stable") if lost[place].any()]
+    losses = [_significant_loss(nats_RT) for nats_RT in nats]
+    order = np.argsort([-loss_R.max() for loss_R in losses], kind="stable")
+    weak = [index for index in order if losses[index].any()]
     examples = []
-    for place in weak[:EXAMPLES]:
-        who, mean_R = int(lost[place].argmax()), nats[place].mean(1).tolist()
-        shown = _shown(text.tokens_T[spans[place]], bytes_V, tokenizer)
-        examples.append(WeakDocument(shown, mean_R[0], mean_R[who], list(others)[who - 1]))
-    right = list(_right(text, seams_A + len(seam), starts_C, tokenizer.stop_ids))
-    return Weakness(len(spans) if others else 0, len(weak), len(right), right.count(False) if right else None, examples)
+    for index in weak[:EXAMPLES]:
+        best, mean_R = int(losses[index].argmax()), nats[index].mean(1).tolist()
+        excerpt = _excerpt(text.tokens_T[spans[index]], bytes_V, tokenizer)
+        examples.append(WeakDocument(excerpt, mean_R[0], mean_R[best], list(references)[best - 1]))
+    correct = list(_check_answers(text, markers_A + len(marker), starts_C, tokenizer.stop_ids))
+    wrong = correct.count(False) if correct else None
+    return Weakness(len(spans) if references else 0, len(weak), len(correct), wrong, examples)
 
 
-def _lost(nats_RT: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return how many nats the teacher loses on a document to each reader, [R]; 0 if that may be luck, or is little."""
-    lost_RT = nats_RT[0] - nats_RT
-    lost_R = lost_RT.sum(1)
-    least_R = np.maximum(2 * np.sqrt((lost_RT**2).sum(1)), MIN_RELATIVE_LOSS * nats_RT[0].sum())
-    return np.where(lost_R > least_R, lost_R, 0)
+def _significant_loss(nats_RT: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the nats that the teacher loses to each model on a document, [R]; 0 if insignificant or small."""
+    loss_RT = nats_RT[0] - nats_RT
+    loss_R = loss_RT.sum(1)
+    min_loss_R = np.maximum(2 * np.sqrt((loss_RT**2).sum(1)), MIN_RELATIVE_LOSS * nats_RT[0].sum())
+    return np.where(loss_R > min_loss_R, loss_R, 0)
 
 
 class _Text(NamedTuple):
-    """A text, and what was said of each token before it was read; the first is only read."""
+    """Tokens of a text and the models' predictions of each; the first token is context only."""
 
     tokens_T: Ids
-    guess_T: Ids
-    """What the teacher finds the likeliest."""
+    predicted_T: Ids
+    """The teacher's most likely tokens."""
     nats_RT: NDArray[np.float64]
+    """Negative log-likelihood of the real tokens under each model."""
     window_tokens: int
 
 
 @torch.no_grad()
-def _read(readers: Sequence[LanguageModel], windows: Iterable[Tensor], device: torch.device) -> _Text:
+def _evaluate(models: Sequence[LanguageModel], windows: Iterable[Tensor], device: torch.device) -> _Text:
     columns: list[tuple[Tensor, Tensor, Tensor]] = []
     for tokens_BS1 in windows:
         tokens_BS1 = tokens_BS1.to(device)
         if not columns:
-            columns.append((tokens_BS1[0, :1], tokens_BS1[0, :1], torch.zeros(len(readers), 1, device=device)))
-        said = [
-            (logits_TV.argmax(-1), F.cross_entropy(logits_TV, real_T, reduction="none"))
-            for logits_TV, real_T in logit_chunks(readers[0], tokens_BS1)
+            columns.append((tokens_BS1[0, :1], tokens_BS1[0, :1], torch.zeros(len(models), 1, device=device)))
+        chunks = [
+            (logits_TV.argmax(-1), F.cross_entropy(logits_TV, targets_T, reduction="none"))
+            for logits_TV, targets_T in logit_chunks(models[0], tokens_BS1)
         ]
-        guess_T, nats_T = (torch.cat(chunks) for chunks in zip(*said, strict=True))
-        nats_RT = torch.stack([nats_T, *(window_nats(one, tokens_BS1).flatten() for one in readers[1:])])
-        columns.append((tokens_BS1[:, 1:].flatten(), guess_T, nats_RT))
-    tokens_T, guess_T, nats_RT = (torch.cat(parts, -1).cpu() for parts in zip(*columns, strict=True))
-    return _Text(tokens_T.numpy(), guess_T.numpy(), nats_RT.double().numpy(), tokens_BS1.shape[1] - 1)
+        predicted_T, nats_T = (torch.cat(parts) for parts in zip(*chunks, strict=True))
+        nats_RT = torch.stack([nats_T, *(window_nats(model, tokens_BS1).flatten() for model in models[1:])])
+        columns.append((tokens_BS1[:, 1:].flatten(), predicted_T, nats_RT))
+    tokens_T, predicted_T, nats_RT = (torch.cat(parts, -1).cpu() for parts in zip(*columns, strict=True))
+    return _Text(tokens_T.numpy(), predicted_T.numpy(), nats_RT.double().numpy(), tokens_BS1.shape[1] - 1)
 
 
-def _seam(tokenizer: Tokenizer, bytes_V: Ids) -> list[int]:
-    """Return the tokens between a question and its answer; none if ordinary text could be the same."""
-    one, other = (reversed(tokenizer.encode_chat([Message("user", text)])) for text in "ab")
-    same = takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
-    found = [token for token, _ in same][::-1]
-    return found if (bytes_V[found] == 0).any() else []
+def _answer_marker(tokenizer: Tokenizer, bytes_V: Ids) -> list[int]:
+    """Return the tokens between a question and its answer; empty if ordinary text could contain them, too."""
+    first, second = (reversed(tokenizer.encode_chat([Message("user", text)])) for text in "ab")
+    common = takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False))
+    marker = [token for token, _ in common][::-1]
+    return marker if (bytes_V[marker] == 0).any() else []
 
 
-def _places(tokens_T: Ids, wanted: Sequence[int]) -> Ids:
-    """Return where some tokens begin to come in this order."""
-    if not 0 < len(wanted) <= len(tokens_T):
+def _find_sequence(tokens_T: Ids, sequence: Sequence[int]) -> Ids:
+    """Return the positions at which a sequence of tokens begins."""
+    if not 0 < len(sequence) <= len(tokens_T):
         return np.zeros(0, dtype=np.int64)
-    return np.flatnonzero((sliding_window_view(tokens_T, len(wanted)) == wanted).all(1))
+    return np.flatnonzero((sliding_window_view(tokens_T, len(sequence)) == sequence).all(1))
 
 
-def _document_starts(tokens_T: Ids, seams_A: Ids, seam_tokens: int, end_id: int) -> Ids:
+def _document_starts(tokens_T: Ids, markers_A: Ids, marker_tokens: int, end_id: int) -> Ids:
     starts_C = np.concatenate([[0], np.flatnonzero(tokens_T[:-1] == end_id) + 1])
-    return starts_C[~np.isin(starts_C, seams_A[:, None] + np.arange(1, seam_tokens + 1))]
+    return starts_C[~np.isin(starts_C, markers_A[:, None] + np.arange(1, marker_tokens + 1))]
 
 
-def _right(text: _Text, answers_A: Ids, starts_C: Ids, stop_ids: Sequence[int]) -> Iterator[bool]:
-    """Yield of each answer that ends, in one window with its question, whether the teacher gives it."""
-    stops_T = np.isin(text.tokens_T, stop_ids)
-    same_T = (text.guess_T == text.tokens_T) | (stops_T & np.isin(text.guess_T, stop_ids))
-    for begin in answers_A:
-        ends = np.flatnonzero(stops_T[begin : begin + text.window_tokens])
-        asked = starts_C[np.searchsorted(starts_C, begin) - 1]
-        if len(ends) and (begin + ends[0] - 1) // text.window_tokens * text.window_tokens <= asked:
-            yield bool(same_T[begin : begin + ends[0] + 1].all())
+def _check_answers(text: _Text, answers_A: Ids, starts_C: Ids, stop_ids: Sequence[int]) -> Iterator[bool]:
+    """Yield whether the teacher gives each answer, for complete answers in one window with their question."""
+    is_stop_T = np.isin(text.tokens_T, stop_ids)
+    correct_T = (text.predicted_T == text.tokens_T) | (is_stop_T & np.isin(text.predicted_T, stop_ids))
+    for start in answers_A:
+        stops = np.flatnonzero(is_stop_T[start : start + text.window_tokens])
+        question = starts_C[np.searchsorted(starts_C, start) - 1]
+        if len(stops) and (start + stops[0] - 1) // text.window_tokens * text.window_tokens <= question:
+            yield bool(correct_T[start : start + stops[0] + 1].all())
 
 
-def _shown(ids: Ids, bytes_V: Ids, tokenizer: Tokenizer) -> str:
-    """Return the beginning of a document, each message on a line."""
+def _excerpt(ids: Ids, bytes_V: Ids, tokenizer: Tokenizer) -> str:
+    """Return the beginning of a document, one message per line."""
     ids = ids[: 4 * CHARACTERS]
     messages = (tokenizer.decode(part.tolist()) for part in np.split(ids, np.flatnonzero(bytes_V[ids] == 0)))
     return "\n".join(filter(None, messages))[:CHARACTERS]

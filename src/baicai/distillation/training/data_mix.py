@@ -1,4 +1,4 @@
-"""Which text a student reads next: more of what is wanted, and of what it still lacks."""
+"""Data mix of a student: domains are sampled by their importance times the student's remaining gap to the teacher."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -8,25 +8,24 @@ from baicai.data.shards import TokenShards
 from baicai.errors import ArtefactError
 
 MIN_GAP = 0.02
-"""Of a teacher's bits per byte: an ability that lacks less than this counts as if it lacked this much, since real text
-has more to teach than the teacher has."""
+"""Lower bound of a gap, relative to the teacher's bits per byte: real text teaches more than the teacher knows."""
 
 MeasureGaps = Callable[[int], tuple[list[float], list[float]]]
-"""From the number of batches so far to what the student lacks of each source's ability, and to each source's weight."""
+"""From the number of batches so far to the gap of each source's domain, and the sampling weight of each source."""
 
 
-def domain_weight(wanted: float, teacher_bits: float, student_bits: float) -> float:
-    """Return the weight of an ability: how much it is wanted times what the student lacks, in bits per byte."""
-    return wanted * max(student_bits - teacher_bits, MIN_GAP * teacher_bits)
+def domain_weight(importance: float, teacher_bits: float, student_bits: float) -> float:
+    """Return a domain's sampling weight: its importance times the gap to the teacher, in bits per byte."""
+    return importance * max(student_bits - teacher_bits, MIN_GAP * teacher_bits)
 
 
 class GapWeightedBatches(Batches):
-    """Batches for which is measured, before the first and every so many, what the student lacks of each ability."""
+    """Batches whose sampling weights follow the gaps, which are measured before every `every`-th batch."""
 
     def __init__(
         self,
         sources: Sequence[TokenShards],
-        wanted: Sequence[float],
+        weights: Sequence[float],
         measure: MeasureGaps,
         every: int,
         *,
@@ -34,17 +33,20 @@ class GapWeightedBatches(Batches):
         sequence_tokens: int,
         seed: int,
     ) -> None:
-        """Draw from `sources`; errors are those of `Batches`."""
+        """Sample from `sources`, at first by `weights`.
+
+        Raises: as `Batches`.
+        """
         sizes = {"batch_sequences": batch_sequences, "sequence_tokens": sequence_tokens}
-        super().__init__(sources, wanted, **sizes, seed=seed)
+        super().__init__(sources, weights, **sizes, seed=seed)
         self._measure, self._every = measure, every
         self.count = 0
-        """Batches drawn so far."""
+        """Number of batches so far."""
         self.gaps: list[float] = []
-        """What the student lacks, in bits per byte of each source's ability; negative where it is ahead."""
+        """Gap of each source's domain in bits per byte; negative where the student is better than the teacher."""
 
     def next(self) -> Batch:
-        """Return the next batch, measuring first where that is due."""
+        """Return the next batch, after measuring the gaps if that is due."""
         if self.count % self._every == 0:
             self.gaps, weights = self._measure(self.count)
             self.reweigh(weights)
@@ -52,11 +54,14 @@ class GapWeightedBatches(Batches):
         return super().next()
 
     def state(self) -> dict[str, Any]:
-        """Return the position, with the gaps."""
+        """Return the position in the data together with the gaps."""
         return {**super().state(), "count": self.count, "gaps": self.gaps}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go to a position; errors are those of `Batches`."""
+        """Continue from a position that `state` returned.
+
+        Raises: as `Batches`.
+        """
         super().restore(state)
         try:
             self.count, self.gaps = int(state["count"]), [float(gap) for gap in state["gaps"]]

@@ -1,4 +1,4 @@
-"""What a student pays for differing from its teacher, and where the teacher is not followed.
+"""Distillation losses, and the gate that ignores the teacher where it predicts worse than a reference.
 
 Shape suffixes: T tokens, D width of the student, E of the teacher, V vocabulary, N samples, B sequences, S positions.
 """
@@ -14,21 +14,22 @@ from torch.nn import functional as F  # noqa: N812
 from baicai.training.losses import linear_loss, linear_soft_cross_entropy
 
 Divergence = Callable[[Tensor, Tensor], Tensor]
-"""From the student's and the teacher's logits [T, V] to the nats [T] between them."""
+"""From the student's and the teacher's logits [T, V] to their divergence in nats [T]."""
 
 
 def forward_kl(student_TV: Tensor, teacher_TV: Tensor, temperature: float = 1.0) -> Tensor:
-    """Return KL(teacher || student) of each token, in nats, [T]: the student covers all that the teacher says.
+    """Return KL(teacher || student) of each token, in nats, [T]; the student covers all modes of the teacher.
 
-    At a temperature both are softened, and the result is multiplied by its square, which keeps gradients as large as
-    those of real text. Source: Hinton, Vinyals and Dean, Distilling the Knowledge in a Neural Network, 2015, section 2.
+    The temperature softens both distributions. The result is multiplied by its square, which keeps gradients on the
+    scale of those of real text.
+    Source: Hinton, Vinyals and Dean, Distilling the Knowledge in a Neural Network, 2015, section 2.
     """
-    student_TV, teacher_TV = _log_shares(student_TV, temperature), _log_shares(teacher_TV, temperature)
+    student_TV, teacher_TV = _log_probs(student_TV, temperature), _log_probs(teacher_TV, temperature)
     return temperature**2 * _kl(teacher_TV, student_TV)
 
 
 def reverse_kl(student_TV: Tensor, teacher_TV: Tensor, temperature: float = 1.0) -> Tensor:
-    """Return KL(student || teacher) of each token, in nats, [T]: the student says only what the teacher would.
+    """Return KL(student || teacher) of each token, in nats, [T]; the student seeks modes of the teacher.
 
     The temperature is as in `forward_kl`.
     """
@@ -38,16 +39,17 @@ def reverse_kl(student_TV: Tensor, teacher_TV: Tensor, temperature: float = 1.0)
 def jensen_shannon(student_TV: Tensor, teacher_TV: Tensor, beta: float = 0.5, temperature: float = 1.0) -> Tensor:
     """Return the generalised Jensen-Shannon divergence of each token, in nats, [T]; 0 < beta < 1.
 
-    Both are compared with a mixture that is `beta` teacher. Divided by beta it tends to forward KL as beta goes to 0,
-    divided by 1 - beta to reverse KL as beta goes to 1. The temperature is as in `forward_kl`.
+    Both are compared with a mixture with weight `beta` on the teacher. Divided by beta, the divergence tends to forward
+    KL as beta approaches 0; divided by 1 - beta, to reverse KL as beta approaches 1. The temperature acts as in
+    `forward_kl`.
     Source: Agarwal et al., On-Policy Distillation of Language Models, 2024, section 2.
     """
-    student_TV, teacher_TV = _log_shares(student_TV, temperature), _log_shares(teacher_TV, temperature)
+    student_TV, teacher_TV = _log_probs(student_TV, temperature), _log_probs(teacher_TV, temperature)
     mixture_TV = torch.logaddexp(teacher_TV + math.log(beta), student_TV + math.log1p(-beta))
     return temperature**2 * (beta * _kl(teacher_TV, mixture_TV) + (1 - beta) * _kl(student_TV, mixture_TV))
 
 
-def _log_shares(logits_TV: Tensor, temperature: float) -> Tensor:
+def _log_probs(logits_TV: Tensor, temperature: float) -> Tensor:
     return (logits_TV.to(torch.promote_types(logits_TV.dtype, torch.float32)) / temperature).log_softmax(-1)
 
 
@@ -64,16 +66,23 @@ def linear_divergence(
     share_T: Tensor,
     divergence: Divergence,
 ) -> Tensor:
-    """Return the mean loss, in nats, of `hidden @ weight.T`: the teacher's share its divergence, the rest real text's.
+    """Return the mean loss of the logits `hidden @ weight.T`: divergence from the teacher mixed with cross-entropy.
 
-    `teacher_logits` makes logits of some rows of the teacher's hidden states, so that neither's logits of all tokens
-    ever exist at once. The share of each token is from 0, where only its real next token counts, to 1.
+    The logits of all tokens never exist at once, for neither model.
+
+    Args:
+        targets_T: the real next tokens.
+        teacher_TE: the teacher's hidden states.
+        teacher_logits: the teacher's head; called on chunks of rows of `teacher_TE`.
+        share_T: weight of the divergence for each token, from 0 to 1; the rest is cross-entropy.
+
+    Returns: a scalar, in nats per token.
     """
-    chunk_loss = functools.partial(_mixed, teacher_logits, divergence)
+    chunk_loss = functools.partial(_mixed_loss, teacher_logits, divergence)
     return linear_loss(hidden_TD, weight_VD, chunk_loss, targets_T, teacher_TE, share_T)
 
 
-def _mixed(
+def _mixed_loss(
     teacher_logits: Callable[[Tensor], Tensor],
     divergence: Divergence,
     logits_TV: Tensor,
@@ -82,7 +91,7 @@ def _mixed(
     teacher_TE: Tensor,
     share_T: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Return a ChunkLoss's results."""
+    """Return the loss of a chunk and its gradient, as a `ChunkLoss`."""
     teacher_TV = teacher_logits(teacher_TE)
     with torch.enable_grad():
         leaf_TV = logits_TV.float().requires_grad_()
@@ -95,23 +104,28 @@ def _mixed(
 def linear_sampled_loss(
     hidden_TD: Tensor, weight_VD: Tensor, targets_T: Tensor, samples_TN: Tensor, share_T: Tensor
 ) -> Tensor:
-    """Return the mean loss, in nats, of `hidden @ weight.T`: the teacher's share its samples', the rest real text's.
+    """Return the mean loss of the logits `hidden @ weight.T` in nats: sampled teacher logits mixed with real text.
 
-    Cross-entropy against tokens drawn from the teacher is forward KL but for the teacher's own entropy, and its
-    gradient that of the whole distribution in expectation.
+    Cross-entropy against tokens sampled from the teacher equals forward KL up to the teacher's entropy, and its
+    expected gradient is that of the full distribution. `share_T` is the weight of the samples, from 0 to 1.
     Source: Anshumann et al., Sparse Logit Sampling, 2025.
     """
     share_T1 = share_T[:, None]
-    real, drawn = (targets_T[:, None], 1 - share_T1), (samples_TN, share_T1 / samples_TN.shape[1])
-    return linear_soft_cross_entropy(hidden_TD, weight_VD, real, drawn)
+    real, sampled = (targets_T[:, None], 1 - share_T1), (samples_TN, share_T1 / samples_TN.shape[1])
+    return linear_soft_cross_entropy(hidden_TD, weight_VD, real, sampled)
 
 
 def teacher_share(teacher_T: Tensor, reference_T: Tensor, share: float, group_T: Tensor | None = None) -> Tensor:
-    """Return each token's share of the teacher, [T]: `share`, or 0 where it predicts real text worse than a reference.
+    """Return the teacher's share in each token's loss: `share`, or 0 where the teacher is worse than a reference.
 
-    `teacher_T` and `reference_T` are nats of the real next tokens. They are compared token by token or, with numbers
-    from 0 as `group_T`, by their means over each group: whether a document suits a teacher is told by all of it, one
-    token by its luck.
+    Args:
+        teacher_T: the teacher's nats of the real next tokens.
+        reference_T: the same of the model that it is compared with.
+        share: weight of the teacher where it is followed.
+        group_T: group index of each token, from 0, to compare means over groups. A single token is noisy evidence;
+            a whole document shows whether the teacher suits it. None compares token by token.
+
+    Returns: share_T.
     """
     worse_T = teacher_T - reference_T
     if group_T is not None:
@@ -120,7 +134,7 @@ def teacher_share(teacher_T: Tensor, reference_T: Tensor, share: float, group_T:
 
 
 def document_ids(inputs_BS: Tensor, end_id: int) -> Tensor:
-    """Return the number, from 0, of the document in which each input's next token is, [B, S]; rows share none."""
+    """Return the index of the document that contains each input's next token, [B, S]; rows share no document."""
     inside_BS = (inputs_BS == end_id).cumsum(1)
     before_B = (inside_BS[:, -1] + 1).cumsum(0).roll(1)
     before_B[0] = 0
