@@ -139,7 +139,7 @@ def test_domain_that_is_not_a_valid_cache_folder(tmp_path: Path, fail: Fail, dom
 def test_folder_that_is_not_a_cache(distilled: Distillery, tmp_path: Path, fail: Fail) -> None:
     (tmp_path / "mine" / "fruit").mkdir(parents=True)
     (tmp_path / "mine" / "fruit" / "letter.txt").write_text("dear")
-    assert "mine/fruit exists already and is not a teacher's cache" in fail(f"teach.cache={tmp_path}/mine")
+    assert "mine/fruit already exists and is not a teacher's cache" in fail(f"teach.cache={tmp_path}/mine")
     assert (tmp_path / "mine" / "fruit" / "letter.txt").read_text() == "dear"
     write_json(tmp_path / "mine" / "fruit" / "manifest.json", {"format": 1})
     assert "mine/fruit/manifest.json" in fail(f"teach.cache={tmp_path}/mine")

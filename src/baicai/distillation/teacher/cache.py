@@ -225,7 +225,7 @@ def open_or_create_manifest(folder: Path, expected: M, kind: str, ignored: Colle
         if folder.is_dir() and any(
             path.suffix != ".part" for path in folder.iterdir()
         ):  # .part files are left by kills
-            raise ArtefactError(f"{folder} exists already and is not {kind}: choose another folder")
+            raise ArtefactError(f"{folder} already exists and is not {kind}: choose another folder")
         return expected
     try:
         manifest = from_table(type(expected), read_json(file), str(file))
