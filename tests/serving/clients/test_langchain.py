@@ -5,7 +5,7 @@ from typing import Any
 
 import openai
 import pytest
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from tests.serving.openai.test_chat import MESSAGES
 
@@ -14,6 +14,8 @@ langchain = pytest.importorskip("langchain_openai", reason="pip install langchai
 
 class Pick(BaseModel):
     """Pick a fruit."""
+
+    model_config = ConfigDict(extra="forbid")  # else a model of random words may add keys until it is cut off
 
     kind: str = Field(pattern="^(apple|pear)$")
     ripe: bool
