@@ -71,7 +71,7 @@ async def measure(name: str) -> dict[str, float]:
     engine = EngineClient(EngineOptions(model=str(FOLDER / f"{name}-{count}"), max_sequences=MANY))
     await engine.start()
     try:
-        every = [leaf["name"] for leaf in engine.info["leaves"]]
+        every = [leaf["name"] for leaf in engine.info.card["leaves"]]
         pairs = [list(pair) for pair in itertools.combinations(every, 2)]
         mixed = list(itertools.islice(itertools.cycle(pairs), MANY))
         found = {

@@ -18,7 +18,7 @@ LAYERS = (
     {"run"},
     {"model", "data"},
     {"training", "evaluation", "inference"},
-    {"leaves"},
+    {"leaves", "run_reader"},
     {"convert", "wholesale", "distillation", "serving"},
     {"api"},
     {"cli"},

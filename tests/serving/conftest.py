@@ -11,8 +11,8 @@ import pytest
 from baicai.leaves.model import SparseModel, open_model
 from baicai.model.layers import Rotary
 from baicai.serving.config import ServeRecipe
-from baicai.serving.engine.model_info import describe
-from baicai.serving.served_model import ServedModel, serve_as
+from baicai.serving.engine.describe_model import describe_model
+from baicai.serving.served_model import ServedModel
 from tests import loopback
 from tests.conftest import SIZES, Workshop
 from tests.serving.browsing import CHROMIUM, TIMEOUT_MILLISECONDS, Open
@@ -34,7 +34,7 @@ def engine(sparse: SparseModel) -> Iterator[ThreadEngine]:
 
 @pytest.fixture(scope="session")
 def served(sparse: SparseModel, engine: ThreadEngine) -> ServedModel:
-    return serve_as("tiny", engine, describe(sparse))
+    return ServedModel.from_info("tiny", engine, describe_model(sparse))
 
 
 @pytest.fixture(scope="session")
@@ -62,9 +62,10 @@ def roomy(workshop: Workshop) -> Iterator[openai.OpenAI]:
     config = sparse.network.config = dataclasses.replace(sparse.network.config, max_tokens=1024)
     sparse.network.rotary = Rotary(SIZES.attention.head_dim, config.max_tokens, config.rope_theta)
     engine = ThreadEngine(sparse)
+    served = ServedModel.from_info("roomy", engine, describe_model(sparse))
     try:
         with (
-            serving(ServeRecipe(model="roomy"), [serve_as("roomy", engine, describe(sparse))]) as found,
+            serving(ServeRecipe(model="roomy"), [served]) as found,
             openai.OpenAI(base_url=f"{found}/v1", api_key="none", max_retries=0) as made,
         ):
             yield made

@@ -20,7 +20,7 @@ from baicai.serving.engine.grammar import Grammars
 from baicai.serving.engine.scheduler import Engine
 from baicai.serving.registry import ModelRegistry
 from baicai.serving.routes.dashboard import Catalog
-from baicai.serving.routes.models import add_loading
+from baicai.serving.routes.models import add_model_routes
 from baicai.serving.served_model import ServedModel
 from baicai.serving.server import make_server
 
@@ -30,7 +30,7 @@ class ThreadEngine:
 
     def __init__(self, model: SparseModel, max_sequences: int = 4, max_waiting: int = 64) -> None:
         self.core = Engine(model.network, max_sequences=max_sequences, max_waiting=max_waiting)
-        self._grammars = Grammars(model.tokenizer, self.core.vocab)
+        self._grammars = Grammars(model.tokenizer, self.core.vocab_size)
         self.requests: list[GenerationRequest] = []
         self.steps = 0
         self.step_seconds = 0.0
@@ -45,7 +45,7 @@ class ThreadEngine:
 
     @property
     def status(self) -> dict[str, int]:
-        return {"running": self.core.running, "waiting": self.core.waiting}
+        return {"running": self.core.num_running, "waiting": self.core.num_waiting}
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Sequence[EngineEvent], None]:
         self.requests.append(request)
@@ -78,7 +78,7 @@ class ThreadEngine:
     def _run(self) -> None:
         while True:
             with self.condition:
-                self.condition.wait_for(lambda: self._ended or self.core.work)
+                self.condition.wait_for(lambda: self._ended or self.core.has_work)
                 if self._ended:
                     return
                 self.core.step()
@@ -92,7 +92,7 @@ def serving(config: ServeRecipe, models: Sequence[ServedModel], catalog: Catalog
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         app = make_app(config, models, catalog)
-        add_loading(app, config, ModelRegistry(config))
+        add_model_routes(app, config, ModelRegistry(config))
         server = make_server(app, config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()

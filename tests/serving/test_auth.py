@@ -21,7 +21,7 @@ from baicai.leaves.model import SparseModel
 from baicai.serving import app
 from baicai.serving.api_keys import KeyRecipe, KeyRing, add_key, keys_file, read_keys, revoke_key
 from baicai.serving.app import make_app
-from baicai.serving.auth import OPEN
+from baicai.serving.auth import PUBLIC_PATHS
 from baicai.serving.config import ServeRecipe
 from baicai.serving.openai.openapi import describe_api
 from baicai.serving.served_model import ServedModel
@@ -74,7 +74,7 @@ def test_every_route_needs_a_key_but_those_that_are_named(
             for headers in strangers[:1] if method != "POST" else strangers:
                 sent = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
                 told = httpx.request(method, guarded + path.replace("{name:path}", "tiny"), headers=sent)
-                if path in OPEN:
+                if path in PUBLIC_PATHS:
                     assert told.status_code in (200, 405)
                 else:
                     assert told.status_code == 401, path
@@ -146,9 +146,9 @@ def test_keys_are_kept_as_hashes_in_a_file_of_their_owner(keys: dict[str, str]) 
     assert set(json.loads(content)) == {"reader", "owner"}
     assert len(keys["reader"]) > 43
     assert {name: key.scope for name, key in read_keys().items()} == {"reader": "infer", "owner": "admin"}
-    with pytest.raises(ConfigError, match="'reader' has a key: revoke it first"):
+    with pytest.raises(ConfigError, match="'reader' already has a key: revoke it first"):
         add_key(KeyRecipe(name="reader"))
-    with pytest.raises(ConfigError, match="'moss' has no key: there are those of owner, reader"):
+    with pytest.raises(ConfigError, match="'moss' has no key: keys exist for owner, reader"):
         revoke_key("moss")
     with pytest.raises(ConfigError, match="printable"):
         add_key(KeyRecipe(name="a\nb"))
@@ -159,7 +159,9 @@ def test_a_server_that_others_can_reach_needs_keys(
 ) -> None:
     monkeypatch.setenv("BAICAI_HOME", str(tmp_path))
     for host in ("0.0.0.0", "192.0.2.1", "::", "example.org"):
-        with pytest.raises(ConfigError, match=r"can be reached by others: make a key with `baicai keys add NAME`"):
+        with pytest.raises(
+            ConfigError, match=r"is reachable from other machines: create a key with `baicai keys add NAME`"
+        ):
             make_app(ServeRecipe(model="tiny", host=host), [served])
     for host in ("127.0.0.1", "::1", "localhost", "127.8.8.8"):
         make_app(ServeRecipe(model="tiny", host=host), [served])
@@ -281,7 +283,7 @@ def test_too_many_waiting_are_asked_to_come_back(sparse: SparseModel, served: Se
             check(told, None, "rate_limit_exceeded", 429)
             assert told.headers["Retry-After"] == "1"
             assert told.json()["error"]["type"] == "rate_limit_error"
-            until(lambda: not engine.core.work)
+            until(lambda: not engine.core.has_work)
             assert httpx.post(f"{address}/v1/chat/completions", json=CHAT).status_code == 200
     finally:
         engine.close()

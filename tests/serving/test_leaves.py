@@ -10,7 +10,7 @@ import pytest
 from baicai.data.document import Message
 from baicai.leaves.model import SparseModel
 from baicai.model.cost import count_cost
-from baicai.serving.engine.model_info import describe
+from baicai.serving.engine.describe_model import describe_model
 from baicai.serving.served_model import ServedModel, is_resident
 from tests.serving.openai.test_chat import MESSAGES
 from tests.serving.servers import ThreadEngine
@@ -109,7 +109,7 @@ def test_a_leaf_names_the_release_and_the_slice_that_it_saw(sparse: SparseModel)
     leaf = sparse.leaves["fruit"]
     receipt = {"release": "ab" * 32, "slice": "domain=law", "shards": ["cd" * 32] * 1000}
     card = leaf.card | {"data": [leaf.card["data"][0] | {"receipt": receipt}]}
-    told = describe(replace(sparse, leaves=sparse.leaves | {"fruit": replace(leaf, card=card)}))
-    (text,) = next(one for one in told["leaves"] if one["name"] == "fruit")["data"]
+    told = describe_model(replace(sparse, leaves=sparse.leaves | {"fruit": replace(leaf, card=card)}))
+    (text,) = next(one for one in told.card["leaves"] if one["name"] == "fruit")["data"]
     assert (text["release"], text["slice"]) == ("ab" * 32, "domain=law")
     assert "receipt" not in text, "a thousand shards are no news to whoever looks at a model"

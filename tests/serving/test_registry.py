@@ -31,7 +31,7 @@ ASKED: dict[str, Any] = {"model": "tiny", "messages": MESSAGES, "temperature": 0
 
 def engines(server: int = os.getpid()) -> set[int]:
     """Return the engines' processes."""
-    found = subprocess.run(["pgrep", "-P", str(server), "-f", "serving.process"], capture_output=True, text=True)
+    found = subprocess.run(["pgrep", "-P", str(server), "-f", "serving.engine.process"], capture_output=True, text=True)
     return {int(line) for line in found.stdout.split()}
 
 
@@ -166,7 +166,7 @@ def test_an_engine_that_dies_over_its_last_answers_is_not_started_again(shop: Sh
     answer = shop.stream()
     assert shop.web.delete("/v1/models/tiny").status_code == 200
     os.kill(engine, signal.SIGKILL)
-    with pytest.raises(openai.InternalServerError, match="the engine stopped in the middle of the answer"):
+    with pytest.raises(openai.InternalServerError, match="the engine stopped while generating"):
         answer.result(10)
     until(lambda: not engines())
 

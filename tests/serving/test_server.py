@@ -72,7 +72,7 @@ def test_a_killed_engine_is_told_and_comes_back(running: Running) -> None:
         ask = CHAT | {"model": "model"}
         assert web.post("/v1/chat/completions", json=ask).status_code == 200
         found = subprocess.run(
-            ["pgrep", "-P", str(os.getpid()), "-f", "serving.process"], capture_output=True, text=True
+            ["pgrep", "-P", str(os.getpid()), "-f", "serving.engine.process"], capture_output=True, text=True
         )
         (engine,) = found.stdout.split()
         assert web.get("/health").json() == {"status": "ok"}
@@ -93,11 +93,11 @@ def test_a_killed_engine_is_told_and_comes_back(running: Running) -> None:
 
 def test_what_hinders_a_start_is_one_line(running: Running, workshop: Workshop, tmp_path: Path) -> None:
     port = int(running.address.rpartition(":")[2])
-    taken = r"cannot be used \(Address already in use\): choose another host or port"
+    taken = r"cannot listen on .* \(Address already in use\): choose another host or port"
     wrong = [
         (ServeRecipe(model=workshop.path("model"), port=port), taken),
         (ServeRecipe(model=str(tmp_path / "moss"), port=0), "moss"),
-        (ServeRecipe(model="moss", host="0.0.0.0", port=0), "make a key with `baicai keys add NAME`"),
+        (ServeRecipe(model="moss", host="0.0.0.0", port=0), "create a key with `baicai keys add NAME`"),
     ]
     for config, message in wrong:
         with pytest.raises(BaicaiError, match=message) as told:

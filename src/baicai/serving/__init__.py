@@ -1,1 +1,1 @@
-"""Answers over HTTP: an engine that decodes many texts at once, OpenAI's API before it, and a page."""
+"""OpenAI-compatible HTTP server: a continuous-batching engine, its API, and a web page."""

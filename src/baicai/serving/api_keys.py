@@ -1,4 +1,4 @@
-"""Keys of those who may ask: made at random, shown once, kept as hashes in a file that only its owner reads."""
+"""API keys: random, shown once, and stored as hashes in a file that only its owner can read."""
 
 import hashlib
 import secrets
@@ -11,7 +11,7 @@ from baicai.config import canonical_json, from_table, recipe, to_table
 from baicai.errors import ConfigError
 
 Scope = Literal["infer", "admin"]
-"""Who may `infer` asks for answers; an `admin` also sees the server's figures, and loads and unloads models."""
+"""`infer` may generate; `admin` may also read the server's metrics, and load and unload models."""
 PREFIX = "bk-"
 SECRET_BYTES = 32
 MAX_NAME_CHARACTERS = 64
@@ -19,59 +19,61 @@ MAX_NAME_CHARACTERS = 64
 
 @recipe
 class KeyRecipe:
-    """`baicai keys add`: a key for someone."""
+    """`baicai keys add`: create an API key."""
 
     name: str
-    """Whose it is; who has a name takes turns with the others."""
+    """Owner of the key; named clients take turns in the queue."""
     scope: Scope = "infer"
+    """`infer` may generate; `admin` may also read metrics, and load and unload models."""
 
 
 @recipe
 class Key:
-    """What is kept of a key."""
+    """The stored part of a key."""
 
     sha256: str
-    """Of the key: it has 256 random bits, so that nothing slower is needed."""
+    """Hash of the key. The key has 256 random bits, so that a slow password hash is unnecessary."""
     scope: Scope
     created: str
+    """Time of creation, ISO 8601 in UTC."""
 
 
 def keys_file() -> Path:
-    """Return where keys are kept."""
+    """Return the path of the key file."""
     return home_folder() / "keys.json"
 
 
 def add_key(config: KeyRecipe) -> str:
-    """Make a key, and return it; it is kept nowhere.
+    """Create a key and return its secret, which is not stored.
 
-    Raises: ConfigError if the name has one, or cannot be a name.
+    Raises: ConfigError if the name is invalid or already has a key.
     """
     if not config.name.isprintable() or not 1 <= len(config.name) <= MAX_NAME_CHARACTERS:
-        raise ConfigError(f"a key's name has 1 to {MAX_NAME_CHARACTERS} printable characters: choose another")
+        raise ConfigError(f"a key's name must have 1 to {MAX_NAME_CHARACTERS} printable characters")
     secret = PREFIX + secrets.token_urlsafe(SECRET_BYTES)
     with locked(keys_file()):
         keys = read_keys()
         if config.name in keys:
-            raise ConfigError(f"'{config.name}' has a key: revoke it first, or choose another name")
+            raise ConfigError(f"'{config.name}' already has a key: revoke it first, or choose another name")
         created = datetime.now(UTC).isoformat(timespec="seconds")
         _write(keys | {config.name: Key(sha256=_hash(secret), scope=config.scope, created=created)})
     return secret
 
 
 def revoke_key(name: str) -> None:
-    """Take a key back; servers that run refuse it from now on.
+    """Revoke a key; running servers reject it from now on.
 
-    Raises: ConfigError if there is none of that name.
+    Raises: ConfigError if the name has no key.
     """
     with locked(keys_file()):
         keys = read_keys()
         if name not in keys:
-            raise ConfigError(f"'{name}' has no key: there are those of {', '.join(sorted(keys)) or 'nobody'}")
+            raise ConfigError(f"'{name}' has no key: keys exist for {', '.join(sorted(keys)) or 'nobody'}")
         _write({other: key for other, key in keys.items() if other != name})
 
 
 def read_keys() -> dict[str, Key]:
-    """Return what is kept of each key.
+    """Read the stored keys by name.
 
     Raises: ArtefactError or ConfigError if the file is damaged.
     """
@@ -82,35 +84,35 @@ def read_keys() -> dict[str, Key]:
 
 
 class KeyRing:
-    """The keys as they are now: the file is looked at again whenever it has changed."""
+    """The current keys; the file is read again whenever it has changed."""
 
     def __init__(self) -> None:
-        self._seen: tuple[int, ...] | None = None
+        self._file_version: tuple[int, ...] | None = None
         self._owners: dict[str, tuple[str, Scope]] = {}
-        self.needed = False
-        """Whether one has to be shown: once there was one, that stays so."""
-        self._look()
+        self.required = False
+        """Whether requests need a key. Once a key has existed, this stays true, even after the last one is revoked."""
+        self._reload()
 
-    def owner(self, secret: str) -> tuple[str, Scope] | None:
-        """Return whose key it is and what it may do, None if it is nobody's.
+    def find_owner(self, secret: str) -> tuple[str, Scope] | None:
+        """Return the name and the scope of a key, or None if it is unknown.
 
         Raises: ArtefactError or ConfigError if the file is damaged.
         """
-        self._look()
+        self._reload()
         return self._owners.get(_hash(secret))
 
-    def _look(self) -> None:
+    def _reload(self) -> None:
         try:
-            state = keys_file().stat()
+            stat = keys_file().stat()
         except FileNotFoundError:
-            self._seen, self._owners = None, {}
+            self._file_version, self._owners = None, {}
             return
-        seen = (state.st_mtime_ns, state.st_ino, state.st_size)
-        if seen != self._seen:
-            self._owners = {}
+        version = (stat.st_mtime_ns, stat.st_ino, stat.st_size)
+        if version != self._file_version:
+            self._owners = {}  # A damaged file must not leave revoked keys valid.
             self._owners = {key.sha256: (name, key.scope) for name, key in read_keys().items()}
-            self._seen = seen
-        self.needed = self.needed or bool(self._owners)
+            self._file_version = version
+        self.required = self.required or bool(self._owners)
 
 
 def _hash(secret: str) -> str:

@@ -1,4 +1,4 @@
-"""OpenAI's API over HTTP."""
+"""The HTTP application: OpenAI's API, the dashboard's routes and the web page."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -13,7 +13,7 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Match
 
 from baicai.errors import BaicaiError
-from baicai.serving.auth import CLIENT, AuthMiddleware, open_ring
+from baicai.serving.auth import CLIENT, AuthMiddleware, open_key_ring
 from baicai.serving.config import ServeRecipe
 from baicai.serving.errors import ApiError, error_response, explain_validation_error, to_api_error
 from baicai.serving.metrics import Metrics, MetricsMiddleware
@@ -37,7 +37,7 @@ from baicai.serving.openai.response_models import (
 from baicai.serving.openai.responses_request import ResponseRequest, prepare_response
 from baicai.serving.openai.responses_stream import encode_events, final_response, response_events
 from baicai.serving.openai.streaming import completion_response, event_response, json_response, stream_chunks
-from baicai.serving.routes.dashboard import Catalog, add_overview
+from baicai.serving.routes.dashboard import Catalog, add_dashboard_routes
 from baicai.serving.routes.web_page import FILES, show_page
 from baicai.serving.served_model import ServedModel, find_model
 
@@ -46,9 +46,14 @@ NO_SCRIPTS = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-
 
 
 def make_app(config: ServeRecipe, models: Sequence[ServedModel], catalog: Catalog | None = None) -> FastAPI:
-    """Return the server of some models; the sequence is looked at anew with each request.
+    """Create the application.
 
-    Raises: ConfigError if others can reach the server and nobody has a key.
+    Args:
+        config: recipe of the server.
+        models: served models. The sequence is read on every request, so that it may change.
+        catalog: releases to show on the page.
+
+    Raises: ConfigError if the server is reachable from other machines without any API key.
     """
     app = FastAPI(
         title="Baicai",
@@ -68,20 +73,20 @@ def make_app(config: ServeRecipe, models: Sequence[ServedModel], catalog: Catalo
         "/v1/embeddings", routes.embed, methods=["POST"], **route_docs(EmbeddingRequest, EmbeddingResponse)
     )
     app.add_api_route("/tokenize", routes.tokenize, methods=["POST"], **route_docs(TokenizeRequest, TokenizeResponse))
-    starting = {"description": "An engine is being started again."}
-    app.add_api_route("/health", routes.health, methods=["GET"], responses={503: starting})
+    restarting = {"description": "An engine is restarting."}
+    app.add_api_route("/health", routes.health, methods=["GET"], responses={503: restarting})
     app.add_api_route("/metrics", routes.metrics, methods=["GET"], response_class=PlainTextResponse)
     app.add_api_route("/openapi.json", routes.openapi, methods=["GET"])
     app.add_api_route("/docs", routes.docs, methods=["GET"], response_class=HTMLResponse)
-    add_overview(app, config, catalog)
+    add_dashboard_routes(app, config, catalog)
     for path in FILES:
         app.add_api_route(path, show_page, methods=["GET"], include_in_schema=False)
-    app.add_middleware(AuthMiddleware, config=config, ring=open_ring(config))
+    app.add_middleware(AuthMiddleware, config=config, ring=open_key_ring(config))
     app.add_middleware(MetricsMiddleware, metrics=routes.server_metrics)
-    app.add_exception_handler(BaicaiError, _refuse)
-    app.add_exception_handler(HTTPException, _refuse_route)
-    app.add_exception_handler(RequestValidationError, _refuse_query)
-    app.add_exception_handler(Exception, _fail)
+    app.add_exception_handler(BaicaiError, _handle_error)
+    app.add_exception_handler(HTTPException, _handle_http_error)
+    app.add_exception_handler(RequestValidationError, _handle_validation_error)
+    app.add_exception_handler(Exception, _handle_crash)
     return app
 
 
@@ -90,33 +95,33 @@ class _Routes:
         self._config, self._models, self._app, self.server_metrics = config, models, app, Metrics()
 
     async def list_models(self) -> dict[str, Any]:
-        """Tell which models there are, with their leaves, sizes and hashes."""
+        """List the models with their leaves, sizes and hashes."""
         return {"object": "list", "data": [served.entry(served.name) for served in self._models]}
 
     async def show_model(self, name: str) -> dict[str, Any]:
-        """Tell of one model, under its name or one that chooses leaves: NAME:trunk, NAME:LEAF,LEAF."""
+        """Show one model, by its name or a name that selects leaves: NAME:trunk, NAME:LEAF,LEAF."""
         served, alias = find_model(self._models, name)
         served.select_leaves(alias, None)
         return served.entry(name)
 
     async def chat(self, request: Request) -> Response:
-        """Answer a conversation."""
-        return await self._answer(request, ChatRequest, prepare_chat, ChatWriter)
+        """Generate a chat completion."""
+        return await self._generate(request, ChatRequest, prepare_chat, ChatWriter)
 
     async def complete(self, request: Request) -> Response:
-        """Continue texts."""
-        return await self._answer(request, CompletionRequest, prepare_completion, CompletionWriter)
+        """Generate text completions."""
+        return await self._generate(request, CompletionRequest, prepare_completion, CompletionWriter)
 
-    async def _answer(self, request: Request, model: type[Any], prepare: Any, writer: Any) -> Response:
-        body = await read_body(request, model, self._config)
+    async def _generate(self, request: Request, body_type: type[Any], prepare: Any, writer_type: Any) -> Response:
+        body = await read_body(request, body_type, self._config)
         served, alias = find_model(self._models, body.model)
         prepared = await prepare(body, served, alias, self._config, _client(request))
-        writers = [writer(prepared, body, index) for index in range(len(prepared.requests))]
+        writers = [writer_type(prepared, body, index) for index in range(len(prepared.requests))]
         stream = self.server_metrics.track(served.name, stream_chunks(prepared, writers))
         return await completion_response(request, stream, writers, body)
 
     async def respond(self, request: Request) -> Response:
-        """Answer a conversation, as a response; none is kept."""
+        """Generate a response to a conversation. Responses are not stored."""
         body = await read_body(request, ResponseRequest, self._config)
         served, alias = find_model(self._models, body.model)
         prepared = await prepare_response(body, served, alias, self._config, _client(request))
@@ -127,7 +132,7 @@ class _Routes:
         return await json_response(request, final_response(events, stream))
 
     async def embed(self, request: Request) -> Response:
-        """Embed texts: the mean over a text's tokens of the last hidden state after the final norm, at length 1."""
+        """Embed texts: the mean of the hidden states after the final norm over a text's tokens, scaled to length 1."""
         body = await read_body(request, EmbeddingRequest, self._config)
         served, alias = find_model(self._models, body.model)
         prepared = await prepare_embeddings(body, served, alias, self._config, _client(request))
@@ -135,7 +140,7 @@ class _Routes:
         return await json_response(request, collect_embeddings(stream))
 
     async def tokenize(self, request: Request) -> dict[str, Any]:
-        """Tell the tokens of a text or of a conversation, as a model would read them; it must fit into the context."""
+        """Tokenize a text or a conversation as the model reads it. It must fit into the context."""
         body = await read_body(request, TokenizeRequest, self._config)
         served, _ = find_model(self._models, body.model)
         tokens = await encode_request(body, served)
@@ -143,28 +148,28 @@ class _Routes:
         return {"count": len(tokens), "max_model_len": served.max_tokens, "tokens": tokens, "token_strs": texts}
 
     async def health(self) -> Response:
-        """Say whether every model is answered for: 503, and which are not, while an engine is started again."""
-        starting = [served.name for served in self._models if not served.engine.ready]
-        if starting:
-            return JSONResponse({"status": "starting", "models": starting}, 503)
+        """Check the health of the server. Returns 503 with the affected models while an engine is restarting."""
+        restarting = [served.name for served in self._models if not served.engine.ready]
+        if restarting:
+            return JSONResponse({"status": "starting", "models": restarting}, 503)
         return JSONResponse({"status": "ok"})
 
     async def metrics(self) -> Response:
-        """Tell what the server does, for Prometheus."""
+        """Return the metrics of the server in Prometheus' text format."""
         engines = {served.name: served.engine.status for served in self._models}
         return Response(self.server_metrics.render(engines), media_type=CONTENT_TYPE_LATEST)
 
     async def openapi(self) -> Response:
-        """Describe the API for programs."""
+        """Return the OpenAPI document."""
         return JSONResponse(self._document)
 
     async def docs(self) -> Response:
-        """Describe the API for people."""
+        """Show the API's documentation."""
         return HTMLResponse(page(self._document), headers=NO_SCRIPTS)
 
     @cached_property
     def _document(self) -> dict[str, Any]:
-        """Made once: anyone may ask for it."""
+        """The OpenAPI document, built once because anyone may request it."""
         return describe_api(self._app)
 
 
@@ -172,26 +177,26 @@ def _client(request: Request) -> str:
     return str(request.scope["state"][CLIENT])
 
 
-def _refuse(request: Request, error: Exception) -> JSONResponse:
+def _handle_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, BaicaiError)
     return error_response(to_api_error(error))
 
 
-def _refuse_route(request: Request, error: Exception) -> JSONResponse:
+def _handle_http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    told = f"{request.method} {request.url.path} is not served here."
-    response = error_response(ApiError(told, code="unknown_url", status=error.status_code))
+    message = f"{request.method} {request.url.path} does not exist on this server."
+    response = error_response(ApiError(message, code="unknown_url", status=error.status_code))
     if error.status_code == METHOD_NOT_ALLOWED:
-        routes = (one for one in request.app.routes if one.matches(request.scope)[0] is not Match.NONE)
-        response.headers["Allow"] = ", ".join(sorted({method for one in routes for method in one.methods}))
+        routes = (route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE)
+        response.headers["Allow"] = ", ".join(sorted({method for route in routes for method in route.methods}))
     return response
 
 
-def _refuse_query(request: Request, error: Exception) -> JSONResponse:
+def _handle_validation_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     return error_response(explain_validation_error(error))
 
 
-def _fail(request: Request, error: Exception) -> JSONResponse:
-    told = "The server failed at this request: what it says where it runs is worth a report."
-    return error_response(ApiError(told, code="internal_error", status=500))
+def _handle_crash(request: Request, error: Exception) -> JSONResponse:
+    message = "Internal error: please report it with the traceback from the server's terminal."
+    return error_response(ApiError(message, code="internal_error", status=500))

@@ -1,4 +1,4 @@
-"""Who may come in: nothing is served but to those who may have it, whatever routes there are."""
+"""Authentication and Host/Origin checks, applied to every route."""
 
 import re
 
@@ -12,38 +12,38 @@ from baicai.serving.config import ServeRecipe
 from baicai.serving.errors import ApiError, error_response, to_api_error
 from baicai.serving.routes.web_page import FILES
 
-OPEN = frozenset({"/health", "/docs", "/openapi.json", *FILES})
-"""Paths that need no key: the page asks for one itself, and the API is described the same by every server."""
-OF_ADMIN = re.compile("/metrics|/v1/(runs|catalog)(/.*)?", re.DOTALL)
-"""Paths that tell of the machine: they need a key whose scope is `admin`, and so do changes to the models."""
-MODELS = "/v1/models"
+PUBLIC_PATHS = frozenset({"/health", "/docs", "/openapi.json", *FILES})
+"""Paths that need no key: the page asks for one itself, and the API's description is the same on every server."""
+ADMIN_PATHS = re.compile("/metrics|/v1/(runs|catalog)(/.*)?", re.DOTALL)
+"""Paths that reveal the machine's state; like changes to the models, they need a key with scope `admin`."""
+MODELS_PATH = "/v1/models"
 LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 CLIENT = "client"
-"""Where a request's state says whose it is."""
+"""Key in a request's state that holds the name of its client."""
 
 
-def open_ring(config: ServeRecipe) -> KeyRing:
-    """Return the keys of those who may ask.
+def open_key_ring(config: ServeRecipe) -> KeyRing:
+    """Open the API keys of the server.
 
-    Raises: ConfigError if others can reach the server and there are none, or the file is damaged.
+    Raises: ConfigError if the server is reachable from other machines without any key, or the key file is damaged.
     """
     ring = KeyRing()
-    if not is_loopback(config.host) and not ring.needed:
-        told = f"serve: {config.host} can be reached by others: make a key with `baicai keys add NAME`"
-        raise ConfigError(f"{told}, or leave host=127.0.0.1")
+    if not is_loopback(config.host) and not ring.required:
+        message = f"serve: {config.host} is reachable from other machines: create a key with `baicai keys add NAME`"
+        raise ConfigError(f"{message}, or leave host=127.0.0.1")
     return ring
 
 
 class AuthMiddleware:
-    """Lets requests through to the server, or refuses them."""
+    """Passes requests on to the application, or rejects them."""
 
     def __init__(self, app: ASGIApp, config: ServeRecipe, ring: KeyRing) -> None:
         self._app, self._ring = app, ring
         names = {name.lower() for name in config.allowed_hosts}
-        self._names = LOCAL_NAMES | names if is_loopback(config.host) or names else None
+        self._allowed_hosts = LOCAL_NAMES | names if is_loopback(config.host) or names else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
+        """Handle a request."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
@@ -52,43 +52,44 @@ class AuthMiddleware:
             return
         headers = Headers(scope=scope)
         try:
-            self._check_names(headers)
-            scope.setdefault("state", {})[CLIENT] = self._client(scope, headers)
+            self._check_host_and_origin(headers)
+            scope.setdefault("state", {})[CLIENT] = self._authenticate(scope, headers)
         except BaicaiError as error:
             await error_response(to_api_error(error))(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
-    def _check_names(self, headers: Headers) -> None:
-        """Refuse pages of other servers, and names that others have made to mean this machine."""
+    def _check_host_and_origin(self, headers: Headers) -> None:
+        """Reject requests from other sites' pages, and names that others have pointed at this machine (rebinding)."""
         host = headers.get("host", "").lower()
-        if self._names is not None and _without_port(host) not in self._names:
-            told = "This name is not one of this server's: where it is meant to be, start it with 'hosts=[\"NAME\"]'."
-            raise ApiError(told, code="host_not_allowed", status=403)
+        if self._allowed_hosts is not None and _without_port(host) not in self._allowed_hosts:
+            message = "This host name is not allowed. To allow it, start the server with 'allowed_hosts=[\"NAME\"]'."
+            raise ApiError(message, code="host_not_allowed", status=403)
         origin = headers.get("origin")
         if origin is not None and origin.lower().partition("://")[2] != host:
-            raise ApiError("Pages of other servers may not ask.", code="origin_not_allowed", status=403)
+            raise ApiError("Requests from other origins are not allowed.", code="origin_not_allowed", status=403)
 
-    def _client(self, scope: Scope, headers: Headers) -> str:
+    def _authenticate(self, scope: Scope, headers: Headers) -> str:
+        """Return the name of the client: that of its key, or its address if no key is required."""
         address = scope["client"][0] if scope.get("client") else ""
-        if scope["path"] in OPEN:
+        if scope["path"] in PUBLIC_PATHS:
             return address
         kind, _, secret = headers.get("authorization", "").partition(" ")
         try:
-            owner = self._ring.owner(secret.strip())
+            owner = self._ring.find_owner(secret.strip())
         except (ArtefactError, ConfigError):
-            told = "The server's keys are damaged: `baicai keys list` says where."
-            raise ApiError(told, code="keys_damaged", status=500) from None
-        if not self._ring.needed:
+            message = "The server's key file is damaged: `baicai keys list` shows where."
+            raise ApiError(message, code="keys_damaged", status=500) from None
+        if not self._ring.required:
             return address
         if kind.lower() != "bearer" or owner is None:
-            told = "A key is needed: send it as 'Authorization: Bearer KEY'." if not secret else "Incorrect API key."
-            raise ApiError(told, code="invalid_api_key", status=401)
-        name, allowed = owner
-        changes = scope["path"].startswith(MODELS) and scope["method"] not in ("GET", "HEAD")
-        of_admin = changes or OF_ADMIN.fullmatch(scope["path"])
-        if of_admin and allowed != "admin":
-            raise ApiError("This key's scope is 'infer'; 'admin' is needed.", code="insufficient_scope", status=403)
+            message = "An API key is required: send it as 'Authorization: Bearer KEY'."
+            raise ApiError("Incorrect API key." if secret else message, code="invalid_api_key", status=401)
+        name, key_scope = owner
+        changes_models = scope["path"].startswith(MODELS_PATH) and scope["method"] not in ("GET", "HEAD")
+        if (changes_models or ADMIN_PATHS.fullmatch(scope["path"])) and key_scope != "admin":
+            message = "This request needs a key with scope 'admin'; this key has scope 'infer'."
+            raise ApiError(message, code="insufficient_scope", status=403)
         return name
 
 

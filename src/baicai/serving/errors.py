@@ -1,4 +1,4 @@
-"""What a client is told when it does not get an answer: OpenAI's error form, for every error there is."""
+"""API errors in OpenAI's format."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from baicai.errors import BaicaiError
 from baicai.serving.engine.client import EngineStoppedError, QueueFullError
 
 RETRY_SECONDS = 1
-_KINDS = {
+_TYPE_NAMES = {
     "string": "a string",
     "int": "an integer",
     "float": "a number",
@@ -20,17 +20,37 @@ _KINDS = {
     "dict": "an object",
     "model": "an object",
 }
-_GOT = {str: "a string", int: "an integer", float: "a number", bool: "a boolean", list: "an array", dict: "an object"}
+"""JSON types by the prefix of pydantic's error type."""
+_VALUE_NAMES = {
+    str: "a string",
+    int: "an integer",
+    float: "a number",
+    bool: "a boolean",
+    list: "an array",
+    dict: "an object",
+}
 _LIMITS = {
     "greater_than_equal": ("ge", "below_min_value", ">="),
     "greater_than": ("gt", "below_min_value", ">"),
     "less_than_equal": ("le", "above_max_value", "<="),
     "less_than": ("lt", "above_max_value", "<"),
 }
+"""Key of the limit in pydantic's error context, OpenAI's error code, and the comparison."""
+_RETRY_HEADER = {"Retry-After": str(RETRY_SECONDS)}
+_CLOSE_HEADER = {"Connection": "close"}
+_HEADERS = {
+    401: {"WWW-Authenticate": "Bearer"},
+    408: _CLOSE_HEADER,
+    413: _CLOSE_HEADER,
+    429: _RETRY_HEADER,
+    500: _CLOSE_HEADER,
+    503: _RETRY_HEADER,
+}
+"""Headers of an error response by its status."""
 
 
 class ApiError(BaicaiError):
-    """A request that is refused."""
+    """A rejected request: message, parameter and code of the response, and its HTTP status."""
 
     def __init__(self, message: str, *, param: str | None = None, code: str | None = None, status: int = 400) -> None:
         super().__init__(message)
@@ -38,7 +58,7 @@ class ApiError(BaicaiError):
 
 
 def to_api_error(error: BaicaiError) -> ApiError:
-    """Return an error as what a client is told."""
+    """Convert an error to the API error that the client receives."""
     match error:
         case ApiError():
             return error
@@ -50,59 +70,53 @@ def to_api_error(error: BaicaiError) -> ApiError:
 
 
 def error_body(error: ApiError) -> dict[str, Any]:
-    """Return what is sent, as JSON values."""
-    kind = "server_error" if error.status >= 500 else "invalid_request_error"
+    """Build the JSON body of an error response."""
+    error_type = "server_error" if error.status >= 500 else "invalid_request_error"
     if error.status == 429:
-        kind = "rate_limit_error"
-    return {"error": {"message": str(error), "type": kind, "param": error.param, "code": error.code}}
+        error_type = "rate_limit_error"
+    return {"error": {"message": str(error), "type": error_type, "param": error.param, "code": error.code}}
 
 
 def error_response(error: ApiError) -> JSONResponse:
-    """Return what is sent; whoever should come back is told when, and whose connection is of no use is sent away."""
-    headers = {429: {"Retry-After": str(RETRY_SECONDS)}, 503: {"Retry-After": str(RETRY_SECONDS)}}
-    away = {status: {"Connection": "close"} for status in (408, 413, 500)}
-    told = {401: {"WWW-Authenticate": "Bearer"}}
-    return JSONResponse(error_body(error), error.status, (headers | away | told).get(error.status))
+    """Build the error response, with `Retry-After`, `WWW-Authenticate` or `Connection: close` where they apply."""
+    return JSONResponse(error_body(error), error.status, _HEADERS.get(error.status))
 
 
 def explain_validation_error(error: ValidationError | RequestValidationError) -> ApiError:
-    """Return the first thing that is wrong with a request's values, in its body or its address."""
+    """Convert the first validation error of a request's body or query to an API error."""
     first = error.errors()[0]
-    param, kind, given = place(first["loc"]).removeprefix("query."), first["type"], first["input"]
-    about = first.get("ctx", {})
+    param, kind, value = parameter_name(first["loc"]).removeprefix("query."), first["type"], first["input"]
+    context = first.get("ctx", {})
     if kind == "missing":
         return ApiError(f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter")
     if kind == "literal_error":
-        return ApiError(
-            f"Invalid value for '{param}': {_shown(given)}. Supported values are: {about['expected']}.",
-            param=param,
-            code="invalid_value",
-        )
+        message = f"Invalid value for '{param}': {_shorten(value)}. Supported values are: {context['expected']}."
+        return ApiError(message, param=param, code="invalid_value")
     if kind in _LIMITS:
-        key, code, sign = _LIMITS[kind]
-        number = "decimal" if isinstance(about[key], float) else "integer"
-        told = f"Invalid '{param}': expected a value {sign} {about[key]}, but got {_shown(given)}."
-        return ApiError(told, param=param, code=f"{number}_{code}")
-    expected = next((name for key, name in _KINDS.items() if kind in (f"{key}_type", f"{key}_from_float")), None)
+        key, code, comparison = _LIMITS[kind]
+        number = "decimal" if isinstance(context[key], float) else "integer"
+        message = f"Invalid '{param}': expected a value {comparison} {context[key]}, but got {_shorten(value)}."
+        return ApiError(message, param=param, code=f"{number}_{code}")
+    expected = next((name for key, name in _TYPE_NAMES.items() if kind in (f"{key}_type", f"{key}_from_float")), None)
     if expected is not None:
-        got = _GOT.get(type(given), "null")
-        told = f"Invalid type for '{param}': expected {expected}, but got {got} instead."
-        return ApiError(told, param=param, code="invalid_type")
-    told = first["msg"].removeprefix("Value error, ")
-    return ApiError(f"Invalid '{param}': {told[:1].lower()}{told[1:]}.", param=param, code="invalid_value")
+        actual = _VALUE_NAMES.get(type(value), "null")
+        message = f"Invalid type for '{param}': expected {expected}, but got {actual} instead."
+        return ApiError(message, param=param, code="invalid_type")
+    message = first["msg"].removeprefix("Value error, ")
+    return ApiError(f"Invalid '{param}': {message[:1].lower()}{message[1:]}.", param=param, code="invalid_value")
 
 
-def place(parts: Sequence[str | int]) -> str:
-    """Return a parameter's name as OpenAI writes it: `messages[0].content`."""
+def parameter_name(location: Sequence[str | int]) -> str:
+    """Format the location of a value as OpenAI does: `messages[0].content`."""
     name = ""
-    for part in parts:
+    for part in location:
         if isinstance(part, int):
             name += f"[{part}]"
-        elif not part.startswith(("<", "[")):  # one of several forms that a value may have, or a key
+        elif not part.startswith(("<", "[")):  # Pydantic's markers of a union's member or of a key
             name += f".{part}" if name else part
     return name
 
 
-def _shown(value: object) -> str:
+def _shorten(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."

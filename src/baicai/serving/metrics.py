@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+Chunk = TypeVar("Chunk", bound=Mapping[str, Any])
 BUCKETS_SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300)
-C = TypeVar("C", bound=Mapping[str, object])
 
 
 class Metrics:
@@ -54,7 +54,7 @@ class Metrics:
         """Count an HTTP request whose response has started."""
         self._http_requests.labels(route, str(status)).inc()
 
-    async def track(self, model: str, chunks: AsyncGenerator[C, None]) -> AsyncGenerator[C, None]:
+    async def track(self, model: str, chunks: AsyncGenerator[Chunk, None]) -> AsyncGenerator[Chunk, None]:
         """Pass on the chunks of a request's output, measuring its latency and the tokens in its usage."""
         start, first = time.monotonic(), True
         with self._in_progress.track_inprogress():
@@ -63,12 +63,12 @@ class Metrics:
                     if first:
                         self._time_to_first_token.observe(time.monotonic() - start)
                     first = False
-                    if isinstance(usage := chunk.get("usage"), dict):
-                        self._count_tokens(model, usage)
+                    if "usage" in chunk:
+                        self._count_tokens(model, chunk["usage"])
                     yield chunk
         self._e2e_latency.observe(time.monotonic() - start)
 
-    def _count_tokens(self, model: str, usage: Mapping[str, Any]) -> None:
+    def _count_tokens(self, model: str, usage: Any) -> None:
         prompt_tokens = usage["prompt_tokens"]
         self._prompt_tokens.labels(model).inc(prompt_tokens)
         self._cached_tokens.labels(model).inc(usage.get("prompt_tokens_details", {}).get("cached_tokens", 0))

@@ -1,4 +1,4 @@
-"""The models that are served: they come, change and go while they are asked."""
+"""Registry of the served models, which can be loaded, replaced and unloaded while the server runs."""
 
 import asyncio
 from collections.abc import Sequence
@@ -9,41 +9,49 @@ from baicai.errors import ArtefactError
 from baicai.serving.config import ServeRecipe
 from baicai.serving.engine.client import EngineClient, EngineOptions
 from baicai.serving.errors import ApiError
-from baicai.serving.served_model import ServedModel, serve_as, unknown_model
+from baicai.serving.served_model import ServedModel, model_not_found
 
 
 class ModelRegistry:
     """The models of a server, each with an engine of its own.
 
-    Engines map weights from their files, so that a trunk or a leaf that several have is in memory once: while one takes
-    another's place, what is there twice is the process itself (0.3 GB) and the room for texts.
+    Engines map weights from their files, so that a trunk or a leaf that several models share is in memory once. While
+    one model replaces another, only the process itself (0.3 GB) and the KV cache exist twice.
     """
 
     def __init__(self, config: ServeRecipe) -> None:
         self.models: list[ServedModel] = []
-        """Those that can be asked."""
+        """Models that accept requests."""
         self._config = config
         self._engines = set[EngineClient]()
-        """All that run: of models that can be asked, that are being loaded, or that finish their last answers."""
+        """All running engines: active, starting and draining."""
         self._loading = set[str]()
-        self._leaving = set[asyncio.Task[None]]()
+        """Names of the models that are being loaded."""
+        self._draining = set[asyncio.Task[None]]()
 
     async def load(self, model: str, name: str = "", peel: Sequence[str] = (), join: Sequence[str] = ()) -> ServedModel:
-        """Open a model and serve it; if another has its name, new requests go to this one from the moment it is ready.
+        """Load a model and serve it; if its name is in use, new requests switch to it once it is ready.
 
-        Raises: BaicaiError if it cannot be opened, or there is no room for it: what is served stays as it was.
+        Args:
+            model: path or hash of a model or a trunk.
+            name: name in requests; default: the name of its folder.
+            peel: names or hashes of leaves to remove from the model.
+            join: paths or hashes of leaves to join to it.
+
+        Raises: BaicaiError if the model cannot be opened or the server has no room for it. The served models then stay
+            as they were.
         """
-        _check_places(model, join)
+        _check_artefacts(model, join)
         name = name or Path(model).resolve().name
-        self._check_room(name)
-        worker = EngineClient(self._options(model, peel, join))
-        self._engines.add(worker)
+        self._check_capacity(name)
+        engine = EngineClient(self._options(model, peel, join))
+        self._engines.add(engine)
         self._loading.add(name)
         try:
-            await worker.start()
-            served = await asyncio.to_thread(serve_as, name, worker, worker.info)
-        except BaseException:  # the server may stop meanwhile
-            await self._end(worker)
+            await engine.start()
+            served = await asyncio.to_thread(ServedModel.from_info, name, engine, engine.info)
+        except BaseException:  # Includes the cancellation when the server stops while loading.
+            await self._close_engine(engine)
             raise
         finally:
             self._loading.remove(name)
@@ -51,19 +59,19 @@ class ModelRegistry:
         return served
 
     def unload(self, name: str) -> None:
-        """Serve a model no longer; answers that have begun are finished.
+        """Stop serving a model; requests in progress are completed.
 
-        Raises: ApiError if there is none of that name, or it is being loaded.
+        Raises: ApiError if the model does not exist or is being loaded.
         """
-        self._check_idle(name)
+        self._check_not_loading(name)
         if name not in self._names():
-            raise unknown_model(self.models, name)
+            raise model_not_found(self.models, name)
         self._replace(name)
 
     async def close(self) -> None:
-        """Stop every engine; answers that are not over are."""
-        for worker in list(self._engines):
-            await self._end(worker)
+        """Stop all engines, aborting requests in progress."""
+        for engine in list(self._engines):
+            await self._close_engine(engine)
 
     def _options(self, model: str, peel: Sequence[str], join: Sequence[str]) -> EngineOptions:
         config = self._config
@@ -80,44 +88,46 @@ class ModelRegistry:
     def _names(self) -> list[str]:
         return [served.name for served in self.models]
 
-    def _check_room(self, name: str) -> None:
+    def _check_capacity(self, name: str) -> None:
         if not name or not name.isprintable() or ":" in name:
-            told = f"{name!r} cannot name a model: give it a name of printable characters, without ':'."
-            raise ApiError(told, param="name", code="invalid_value")
-        self._check_idle(name)
-        running, most = len(self._engines), self._config.max_models
-        if running - (name in self._names()) >= most:
-            told = f"There is room for {most} engines, and {running} start, answer or finish their last answers"
-            told = f"{told}: unload a model, or start the server with max_models={most + 1}."
-            raise ApiError(told, code="too_many_models", status=409)
+            message = f"{name!r} is not a valid model name: use printable characters other than ':'."
+            raise ApiError(message, param="name", code="invalid_value")
+        self._check_not_loading(name)
+        running, limit = len(self._engines), self._config.max_models
+        if running - (name in self._names()) >= limit:
+            message = f"The server already runs {running} of at most {limit} models (starting, active or draining)"
+            message = f"{message}: unload a model, or start the server with max_models={limit + 1}."
+            raise ApiError(message, code="too_many_models", status=409)
 
-    def _check_idle(self, name: str) -> None:
+    def _check_not_loading(self, name: str) -> None:
         if name in self._loading:
-            raise ApiError(f"'{name}' is being loaded: try again when it is.", code="model_loading", status=409)
+            message = f"The model '{name}' is being loaded: try again once it is ready."
+            raise ApiError(message, code="model_loading", status=409)
 
     def _replace(self, name: str, *served: ServedModel) -> None:
-        """Put a model, or nothing, where there was one of that name, or nothing."""
-        place = self._names().index(name) if name in self._names() else len(self.models)
-        before, self.models[place : place + 1] = self.models[place : place + 1], served
-        for one in before:
-            task = asyncio.create_task(self._leave(one))
-            self._leaving.add(task)
-            task.add_done_callback(self._leaving.discard)
+        """Put a model, or nothing, at the position of the model with this name, or at the end."""
+        index = self._names().index(name) if name in self._names() else len(self.models)
+        replaced, self.models[index : index + 1] = self.models[index : index + 1], served
+        for model in replaced:
+            task = asyncio.create_task(self._drain(model))
+            self._draining.add(task)
+            task.add_done_callback(self._draining.discard)
 
-    async def _leave(self, served: ServedModel) -> None:
+    async def _drain(self, served: ServedModel) -> None:
         while served.active_tasks:
             await asyncio.wait(served.active_tasks)
         assert isinstance(served.engine, EngineClient)
-        await self._end(served.engine)
+        await self._close_engine(served.engine)
 
-    async def _end(self, worker: EngineClient) -> None:
-        await worker.close()
-        self._engines.discard(worker)
+    async def _close_engine(self, engine: EngineClient) -> None:
+        await engine.close()
+        self._engines.discard(engine)
 
 
-def _check_places(model: str, join: Sequence[str]) -> None:
-    """Refuse what is nowhere before an engine is started for it."""
-    for param, reference in [("model", model), *((f"join[{number}]", one) for number, one in enumerate(join))]:
+def _check_artefacts(model: str, join: Sequence[str]) -> None:
+    """Reject artefacts that do not exist before an engine is started for them."""
+    leaves = [(f"join[{number}]", leaf) for number, leaf in enumerate(join)]
+    for param, reference in [("model", model), *leaves]:
         try:
             find_artefact(reference)
         except ArtefactError as error:

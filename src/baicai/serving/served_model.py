@@ -1,4 +1,4 @@
-"""A model that is served: what it is, what it costs, and who answers for it."""
+"""A served model: its engine, its metadata, and the leaves that a request selects."""
 
 import asyncio
 import ctypes
@@ -14,12 +14,13 @@ from baicai.data.tokenizer import Tokenizer
 from baicai.model.cost import Cost
 from baicai.serving.engine.events import EngineEvent
 from baicai.serving.engine.generation_request import GenerationRequest
+from baicai.serving.engine.model_info import LeafCard, ModelCard, ModelInfo
 from baicai.serving.errors import ApiError
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _PAGE_IN_MEMORY = 1
 TRUNK = "trunk"
-"""`NAME:trunk` is a model with its leaves off."""
+"""`NAME:trunk` is a model with all leaves off."""
 
 
 class LeafSelection(Protocol):
@@ -39,146 +40,159 @@ class LeafSelection(Protocol):
 
 
 class AsyncEngine(Protocol):
-    """Who continues texts."""
+    """An engine that generates for many requests at once."""
 
     @property
     def ready(self) -> bool:
-        """Whether texts are taken; an engine that has died is started again."""
+        """Whether the engine accepts requests; it does not while it restarts."""
 
     @property
     def status(self) -> Mapping[str, int]:
-        """How many texts are running, and how many waiting."""
+        """Number of `running` and `waiting` sequences."""
 
     def generate(self, request: GenerationRequest) -> AsyncGenerator[Sequence[EngineEvent], None]:
-        """Yield an answer's tokens, and how it ended, as many as have come; whoever closes the generator stops it."""
+        """Stream events in batches of everything available. Closing the generator cancels the request."""
 
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A model, without its weights."""
+    """A model without its weights, which are in the engine's process."""
 
     name: str
     engine: AsyncEngine
     tokenizer: Tokenizer
-    card: dict[str, Any]
-    """What the list of models shows of it."""
+    card: ModelCard
     weight_files: dict[str, Path]
-    """Where the weights of each leaf are."""
-    leaves: list[str]
-    """In the order of the model."""
+    """Path of each leaf's weights."""
     embedding_dim: int
-    """Of an embedding."""
     vocab_size: int
-    max_tokens: int
+    """Rows of the output head, which may exceed the number of tokens."""
     max_leaf_weight: float
-    """Weight that leaves can get together."""
+    """Largest routing weight that the leaves can reach together."""
     costs: list[Cost]
-    """With none, one, and so on up to all leaves on."""
+    """Cost by number of active leaves, from none to all."""
     dense_flops_per_token: int
-    """That a model of this size would take for a token if all of it were active."""
+    """FLOPs per token of a dense model with as many parameters."""
     created: int
+    """Unix time at which the model was loaded."""
     active_tasks: set[asyncio.Task[Any]] = field(default_factory=set)
-    """Tasks of requests that its engine is kept for."""
+    """Tasks of the requests that still need the engine."""
+
+    @classmethod
+    def from_info(cls, name: str, engine: AsyncEngine, info: ModelInfo) -> "ServedModel":
+        """Build a served model from the metadata that its engine reports.
+
+        Raises: ArtefactError if its tokenizer is missing or damaged.
+        """
+        return cls(
+            name=name,
+            engine=engine,
+            tokenizer=Tokenizer.open(Path(info.tokenizer)),
+            card=info.card,
+            weight_files={leaf: Path(file) for leaf, file in info.weight_files.items()},
+            embedding_dim=info.embedding_dim,
+            vocab_size=info.vocab_size,
+            max_leaf_weight=info.max_leaf_weight,
+            costs=info.costs,
+            dense_flops_per_token=info.dense_flops_per_token,
+            created=int(time.time()),
+        )
 
     @property
     def hash(self) -> str:
         """Hash of the model."""
-        return str(self.card["hash"])
+        return self.card["hash"]
+
+    @property
+    def max_tokens(self) -> int:
+        """Maximum length of a sequence in tokens."""
+        return self.card["max_tokens"]
+
+    @cached_property
+    def leaves(self) -> list[str]:
+        """Names of the leaves, in the order of the model."""
+        return [leaf["name"] for leaf in self.card["leaves"]]
 
     @cached_property
     def stop_token_ids(self) -> list[int]:
-        """Tokens that end an answer: those of the chat, and rows of the head that no token has."""
+        """Tokens that end a completion: the chat's stop tokens, and rows of the head without a token."""
         return [*self.tokenizer.stop_ids, *range(self.tokenizer.vocab_size, self.vocab_size)]
 
     def hold_engine(self) -> None:
-        """Keep its engine until the task that runs now is over: in one, a request is answered to its last piece."""
+        """Keep the engine running until the current task, which handles one request to its end, is done."""
         task = asyncio.current_task()
         assert task is not None
         self.active_tasks.add(task)
         task.add_done_callback(self.active_tasks.discard)
 
     def entry(self, name: str) -> dict[str, Any]:
-        """Return its entry in the list of models."""
-        told = {"id": name, "object": "model", "created": self.created, "owned_by": "baicai"}
-        leaves = [leaf | {"resident": is_resident(self.weight_files[leaf["name"]])} for leaf in self.card["leaves"]]
-        return told | {"max_model_len": self.max_tokens, "baicai": self.card | {"leaves": leaves}}
+        """Build the model's entry in the list of models, under `NAME` or `NAME:alias`."""
+        leaves: list[LeafCard] = [
+            {**leaf, "resident": is_resident(self.weight_files[leaf["name"]])} for leaf in self.card["leaves"]
+        ]
+        return {
+            "id": name,
+            "object": "model",
+            "created": self.created,
+            "owned_by": "baicai",
+            "max_model_len": self.max_tokens,
+            "baicai": {**self.card, "leaves": leaves},
+        }
 
     def select_leaves(self, alias: str, selection: LeafSelection | None) -> list[str]:
-        """Return the leaves that are on, in the order of the model, for `NAME:alias` and a request's own selection.
+        """Resolve the active leaves, in the order of the model, from `NAME:alias` and a request's own selection.
 
-        Raises: ApiError if there is no such leaf.
+        Raises: ApiError if a leaf does not exist.
         """
         named = [] if alias == TRUNK else alias.split(",") if alias else self.leaves
-        self._check(named, "model", "model_not_found", 404)
+        self._check_leaves(named, "model", "model_not_found", 404)
         if selection is None:
-            return self._ordered(named)
+            return self._in_model_order(named)
         for key, names in (("only", selection.only or ()), ("on", selection.on), ("off", selection.off)):
-            self._check(names, f"leaves.{key}", "leaf_not_found", 400)
+            self._check_leaves(names, f"leaves.{key}", "leaf_not_found", 400)
         if selection.only is not None:
-            return self._ordered(selection.only)
-        return self._ordered({*named, *selection.on} - {*selection.off})
+            return self._in_model_order(selection.only)
+        return self._in_model_order({*named, *selection.on} - {*selection.off})
 
-    def _check(self, names: Collection[str], param: str, code: str, status: int) -> None:
+    def _check_leaves(self, names: Collection[str], param: str, code: str, status: int) -> None:
         for name in names:
             if name not in self.leaves:
-                told = f"There is no leaf '{name}': this model has {', '.join(self.leaves) or 'none'}."
-                raise ApiError(told, param=param, code=code, status=status)
+                message = f"The leaf '{name}' does not exist: this model has {', '.join(self.leaves) or 'none'}."
+                raise ApiError(message, param=param, code=code, status=status)
 
-    def _ordered(self, names: Collection[str]) -> list[str]:
+    def _in_model_order(self, names: Collection[str]) -> list[str]:
         return [name for name in self.leaves if name in names]
 
 
-def serve_as(name: str, engine: AsyncEngine, info: Mapping[str, Any]) -> ServedModel:
-    """Return a model as it is served under a name; `info` is what its engine says of it.
-
-    Raises: ArtefactError if its tokenizer is missing or damaged.
-    """
-    known = info["serving"]
-    return ServedModel(
-        name=name,
-        engine=engine,
-        tokenizer=Tokenizer.open(Path(known["tokenizer"])),
-        card={key: value for key, value in info.items() if key != "serving"},
-        weight_files={leaf: Path(file) for leaf, file in known["files"].items()},
-        leaves=[leaf["name"] for leaf in info["leaves"]],
-        embedding_dim=known["dim"],
-        vocab_size=known["vocab_size"],
-        max_tokens=info["max_tokens"],
-        max_leaf_weight=known["most_weight"],
-        costs=[Cost(**cost) for cost in known["costs"]],
-        dense_flops_per_token=known["dense_flops"],
-        created=int(time.time()),
-    )
-
-
 def find_model(models: Sequence[ServedModel], name: str) -> tuple[ServedModel, str]:
-    """Return the model that a request names, kept for it, and what stands behind the colon.
+    """Find the model that a request names, and hold its engine for the request.
 
-    Raises: ApiError
+    Returns: the model, and the part of the name after the colon.
+    Raises: ApiError if the model does not exist.
     """
-    wanted, _, alias = name.partition(":")
+    base_name, _, alias = name.partition(":")
     for served in models:
-        if served.name == wanted:
+        if served.name == base_name:
             served.hold_engine()
             return served, alias
-    raise unknown_model(models, name)
+    raise model_not_found(models, name)
 
 
-def unknown_model(models: Sequence[ServedModel], name: str) -> ApiError:
-    """Return what is told of a name that no model has."""
-    known = ", ".join(served.name for served in models) or "none"
-    told = f"The model '{name}' does not exist: this server has {known}."
-    return ApiError(told, param="model", code="model_not_found", status=404)
+def model_not_found(models: Sequence[ServedModel], name: str) -> ApiError:
+    """Build the error for an unknown model name."""
+    served_names = ", ".join(served.name for served in models) or "none"
+    message = f"The model '{name}' does not exist: this server has {served_names}."
+    return ApiError(message, param="model", code="model_not_found", status=404)
 
 
 def is_resident(path: Path) -> bool | None:
-    """Return whether any page of a file is in memory, None where the system does not say."""
+    """Check whether any page of a file is in memory; None if the system cannot tell."""
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) as mapped:
             pages = (ctypes.c_ubyte * -(-len(mapped) // mmap.PAGESIZE))()
-            begin = ctypes.c_char.from_buffer(mapped)
-            failed = _LIBC.mincore(ctypes.c_void_p(ctypes.addressof(begin)), ctypes.c_size_t(len(mapped)), pages)
-            del begin  # the map cannot be closed before
-    except (OSError, ValueError, AttributeError):  # no such file, an empty one, a system without mincore
+            start = ctypes.c_char.from_buffer(mapped)
+            failed = _LIBC.mincore(ctypes.c_void_p(ctypes.addressof(start)), ctypes.c_size_t(len(mapped)), pages)
+            del start  # The mapping cannot be closed while this reference exists.
+    except (OSError, ValueError, AttributeError):  # The file is missing or empty, or the system lacks mincore.
         return None
     return None if failed else any(page & _PAGE_IN_MEMORY for page in bytes(pages))

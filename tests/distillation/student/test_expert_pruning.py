@@ -16,8 +16,8 @@ from baicai.leaves.model import SparseModel, open_model
 from baicai.model.experts import Leaf
 from baicai.run import run_stage
 from baicai.serving.config import ServeRecipe
-from baicai.serving.engine.model_info import describe
-from baicai.serving.served_model import serve_as
+from baicai.serving.engine.describe_model import describe_model
+from baicai.serving.served_model import ServedModel
 from tests.conftest import Workshop
 from tests.distillation.conftest import Sample
 from tests.serving.servers import ThreadEngine, serving
@@ -115,7 +115,8 @@ def test_pruned_leaf_joins_serves_and_exports(
     assert (parity.problem, parity.equal_prompts) == (None, 8)
     engine = ThreadEngine(student)
     try:
-        with serving(ServeRecipe(model="small"), [serve_as("small", engine, describe(student))]) as address:
+        served = ServedModel.from_info("small", engine, describe_model(student))
+        with serving(ServeRecipe(model="small"), [served]) as address:
             body = {"model": "small", "prompt": "apple", "max_tokens": 4, "leaves": {"only": ["fruit"]}}
             answer = httpx.post(f"{address}/v1/completions", json=body, timeout=240)
     finally:

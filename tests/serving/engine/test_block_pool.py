@@ -9,62 +9,51 @@ SIZE = 4
 
 def test_what_is_given_comes_back() -> None:
     pool = BlockPool(5, SIZE)
-    first, filled = pool.take([], 3) or ([], 0)
+    first, filled = pool.allocate([], 3) or ([], 0)
     assert (len(set(first)), filled, pool.available) == (3, 0, 2)
-    assert pool.take([], 3) is None
-    pool.give_back(first)
+    assert pool.allocate([], 3) is None
+    pool.release(first)
     assert pool.available == 5
 
 
 def test_a_beginning_is_shared_while_it_is_used_and_after() -> None:
     pool = BlockPool(6, SIZE)
-    names = pool.names(list(range(10)), ["law"])
+    names = pool.hash_blocks(list(range(10)), ["law"])
     assert len(names) == 2
-    first, _ = pool.take(names, 3) or ([], 0)
+    first, _ = pool.allocate(names, 3) or ([], 0)
     for block, name in zip(first, names, strict=False):
-        pool.name(block, name)
-    second, filled = pool.take(names, 3) or ([], 0)
+        pool.share(block, name)
+    second, filled = pool.allocate(names, 3) or ([], 0)
     assert (second[:2], filled) == (first[:2], 2)
     assert pool.available == 2
-    pool.give_back(first)
-    pool.give_back(second)
-    third, filled = pool.take(names, 2) or ([], 0)
+    pool.release(first)
+    pool.release(second)
+    third, filled = pool.allocate(names, 2) or ([], 0)
     assert (third, filled) == (first[:2], 2)
 
 
 def test_other_leaves_or_another_beginning_share_nothing() -> None:
     pool = BlockPool(6, SIZE)
     tokens = list(range(8))
-    assert pool.names(tokens, ["law"]) == pool.names(tokens, ["law"])
-    assert not set(pool.names(tokens, ["law"])) & set(pool.names(tokens, []))
-    assert pool.names([9, *tokens[1:]], [])[1] != pool.names(tokens, [])[1], "the second block alike, the first not"
+    assert pool.hash_blocks(tokens, ["law"]) == pool.hash_blocks(tokens, ["law"])
+    assert not set(pool.hash_blocks(tokens, ["law"])) & set(pool.hash_blocks(tokens, []))
+    assert pool.hash_blocks([9, *tokens[1:]], [])[1] != pool.hash_blocks(tokens, [])[1], (
+        "the second block alike, the first not"
+    )
 
 
 def test_what_was_unused_longest_goes_first() -> None:
     pool = BlockPool(4, SIZE)
     for number in range(2):
-        names = pool.names([number] * 8, [])
-        blocks, _ = pool.take(names, 2) or ([], 0)
+        names = pool.hash_blocks([number] * 8, [])
+        blocks, _ = pool.allocate(names, 2) or ([], 0)
         for block, name in zip(blocks, names, strict=True):
-            pool.name(block, name)
-        pool.give_back(blocks)
-    pool.take([], 2)
-    assert pool.take(pool.names([0] * 8, []), 0) == ([], 0)
-    _, filled = pool.take(pool.names([1] * 8, []), 2) or ([], 0)
+            pool.share(block, name)
+        pool.release(blocks)
+    pool.allocate([], 2)
+    assert pool.allocate(pool.hash_blocks([0] * 8, []), 0) == ([], 0)
+    _, filled = pool.allocate(pool.hash_blocks([1] * 8, []), 2) or ([], 0)
     assert filled == 2
-
-
-def test_after_a_change_nothing_is_shared() -> None:
-    pool = BlockPool(4, SIZE)
-    names = pool.names([1] * 8, [])
-    blocks, _ = pool.take(names, 2) or ([], 0)
-    for block, name in zip(blocks, names, strict=True):
-        pool.name(block, name)
-    pool.forget()
-    pool.give_back(blocks)
-    _, filled = pool.take(names, 2) or ([], 0)
-    assert filled == 0
-    assert pool.available == 2
 
 
 def test_no_block_is_lost_or_given_twice() -> None:
@@ -73,14 +62,14 @@ def test_no_block_is_lost_or_given_twice() -> None:
     for _ in range(3000):
         if texts and draw.random() < 0.5:
             _, blocks = texts.pop(draw.randrange(len(texts)))
-            pool.give_back(blocks)
+            pool.release(blocks)
         tokens = [draw.randrange(2) for _ in range(draw.randrange(1, 24))]
-        names = pool.names(tokens[:-1], [])
-        taken = pool.take(names, -(-len(tokens) // SIZE))
+        names = pool.hash_blocks(tokens[:-1], [])
+        taken = pool.allocate(names, -(-len(tokens) // SIZE))
         if taken is not None:
             blocks, filled = taken
             for block, name in list(zip(blocks, names, strict=False))[filled:]:
-                pool.name(block, name)
+                pool.share(block, name)
             texts.append((tokens, blocks))
         users: dict[int, set[tuple[int, ...]]] = {}
         for tokens, blocks in texts:

@@ -74,8 +74,8 @@ def test_many_ask_at_once_and_get_what_each_gets_alone(workshop: Workshop) -> No
     async def act(worker: EngineClient) -> None:
         found = await asyncio.gather(*(collect(worker.generate(one)) for one in asked))
         assert found == [(ids, "length") for ids in expected]
-        assert worker.info["hash"] == model.hash
-        assert {leaf["name"] for leaf in worker.info["leaves"]} == {"fruit", "metal"}
+        assert worker.info.card["hash"] == model.hash
+        assert {leaf["name"] for leaf in worker.info.card["leaves"]} == {"fruit", "metal"}
 
     with_worker(workshop, act)
 
@@ -115,11 +115,11 @@ def test_an_engine_that_is_killed_comes_back_and_nobody_waits_for_ever(workshop:
         worker.status = {"running": 3, "waiting": 0}
         os.kill(worker._process.pid, signal.SIGKILL)
         for answer in answers:
-            with pytest.raises(EngineStoppedError, match="the engine stopped in the middle of the answer: ask again"):
+            with pytest.raises(EngineStoppedError, match="the engine stopped while generating: try again"):
                 await answer
         assert not worker.ready
         assert worker.status == {"running": 0, "waiting": 0}
-        with pytest.raises(EngineStoppedError, match="being started again"):
+        with pytest.raises(EngineStoppedError, match="the engine is restarting"):
             await collect(worker.generate(ask(workshop)))
         await worker._ready.wait()
         assert worker.ready
@@ -131,15 +131,15 @@ def test_an_engine_that_is_killed_comes_back_and_nobody_waits_for_ever(workshop:
 def test_what_is_wrong_is_told(workshop: Workshop) -> None:
     async def act(worker: EngineClient) -> None:
         for changes, message in (
-            ({"prompt_token_ids": [0] * 64}, "a prompt of 64 tokens does not fit: this model takes 1 to 63"),
+            ({"prompt_token_ids": [0] * 64}, "the prompt has 64 tokens, this model takes 1 to 63"),
             ({"leaves": ["law"]}, "unknown leaf 'law'"),
-            ({"grammar": "{"}, "the grammar of the answer cannot be used"),
-            ({"grammar": HEAVY}, "the grammar of the answer cannot be used: fuel exhausted"),
+            ({"grammar": "{"}, "the grammar cannot be used"),
+            ({"grammar": HEAVY}, "the grammar cannot be used: fuel exhausted"),
             ({"temperature": -1.0}, "temperature"),
         ):
             with pytest.raises(ConfigError, match=message):
                 await collect(worker.generate(ask(workshop, **changes)))
-        with pytest.raises(QueueFullError, match="1 requests wait already"):
+        with pytest.raises(QueueFullError, match="1 requests are already waiting"):
             await asyncio.gather(*(collect(worker.generate(ask(workshop, max_tokens=30))) for _ in range(8)))
 
     with_worker(workshop, act, max_sequences=1, max_waiting=1)
@@ -162,7 +162,7 @@ def test_an_engine_that_cannot_be_started_again_is_tried_again(
         os.kill(worker._process.pid, signal.SIGKILL)
         while not tries:
             await asyncio.sleep(0.01)
-        with pytest.raises(MachineError, match=r"no engine can be started \(Too many open files\)"):
+        with pytest.raises(MachineError, match=r"the engine's process cannot be started: Too many open files"):
             await EngineClient(worker.options).start()
         await worker._ready.wait()
         assert (await collect(worker.generate(ask(workshop))))[1] == "length"

@@ -18,7 +18,7 @@ from baicai.leaves.model import SparseModel
 from baicai.serving.engine.client import EngineOptions
 from baicai.serving.engine.generation_request import GenerationRequest
 from baicai.serving.engine.grammar import GrammarConstraint, Grammars
-from baicai.serving.engine.process import Messages, Service
+from baicai.serving.engine.process import EngineLoop, Messages
 from baicai.serving.engine.scheduler import Engine
 from tests.conftest import Workshop
 from tests.serving.servers import until
@@ -47,10 +47,9 @@ class Asker:
         self.grammars, self.opener, self._ends = SlowGrammars(model), ThreadPoolExecutor(1), model.tokenizer.stop_ids
         self.messages: Messages = queue.SimpleQueue()
         self._lines = queue.SimpleQueue[dict[str, Any]]()
-        service = Service(
-            Engine(model.network, max_sequences=2, max_waiting=2), self.grammars, self.opener, self.messages
-        )
-        self._thread = threading.Thread(target=service.serve, args=(self._lines.put,))
+        engine = Engine(model.network, max_sequences=2, max_waiting=2)
+        service = EngineLoop(engine, self.grammars, self.opener, self.messages)
+        self._thread = threading.Thread(target=service.run, args=(self._lines.put,))
         self._thread.start()
 
     def ask(self, number: int, grammar: str = "") -> None:
@@ -64,7 +63,7 @@ class Asker:
         while True:
             line = self._lines.get(timeout=60)
             self.status = line["status"]
-            for one, news in line["told"]:
+            for one, news in line["events"]:
                 assert one == number
                 if news[0] not in ("prompt_started", "token"):
                     return news
@@ -125,10 +124,10 @@ def test_what_is_wrong_with_a_grammar_is_told_of_its_text(asker: Asker) -> None:
     asker.grammars.go.release()
     kind, message = asker.told(1)
     assert kind == "config"
-    assert message.startswith("the grammar of the answer cannot be used")
+    assert message.startswith("the grammar cannot be used")
 
 
 def test_grammars_that_wait_have_an_end(asker: Asker) -> None:
     for number in (1, 2, 3):
         asker.ask(number, DIGITS)
-    assert asker.told(3) == ["busy", "2 requests wait already: try again later"]
+    assert asker.told(3) == ["busy", "2 requests are already waiting: try again later"]

@@ -64,7 +64,7 @@ def sampled(sampling: SamplingConfig) -> dict[str, Any]:
 
 
 def run(engine: Engine) -> None:
-    while engine.work:
+    while engine.has_work:
         engine.step()
 
 
@@ -107,7 +107,7 @@ def test_answers_are_those_that_each_gets_alone(model: Transformer) -> None:
 def test_a_first_step_leaves_nothing_behind(model: Transformer) -> None:
     engine, warm = Engine(model), Engine(model)
     warm.warm_up()
-    assert (warm.work, warm.running, warm.waiting) == (False, 0, 0)
+    assert (warm.has_work, warm.num_running, warm.num_waiting) == (False, 0, 0)
     cold, answer = (ask(one, TOKENS[:20], max_tokens=4) for one in (engine, warm))
     run(engine)
     run(warm)
@@ -190,7 +190,7 @@ def test_one_that_is_cancelled_says_no_more(model: Transformer) -> None:
         engine.step()
     for number in numbers:
         engine.cancel(number)
-    assert not engine.work
+    assert not engine.has_work
     assert [one.ended.reason for one in (running, waiting) if one.ended] == ["cancelled"] * 2
     assert len(running.ids) == 3
     last = ask(engine, TOKENS[:5], [])
@@ -215,9 +215,9 @@ def test_memory_is_kept_to_and_all_are_served(model: Transformer) -> None:
     engine = Engine(model, max_sequences=8, kv_cache_tokens=64)
     answers = [ask(engine, TOKENS[:20], max_tokens=20) for _ in range(6)]
     most = 0
-    while engine.work:
+    while engine.has_work:
         engine.step()
-        most = max(most, engine.running)
+        most = max(most, engine.num_running)
     assert most == 1 if model.config.max_tokens > 64 else most >= 1
     assert len({tuple(answer.ids) for answer in answers}) == 1
 
@@ -226,7 +226,7 @@ def test_the_queue_has_an_end(model: Transformer) -> None:
     engine = Engine(model, max_sequences=1, max_waiting=2)
     ask(engine, TOKENS[:3])
     ask(engine, TOKENS[:3])
-    with pytest.raises(OverflowError, match="2 requests wait already"):
+    with pytest.raises(OverflowError, match="2 requests are already waiting"):
         ask(engine, TOKENS[:3])
 
 
@@ -312,16 +312,16 @@ def test_the_log_probabilities_told_are_the_models_own(model: Transformer) -> No
     assert steered.tokens[0].alternatives[0] == (free.ids[0], free.tokens[0].log_probability)
     assert steered.tokens[0].log_probability is not None
     assert steered.tokens[0].log_probability < free.tokens[0].log_probability < 0
-    with pytest.raises(ConfigError, match="a token is not one of the model's 97"):
+    with pytest.raises(ConfigError, match="token ids must be between 0 and 96"):
         ask(engine, TOKENS[:9], logit_bias=[(97, 1.0)])
 
 
 @pytest.mark.parametrize(
     ("prompt", "leaves", "message"),
     [
-        ([], [], "a prompt of 0 tokens does not fit"),
-        ([1] * 5000, [], "a prompt of 5000 tokens does not fit: this model takes 1 to"),
-        ([97], [], "a token is not one of the model's 97"),
+        ([], [], "the prompt has 0 tokens"),
+        ([1] * 5000, [], "the prompt has 5000 tokens, this model takes 1 to"),
+        ([97], [], "token ids must be between 0 and 96"),
         ([1], ["law"], "unknown leaf 'law': this model has leaf-0, leaf-1, leaf-2"),
     ],
 )

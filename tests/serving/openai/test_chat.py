@@ -169,7 +169,7 @@ def test_generation_stops_when_the_client_disconnects(
         else:
             with pytest.raises(openai.APITimeoutError):
                 client.chat.completions.create(model="tiny", messages=MESSAGES, n=2, timeout=0.3)
-        until(lambda: not engine.core.work)
+        until(lambda: not engine.core.has_work)
     finally:
         engine.step_seconds = 0.0
     assert engine.steps - before < 8

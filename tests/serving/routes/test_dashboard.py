@@ -13,8 +13,8 @@ from baicai.artefact import read_json, write_json
 from baicai.errors import MachineError
 from baicai.leaves.evaluate import EvaluateRecipe, evaluate_model
 from baicai.run import Run, last_metrics, run_stage
+from baicai.run_reader import MAX_METRICS_BYTES
 from baicai.serving.config import ServeRecipe
-from baicai.serving.routes.run_reader import MAX_METRICS_BYTES
 from baicai.wholesale.release.catalog import Catalog
 from tests.conftest import TRAIN, Workshop, grow_recipe
 from tests.serving.servers import serving

@@ -1,7 +1,7 @@
-"""Blocks of the memory in which texts keep what attention reads: given out, shared by equal beginnings, taken back.
+"""Block allocator for the paged KV cache, with prefix sharing and LRU reuse.
 
-A full block is known by what leads to it: the leaves that are on and all tokens up to its end. Blocks that no text uses
-stay as long as nobody needs the room, the longest unused go first.
+A full block is identified by a hash over the active leaves and all tokens up to the end of the block. Blocks that no
+sequence uses keep their contents until their memory is needed; the least recently used one is evicted first.
 """
 
 import hashlib
@@ -10,81 +10,79 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-Name = bytes
-"""Of a block: a hash over leaves and tokens."""
+BlockHash = bytes
+"""Hash over the active leaves and all tokens up to the end of a block."""
 
 
 class BlockPool:
-    """Says which block is whose."""
+    """Tracks which blocks are free, in use, or idle with reusable contents."""
 
-    def __init__(self, blocks: int, block_tokens: int) -> None:
+    def __init__(self, num_blocks: int, block_tokens: int) -> None:
         self.block_tokens = block_tokens
-        self._free = list(range(blocks))[::-1]
-        self._users = [0] * blocks
-        self._names: dict[int, Name] = {}
-        self._known: dict[Name, int] = {}
+        self._free = list(range(num_blocks))[::-1]
+        self._num_users = [0] * num_blocks
+        self._hashes: dict[int, BlockHash] = {}
+        self._block_by_hash: dict[BlockHash, int] = {}
         self._idle: OrderedDict[int, None] = OrderedDict()
-        """Blocks with a name that no text uses, the longest unused first."""
+        """Unused blocks with a hash, least recently used first."""
 
     @property
     def available(self) -> int:
-        """Blocks that can be given out."""
+        """Number of blocks that can be allocated."""
         return len(self._free) + len(self._idle)
 
-    def names(self, tokens: Sequence[int], leaves: Collection[str]) -> list[Name]:
-        """Return the names of the full blocks of a text."""
-        name, found = hashlib.blake2b("\n".join(sorted(leaves)).encode(), digest_size=16).digest(), []
+    def hash_blocks(self, tokens: Sequence[int], leaves: Collection[str]) -> list[BlockHash]:
+        """Return the hashes of the full blocks of a sequence."""
+        digest, hashes = hashlib.blake2b("\n".join(sorted(leaves)).encode(), digest_size=16).digest(), []
         for end in range(self.block_tokens, len(tokens) + 1, self.block_tokens):
             content = np.asarray(tokens[end - self.block_tokens : end], np.int64).tobytes()
-            name = hashlib.blake2b(name + content, digest_size=16).digest()
-            found.append(name)
-        return found
+            digest = hashlib.blake2b(digest + content, digest_size=16).digest()
+            hashes.append(digest)
+        return hashes
 
-    def take(self, names: Sequence[Name], blocks: int) -> tuple[list[int], int] | None:
-        """Give a text so many blocks, and return them with how many of the first are filled already; None if too few.
+    def allocate(self, hashes: Sequence[BlockHash], num_blocks: int) -> tuple[list[int], int] | None:
+        """Allocate blocks for a sequence, reusing cached prefix blocks.
 
-        `names` are those of its beginning that it may share: not its last token, which has to be read to go on.
+        Args:
+            hashes: of the prefix that may be shared. It must not include the last token, which has to be read to
+                predict the next one.
+            num_blocks: total number of blocks, shared ones included.
+
+        Returns: the block ids and how many of them are already filled, or None if the pool is exhausted.
         """
         shared = []
-        for name in names[:blocks]:
-            if name not in self._known:
+        for block_hash in hashes[:num_blocks]:
+            if block_hash not in self._block_by_hash:
                 break
-            shared.append(self._known[name])
+            shared.append(self._block_by_hash[block_hash])
         idle = sum(block in self._idle for block in shared)
-        if blocks - len(shared) > self.available - idle:
+        if num_blocks - len(shared) > self.available - idle:
             return None
         for block in shared:
             self._idle.pop(block, None)
-        taken = shared + [self._new() for _ in range(blocks - len(shared))]
-        for block in taken:
-            self._users[block] += 1
-        return taken, len(shared)
+        blocks = shared + [self._take_free() for _ in range(num_blocks - len(shared))]
+        for block in blocks:
+            self._num_users[block] += 1
+        return blocks, len(shared)
 
-    def name(self, block: int, name: Name) -> None:
-        """Let others share a block that has been filled; the first of equal ones is kept."""
-        if name not in self._known and block not in self._names:
-            self._known[name], self._names[block] = block, name
+    def share(self, block: int, block_hash: BlockHash) -> None:
+        """Make a filled block available to other sequences; of equal blocks, the first one is kept."""
+        if block_hash not in self._block_by_hash and block not in self._hashes:
+            self._block_by_hash[block_hash], self._hashes[block] = block, block_hash
 
-    def give_back(self, blocks: Sequence[int]) -> None:
-        """Take a text's blocks back."""
-        for block in reversed(blocks):  # of a text's idle blocks the last go first
-            self._users[block] -= 1
-            if self._users[block] == 0:
-                if block in self._names:
+    def release(self, blocks: Sequence[int]) -> None:
+        """Return a sequence's blocks to the pool."""
+        for block in reversed(blocks):  # The end of a sequence is the least likely to be reused, so evict it first.
+            self._num_users[block] -= 1
+            if self._num_users[block] == 0:
+                if block in self._hashes:
                     self._idle[block] = None
                 else:
                     self._free.append(block)
 
-    def forget(self) -> None:
-        """Let nobody share what was filled so far: the model has changed."""
-        self._free += self._idle
-        self._idle.clear()
-        self._names.clear()
-        self._known.clear()
-
-    def _new(self) -> int:
+    def _take_free(self) -> int:
         if self._free:
             return self._free.pop()
         block, _ = self._idle.popitem(last=False)
-        del self._known[self._names.pop(block)]
+        del self._block_by_hash[self._hashes.pop(block)]
         return block

@@ -1,7 +1,7 @@
-"""The engine's process, and the hand of the server that asks it.
+"""Client of an engine that runs in a process of its own.
 
-They speak in lines of JSON over a pair of sockets. If the process dies, whoever waits for an answer is told so, and
-another one is started.
+Client and engine exchange lines of JSON over a pair of sockets. If the process dies, all pending requests fail, and a
+new process is started.
 """
 
 import asyncio
@@ -17,16 +17,19 @@ from typing import Any, Literal
 import orjson
 
 from baicai.errors import BaicaiError, ConfigError, MachineError
+from baicai.model.cost import Cost
 from baicai.serving.engine.events import Alternative, EngineEvent, Finished, PromptEmbedding, PromptStarted, Token
 from baicai.serving.engine.generation_request import GenerationRequest
+from baicai.serving.engine.model_info import ModelInfo
 
 LINE_BYTES = 2**26
+"""Maximum length of a line of JSON."""
 RESTART_SECONDS = 1.0
-"""Between a death and the next start."""
+"""Pause between attempts to start a new process."""
 
 
 class QueueFullError(BaicaiError):
-    """Too many requests wait already."""
+    """Too many requests are already waiting."""
 
 
 class EngineStoppedError(BaicaiError):
@@ -35,17 +38,17 @@ class EngineStoppedError(BaicaiError):
 
 @dataclass(frozen=True, kw_only=True)
 class EngineOptions:
-    """How an engine runs."""
+    """Options of an engine."""
 
     model: str
     """Path or hash of a model or a trunk."""
     peel: Sequence[str] = ()
-    """Leaves, by name or hash, without which it runs."""
+    """Names or hashes of leaves to remove from it."""
     join: Sequence[str] = ()
-    """Paths or hashes of leaves that are joined to it."""
+    """Paths or hashes of leaves to join to it."""
     weights: Literal["stored", "int8"] = "stored"
     threads: int = 0
-    """0: as many as there are cores."""
+    """Number of threads; 0 uses all cores."""
     max_sequences: int = 16
     kv_cache_tokens: int = 0
     max_waiting: int = 256
@@ -57,118 +60,120 @@ ERRORS: Mapping[str, type[BaicaiError]] = {
     "busy": QueueFullError,
     "stopped": EngineStoppedError,
 }
-NO_TEXTS: Mapping[str, int] = {"running": 0, "waiting": 0}
-_Told = EngineEvent | BaicaiError
+"""Error classes by their names in the protocol."""
+NO_REQUESTS: Mapping[str, int] = {"running": 0, "waiting": 0}
 
 
 class EngineClient:
-    """An engine in a process of its own."""
+    """Starts an engine in a process of its own, sends it requests, and restarts it if it dies."""
+
+    info: ModelInfo
+    """Metadata of the model; set by `start`."""
 
     def __init__(self, options: EngineOptions) -> None:
         self.options = options
-        self.info: dict[str, Any] = {}
-        """What the engine says of itself when it is ready: running and waiting texts are in `status`."""
-        self.status: Mapping[str, int] = NO_TEXTS
-        self._answers: dict[int, asyncio.Queue[_Told]] = {}
-        self._number = 0
+        self.status: Mapping[str, int] = NO_REQUESTS
+        """Number of running and waiting sequences."""
+        self._queues: dict[int, asyncio.Queue[EngineEvent | BaicaiError]] = {}
+        """Events of each pending request, by its id."""
+        self._last_id = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._writer: asyncio.StreamWriter | None = None
-        self._keeper: asyncio.Task[None] | None = None
+        self._supervisor: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
 
     @property
     def ready(self) -> bool:
-        """Whether the process is there and takes texts."""
+        """Whether the process is running and accepts requests."""
         return self._ready.is_set()
 
     async def start(self) -> None:
-        """Start the process, wait until it is ready, and keep it up from then on.
+        """Start the process, wait until it is ready, and restart it whenever it dies from then on.
 
-        Raises: BaicaiError with what the process says if the model cannot be opened.
+        Raises: BaicaiError with the process's own message if the model cannot be opened.
         """
         reader = await self._spawn()
-        self._keeper = asyncio.create_task(self._keep_up(reader))
+        self._supervisor = asyncio.create_task(self._supervise(reader))
 
     async def close(self) -> None:
-        """Stop the process; answers that are not over are."""
-        if self._keeper is not None:
-            self._keeper.cancel()
+        """Stop the process, aborting all pending requests."""
+        if self._supervisor is not None:
+            self._supervisor.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self._keeper
+                await self._supervisor
         self._stop()
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Sequence[EngineEvent], None]:
-        """Yield an answer's tokens, and how it ended: whatever has come meanwhile, so that who is slow gets several.
+        """Stream events in batches of everything received since the last read.
 
-        Whoever stops listening stops it.
+        Closing the generator cancels the request.
 
-        Raises: ConfigError if it does not fit, BusyError if too many wait, StoppedError if the engine dies meanwhile.
+        Raises: ConfigError if the request does not fit, QueueFullError if too many requests are waiting,
+            EngineStoppedError if the engine is not running or dies.
         """
         if not self.ready:
-            raise EngineStoppedError("the engine is being started again: try again in a moment")
-        self._number += 1
-        number, told = self._number, asyncio.Queue[_Told]()
-        self._answers[number] = told
-        self._send({"id": number, "request": request})
-        over = False
+            raise EngineStoppedError("the engine is restarting: try again in a moment")
+        self._last_id += 1
+        request_id, queue = self._last_id, asyncio.Queue[EngineEvent | BaicaiError]()
+        self._queues[request_id] = queue
+        self._send({"id": request_id, "request": request})
+        finished = False
         try:
-            while not over:
-                found = [await told.get(), *(told.get_nowait() for _ in range(told.qsize()))]
-                over = isinstance(found[-1], Finished | BaicaiError)
-                news = [one for one in found if not isinstance(one, BaicaiError)]
-                if news:
-                    yield news
-                if isinstance(found[-1], BaicaiError):
-                    raise found[-1]
+            while not finished:
+                received = [await queue.get(), *(queue.get_nowait() for _ in range(queue.qsize()))]
+                finished = isinstance(received[-1], Finished | BaicaiError)
+                events = [event for event in received if not isinstance(event, BaicaiError)]
+                if events:
+                    yield events
+                if isinstance(received[-1], BaicaiError):
+                    raise received[-1]
         finally:
-            del self._answers[number]
-            if not over:
-                self._send({"cancel": number})
+            del self._queues[request_id]
+            if not finished:
+                self._send({"cancel": request_id})
 
     async def _spawn(self) -> asyncio.StreamReader:
         try:
-            self._process, ours = _start_process()
+            self._process, sock = _start_process()
         except OSError as error:
-            raise MachineError(
-                f"no engine can be started ({error.strerror}): free what the machine is short of"
-            ) from None
-        reader, self._writer = await asyncio.open_connection(sock=ours, limit=LINE_BYTES)
+            raise MachineError(f"the engine's process cannot be started: {error.strerror}") from None
+        reader, self._writer = await asyncio.open_connection(sock=sock, limit=LINE_BYTES)
         self._writer.write(_line(self.options))
-        found = {"error": "stopped", "message": "the engine's process died at its start"}
+        reply = {"error": "stopped", "message": "the engine's process died while starting"}
         with contextlib.suppress(ConnectionError):
             if line := await reader.readline():
-                found = orjson.loads(line)
-        if "error" in found:
+                reply = orjson.loads(line)
+        if "error" in reply:
             self._stop()
-            raise ERRORS[found["error"]](found["message"])
-        self.info = found
+            raise ERRORS[reply["error"]](reply["message"])
+        self.info = _read_info(reply)
         self._ready.set()
         return reader
 
-    async def _keep_up(self, reader: asyncio.StreamReader) -> None:
+    async def _supervise(self, reader: asyncio.StreamReader) -> None:
         while True:
-            await self._listen(reader)
+            await self._dispatch(reader)
             self._ready.clear()
             self._stop()
-            self.status = NO_TEXTS
-            for told in self._answers.values():
-                told.put_nowait(EngineStoppedError("the engine stopped in the middle of the answer: ask again"))
+            self.status = NO_REQUESTS
+            for queue in self._queues.values():
+                queue.put_nowait(EngineStoppedError("the engine stopped while generating: try again"))
             while not self.ready:
                 await asyncio.sleep(RESTART_SECONDS)
                 with contextlib.suppress(BaicaiError):
                     reader = await self._spawn()
 
-    async def _listen(self, reader: asyncio.StreamReader) -> None:
-        """Hand on what the engine says, until it says nothing any more."""
+    async def _dispatch(self, reader: asyncio.StreamReader) -> None:
+        """Pass events on to their requests until the connection closes."""
         with contextlib.suppress(ConnectionError):
             while line := await reader.readline():
-                found = orjson.loads(line)
-                self.status = found["status"]
-                for number, told in found["told"]:
-                    if number in self._answers:
-                        self._answers[number].put_nowait(_read(told))
+                message = orjson.loads(line)
+                self.status = message["status"]
+                for request_id, event in message["events"]:
+                    if request_id in self._queues:
+                        self._queues[request_id].put_nowait(_read_event(event))
 
-    def _send(self, message: Mapping[str, Any]) -> None:
+    def _send(self, message: Mapping[str, object]) -> None:
         if self._writer is not None and self.ready:
             self._writer.write(_line(message))
 
@@ -193,17 +198,22 @@ def _start_process() -> tuple[subprocess.Popen[bytes], socket.socket]:
             raise
 
 
-def _line(value: Any) -> bytes:
+def _line(value: object) -> bytes:
     return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
 
 
-def _read(told: Sequence[Any]) -> _Told:
-    kind, *rest = told
+def _read_info(values: dict[str, Any]) -> ModelInfo:
+    return ModelInfo(**(values | {"costs": [Cost(**cost) for cost in values["costs"]]}))
+
+
+def _read_event(values: Sequence[Any]) -> EngineEvent | BaicaiError:
+    kind, *fields = values
     if kind == "token":
-        number, chance, others, weights, in_prompt = rest
-        return Token(number, chance, tuple(Alternative(*one) for one in others), tuple(weights), in_prompt)
+        token, log_probability, alternatives, leaf_weights, in_prompt = fields
+        alternatives = tuple(Alternative(*alternative) for alternative in alternatives)
+        return Token(token, log_probability, alternatives, tuple(leaf_weights), in_prompt)
     if kind == "prompt_embedding":
-        return PromptEmbedding(tuple(*rest))
+        return PromptEmbedding(tuple(*fields))
     if kind in ERRORS:
-        return ERRORS[kind](*rest)
-    return PromptStarted(*rest) if kind == "prompt_started" else Finished(*rest)
+        return ERRORS[kind](*fields)
+    return PromptStarted(*fields) if kind == "prompt_started" else Finished(*fields)

@@ -1,48 +1,49 @@
-"""What an engine tells of a text, piece by piece."""
+"""Events that the engine emits for a request."""
 
 from collections.abc import Callable
 from typing import NamedTuple
 
 
 class Alternative(NamedTuple):
-    """A token that might have come, and the natural logarithm of its probability."""
+    """A candidate token and the natural logarithm of its probability."""
 
     token: int
     log_probability: float
 
 
 class Token(NamedTuple):
-    """A token of a prompt or an answer."""
+    """A token of the prompt or the completion."""
 
     id: int
     log_probability: float | None
-    """By the model's own distribution; None for the first token of a prompt."""
+    """Log probability under the model's own distribution; None for the first token of a prompt."""
     alternatives: tuple[Alternative, ...]
+    """The most likely tokens at this position, most likely first."""
     leaf_weights: tuple[float, ...]
-    """Of the leaves that are on, in their order: weight when this token was made."""
+    """Routing weight of each active leaf when this token was produced."""
     in_prompt: bool = False
 
 
 class PromptStarted(NamedTuple):
-    """A prompt is being read."""
+    """The request has left the queue, and its prompt is being read."""
 
     cached_tokens: int
-    """Its tokens that are not read anew."""
+    """Prompt tokens found in the KV cache."""
 
 
 class PromptEmbedding(NamedTuple):
-    """A prompt has been read: its embedding."""
+    """The embedding of the prompt."""
 
     values: tuple[float, ...]
-    """Mean over the tokens of what the head reads, scaled to length 1; each is a float32."""
+    """Mean of the final hidden states over the prompt's tokens, scaled to length 1, in float32."""
 
 
 class Finished(NamedTuple):
-    """An answer is over."""
+    """The last event of every request."""
 
     reason: str
-    """stop (an end token), length, cancelled, or grammar_error: what may come next cannot be told."""
+    """`stop` (a stop token), `length`, `cancelled`, or `grammar_error` (the next token could not be determined)."""
 
 
 EngineEvent = PromptStarted | Token | PromptEmbedding | Finished
-Tell = Callable[[EngineEvent], None]
+EventCallback = Callable[[EngineEvent], None]

@@ -1,4 +1,4 @@
-"""Answers that keep to a grammar: which tokens may come next, told by llguidance."""
+"""Constrained decoding: llguidance decides which tokens may come next."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,57 +11,61 @@ from baicai.errors import ConfigError, MachineError
 
 
 class Grammars:
-    """What is made once for a tokenizer."""
+    """Compiles grammars for one tokenizer."""
 
-    def __init__(self, tokenizer: Tokenizer, vocab: int) -> None:
-        """Take a tokenizer and the width of the model's logits, which may have places without a token."""
-        self._tokenizer, self._vocab = tokenizer, vocab
-        self._tokens: Any = None
+    def __init__(self, tokenizer: Tokenizer, vocab_size: int) -> None:
+        """Take a tokenizer and the width of the model's logits, which may exceed the number of tokens."""
+        self._tokenizer, self._vocab_size = tokenizer, vocab_size
+        self._ll_tokenizer: Any = None
 
     def open(self, grammar: str) -> "GrammarConstraint":
-        """Return what an answer must keep to, at its beginning.
+        """Compile a grammar and return a constraint at its start.
 
-        Raises: ConfigError if the grammar is none or too large, MachineError if llguidance is not installed.
+        Raises: ConfigError if the grammar is invalid or too large, MachineError if llguidance is not installed.
         """
         try:
             import llguidance
         except ModuleNotFoundError:
             raise MachineError("llguidance is not installed: pip install 'baicai[serve]'") from None
-        if self._tokens is None:
-            wrapped = llguidance.TokenizerWrapper(_Spelling(self._tokenizer))
-            self._tokens = llguidance.LLTokenizer(wrapped, self._vocab)
-        problem = llguidance.LLMatcher.validate_grammar(grammar, self._tokens)
-        if problem:
-            raise ConfigError(f"the grammar of the answer cannot be used: {problem.splitlines()[0][:200]}")
-        opened = GrammarConstraint(llguidance.LLMatcher(self._tokens, grammar), self._vocab)
-        opened.allowed()  # shows what validation does not, and others need not wait while it is first computed
-        return opened
+        if self._ll_tokenizer is None:
+            wrapped = llguidance.TokenizerWrapper(_TokenizerAdapter(self._tokenizer))
+            self._ll_tokenizer = llguidance.LLTokenizer(wrapped, self._vocab_size)
+        message = llguidance.LLMatcher.validate_grammar(grammar, self._ll_tokenizer)
+        if message:
+            raise _grammar_error(message)
+        constraint = GrammarConstraint(llguidance.LLMatcher(self._ll_tokenizer, grammar), self._vocab_size)
+        # The first mask finds errors that validation misses, and computing it here keeps the delay off the engine.
+        constraint.allowed()
+        return constraint
 
 
 class GrammarConstraint:
-    """Where an answer is in its grammar."""
+    """The position of a completion in its grammar."""
 
-    def __init__(self, matcher: Any, vocab: int) -> None:
-        self._matcher, self._vocab = matcher, vocab
+    def __init__(self, matcher: Any, vocab_size: int) -> None:
+        self._matcher, self._vocab_size = matcher, vocab_size
 
     def allowed(self) -> NDArray[np.bool_]:
-        """Return which tokens may come next, [V].
+        """Compute the mask of tokens that may come next, [V].
 
-        Raises: ConfigError if that takes too long to find out.
+        Raises: ConfigError if the computation exceeds llguidance's limits.
         """
         bits = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
         if self._matcher.is_error():
-            told = self._matcher.get_error().splitlines()[0][:200]
-            raise ConfigError(f"the grammar of the answer cannot be used: {told}")
-        return np.unpackbits(bits, bitorder="little")[: self._vocab].astype(np.bool_)
+            raise _grammar_error(self._matcher.get_error())
+        return np.unpackbits(bits, bitorder="little")[: self._vocab_size].astype(np.bool_)
 
     def accept(self, token: int) -> None:
-        """Note the token that came."""
+        """Advance the constraint past a token."""
         self._matcher.consume_token(token)
 
 
-class _Spelling:
-    """How llguidance wants to be told of a tokenizer."""
+def _grammar_error(message: str) -> ConfigError:
+    return ConfigError(f"the grammar cannot be used: {message.splitlines()[0][:200]}")
+
+
+class _TokenizerAdapter:
+    """Presents a tokenizer through the interface that llguidance expects."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.eos_token_id, self.bos_token_id = tokenizer.stop_ids[0], None

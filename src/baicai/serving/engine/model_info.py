@@ -1,56 +1,72 @@
-"""What an engine says of its model to the server, which has no weights."""
+"""Model metadata that the engine reports to the server, which does not load the weights."""
 
-import dataclasses
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import NotRequired, TypedDict
 
-from baicai.leaves.leaf import LEAF_TENSORS, GrownLeaf
-from baicai.leaves.model import SparseModel
-from baicai.leaves.signing import is_signed
-from baicai.model.cost import count_cost, leaf_parameters
+from baicai.model.cost import Cost
 
 
-def describe(model: SparseModel) -> dict[str, Any]:
-    """Return what the list of models shows, and beside that, under `serving`, what a server has to know."""
-    sizes, network = model.network.leaf_config, model.network
-    costs = [count_cost(network, active_leaves=count) for count in range(len(model.leaves) + 1)]
-    whole, head = costs[-1], network.config.vocab_size * network.config.dim
-    parameters = leaf_parameters(network.config, sizes)[0] if sizes else 0
-    return {
-        "kind": "model" if model.leaves else "trunk",
-        "hash": model.hash,
-        "trunk": model.trunk.hash,
-        "data": _data(model.trunk.card),
-        "leaves": [_about_leaf(model.leaves[name]) | {"parameters": parameters} for name in network.leaves],
-        "topk_group": model.topk_group,
-        "max_tokens": network.config.max_tokens,
-        "total_parameters": whole.total_parameters,
-        "active_parameters": whole.active_parameters,
-        "flops_per_token": whole.flops_per_token,
-        "serving": {
-            "tokenizer": str(model.trunk.path.resolve()),
-            "files": {name: str((leaf.path / LEAF_TENSORS).resolve()) for name, leaf in model.leaves.items()},
-            "dim": network.config.dim,
-            "vocab_size": network.config.vocab_size,
-            "most_weight": sizes.top_k * sizes.routed_scaling_factor if sizes else 1.0,
-            "costs": [dataclasses.asdict(cost) for cost in costs],
-            "dense_flops": 2 * (whole.total_parameters - whole.embedding_parameters + head),
-        },
-    }
+class TrainingText(TypedDict):
+    """A text that a trunk or a leaf was trained on."""
+
+    domain: str
+    manifest: str
+    """Hash of the text's manifest."""
+    tokens: int
+    bytes: int
+    licences: dict[str, int]
+    release: NotRequired[str]
+    """Hash of the release that it came from."""
+    slice: NotRequired[str]
+    """Query that selected it from the release."""
 
 
-def _about_leaf(leaf: GrownLeaf) -> dict[str, Any]:
-    """Return what its card says, of which its own hash is proof: opening it has computed that anew."""
-    quality = {domain: row for domain, row in leaf.card["metrics"].items() if isinstance(row, dict)}
-    signed = is_signed(leaf.path)
-    return {"name": leaf.name, "hash": leaf.hash, "signed": signed, "data": _data(leaf.card), "bits_per_byte": quality}
+class LeafCard(TypedDict):
+    """A leaf in the list of models."""
+
+    name: str
+    hash: str
+    signed: bool
+    data: list[TrainingText]
+    bits_per_byte: dict[str, dict[str, float]]
+    """Bits per byte by domain and by what was measured on it."""
+    parameters: int
+    resident: NotRequired[bool | None]
+    """Whether any of its weights are in memory; None if the system cannot tell."""
 
 
-def _data(card: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return what text a trunk or a leaf saw: hashes, sizes and licences; of a release also which slice."""
-    told = []
-    for text in card["data"]:
-        receipt = text.get("receipt")
-        origin = {"release": receipt["release"], "slice": receipt["slice"]} if receipt else {}
-        told.append({key: text[key] for key in ("domain", "manifest", "tokens", "bytes", "licences")} | origin)
-    return told
+class ModelCard(TypedDict):
+    """The `baicai` object of a model in the list of models."""
+
+    kind: str
+    """`model` or `trunk`."""
+    hash: str
+    trunk: str
+    """Hash of the trunk."""
+    data: list[TrainingText]
+    leaves: list[LeafCard]
+    topk_group: int | None
+    max_tokens: int
+    total_parameters: int
+    active_parameters: int
+    flops_per_token: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelInfo:
+    """The card of a model, and what the server needs besides it. It crosses from the engine's process as JSON."""
+
+    card: ModelCard
+    tokenizer: str
+    """Folder of the tokenizer."""
+    weight_files: dict[str, str]
+    """Path of each leaf's weights."""
+    embedding_dim: int
+    vocab_size: int
+    """Rows of the output head, which may exceed the number of tokens."""
+    max_leaf_weight: float
+    """Largest routing weight that the leaves can reach together."""
+    costs: list[Cost]
+    """Cost by number of active leaves, from none to all."""
+    dense_flops_per_token: int
+    """FLOPs per token of a dense model with as many parameters."""

@@ -1,19 +1,19 @@
-"""What the page shows beside answers: runs, and the catalogue of text. It is read, never changed."""
+"""Read-only routes behind the web page's views of runs and of the release catalog."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Protocol
 
 from fastapi import FastAPI, Query
 
-from baicai.errors import ConfigError, MachineError
+from baicai.errors import ArtefactError, ConfigError, MachineError
+from baicai.run_reader import LAST_STEP, list_runs, read_run
 from baicai.serving.config import ServeRecipe
 from baicai.serving.errors import ApiError
-from baicai.serving.routes.run_reader import LAST_STEP, list_runs, show_run
 
 MAX_POINTS = 5000
-After = Annotated[int, Query(ge=0, lt=LAST_STEP)]
-Points = Annotated[int, Query(ge=1, le=MAX_POINTS)]
-Wanted = Annotated[str, Query(max_length=1000)]
+AfterStep = Annotated[int, Query(ge=0, lt=LAST_STEP)]
+NumPoints = Annotated[int, Query(ge=1, le=MAX_POINTS)]
+SliceQuery = Annotated[str, Query(max_length=1000)]
 
 
 class Row(Protocol):
@@ -23,20 +23,20 @@ class Row(Protocol):
 
 
 class Catalog(Protocol):
-    """Which releases of text there are, and what each holds."""
+    """Releases of text and their contents."""
 
     address: str
-    """Where it is, without a password."""
+    """URL of the catalog's database, without its password."""
 
-    def entries(self, wanted: str) -> Sequence[Row]:
-        """Return the releases that may hold what a slice asks for."""
+    def entries(self, query: str) -> Sequence[Row]:
+        """List the releases that may contain a slice."""
 
     def holdings(self, release: str) -> Sequence[Row]:
-        """Return what the release with a hash holds, none if there is no such release."""
+        """List the contents of the release with a hash; empty if it is unknown."""
 
 
-def add_overview(app: FastAPI, config: ServeRecipe, catalog: Catalog | None) -> None:
-    """Add the routes, which run beside the event loop: disks and databases may be slow."""
+def add_dashboard_routes(app: FastAPI, config: ServeRecipe, catalog: Catalog | None) -> None:
+    """Add the routes. They run in threads, because disks and databases may be slow."""
     routes = _Routes(config.runs_dir, catalog)
     app.add_api_route("/v1/runs", routes.list_runs, methods=["GET"])
     app.add_api_route("/v1/runs/{name:path}", routes.show_run, methods=["GET"])
@@ -45,38 +45,42 @@ def add_overview(app: FastAPI, config: ServeRecipe, catalog: Catalog | None) -> 
 
 
 class _Routes:
-    def __init__(self, runs: str, catalog: Catalog | None) -> None:
-        self._runs, self._catalog = runs, catalog
+    def __init__(self, runs_dir: str, catalog: Catalog | None) -> None:
+        self._runs_dir, self._catalog = runs_dir, catalog
 
     def list_runs(self) -> dict[str, Any]:
-        """Tell which runs there are, how it stands with each, and what it logged last."""
-        return {"object": "list", "data": list_runs(self._runs)}
+        """List the runs, with the state and the latest metrics of each."""
+        return {"object": "list", "data": list_runs(self._runs_dir)}
 
-    def show_run(self, name: str, after: After = 0, points: Points = 1000) -> dict[str, Any]:
-        """Tell of one run: its recipe, what it logged after a step, its quality and its routing."""
-        return show_run(self._runs, name, after, points)
+    def show_run(self, name: str, after: AfterStep = 0, points: NumPoints = 1000) -> dict[str, Any]:
+        """Show one run: its recipe, its metrics after a step, its quality and its routing."""
+        try:
+            return dict(read_run(self._runs_dir, name, after, points))
+        except ArtefactError:
+            raise ApiError(f"The run '{name}' does not exist.", code="run_not_found", status=404) from None
 
-    def list_releases(self, slice: Wanted = "") -> dict[str, Any]:  # noqa: A002  (its name in the address)
-        """Tell which releases of text may hold what a slice asks for, such as `domain=law language=de`."""
+    def list_releases(self, slice: SliceQuery = "") -> dict[str, Any]:  # noqa: A002  (name of the query parameter)
+        """List the releases of text that may contain a slice such as `domain=law language=de`."""
         if self._catalog is None:
             return {"object": "list", "catalog": None, "data": []}
         try:
-            found = self._catalog.entries(slice)
+            releases = self._catalog.entries(slice)
         except ConfigError as error:
             raise ApiError(str(error), param="slice", code="invalid_value") from None
         except MachineError as error:
             raise _unavailable(error) from None
-        return {"object": "list", "catalog": self._catalog.address, "data": [one._asdict() for one in found]}
+        data = [release._asdict() for release in releases]
+        return {"object": "list", "catalog": self._catalog.address, "data": data}
 
     def show_release(self, release: str) -> dict[str, Any]:
-        """Tell what the release with a hash holds, by domain, language and licence."""
+        """Show the contents of the release with a hash, by domain, language and licence."""
         try:
-            found = self._catalog.holdings(release) if self._catalog else []
+            holdings = self._catalog.holdings(release) if self._catalog else []
         except MachineError as error:
             raise _unavailable(error) from None
-        if not found:
-            raise ApiError(f"There is no release '{release}' here.", code="release_not_found", status=404)
-        return {"object": "release", "hash": release, "holdings": [one._asdict() for one in found]}
+        if not holdings:
+            raise ApiError(f"The release '{release}' does not exist.", code="release_not_found", status=404)
+        return {"object": "release", "hash": release, "holdings": [holding._asdict() for holding in holdings]}
 
 
 def _unavailable(error: MachineError) -> ApiError:

@@ -1,4 +1,4 @@
-"""Loading and unloading models while the server runs, for those who administer it."""
+"""Routes that load and unload models while the server runs."""
 
 from typing import Annotated, Any
 
@@ -14,48 +14,48 @@ from baicai.serving.openai.response_models import DeletedModel, Model
 from baicai.serving.openai.streaming import cancel_on_disconnect
 from baicai.serving.registry import ModelRegistry
 
-MAX_PATH, MAX_LEAVES = 4096, 256
+MAX_REFERENCE_CHARACTERS, MAX_LEAVES = 4096, 256
 
-Place = Annotated[str, Field(min_length=1, max_length=MAX_PATH)]
-"""Path, as the server sees it, or hash of an artefact."""
+ArtefactReference = Annotated[str, Field(min_length=1, max_length=MAX_REFERENCE_CHARACTERS)]
+"""Path on the server, or hash, of an artefact."""
 
 
 class LoadRequest(RequestModel):
-    """A model to be served; under a name that is taken it takes that one's place."""
+    """A model to serve. If its name is in use, it replaces that model."""
 
     model_config = ConfigDict(extra="forbid")
 
-    model: Place
+    model: ArtefactReference
     """A model, its lock file or a trunk."""
     name: Identifier = ""
-    """Default: its folder's name."""
+    """Name in requests; default: the name of its folder."""
     peel: list[Identifier] = Field(default=[], max_length=MAX_LEAVES)
-    """Leaves, by name or hash, without which it is served."""
-    join: list[Place] = Field(default=[], max_length=MAX_LEAVES)
-    """Leaves that are joined to it."""
+    """Names or hashes of leaves to remove from the model."""
+    join: list[ArtefactReference] = Field(default=[], max_length=MAX_LEAVES)
+    """Leaves to join to the model."""
 
 
-def add_loading(app: FastAPI, config: ServeRecipe, shelf: ModelRegistry) -> None:
-    """Add the routes to a server of the models on a shelf."""
-    routes = _Routes(config, shelf)
+def add_model_routes(app: FastAPI, config: ServeRecipe, registry: ModelRegistry) -> None:
+    """Add the routes that change a registry's models."""
+    routes = _Routes(config, registry)
     app.add_api_route("/v1/models", routes.load, methods=["POST"], **route_docs(LoadRequest, Model))
     app.add_api_route("/v1/models/{name:path}", routes.unload, methods=["DELETE"], **response_docs(DeletedModel))
 
 
 class _Routes:
-    def __init__(self, config: ServeRecipe, shelf: ModelRegistry) -> None:
-        self._config, self._shelf = config, shelf
+    def __init__(self, config: ServeRecipe, registry: ModelRegistry) -> None:
+        self._config, self._registry = config, registry
 
     async def load(self, request: Request) -> dict[str, Any]:
-        """Load a model, with other leaves if so asked; answers that run under its name are finished as they began.
+        """Load a model, optionally with other leaves; requests in progress under its name are completed.
 
-        A leaf is checked as by `baicai join`, but for its harm to public text. Who hangs up meanwhile gives it up.
+        A leaf is checked as by `baicai join`, except for its harm to public text. Disconnecting cancels the load.
         """
         body = await read_body(request, LoadRequest, self._config)
-        served = await cancel_on_disconnect(request, self._shelf.load(body.model, body.name, body.peel, body.join))
+        served = await cancel_on_disconnect(request, self._registry.load(body.model, body.name, body.peel, body.join))
         return served.entry(served.name)
 
     async def unload(self, name: str) -> dict[str, Any]:
-        """Unload a model; answers that run are finished."""
-        self._shelf.unload(name)
+        """Unload a model; requests in progress are completed."""
+        self._registry.unload(name)
         return {"id": name, "object": "model", "deleted": True}

@@ -1,4 +1,4 @@
-"""The page: files in the package, built from `web`."""
+"""Static files of the web page, built from `web/`."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from starlette.responses import FileResponse
 
 FOLDER = Path(__file__).parents[1] / "page"
 FILES = {"/": "index.html", "/page.js": "page.js", "/page.css": "page.css"}
-"""What is served of it, and as what."""
+"""Files of the page by URL path."""
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
@@ -20,5 +20,5 @@ HEADERS = {
 
 
 async def show_page(request: Request) -> FileResponse:
-    """Return a file of the page."""
+    """Serve a file of the page."""
     return FileResponse(FOLDER / FILES[request.url.path], headers=HEADERS)
