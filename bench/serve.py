@@ -1,11 +1,11 @@
-"""Speed of the server: many texts at once against one, mixed leaf sets against one set, ours against llama.cpp's.
+"""Speed of the server: batched against single sequences, mixed leaf sets against one set, and against llama.cpp.
 
     python bench/serve.py engine
     python bench/serve.py servers llama=PATH_OF_LLAMA_SERVER
     python bench/serve.py soak minutes=60
 
 Each prints what it measures and writes it, with commit and machine, into `bench/results/serve.json`. The models are
-those of `bench/speed.py`, with random weights. `engine` asks the engine's process without HTTP; `servers` and `soak`
+those of `bench/speed.py`, with random weights. `engine` bypasses HTTP; `servers` and `soak`
 speak HTTP, from a process that runs on the same cores.
 """
 
@@ -37,12 +37,12 @@ FOLDER = ROOT / "out" / "speed"
 PROMPT_TOKENS, ANSWER_TOKENS, ROUNDS, SERVER_ROUNDS = 32, 128, 5, 3
 MANY = 16
 DENSE = "imported"
-"""Whose trunk is what most users start from: reading its weights takes a text alone nearly all its time."""
+"""The size that most users start from; a single sequence spends nearly all its time on reading its weights."""
 
 
-async def one(engine: EngineClient, seed: int, leaves: Sequence[str], vocab: int) -> int:
-    """Ask for an answer and return how many tokens came."""
-    ask = GenerationRequest(
+async def generate_one(engine: EngineClient, seed: int, leaves: Sequence[str], vocab: int) -> int:
+    """Generate one completion and return its number of tokens."""
+    request = GenerationRequest(
         prompt_token_ids=some_tokens(PROMPT_TOKENS, vocab, seed),
         leaves=leaves,
         max_tokens=ANSWER_TOKENS,
@@ -50,40 +50,40 @@ async def one(engine: EngineClient, seed: int, leaves: Sequence[str], vocab: int
         top_p=0.95,
         seed=seed,
     )
-    return sum([isinstance(told, Token) async for news in engine.generate(ask) for told in news])
+    return sum([isinstance(event, Token) async for events in engine.generate(request) for event in events])
 
 
 async def rate(engine: EngineClient, sets: Sequence[Sequence[str]], vocab: int) -> float:
-    """Return tokens per second of as many requests at once as there are sets of leaves: the median of some rounds."""
+    """Measure tokens per second of one concurrent request per set of leaves: the median of several rounds."""
     seeds, rates = itertools.count(), []
     for turn in range(ROUNDS + 1):
         begun = time.perf_counter()
-        tokens = sum(await asyncio.gather(*(one(engine, next(seeds), leaves, vocab) for leaves in sets)))
+        tokens = sum(await asyncio.gather(*(generate_one(engine, next(seeds), leaves, vocab) for leaves in sets)))
         if turn:
             rates.append(tokens / (time.perf_counter() - begun))
     return statistics.median(rates)
 
 
 async def measure(name: str) -> dict[str, float]:
-    """Return the rates of one size."""
+    """Measure the rates of one size."""
     make_model(name, FOLDER)
     config, _, count = SIZES[name]
     engine = EngineClient(EngineOptions(model=str(FOLDER / f"{name}-{count}"), max_sequences=MANY))
     await engine.start()
     try:
-        every = [leaf["name"] for leaf in engine.info.card["leaves"]]
-        pairs = [list(pair) for pair in itertools.combinations(every, 2)]
+        all_leaves = [leaf["name"] for leaf in engine.info.card["leaves"]]
+        pairs = [list(pair) for pair in itertools.combinations(all_leaves, 2)]
         mixed = list(itertools.islice(itertools.cycle(pairs), MANY))
-        found = {
-            "one": await rate(engine, [every], config.vocab_size),
-            "many": await rate(engine, [every] * MANY, config.vocab_size),
+        results = {
+            "one": await rate(engine, [all_leaves], config.vocab_size),
+            "many": await rate(engine, [all_leaves] * MANY, config.vocab_size),
             "one_set": await rate(engine, [pairs[0]] * MANY, config.vocab_size),
             "mixed_sets": await rate(engine, mixed, config.vocab_size),
         }
     finally:
         await engine.close()
-    print(f"{name:6}", "  ".join(f"{what} {value:,.0f}" for what, value in found.items()), flush=True)
-    return {what: round(value, 1) for what, value in found.items()}
+    print(f"{name:6}", "  ".join(f"{what} {value:,.0f}" for what, value in results.items()), flush=True)
+    return {what: round(value, 1) for what, value in results.items()}
 
 
 def engine() -> dict[str, Any]:
@@ -101,8 +101,8 @@ def engine() -> dict[str, Any]:
 
 
 def servers(llama: str) -> dict[str, Any]:
-    """Measure our server and llama.cpp's on the same model in bfloat16, in turns."""
-    found: dict[str, Any] = {"servers": {}}
+    """Measure our server and llama.cpp's alternately, on the same model in bfloat16."""
+    results: dict[str, Any] = {"servers": {}}
     for name, (config, _, count) in SIZES.items():
         file = export(make_model(name, FOLDER), name, "bf16", FOLDER) / "model.gguf"
         ours = [sys.executable, "-m", "baicai", "serve", str(FOLDER / f"{name}-{count}"), f"name={name}", "port={port}"]
@@ -120,18 +120,18 @@ def servers(llama: str) -> dict[str, Any]:
                 rates, firsts = (statistics.median(column) for column in zip(*some, strict=True))
                 rows[party] |= {f"tokens_{clients}": round(rates, 1), f"first_ms_{clients}": round(firsts * 1e3, 1)}
             print(f"{name:6} {clients:2} clients", rows, flush=True)
-        found["servers"][name] = rows
+        results["servers"][name] = rows
     for clients in (1, MANY):
         ratios = [
             row["baicai"][f"tokens_{clients}"] / row["llama.cpp"][f"tokens_{clients}"]
-            for row in found["servers"].values()
+            for row in results["servers"].values()
         ]
-        found[f"vs_llamacpp_{clients}_clients"] = round(min(ratios), 3)
-    return found
+        results[f"vs_llamacpp_{clients}_clients"] = round(min(ratios), 3)
+    return results
 
 
 def bodies(name: str, count: int, seed: int) -> list[Body]:
-    """Return as many requests, understood by both servers alike: no cut but `top_p`."""
+    """Build requests that both servers interpret alike: no sampling filter but `top_p`."""
     vocab = SIZES[name][0].vocab_size
     return [
         {
@@ -149,7 +149,7 @@ def bodies(name: str, count: int, seed: int) -> list[Body]:
 
 
 def main() -> None:
-    """Measure what is asked for, and write it beside what was there."""
+    """Run one measurement and merge it into the results file."""
     what, *words = sys.argv[1:]
     options = dict(word.split("=", 1) for word in words)
     if what == "engine":
@@ -160,10 +160,10 @@ def main() -> None:
         measured = soak(float(options.get("minutes", 60)), FOLDER)
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
     machine = f"{platform.machine()}, {os.cpu_count()} cores"
-    found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    found |= {f"{what}_of": {"commit": commit.stdout.strip(), "machine": machine}} | measured
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    results |= {f"{what}_of": {"commit": commit.stdout.strip(), "machine": machine}} | measured
     print({key: value for key, value in measured.items() if not isinstance(value, dict)})
-    write_json(RESULTS, found)
+    write_json(RESULTS, results)
 
 
 if __name__ == "__main__":

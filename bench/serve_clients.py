@@ -1,4 +1,4 @@
-"""Clients of a server: they stream completions over plain connections, in a process of their own, and some hang up."""
+"""Clients of a server: they stream completions over plain connections, and some disconnect early."""
 
 import asyncio
 import contextlib
@@ -19,17 +19,17 @@ Body = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Heard:
-    """What a client got of an answer."""
+    """The part of a completion that a client received."""
 
     text: str
     tokens: int
     first_seconds: float
     whole: bool
-    """Whether the answer came to its end."""
+    """Whether the completion is complete."""
 
 
 async def ask(port: int, body: Body, hang_up_after: int | None = None) -> Heard:
-    """Ask for a completion as it comes; hang up after so many pieces if told so."""
+    """Stream a completion; optionally disconnect after a number of chunks."""
     begun, first, content = time.perf_counter(), 0.0, bytearray()
     data = json.dumps({"stream": True, "stream_options": {"include_usage": True}, **body}).encode()
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -49,7 +49,7 @@ async def ask(port: int, body: Body, hang_up_after: int | None = None) -> Heard:
 
 
 def _heard(content: bytes, first_seconds: float) -> Heard:
-    """Read events; the lines between them, which say how long a chunk is, are left out."""
+    """Parse events, skipping the chunk lengths of the transfer encoding between them."""
     lines = [line.removeprefix(b"data: ") for line in content.splitlines() if line.startswith(b"data: ")]
     chunks = [json.loads(line) for line in lines if line.startswith(b"{") and line.endswith(b"}")]
     text = "".join(choice.get("text", "") for chunk in chunks for choice in chunk.get("choices", ()))
@@ -59,7 +59,7 @@ def _heard(content: bytes, first_seconds: float) -> Heard:
 
 
 async def load(port: int, bodies: Sequence[Body], clients: int) -> tuple[float, float]:
-    """Return tokens per second of so many clients, and the median of seconds until the first token."""
+    """Measure tokens per second of concurrent clients, and the median time to the first token in seconds."""
     left, heard = list(bodies), list[Heard]()
 
     async def client() -> None:
@@ -69,14 +69,14 @@ async def load(port: int, bodies: Sequence[Body], clients: int) -> tuple[float, 
     begun = time.perf_counter()
     await asyncio.gather(*(client() for _ in range(clients)))
     seconds = time.perf_counter() - begun
-    assert all(one.whole for one in heard), "an answer did not come to its end"
+    assert all(one.whole for one in heard), "a completion is incomplete"
     firsts = sorted(one.first_seconds for one in heard)
     return sum(one.tokens for one in heard) / seconds, firsts[len(firsts) // 2]
 
 
 @contextlib.contextmanager
 def server(command: Sequence[str]) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
-    """Yield the port of a server, which is told it as the last argument, and its process; nobody has a key there."""
+    """Run a server without API keys; yield its port, passed as the last argument, and its process."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     home = tempfile.TemporaryDirectory()

@@ -1,6 +1,6 @@
-"""A server at saturation for as long as one likes: clients ask at random, some hang up, and every answer is checked.
+"""Soak test: clients send random requests at saturation, some disconnect, and every completion is checked.
 
-Each question has been asked alone before; an answer that differs is lost or another's.
+Each request has been sent alone before; a completion that differs was lost or mixed up with another.
 """
 
 import asyncio
@@ -18,13 +18,13 @@ from speed_parties import some_tokens
 
 CLIENTS, QUESTIONS = 40, 120
 HANG_UP = 0.3
-"""Share of clients that do."""
+"""Share of requests whose client disconnects."""
 WARM_SECONDS, LOOK_SECONDS = 300, 10
-"""Memory is compared from the first on: caches fill before."""
+"""Memory growth is measured after WARM_SECONDS, once caches are full."""
 
 
 def questions(name: str, leaves: Sequence[str]) -> list[Body]:
-    """Return questions of all lengths, some with leaves off."""
+    """Build requests of all lengths, some with leaves off."""
     draw, vocab = random.Random(0), SIZES[name][0].vocab_size
     return [
         {
@@ -73,14 +73,14 @@ async def _soak(port: int, process: subprocess.Popen[bytes], asked: Sequence[Bod
 
 
 def _resident(pid: int) -> int:
-    """Return the bytes in memory of a process and those it has started."""
+    """Return the resident memory in bytes of a process and its children."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     pages = (int(Path(f"/proc/{one}/statm").read_text().split()[1]) for one in (pid, *children))
     return sum(pages) * 4096
 
 
 def soak(minutes: float, folder: Path, name: str = "tiny") -> dict[str, Any]:
-    """Return what became of the answers, and by which share memory has grown."""
+    """Count completed, cancelled and lost completions, and measure the growth of memory."""
     count = SIZES[name][2]
     leaves = list(make_model(name, folder).leaves)
     command = [sys.executable, "-m", "baicai", "serve", str(folder / f"{name}-{count}"), f"name={name}", "port={port}"]

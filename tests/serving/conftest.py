@@ -1,4 +1,4 @@
-"""A model that is served, and the page in a browser."""
+"""A served model, and the page in a browser."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -27,9 +27,9 @@ def sparse(workshop: Workshop) -> SparseModel:
 
 @pytest.fixture(scope="session")
 def engine(sparse: SparseModel) -> Iterator[ThreadEngine]:
-    made = ThreadEngine(sparse)
-    yield made
-    made.close()
+    created = ThreadEngine(sparse)
+    yield created
+    created.close()
 
 
 @pytest.fixture(scope="session")
@@ -39,25 +39,25 @@ def served(sparse: SparseModel, engine: ThreadEngine) -> ServedModel:
 
 @pytest.fixture(scope="session")
 def address(served: ServedModel) -> Iterator[str]:
-    with serving(ServeRecipe(model="tiny", max_completions_per_request=16), [served]) as found:
-        yield found
+    with serving(ServeRecipe(model="tiny", max_completions_per_request=16), [served]) as address:
+        yield address
 
 
 @pytest.fixture(scope="session")
 def client(address: str) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as made:
-        yield made
+    with openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as created:
+        yield created
 
 
 @pytest.fixture(scope="session")
 def web(address: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=address, timeout=120) as made:
-        yield made
+    with httpx.Client(base_url=address, timeout=120) as created:
+        yield created
 
 
 @pytest.fixture(scope="session")
 def roomy(workshop: Workshop) -> Iterator[openai.OpenAI]:
-    """A client of a model whose texts may be long, and which has learnt nothing that is long."""
+    """A client of a model with a long context, whose weights are trained on short texts only."""
     sparse = open_model(workshop.path("model"))
     config = sparse.network.config = dataclasses.replace(sparse.network.config, max_tokens=1024)
     sparse.network.rotary = Rotary(SIZES.attention.head_dim, config.max_tokens, config.rope_theta)
@@ -65,17 +65,17 @@ def roomy(workshop: Workshop) -> Iterator[openai.OpenAI]:
     served = ServedModel.from_info("roomy", engine, describe_model(sparse))
     try:
         with (
-            serving(ServeRecipe(model="roomy"), [served]) as found,
-            openai.OpenAI(base_url=f"{found}/v1", api_key="none", max_retries=0) as made,
+            serving(ServeRecipe(model="roomy"), [served]) as address,
+            openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as created,
         ):
-            yield made
+            yield created
     finally:
         engine.close()
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Return a browser; as long as it is open, its driver's event loop runs in this thread, and no other can."""
+    """A browser. While it is open, its driver's event loop runs in this thread, so that no other loop can."""
     api = pytest.importorskip("playwright.sync_api", reason="pip install playwright drives the browser")
     if not CHROMIUM:
         pytest.skip("no chromium on this machine")
@@ -101,7 +101,7 @@ def open_page(browser: Any, script: Script) -> Iterator[Open]:
             page = contexts[-1].new_page()
             page.set_default_timeout(TIMEOUT_MILLISECONDS)
             page.on("pageerror", lambda error: wrong.append(str(error)))
-            page.on("console", lambda told: wrong.append(told.text) if "Content Security" in told.text else None)
+            page.on("console", lambda line: wrong.append(line.text) if "Content Security" in line.text else None)
             page.goto(url + "/" + at)
             return page
 

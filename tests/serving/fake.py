@@ -21,26 +21,26 @@ LEXICON = {"law": r"[Cc]ourt|contract|claim|period|法", "medicine": r"dose|doct
 
 @dataclass
 class Script:
-    """What the API says, and what it was asked."""
+    """Responses of the fake API, and the requests that it received."""
 
     answer: Callable[[Mapping[str, Any]], str] = lambda body: "The court heard the claim."
     token_seconds: float = 0.0
     break_after: int | None = None
-    """The connection breaks after so many tokens."""
+    """Number of tokens after which the connection breaks."""
     refuse: list[tuple[int, str]] = field(default_factory=list)
-    """Status and message of the next answers."""
+    """Status and message of the next error responses."""
     key: str | None = None
     scope: str = "admin"
-    """Of that key."""
+    """Scope of the key."""
     unloaded: bool = False
-    """Whether no model is left."""
+    """Whether the last model was unloaded."""
     asked: list[dict[str, Any]] = field(default_factory=list)
     runs: dict[str, dict[str, Any]] = field(default_factory=shown.runs)
-    """By name, as the API tells them whole."""
+    """Details of each run by name."""
     releases: list[dict[str, Any]] | None = field(default_factory=shown.releases)
-    """None: there is no catalogue."""
+    """Releases in the catalog; None: the server has no catalog."""
     looked: list[str] = field(default_factory=list)
-    """What was asked of runs and of the catalogue."""
+    """Paths and queries of requests for runs and for the catalog."""
 
     def app(self) -> web.Application:
         app = web.Application(client_max_size=1 << 26)
@@ -84,12 +84,12 @@ class Script:
             return refusal
         if request.match_info["kind"] == "runs":
             return web.json_response({"object": "list", "data": [shown.run_summary(run) for run in self.runs.values()]})
-        wanted = request.query["slice"].removeprefix("domain=")
-        if "?" in wanted:
-            return web.json_response({"error": {"message": f"slice: '{wanted}' is not a condition"}}, status=400)
-        found = [one for one in self.releases or () if not wanted or wanted in one["domain"]]
+        domain = request.query["slice"].removeprefix("domain=")
+        if "?" in domain:
+            return web.json_response({"error": {"message": f"slice: '{domain}' is not a condition"}}, status=400)
+        releases = [release for release in self.releases or () if not domain or domain in release["domain"]]
         where = None if self.releases is None else "sqlite:///catalog.sqlite"
-        return web.json_response({"object": "list", "catalog": where, "data": found})
+        return web.json_response({"object": "list", "catalog": where, "data": releases})
 
     async def _show(self, request: web.Request) -> web.StreamResponse:
         self.looked.append(request.path_qs)
@@ -116,11 +116,11 @@ class Script:
 
     async def _stream(self, request: web.Request, response: web.StreamResponse, body: Mapping[str, Any]) -> None:
         tokens = re.findall(r"\s*\w+|\s*[^\w\s]|\s+", self.answer(body))
-        for place, token in enumerate(tokens):
-            if place == self.break_after:
-                await asyncio.sleep(0.5)  # what was sent arrives; a connection that breaks drops what is under way
+        for index, token in enumerate(tokens):
+            if index == self.break_after:
+                await asyncio.sleep(0.5)  # Let sent data arrive; aborting drops data in flight.
                 assert request.transport
-                await asyncio.sleep(0.2)  # a browser forgets what it has not read when the connection breaks
+                await asyncio.sleep(0.2)  # Let the browser read it; it discards unread data when the connection breaks.
                 request.transport.abort()
                 return
             await _send(response, {"choices": [_choice(token, _on(body))]})

@@ -1,4 +1,4 @@
-"""A server on a free port, and the engine in a thread beside it."""
+"""A server on a free port, with its engine in a thread."""
 
 import asyncio
 import contextlib
@@ -26,7 +26,7 @@ from baicai.serving.server import make_server
 
 
 class ThreadEngine:
-    """What answers, as the engine's process does, but in a thread of this one."""
+    """An engine that runs in a thread instead of a process."""
 
     def __init__(self, model: SparseModel, max_sequences: int = 4, max_waiting: int = 64) -> None:
         self.core = Engine(model.network, max_sequences=max_sequences, max_waiting=max_waiting)
@@ -88,7 +88,7 @@ class ThreadEngine:
 
 @contextlib.contextmanager
 def serving(config: ServeRecipe, models: Sequence[ServedModel], catalog: Catalog | None = None) -> Iterator[str]:
-    """Yield the address of a server."""
+    """Run a server and yield its URL."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         app = make_app(config, models, catalog)
@@ -107,15 +107,15 @@ def serving(config: ServeRecipe, models: Sequence[ServedModel], catalog: Catalog
 
 
 def read_metrics(web: httpx.Client) -> dict[str, float]:
-    """Return what a server counts."""
+    """Read the metrics of a server by name and labels."""
     lines = [line.rpartition(" ") for line in web.get("/metrics").text.splitlines() if not line.startswith("#")]
     return {name: float(value) for name, _, value in lines}
 
 
 def until(condition: object, seconds: float = 10) -> None:
-    """Wait for something."""
+    """Wait until a condition holds."""
     assert callable(condition)
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, "waited in vain"
+        assert time.monotonic() < end, "the condition did not hold in time"
         time.sleep(0.005)

@@ -1,4 +1,4 @@
-"""Nobody gets in who may not: keys, scopes, names of the server, pages of others, those who dawdle."""
+"""Keys, scopes, Host and Origin checks, slow clients and limits."""
 
 import contextlib
 import json
@@ -51,16 +51,14 @@ def bearer(secret: str) -> dict[str, str]:
 
 
 def paths(routes: list[BaseRoute]) -> list[str]:
-    found = [getattr(route, "path", "") for route in routes]
-    assert all(found), "a route that this test does not know"
-    return found
+    route_paths = [getattr(route, "path", "") for route in routes]
+    assert all(route_paths), "a route without a path"
+    return route_paths
 
 
-def test_every_route_needs_a_key_but_those_that_are_named(
-    guarded: str, served: ServedModel, keys: dict[str, str]
-) -> None:
-    known = paths(make_app(LOCAL, [served]).routes)
-    assert len(known) > 4
+def test_every_route_but_the_public_ones_needs_a_key(guarded: str, served: ServedModel, keys: dict[str, str]) -> None:
+    all_paths = paths(make_app(LOCAL, [served]).routes)
+    assert len(all_paths) > 4
     strangers = (
         {},
         bearer("bk-moss"),
@@ -69,32 +67,32 @@ def test_every_route_needs_a_key_but_those_that_are_named(
         bearer("\u00ff"),
     )
     client = httpx.Client()
-    for path in [*known, "/moss", "/docs", "/redoc", "/openapi.json", "/health/", "//health", "/HEALTH"]:
+    for path in [*all_paths, "/moss", "/docs", "/redoc", "/openapi.json", "/health/", "//health", "/HEALTH"]:
         for method in ("GET", "POST", "OPTIONS"):
             for headers in strangers[:1] if method != "POST" else strangers:
                 sent = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
-                told = httpx.request(method, guarded + path.replace("{name:path}", "tiny"), headers=sent)
+                response = httpx.request(method, guarded + path.replace("{name:path}", "tiny"), headers=sent)
                 if path in PUBLIC_PATHS:
-                    assert told.status_code in (200, 405)
+                    assert response.status_code in (200, 405)
                 else:
-                    assert told.status_code == 401, path
-                    assert "WWW-Authenticate" in told.headers
+                    assert response.status_code == 401, path
+                    assert "WWW-Authenticate" in response.headers
     client.close()
 
 
 @pytest.mark.parametrize("path", ["/docs", "/openapi.json"])
-def test_what_is_told_without_a_key_of_the_api_is_the_same_of_every_server_and_made_once(
+def test_public_docs_are_identical_for_all_servers_and_built_once(
     guarded: str, served: ServedModel, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = []
-    monkeypatch.setattr(app, "describe_api", lambda served: made.append(served) or describe_api(served))
+    built = []
+    monkeypatch.setattr(app, "describe_api", lambda served: built.append(served) or describe_api(served))
     with serving(replace(LOCAL, model="moss", catalog_url="sqlite:///moss"), []) as other:
-        told = [httpx.get(address + path).raise_for_status().text for address in (guarded, other, guarded, other)]
-    assert len(set(told)) == 1
-    assert len(made) == 2
+        response = [httpx.get(address + path).raise_for_status().text for address in (guarded, other, guarded, other)]
+    assert len(set(response)) == 1
+    assert len(built) == 2
 
 
-def test_a_key_lets_its_owner_in(guarded: str, keys: dict[str, str], engine: ThreadEngine) -> None:
+def test_a_key_grants_access(guarded: str, keys: dict[str, str], engine: ThreadEngine) -> None:
     with openai.OpenAI(base_url=f"{guarded}/v1", api_key=keys["reader"], max_retries=0) as client:
         client.chat.completions.create(**CHAT)
         assert engine.requests[-1].client == "reader"
@@ -105,17 +103,17 @@ def test_a_key_lets_its_owner_in(guarded: str, keys: dict[str, str], engine: Thr
         stranger.models.list()
 
 
-def test_some_routes_are_for_admins(guarded: str, keys: dict[str, str]) -> None:
-    asked = [("GET", "/metrics", 200), ("DELETE", "/v1/models/moss", 404)]
-    asked += [("POST", "/v1/models", 400)]
-    asked += [("GET", "/v1/runs", 200), ("GET", "/v1/catalog", 200)]
-    for method, path, status in asked:
-        told = httpx.request(method, guarded + path, headers=bearer(keys["reader"]))
-        check(told, None, "insufficient_scope", 403)
+def test_some_routes_need_the_admin_scope(guarded: str, keys: dict[str, str]) -> None:
+    requests = [("GET", "/metrics", 200), ("DELETE", "/v1/models/moss", 404)]
+    requests += [("POST", "/v1/models", 400)]
+    requests += [("GET", "/v1/runs", 200), ("GET", "/v1/catalog", 200)]
+    for method, path, status in requests:
+        response = httpx.request(method, guarded + path, headers=bearer(keys["reader"]))
+        check(response, None, "insufficient_scope", 403)
         assert httpx.request(method, guarded + path, headers=bearer(keys["owner"])).status_code == status
 
 
-def test_a_key_that_is_revoked_is_refused_at_once(guarded: str, keys: dict[str, str]) -> None:
+def test_a_revoked_key_is_rejected_at_once(guarded: str, keys: dict[str, str]) -> None:
     def status() -> int:
         return httpx.get(f"{guarded}/v1/models", headers=bearer(keys["reader"])).status_code
 
@@ -123,22 +121,22 @@ def test_a_key_that_is_revoked_is_refused_at_once(guarded: str, keys: dict[str, 
     revoke_key("reader")
     assert status() == 401
     revoke_key("owner")
-    assert status() == 401, "who revokes the last key does not open the server"
+    assert status() == 401, "revoking the last key must not open the server"
     again = add_key(KeyRecipe(name="reader"))
     assert httpx.get(f"{guarded}/v1/models", headers=bearer(again)).status_code == 200
 
 
-def test_damaged_keys_open_nothing(guarded: str, keys: dict[str, str]) -> None:
+def test_a_damaged_key_file_grants_nothing(guarded: str, keys: dict[str, str]) -> None:
     for content in ("{", '{"reader": {}}', '{"reader": {"sha256": "", "scope": "all", "created": ""}}'):
         keys_file().write_text(content)
-        told = httpx.get(f"{guarded}/v1/models", headers=bearer(keys["reader"]))
-        check(told, None, "keys_damaged", 500)
-        assert str(home_folder()) not in told.text
+        response = httpx.get(f"{guarded}/v1/models", headers=bearer(keys["reader"]))
+        check(response, None, "keys_damaged", 500)
+        assert str(home_folder()) not in response.text
         with pytest.raises(BaicaiError):
             KeyRing()
 
 
-def test_keys_are_kept_as_hashes_in_a_file_of_their_owner(keys: dict[str, str]) -> None:
+def test_keys_are_stored_as_hashes_in_a_private_file(keys: dict[str, str]) -> None:
     assert stat.S_IMODE(keys_file().stat().st_mode) == 0o600
     assert keys_file().parent == home_folder()
     content = keys_file().read_text()
@@ -154,9 +152,7 @@ def test_keys_are_kept_as_hashes_in_a_file_of_their_owner(keys: dict[str, str]) 
         add_key(KeyRecipe(name="a\nb"))
 
 
-def test_a_server_that_others_can_reach_needs_keys(
-    served: ServedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_reachable_server_needs_keys(served: ServedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BAICAI_HOME", str(tmp_path))
     for host in ("0.0.0.0", "192.0.2.1", "::", "example.org"):
         with pytest.raises(
@@ -192,15 +188,15 @@ def test_a_server_that_others_can_reach_needs_keys(
         ({"Host": "localhost:3000", "Origin": "http://localhost:3000"}, None),
     ],
 )
-def test_names_and_pages_of_others_are_refused(web: httpx.Client, headers: dict[str, str], code: str | None) -> None:
-    for told in (web.get("/v1/models", headers=headers), web.get("/health", headers=headers)):
+def test_foreign_hosts_and_origins_are_rejected(web: httpx.Client, headers: dict[str, str], code: str | None) -> None:
+    for response in (web.get("/v1/models", headers=headers), web.get("/health", headers=headers)):
         if code is None:
-            assert told.status_code == 200
+            assert response.status_code == 200
         else:
-            check(told, None, code, 403)
+            check(response, None, code, 403)
 
 
-def test_other_names_can_be_allowed(served: ServedModel) -> None:
+def test_more_host_names_can_be_allowed(served: ServedModel) -> None:
     with serving(ServeRecipe(model="tiny", allowed_hosts=("Models.example",)), [served]) as address:
         for host, status in (("models.example:443", 200), ("localhost", 200), ("other.example", 403)):
             assert httpx.get(f"{address}/v1/models", headers={"Host": host}).status_code == status
@@ -212,7 +208,7 @@ def connect(address: str) -> socket.socket:
 
 
 @pytest.fixture
-def hasty(served: ServedModel) -> Iterator[str]:
+def impatient(served: ServedModel) -> Iterator[str]:
     with serving(ServeRecipe(model="tiny", timeout_seconds=0.4), [served]) as address:
         yield address
 
@@ -227,8 +223,8 @@ def closed(stream: socket.socket) -> bool:
 
 
 @pytest.mark.parametrize("before", [b"", b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"])
-def test_a_head_that_drips_in_is_cut(hasty: str, before: bytes) -> None:
-    with connect(hasty) as stream:
+def test_slow_headers_time_out(impatient: str, before: bytes) -> None:
+    with connect(impatient) as stream:
         stream.sendall(before)
         if before:
             assert stream.recv(1 << 16).startswith(b"HTTP/1.1 200")
@@ -243,8 +239,8 @@ def test_a_head_that_drips_in_is_cut(hasty: str, before: bytes) -> None:
         assert time.monotonic() - began < 2.5
 
 
-def test_a_body_that_drips_in_is_cut(hasty: str) -> None:
-    with connect(hasty) as stream:
+def test_a_slow_body_times_out(impatient: str) -> None:
+    with connect(impatient) as stream:
         stream.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n{")
         assert stream.recv(1 << 16).startswith(b"HTTP/1.1 408")
 
@@ -256,7 +252,7 @@ def ask_without_listening(stream: socket.socket, seconds: float) -> None:
             stream.sendall(ask)
 
 
-def test_more_connections_than_there_is_room_for_are_cut(served: ServedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_excess_connections_are_closed(served: ServedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda which: (8, 8))
     with serving(ServeRecipe(model="tiny"), [served]) as address, contextlib.ExitStack() as opened:
         streams = [opened.enter_context(connect(address)) for _ in range(5)]
@@ -266,23 +262,23 @@ def test_more_connections_than_there_is_room_for_are_cut(served: ServedModel, mo
             assert stream.recv(1 << 16).startswith(b"HTTP/1.1 200")
 
 
-def test_who_takes_nothing_of_what_is_sent_is_cut(hasty: str) -> None:
-    with connect(hasty) as stream:
+def test_a_client_that_stops_reading_is_disconnected(impatient: str) -> None:
+    with connect(impatient) as stream:
         stream.settimeout(0.2)
         with pytest.raises(ConnectionError):
             ask_without_listening(stream, 10)
-    assert httpx.get(f"{hasty}/v1/models").status_code == 200
+    assert httpx.get(f"{impatient}/v1/models").status_code == 200
 
 
-def test_too_many_waiting_are_asked_to_come_back(sparse: SparseModel, served: ServedModel) -> None:
+def test_a_full_queue_asks_to_retry_later(sparse: SparseModel, served: ServedModel) -> None:
     engine = ThreadEngine(sparse, max_sequences=1, max_waiting=2)
     engine.step_seconds = 0.02
     try:
         with serving(LOCAL, [replace(served, engine=engine)]) as address:
-            told = httpx.post(f"{address}/v1/chat/completions", json=CHAT | {"n": 8, "max_tokens": 30})
-            check(told, None, "rate_limit_exceeded", 429)
-            assert told.headers["Retry-After"] == "1"
-            assert told.json()["error"]["type"] == "rate_limit_error"
+            response = httpx.post(f"{address}/v1/chat/completions", json=CHAT | {"n": 8, "max_tokens": 30})
+            check(response, None, "rate_limit_exceeded", 429)
+            assert response.headers["Retry-After"] == "1"
+            assert response.json()["error"]["type"] == "rate_limit_error"
             until(lambda: not engine.core.has_work)
             assert httpx.post(f"{address}/v1/chat/completions", json=CHAT).status_code == 200
     finally:

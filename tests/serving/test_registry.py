@@ -1,4 +1,4 @@
-"""Models come, change and go while the server answers."""
+"""Models are loaded, replaced and unloaded while the server handles requests."""
 
 import asyncio
 import os
@@ -30,9 +30,11 @@ ASKED: dict[str, Any] = {"model": "tiny", "messages": MESSAGES, "temperature": 0
 
 
 def engines(server: int = os.getpid()) -> set[int]:
-    """Return the engines' processes."""
-    found = subprocess.run(["pgrep", "-P", str(server), "-f", "serving.engine.process"], capture_output=True, text=True)
-    return {int(line) for line in found.stdout.split()}
+    """Return the process ids of the engines."""
+    processes = subprocess.run(
+        ["pgrep", "-P", str(server), "-f", "serving.engine.process"], capture_output=True, text=True
+    )
+    return {int(line) for line in processes.stdout.split()}
 
 
 def alive(processes: set[int]) -> bool:
@@ -41,7 +43,7 @@ def alive(processes: set[int]) -> bool:
 
 
 class Shop:
-    """A server of a trunk, as `tiny`, with room for two models, and who asks it."""
+    """A server of a trunk named `tiny`, with room for two models, and its clients."""
 
     def __init__(self, workshop: Workshop) -> None:
         self.workshop = workshop
@@ -60,19 +62,19 @@ class Shop:
         return self._threads.submit(act, *values, **named)
 
     def stream(self) -> Future[list[Any]]:
-        """Ask for an answer, and return when it is being given."""
-        told = self.later(lambda: list(self.client.chat.completions.create(**ASKED, stream=True)))
+        """Start a request, and return once it is in progress."""
+        response = self.later(lambda: list(self.client.chat.completions.create(**ASKED, stream=True)))
         until(lambda: "baicai_http_requests_in_progress 1.0" in self.web.get("/metrics").text)
-        return told
+        return response
 
     def loading(self) -> tuple[int, Future[httpx.Response]]:
-        """Begin to load another model in its place, and return the engine, which stands still."""
+        """Start to replace the model, and return the new engine, which is suspended."""
         before = engines()
-        told = self.later(self.load, "model")
+        response = self.later(self.load, "model")
         until(lambda: engines() > before)
         (engine,) = engines() - before
         os.kill(engine, signal.SIGSTOP)
-        return engine, told
+        return engine, response
 
     def close(self) -> None:
         self._threads.shutdown()
@@ -83,15 +85,15 @@ class Shop:
 
 @pytest.fixture(scope="module")
 def opened(workshop: Workshop) -> Iterator[Shop]:
-    made = Shop(workshop)
-    yield made
-    made.close()
+    created = Shop(workshop)
+    yield created
+    created.close()
     assert not engines()
 
 
 @pytest.fixture
 def shop(opened: Shop) -> Shop:
-    """The server with one model, the trunk."""
+    """The server with the trunk as its only model."""
     kinds = [model["baicai"]["kind"] for model in opened.web.get("/v1/models").json()["data"]]
     if kinds != ["trunk"]:
         opened.load().raise_for_status()
@@ -103,10 +105,10 @@ def text(chunks: list[Any]) -> str:
     return "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
 
 
-def test_a_leaf_is_joined_while_the_model_answers(shop: Shop, workshop: Workshop) -> None:
+def test_a_leaf_is_joined_during_a_request(shop: Shop, workshop: Workshop) -> None:
     before = shop.client.chat.completions.create(**ASKED)
     (old,) = engines()
-    os.kill(old, signal.SIGSTOP)  # or it would be done before the other is loaded
+    os.kill(old, signal.SIGSTOP)  # or it would finish before the other model is loaded
     answer = shop.stream()
     loaded = shop.load("model", peel=["fruit", "metal"], join=[workshop.path("fruit")])
     assert loaded.status_code == 200, loaded.text
@@ -124,19 +126,19 @@ def test_a_leaf_is_joined_while_the_model_answers(shop: Shop, workshop: Workshop
     assert shop.client.chat.completions.create(**ASKED).choices == after.choices
 
 
-def test_an_unloaded_model_answers_whoever_has_found_it(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unloaded_model_completes_its_requests(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     before = shop.client.chat.completions.create(**ASKED)
-    found, go_on = threading.Event(), threading.Event()
+    planned, go_on = threading.Event(), threading.Event()
 
     async def plan(*values: Any) -> PreparedRequest:
-        found.set()
+        planned.set()
         while not go_on.is_set():
             await asyncio.sleep(0.01)
         return await prepare_chat(*values)
 
     monkeypatch.setattr("baicai.serving.app.prepare_chat", plan)
     answer = shop.later(shop.client.chat.completions.create, **ASKED)
-    assert found.wait(10)
+    assert planned.wait(10)
     assert shop.client.models.delete("tiny").to_dict() == {"id": "tiny", "object": "model", "deleted": True}
     check(shop.web.post("/v1/chat/completions", json=CHAT), "model", "model_not_found", 404)
     check(shop.web.delete("/v1/models/tiny"), "model", "model_not_found", 404)
@@ -147,20 +149,20 @@ def test_an_unloaded_model_answers_whoever_has_found_it(shop: Shop, monkeypatch:
     until(lambda: not engines())
 
 
-def test_what_changes_meanwhile_is_refused_and_an_engine_that_dies_changes_nothing(shop: Shop) -> None:
+def test_conflicting_changes_are_rejected_during_a_load(shop: Shop) -> None:
     before, serving = shop.web.get("/v1/models").json(), engines()
-    engine, told = shop.loading()
+    engine, response = shop.loading()
     check(shop.load(), None, "model_loading", 409)
     check(shop.web.delete("/v1/models/tiny"), None, "model_loading", 409)
     check(shop.load(name="other"), None, "too_many_models", 409)
     os.kill(engine, signal.SIGKILL)
-    check(told.result(10), None, "engine_stopped", 503)
+    check(response.result(10), None, "engine_stopped", 503)
     assert shop.web.get("/v1/models").json() == before
     assert engines() == serving
     assert shop.web.post("/v1/chat/completions", json=CHAT).status_code == 200
 
 
-def test_an_engine_that_dies_over_its_last_answers_is_not_started_again(shop: Shop) -> None:
+def test_a_draining_engine_is_not_restarted(shop: Shop) -> None:
     (engine,) = engines()
     os.kill(engine, signal.SIGSTOP)
     answer = shop.stream()
@@ -171,14 +173,14 @@ def test_an_engine_that_dies_over_its_last_answers_is_not_started_again(shop: Sh
     until(lambda: not engines())
 
 
-def test_what_cannot_be_loaded_leaves_everything_as_it_was(shop: Shop, workshop: Workshop, tmp_path: Path) -> None:
+def test_a_failed_load_changes_nothing(shop: Shop, workshop: Workshop, tmp_path: Path) -> None:
     strange = tmp_path / "strange"
     shutil.copytree(workshop.path("fruit"), strange)
     write_json(strange / "leaf.json", read_json(strange / "leaf.json") | {"trunk": "0" * 64})
     before, serving = shop.web.get("/v1/models").json(), engines()
-    told = shop.load(join=[str(strange)])
-    check(told, None, "invalid_value")
-    assert "leaf 'fruit' was grown on trunk 00000000, this trunk is" in told.json()["error"]["message"]
+    response = shop.load(join=[str(strange)])
+    check(response, None, "invalid_value")
+    assert "leaf 'fruit' was grown on trunk 00000000, this trunk is" in response.json()["error"]["message"]
     assert shop.web.get("/v1/models").json() == before
     assert engines() == serving
     assert shop.web.post("/v1/chat/completions", json=CHAT).status_code == 200
@@ -207,14 +209,14 @@ def test_what_cannot_be_loaded_leaves_everything_as_it_was(shop: Shop, workshop:
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_a_wrong_field_is_named(
+def test_an_invalid_field_is_named(
     web: httpx.Client, workshop: Workshop, change: dict[str, Any], param: str, code: str
 ) -> None:
     check(web.post("/v1/models", json={"model": workshop.path("trunk")} | change), param, code)
 
 
-def test_who_hangs_up_gives_up_what_is_being_loaded(shop: Shop, tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "model.toml")  # which an engine would read for ever
+def test_disconnecting_cancels_a_load(shop: Shop, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "model.toml")  # an engine would block on reading it
     before = engines()
     with pytest.raises(httpx.ReadTimeout):
         shop.web.post("/v1/models", json={"model": str(tmp_path), "name": "tiny"}, timeout=1)
@@ -223,7 +225,7 @@ def test_who_hangs_up_gives_up_what_is_being_loaded(shop: Shop, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
-def test_a_server_that_ends_while_it_loads_leaves_no_engine(workshop: Workshop, end: signal.Signals) -> None:
+def test_a_server_that_exits_during_a_load_leaves_no_engine(workshop: Workshop, end: signal.Signals) -> None:
     words = [sys.executable, "-m", "baicai", "serve", workshop.path("trunk"), "port=0"]
     with (
         subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server,
@@ -233,12 +235,12 @@ def test_a_server_that_ends_while_it_loads_leaves_no_engine(workshop: Workshop, 
         address = server.stdout.readline().split()[-1]
         body = {"model": workshop.path("model")}
         ready = engines(server.pid)
-        told = threads.submit(httpx.post, f"{address}/v1/models", json=body, timeout=60)
+        response = threads.submit(httpx.post, f"{address}/v1/models", json=body, timeout=60)
         until(lambda: engines(server.pid) > ready)
         (loading,) = engines(server.pid) - ready
         os.kill(loading, signal.SIGSTOP)
         server.send_signal(end)
-        assert told.exception(10) or told.result().status_code == 500
+        assert response.exception(10) or response.result().status_code == 500
     if end == signal.SIGKILL:
-        os.kill(loading, signal.SIGCONT)  # nobody is left to end it: it ends when it finds that
+        os.kill(loading, signal.SIGCONT)  # it has to notice by itself that its server is gone
     until(lambda: not alive(ready | {loading}), 60)

@@ -1,4 +1,4 @@
-"""The whole: an engine's process, and the server before it."""
+"""The server with its engine in a process of its own."""
 
 import asyncio
 import os
@@ -23,18 +23,18 @@ from tests.serving.test_errors import CHAT
 
 
 class Running:
-    """A server in a thread, whose event loop can be stopped."""
+    """A server in a thread that can be stopped."""
 
     def __init__(self, config: ServeRecipe) -> None:
         self._told = queue.SimpleQueue[tuple[str, str] | BaseException]()
         self._config = config
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
-        told = self._told.get(timeout=120)
-        if isinstance(told, BaseException):
+        responses = self._told.get(timeout=120)
+        if isinstance(responses, BaseException):
             self._thread.join()
-            raise told
-        self.address, self.name = told
+            raise responses
+        self.address, self.name = responses
 
     def stop(self) -> None:
         self._loop.call_soon_threadsafe(self._task.cancel)
@@ -43,7 +43,7 @@ class Running:
     def _run(self) -> None:
         async def run() -> None:
             self._loop = asyncio.get_running_loop()
-            self._task = asyncio.ensure_future(serve(self._config, lambda *told: self._told.put(told)))
+            self._task = asyncio.ensure_future(serve(self._config, lambda *responses: self._told.put(responses)))
             await asyncio.wait([self._task])
             if not self._task.cancelled() and self._task.exception():
                 self._told.put(self._task.exception())
@@ -53,53 +53,53 @@ class Running:
 
 @pytest.fixture(scope="module")
 def running(workshop: Workshop) -> Iterator[Running]:
-    made = Running(ServeRecipe(model=workshop.path("model"), port=0, max_sequences=4))
-    yield made
-    made.stop()
+    running_server = Running(ServeRecipe(model=workshop.path("model"), port=0, max_sequences=4))
+    yield running_server
+    running_server.stop()
 
 
-def test_a_model_is_served_under_its_folders_name(running: Running, client: openai.OpenAI) -> None:
+def test_a_model_is_served_under_the_name_of_its_folder(running: Running, client: openai.OpenAI) -> None:
     assert running.name == "model"
-    with openai.OpenAI(base_url=f"{running.address}/v1", api_key="none", max_retries=0) as asker:
-        told = asker.chat.completions.create(model="model", messages=MESSAGES, temperature=0, max_tokens=12)
-        same = client.chat.completions.create(model="tiny", messages=MESSAGES, temperature=0, max_tokens=12)
-        assert told.choices[0].message.content == same.choices[0].message.content
-        assert asker.models.retrieve("model").baicai == client.models.retrieve("tiny").baicai
+    with openai.OpenAI(base_url=f"{running.address}/v1", api_key="none", max_retries=0) as other_client:
+        responses = other_client.chat.completions.create(model="model", messages=MESSAGES, temperature=0, max_tokens=12)
+        reference = client.chat.completions.create(model="tiny", messages=MESSAGES, temperature=0, max_tokens=12)
+        assert responses.choices[0].message.content == reference.choices[0].message.content
+        assert other_client.models.retrieve("model").baicai == client.models.retrieve("tiny").baicai
 
 
-def test_a_killed_engine_is_told_and_comes_back(running: Running) -> None:
+def test_a_killed_engine_is_reported_and_restarts(running: Running) -> None:
     with httpx.Client(base_url=running.address, timeout=60) as web:
         ask = CHAT | {"model": "model"}
         assert web.post("/v1/chat/completions", json=ask).status_code == 200
-        found = subprocess.run(
+        processes = subprocess.run(
             ["pgrep", "-P", str(os.getpid()), "-f", "serving.engine.process"], capture_output=True, text=True
         )
-        (engine,) = found.stdout.split()
+        (engine,) = processes.stdout.split()
         assert web.get("/health").json() == {"status": "ok"}
         os.kill(int(engine), signal.SIGKILL)
         until(lambda: web.get("/health").status_code == 503)
         assert web.get("/health").json() == {"status": "starting", "models": ["model"]}
-        told = []
+        responses = []
 
         def again() -> bool:
-            told.append(web.post("/v1/chat/completions", json=ask))
-            return told[-1].status_code == 200
+            responses.append(web.post("/v1/chat/completions", json=ask))
+            return responses[-1].status_code == 200
 
         until(again, 60)
-        assert {one.status_code for one in told} == {503, 200}
-        assert told[0].json()["error"]["code"] == "engine_stopped"
+        assert {one.status_code for one in responses} == {503, 200}
+        assert responses[0].json()["error"]["code"] == "engine_stopped"
         assert web.get("/health").status_code == 200
 
 
-def test_what_hinders_a_start_is_one_line(running: Running, workshop: Workshop, tmp_path: Path) -> None:
+def test_a_failed_start_is_one_line(running: Running, workshop: Workshop, tmp_path: Path) -> None:
     port = int(running.address.rpartition(":")[2])
-    taken = r"cannot listen on .* \(Address already in use\): choose another host or port"
-    wrong = [
-        (ServeRecipe(model=workshop.path("model"), port=port), taken),
+    in_use = r"cannot listen on .* \(Address already in use\): choose another host or port"
+    failures = [
+        (ServeRecipe(model=workshop.path("model"), port=port), in_use),
         (ServeRecipe(model=str(tmp_path / "moss"), port=0), "moss"),
         (ServeRecipe(model="moss", host="0.0.0.0", port=0), "create a key with `baicai keys add NAME`"),
     ]
-    for config, message in wrong:
-        with pytest.raises(BaicaiError, match=message) as told:
+    for config, message in failures:
+        with pytest.raises(BaicaiError, match=message) as responses:
             Running(config)
-        assert "\n" not in str(told.value)
+        assert "\n" not in str(responses.value)

@@ -1,4 +1,4 @@
-"""Blocks are nobody's, or somebody's, and what is shared is equal."""
+"""Blocks are allocated once, and shared only if their contents are equal."""
 
 import random
 
@@ -7,7 +7,7 @@ from baicai.serving.engine.block_pool import BlockPool
 SIZE = 4
 
 
-def test_what_is_given_comes_back() -> None:
+def test_released_blocks_become_available() -> None:
     pool = BlockPool(5, SIZE)
     first, filled = pool.allocate([], 3) or ([], 0)
     assert (len(set(first)), filled, pool.available) == (3, 0, 2)
@@ -16,7 +16,7 @@ def test_what_is_given_comes_back() -> None:
     assert pool.available == 5
 
 
-def test_a_beginning_is_shared_while_it_is_used_and_after() -> None:
+def test_a_prefix_is_shared_while_used_and_after_release() -> None:
     pool = BlockPool(6, SIZE)
     names = pool.hash_blocks(list(range(10)), ["law"])
     assert len(names) == 2
@@ -32,7 +32,7 @@ def test_a_beginning_is_shared_while_it_is_used_and_after() -> None:
     assert (third, filled) == (first[:2], 2)
 
 
-def test_other_leaves_or_another_beginning_share_nothing() -> None:
+def test_other_leaves_or_prefixes_share_nothing() -> None:
     pool = BlockPool(6, SIZE)
     tokens = list(range(8))
     assert pool.hash_blocks(tokens, ["law"]) == pool.hash_blocks(tokens, ["law"])
@@ -42,7 +42,7 @@ def test_other_leaves_or_another_beginning_share_nothing() -> None:
     )
 
 
-def test_what_was_unused_longest_goes_first() -> None:
+def test_the_least_recently_used_block_is_evicted_first() -> None:
     pool = BlockPool(4, SIZE)
     for number in range(2):
         names = pool.hash_blocks([number] * 8, [])
@@ -56,7 +56,7 @@ def test_what_was_unused_longest_goes_first() -> None:
     assert filled == 2
 
 
-def test_no_block_is_lost_or_given_twice() -> None:
+def test_no_block_is_lost_or_allocated_twice() -> None:
     draw, pool = random.Random(0), BlockPool(12, SIZE)
     texts: list[tuple[list[int], list[int]]] = []
     for _ in range(3000):

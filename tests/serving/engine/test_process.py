@@ -1,4 +1,4 @@
-"""What the engine's process makes of the server's messages."""
+"""The engine's process: its loop, and the messages of the server."""
 
 import queue
 import select
@@ -27,7 +27,7 @@ DIGITS, LETTER = "start: /[0-9]{3}/", "start: /[a-z]/"
 
 
 class SlowGrammars(Grammars):
-    """Opens a grammar when it is told to."""
+    """Compiles a grammar when `go` is released."""
 
     def __init__(self, model: SparseModel) -> None:
         super().__init__(model.tokenizer, model.network.config.vocab_size)
@@ -36,12 +36,12 @@ class SlowGrammars(Grammars):
 
     def open(self, grammar: str) -> GrammarConstraint:
         self.asked.append(grammar)
-        assert self.go.acquire(timeout=60), "nobody let it go on"
+        assert self.go.acquire(timeout=60), "`go` was not released"
         return super().open(grammar)
 
 
-class Asker:
-    """A service in a thread, and what it says, line by line."""
+class LoopClient:
+    """An engine loop in a thread, and its output line by line."""
 
     def __init__(self, model: SparseModel) -> None:
         self.grammars, self.opener, self._ends = SlowGrammars(model), ThreadPoolExecutor(1), model.tokenizer.stop_ids
@@ -58,15 +58,15 @@ class Asker:
         )
         self.messages.put({"id": number, "request": asdict(ask)})
 
-    def told(self, number: int) -> list[Any]:
-        """Wait for a text's end, and return how it is told of; nothing else is told of meanwhile."""
+    def last_event(self, number: int) -> list[Any]:
+        """Wait for the last event of a request; no other request may emit an event before."""
         while True:
             line = self._lines.get(timeout=60)
             self.status = line["status"]
-            for one, news in line["events"]:
-                assert one == number
-                if news[0] not in ("prompt_started", "token"):
-                    return news
+            for event_id, event in line["events"]:
+                assert event_id == number
+                if event[0] not in ("prompt_started", "token"):
+                    return event
 
     def close(self) -> None:
         self.messages.put(None)
@@ -76,13 +76,13 @@ class Asker:
 
 
 @pytest.fixture
-def asker(sparse: SparseModel) -> Iterator[Asker]:
-    made = Asker(sparse)
-    yield made
-    made.close()
+def client(sparse: SparseModel) -> Iterator[LoopClient]:
+    created = LoopClient(sparse)
+    yield created
+    created.close()
 
 
-def test_an_engine_ends_when_its_server_is_killed_before_it_has_read_all(workshop: Workshop) -> None:
+def test_the_engine_exits_if_the_server_dies_while_it_starts(workshop: Workshop) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         command = [sys.executable, "-m", "baicai.serving.engine.process", str(theirs.fileno())]
@@ -93,41 +93,41 @@ def test_an_engine_ends_when_its_server_is_killed_before_it_has_read_all(worksho
     assert engine.returncode == 0
 
 
-def test_others_go_on_while_a_grammar_is_opened(asker: Asker) -> None:
-    asker.ask(1, DIGITS)
-    asker.ask(2)
-    assert asker.told(2) == ["finished", "length"]
-    assert asker.status == {"running": 0, "waiting": 1}
-    asker.grammars.go.release()
-    assert asker.told(1) == ["finished", "stop"]
-    assert asker.status == {"running": 0, "waiting": 0}
-    assert asker.grammars.asked == [DIGITS]
+def test_other_requests_continue_while_a_grammar_compiles(client: LoopClient) -> None:
+    client.ask(1, DIGITS)
+    client.ask(2)
+    assert client.told(2) == ["finished", "length"]
+    assert client.status == {"running": 0, "waiting": 1}
+    client.grammars.go.release()
+    assert client.told(1) == ["finished", "stop"]
+    assert client.status == {"running": 0, "waiting": 0}
+    assert client.grammars.asked == [DIGITS]
 
 
-def test_a_text_can_be_cancelled_while_its_grammar_is_opened(asker: Asker) -> None:
-    asker.ask(1, DIGITS)
-    asker.ask(2, "start: /moss/")
-    until(lambda: asker.grammars.asked)
+def test_a_request_can_be_cancelled_while_its_grammar_compiles(client: LoopClient) -> None:
+    client.ask(1, DIGITS)
+    client.ask(2, "start: /moss/")
+    until(lambda: client.grammars.asked)
     for number in (1, 2):
-        asker.messages.put({"cancel": number})
-        assert asker.told(number) == ["finished", "cancelled"]
-    asker.ask(3, LETTER)
-    asker.grammars.go.release(2)
-    assert asker.told(3) == ["finished", "stop"]
-    assert asker.grammars.asked == [DIGITS, LETTER], "one that waits is not opened any more"
+        client.messages.put({"cancel": number})
+        assert client.told(number) == ["finished", "cancelled"]
+    client.ask(3, LETTER)
+    client.grammars.go.release(2)
+    assert client.told(3) == ["finished", "stop"]
+    assert client.grammars.asked == [DIGITS, LETTER], "a cancelled request's grammar is not compiled"
 
 
-def test_what_is_wrong_with_a_grammar_is_told_of_its_text(asker: Asker) -> None:
-    asker.ask(1, "{")
-    asker.ask(2)
-    assert asker.told(2) == ["finished", "length"]
-    asker.grammars.go.release()
-    kind, message = asker.told(1)
+def test_an_invalid_grammar_fails_only_its_own_request(client: LoopClient) -> None:
+    client.ask(1, "{")
+    client.ask(2)
+    assert client.told(2) == ["finished", "length"]
+    client.grammars.go.release()
+    kind, message = client.told(1)
     assert kind == "config"
     assert message.startswith("the grammar cannot be used")
 
 
-def test_grammars_that_wait_have_an_end(asker: Asker) -> None:
+def test_the_queue_of_grammars_is_limited(client: LoopClient) -> None:
     for number in (1, 2, 3):
-        asker.ask(number, DIGITS)
-    assert asker.told(3) == ["busy", "2 requests are already waiting: try again later"]
+        client.ask(number, DIGITS)
+    assert client.told(3) == ["busy", "2 requests are already waiting: try again later"]

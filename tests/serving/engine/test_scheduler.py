@@ -1,4 +1,4 @@
-"""Texts that are decoded together get what they get alone."""
+"""Batched sequences get the same results as single ones."""
 
 import dataclasses
 import random
@@ -19,8 +19,8 @@ from baicai.serving.engine.scheduler import BLOCK_TOKENS, Constraint, Engine
 from tests.inference.test_decoder import TOKENS, joined
 
 
-class Answer:
-    """What was told of a request."""
+class Collector:
+    """Collects the events of a request."""
 
     def __init__(self) -> None:
         self.tokens: list[Token] = []
@@ -28,17 +28,17 @@ class Answer:
         self.cached = -1
         self.embedding: tuple[float, ...] = ()
 
-    def __call__(self, told: EngineEvent) -> None:
-        assert self.ended is None, "nothing is told after the end"
-        if isinstance(told, Finished):
-            self.ended = told
-        elif isinstance(told, PromptStarted):
+    def __call__(self, event: EngineEvent) -> None:
+        assert self.ended is None, "no event follows Finished"
+        if isinstance(event, Finished):
+            self.ended = event
+        elif isinstance(event, PromptStarted):
             assert not self.tokens
-            self.cached = told.cached_tokens
-        elif isinstance(told, PromptEmbedding):
-            self.embedding = told.values
+            self.cached = event.cached_tokens
+        elif isinstance(event, PromptEmbedding):
+            self.embedding = event.values
         else:
-            self.tokens.append(told)
+            self.tokens.append(event)
 
     @property
     def ids(self) -> list[int]:
@@ -51,8 +51,8 @@ def ask(
     leaves: list[str] | None = None,
     constraint: Constraint | None = None,
     **changes: Any,
-) -> Answer:
-    answer = Answer()
+) -> Collector:
+    answer = Collector()
     leaves = engine.leaves if leaves is None else leaves
     request = GenerationRequest(prompt_token_ids=prompt, leaves=leaves, **({"max_tokens": 12} | changes))
     engine.submit(request, answer, constraint)
@@ -69,10 +69,10 @@ def run(engine: Engine) -> None:
 
 
 def alone(
-    model: Transformer, prompt: list[int], leaves: list[str], sampling: SamplingConfig, most: int
+    model: Transformer, prompt: list[int], leaves: list[str], sampling: SamplingConfig, max_tokens: int
 ) -> list[tuple[int, float]]:
     decoder = CompiledDecoder(model, leaves)
-    sampling = dataclasses.replace(sampling, max_tokens=most)
+    sampling = dataclasses.replace(sampling, max_tokens=max_tokens)
     return [(token.id, token.log_probability) for token in generate(decoder, prompt, sampling)]
 
 
@@ -81,40 +81,39 @@ def model() -> Transformer:
     return joined()
 
 
-def test_answers_are_those_that_each_gets_alone(model: Transformer) -> None:
-    sample, engine, asked = random.Random(0), Engine(model, max_sequences=4), []
+def test_batched_completions_match_single_ones(model: Transformer) -> None:
+    sample, engine, submitted = random.Random(0), Engine(model, max_sequences=4), []
     names = list(model.leaves)
     for number in range(14):
         prompt = TOKENS[: sample.randrange(1, 30)]
         leaves = sample.sample(names, sample.randrange(len(names) + 1))
         leaves = [name for name in names if name in leaves]
         sampling = SamplingConfig(temperature=sample.choice([0, 0.9]), seed=number, top_p=0.9)
-        most = sample.randrange(1, 20)
-        asked.append(
-            (prompt, leaves, sampling, most, ask(engine, prompt, leaves, **sampled(sampling), max_tokens=most))
-        )
+        max_tokens = sample.randrange(1, 20)
+        collector = ask(engine, prompt, leaves, **sampled(sampling), max_tokens=max_tokens)
+        submitted.append((prompt, leaves, sampling, max_tokens, collector))
         for _ in range(sample.randrange(4)):
             engine.step()
     run(engine)
-    for prompt, leaves, sampling, most, answer in asked:
-        expected = alone(model, prompt, leaves, sampling, most)
+    for prompt, leaves, sampling, max_tokens, answer in submitted:
+        expected = alone(model, prompt, leaves, sampling, max_tokens)
         assert answer.ids == [token for token, _ in expected]
-        told = [token.log_probability for token in answer.tokens]
-        assert np.allclose(told, [chance for _, chance in expected], atol=1e-6)
+        event = [token.log_probability for token in answer.tokens]
+        assert np.allclose(event, [chance for _, chance in expected], atol=1e-6)
         assert answer.ended == Finished("length")
 
 
-def test_a_first_step_leaves_nothing_behind(model: Transformer) -> None:
+def test_warm_up_leaves_no_trace(model: Transformer) -> None:
     engine, warm = Engine(model), Engine(model)
     warm.warm_up()
     assert (warm.has_work, warm.num_running, warm.num_waiting) == (False, 0, 0)
-    cold, answer = (ask(one, TOKENS[:20], max_tokens=4) for one in (engine, warm))
+    cold, answer = (ask(item, TOKENS[:20], max_tokens=4) for item in (engine, warm))
     run(engine)
     run(warm)
     assert (answer.cached, answer.ids) == (0, cold.ids)
 
 
-def test_a_beginning_that_was_read_is_not_read_again(model: Transformer) -> None:
+def test_a_cached_prefix_is_reused(model: Transformer) -> None:
     engine = Engine(model, max_sequences=2)
     first = ask(engine, TOKENS[:33])
     run(engine)
@@ -122,19 +121,19 @@ def test_a_beginning_that_was_read_is_not_read_again(model: Transformer) -> None
     run(engine)
     assert first.cached == 0
     assert second.cached == 2 * BLOCK_TOKENS
-    assert other.cached == 0, "with other leaves nothing is shared"
+    assert other.cached == 0, "other leaves share nothing"
     assert second.ids == first.ids
-    assert [one.log_probability for one in second.tokens] == [one.log_probability for one in first.tokens]
+    assert [item.log_probability for item in second.tokens] == [item.log_probability for item in first.tokens]
 
 
-def test_an_end_token_ends_an_answer_and_is_no_part_of_it(model: Transformer) -> None:
+def test_a_stop_token_ends_a_completion_and_is_left_out(model: Transformer) -> None:
     engine = Engine(model, max_sequences=1)
-    whole = ask(engine, TOKENS[:9])
+    full = ask(engine, TOKENS[:9])
     run(engine)
-    cut = ask(engine, TOKENS[:9], stop_token_ids=[whole.ids[5]])
+    cut = ask(engine, TOKENS[:9], stop_token_ids=[full.ids[5]])
     run(engine)
-    place = whole.ids.index(whole.ids[5])
-    assert cut.ids == whole.ids[:place]
+    position = full.ids.index(full.ids[5])
+    assert cut.ids == full.ids[:position]
     assert cut.ended is not None
     assert cut.ended.reason == "stop"
 
@@ -149,29 +148,29 @@ def test_a_prompt_is_echoed_with_its_log_probabilities(model: Transformer) -> No
         chances = model(torch.tensor([TOKENS[:30]]))[0].log_softmax(-1)
     assert [token.id for token in answer.tokens] == TOKENS[:30]
     assert answer.tokens[0].log_probability is None
-    for place, token in enumerate(answer.tokens[1:], 1):
+    for position, token in enumerate(answer.tokens[1:], 1):
         assert token.in_prompt
-        assert token.log_probability == pytest.approx(float(chances[place - 1, token.id]), abs=1e-4)
-        assert [one.token for one in token.alternatives] == chances[place - 1].topk(3).indices.tolist()
+        assert token.log_probability == pytest.approx(float(chances[position - 1, token.id]), abs=1e-4)
+        assert [item.token for item in token.alternatives] == chances[position - 1].topk(3).indices.tolist()
 
 
-def test_an_embedding_is_the_same_whatever_is_beside_it(model: Transformer) -> None:
+def test_an_embedding_does_not_depend_on_the_batch(model: Transformer) -> None:
     prompt, engine = TOKENS[:40], Engine(model, max_sequences=4)
     for leaves in ([], ["leaf-1"], list(model.leaves)):
         alone = ask(engine, prompt, leaves, embed=True, max_tokens=0)
         run(engine)
         others = [ask(engine, TOKENS[first : first + 20], max_tokens=30) for first in (0, 5)]
-        beside = ask(engine, prompt, leaves, embed=True, max_tokens=0)  # read in two pieces
+        batched = ask(engine, prompt, leaves, embed=True, max_tokens=0)  # read in two pieces
         run(engine)
         with torch.no_grad():
             mean_D = model.hidden(torch.tensor([prompt]), on_BG=model.leaf_mask(leaves))[0].mean(0)
         assert alone.embedding == pytest.approx((mean_D / mean_D.norm()).tolist(), abs=1e-5)
-        assert beside.embedding == alone.embedding
-        assert (beside.cached, beside.tokens, beside.ended) == (0, [], Finished("length"))
-        assert all(len(one.ids) == 30 and not one.embedding for one in others)
+        assert batched.embedding == alone.embedding
+        assert (batched.cached, batched.tokens, batched.ended) == (0, [], Finished("length"))
+        assert all(len(item.ids) == 30 and not item.embedding for item in others)
 
 
-def test_an_embedding_of_nothing_is_nothing() -> None:
+def test_an_embedding_of_zeros_is_zero() -> None:
     model = joined()
     with torch.no_grad():
         model.norm.weight.zero_()
@@ -181,9 +180,9 @@ def test_an_embedding_of_nothing_is_nothing() -> None:
     assert answer.embedding == (0.0,) * model.config.dim
 
 
-def test_one_that_is_cancelled_says_no_more(model: Transformer) -> None:
+def test_a_cancelled_request_emits_nothing_more(model: Transformer) -> None:
     engine = Engine(model, max_sequences=1)
-    running, waiting = Answer(), Answer()
+    running, waiting = Collector(), Collector()
     request = GenerationRequest(prompt_token_ids=TOKENS[:5], leaves=[], max_tokens=50)
     numbers = [engine.submit(request, answer) for answer in (running, waiting)]
     for _ in range(3):
@@ -191,7 +190,7 @@ def test_one_that_is_cancelled_says_no_more(model: Transformer) -> None:
     for number in numbers:
         engine.cancel(number)
     assert not engine.has_work
-    assert [one.ended.reason for one in (running, waiting) if one.ended] == ["cancelled"] * 2
+    assert [item.ended.reason for item in (running, waiting) if item.ended] == ["cancelled"] * 2
     assert len(running.ids) == 3
     last = ask(engine, TOKENS[:5], [])
     run(engine)
@@ -201,28 +200,28 @@ def test_one_that_is_cancelled_says_no_more(model: Transformer) -> None:
 def test_clients_take_turns(model: Transformer) -> None:
     engine, order = Engine(model, max_sequences=1), list[str]()
 
-    def note(client: str) -> None:
+    def submit(client: str) -> None:
         request = GenerationRequest(prompt_token_ids=TOKENS[:3], leaves=[], max_tokens=1, client=client)
-        engine.submit(request, lambda told: order.append(client) if isinstance(told, Finished) else None)
+        engine.submit(request, lambda event: order.append(client) if isinstance(event, Finished) else None)
 
     for client in ("greedy",) * 4 + ("modest",) * 2:
-        note(client)
+        submit(client)
     run(engine)
     assert order == ["greedy", "modest", "greedy", "modest", "greedy", "greedy"]
 
 
-def test_memory_is_kept_to_and_all_are_served(model: Transformer) -> None:
+def test_a_small_kv_cache_serves_every_request(model: Transformer) -> None:
     engine = Engine(model, max_sequences=8, kv_cache_tokens=64)
     answers = [ask(engine, TOKENS[:20], max_tokens=20) for _ in range(6)]
-    most = 0
+    max_tokens = 0
     while engine.has_work:
         engine.step()
-        most = max(most, engine.num_running)
-    assert most == 1 if model.config.max_tokens > 64 else most >= 1
+        max_tokens = max(max_tokens, engine.num_running)
+    assert max_tokens == 1 if model.config.max_tokens > 64 else max_tokens >= 1
     assert len({tuple(answer.ids) for answer in answers}) == 1
 
 
-def test_the_queue_has_an_end(model: Transformer) -> None:
+def test_the_queue_is_limited(model: Transformer) -> None:
     engine = Engine(model, max_sequences=1, max_waiting=2)
     ask(engine, TOKENS[:3])
     ask(engine, TOKENS[:3])
@@ -230,7 +229,7 @@ def test_the_queue_has_an_end(model: Transformer) -> None:
         ask(engine, TOKENS[:3])
 
 
-class Even:
+class EvenTokens:
     """Only even tokens."""
 
     def __init__(self) -> None:
@@ -243,8 +242,8 @@ class Even:
         self.taken.append(token)
 
 
-class Lost(Even):
-    """What may come after two tokens it does not know."""
+class FailingConstraint(EvenTokens):
+    """Fails after two tokens."""
 
     def allowed(self) -> NDArray[np.bool_]:
         if len(self.taken) == 2:
@@ -252,16 +251,16 @@ class Lost(Even):
         return super().allowed()
 
 
-def test_an_answer_ends_where_its_constraint_is_lost_and_others_go_on(model: Transformer) -> None:
+def test_a_failing_constraint_ends_only_its_own_request(model: Transformer) -> None:
     engine = Engine(model, max_sequences=2)
-    free, lost = ask(engine, TOKENS[:7]), ask(engine, TOKENS[:7], constraint=Lost())
+    free, failing = ask(engine, TOKENS[:7]), ask(engine, TOKENS[:7], constraint=FailingConstraint())
     run(engine)
-    assert (len(lost.ids), lost.ended) == (2, Finished("grammar_error"))
+    assert (len(failing.ids), failing.ended) == (2, Finished("grammar_error"))
     assert free.ended == Finished("length")
 
 
-def test_a_constraint_is_kept_to(model: Transformer) -> None:
-    engine, even = Engine(model, max_sequences=2), Even()
+def test_a_completion_follows_its_constraint(model: Transformer) -> None:
+    engine, even = Engine(model, max_sequences=2), EvenTokens()
     free, bound = ask(engine, TOKENS[:7]), ask(engine, TOKENS[:7], constraint=even)
     run(engine)
     assert all(token % 2 == 0 for token in bound.ids)
@@ -277,7 +276,7 @@ WEIGHTS: list[dict[str, Any]] = [
 ]
 
 
-def weighed_alone(model: Transformer, sampling: SamplingConfig, weights: dict[str, Any]) -> list[int]:
+def generate_alone(model: Transformer, sampling: SamplingConfig, weights: dict[str, Any]) -> list[int]:
     tokens, generator, bias = (
         TOKENS[:9],
         torch.Generator().manual_seed(sampling.seed),
@@ -295,16 +294,16 @@ def weighed_alone(model: Transformer, sampling: SamplingConfig, weights: dict[st
 
 
 @pytest.mark.parametrize("temperature", [0, 0.9])
-def test_biases_and_penalties_steer_an_answer_and_none_beside_it(model: Transformer, temperature: float) -> None:
+def test_biases_and_penalties_affect_only_their_own_request(model: Transformer, temperature: float) -> None:
     engine, sampling = Engine(model, max_sequences=8), SamplingConfig(temperature=temperature, seed=3)
-    asked = [ask(engine, TOKENS[:9], **sampled(sampling), max_tokens=20, **weights) for weights in ({}, *WEIGHTS)]
+    submitted = [ask(engine, TOKENS[:9], **sampled(sampling), max_tokens=20, **weights) for weights in ({}, *WEIGHTS)]
     run(engine)
-    expected = [weighed_alone(model, sampling, weights) for weights in ({}, *WEIGHTS)]
-    assert [answer.ids for answer in asked] == expected
+    expected = [generate_alone(model, sampling, weights) for weights in ({}, *WEIGHTS)]
+    assert [answer.ids for answer in submitted] == expected
     assert expected[0] not in expected[1:]
 
 
-def test_the_log_probabilities_told_are_the_models_own(model: Transformer) -> None:
+def test_log_probabilities_are_the_models_own(model: Transformer) -> None:
     engine = Engine(model, max_sequences=2)
     free, steered = ask(engine, TOKENS[:9]), ask(engine, TOKENS[:9], logit_bias=[(5, 100.0)], top_logprobs=2)
     run(engine)
@@ -325,6 +324,6 @@ def test_the_log_probabilities_told_are_the_models_own(model: Transformer) -> No
         ([1], ["law"], "unknown leaf 'law': this model has leaf-0, leaf-1, leaf-2"),
     ],
 )
-def test_what_does_not_fit_is_told(model: Transformer, prompt: list[int], leaves: list[str], message: str) -> None:
+def test_invalid_requests_are_rejected(model: Transformer, prompt: list[int], leaves: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         ask(Engine(model, max_sequences=1), prompt, leaves)
