@@ -32,10 +32,10 @@ class SlowGrammars(Grammars):
     def __init__(self, model: SparseModel) -> None:
         super().__init__(model.tokenizer, model.network.config.vocab_size)
         self.go = threading.Semaphore(0)
-        self.asked: list[str] = []
+        self.opened: list[str] = []
 
     def open(self, grammar: str) -> GrammarConstraint:
-        self.asked.append(grammar)
+        self.opened.append(grammar)
         assert self.go.acquire(timeout=60), "`go` was not released"
         return super().open(grammar)
 
@@ -96,33 +96,33 @@ def test_the_engine_exits_if_the_server_dies_while_it_starts(workshop: Workshop)
 def test_other_requests_continue_while_a_grammar_compiles(client: LoopClient) -> None:
     client.ask(1, DIGITS)
     client.ask(2)
-    assert client.told(2) == ["finished", "length"]
+    assert client.last_event(2) == ["finished", "length"]
     assert client.status == {"running": 0, "waiting": 1}
     client.grammars.go.release()
-    assert client.told(1) == ["finished", "stop"]
+    assert client.last_event(1) == ["finished", "stop"]
     assert client.status == {"running": 0, "waiting": 0}
-    assert client.grammars.asked == [DIGITS]
+    assert client.grammars.opened == [DIGITS]
 
 
 def test_a_request_can_be_cancelled_while_its_grammar_compiles(client: LoopClient) -> None:
     client.ask(1, DIGITS)
     client.ask(2, "start: /moss/")
-    until(lambda: client.grammars.asked)
+    until(lambda: client.grammars.opened)
     for number in (1, 2):
         client.messages.put({"cancel": number})
-        assert client.told(number) == ["finished", "cancelled"]
+        assert client.last_event(number) == ["finished", "cancelled"]
     client.ask(3, LETTER)
     client.grammars.go.release(2)
-    assert client.told(3) == ["finished", "stop"]
-    assert client.grammars.asked == [DIGITS, LETTER], "a cancelled request's grammar is not compiled"
+    assert client.last_event(3) == ["finished", "stop"]
+    assert client.grammars.opened == [DIGITS, LETTER], "a cancelled request's grammar is not compiled"
 
 
 def test_an_invalid_grammar_fails_only_its_own_request(client: LoopClient) -> None:
     client.ask(1, "{")
     client.ask(2)
-    assert client.told(2) == ["finished", "length"]
+    assert client.last_event(2) == ["finished", "length"]
     client.grammars.go.release()
-    kind, message = client.told(1)
+    kind, message = client.last_event(1)
     assert kind == "config"
     assert message.startswith("the grammar cannot be used")
 
@@ -130,4 +130,4 @@ def test_an_invalid_grammar_fails_only_its_own_request(client: LoopClient) -> No
 def test_the_queue_of_grammars_is_limited(client: LoopClient) -> None:
     for number in (1, 2, 3):
         client.ask(number, DIGITS)
-    assert client.told(3) == ["busy", "2 requests are already waiting: try again later"]
+    assert client.last_event(3) == ["busy", "2 requests are already waiting: try again later"]
