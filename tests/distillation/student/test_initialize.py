@@ -159,7 +159,7 @@ def test_exported_student_predicts_the_same(distilled: Distillery, tmp_path: Pat
 def test_training_changes_a_pruned_student(distilled: Distillery, workshop: Workshop) -> None:
     student, teacher = open_model(distilled.distil("pruned")), open_model(workshop.path("model"))
     config = distilled.recipe(start="pruned", target=Target(parameters=58_000), data=[distilled.source("own", "fruit")])
-    fruit, original = student.leaves["fruit"].experts, teacher.leaves["fruit"].leaf
+    fruit, original = student.leaves["fruit"].experts, teacher.leaves["fruit"].experts
     assert fruit.config == student_shape(config, *size_of(teacher), teacher, 320).leaf
     rows = [set(map(tuple, leaf.layer(1).router_ED.tolist())) for leaf in (fruit, original)]
     assert not rows[0] & rows[1]
