@@ -1,4 +1,4 @@
-"""Several texts at once against each alone."""
+"""Batched decoding against decoding each sequence alone."""
 
 import ctypes
 import mmap
@@ -31,7 +31,7 @@ def threads(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 def alone(model: Transformer, tokens: list[int], leaves: list[str]) -> NDArray[np.float32]:
-    """Return what a model says that has no other leaves at all."""
+    """Return the logits of a model that has only these leaves."""
     other = joined(model.config.attention, 0, model.topk_group)
     for name in leaves:
         other.join(name, grown(other, int(name[-1])))
@@ -40,26 +40,26 @@ def alone(model: Transformer, tokens: list[int], leaves: list[str]) -> NDArray[n
 
 
 def in_turns(decoder: BatchDecoder, sizes: list[int]) -> list[NDArray[np.float32]]:
-    """Return the logits of the texts, which go through in pieces of so many tokens, as long as there are any."""
-    done, found = [0] * len(TEXTS), [list[NDArray[np.float32]]() for _ in TEXTS]
-    while any(place < len(text) for place, text in zip(done, TEXTS, strict=True)):
-        parts = []
+    """Return the logits of the texts, decoded in chunks of the given sizes."""
+    done, logits = [0] * len(TEXTS), [list[NDArray[np.float32]]() for _ in TEXTS]
+    while any(position < len(text) for position, text in zip(done, TEXTS, strict=True)):
+        chunks = []
         for number, (text, size) in enumerate(zip(TEXTS, sizes, strict=True)):
-            piece = text[done[number] : done[number] + size]
-            if piece:
-                parts.append(
-                    SequenceChunk(number, piece, done[number], decoder.leaf_mask(SETS[number]), all_logits=True)
+            tokens = text[done[number] : done[number] + size]
+            if tokens:
+                chunks.append(
+                    SequenceChunk(number, tokens, done[number], decoder.leaf_mask(SETS[number]), all_logits=True)
                 )
-            done[number] += len(piece)
-        for part, told in zip(parts, decoder.step(parts), strict=True):
-            found[part.slot].append(told.logits_NV.copy())
-    return [np.concatenate(one) for one in found]
+            done[number] += len(tokens)
+        for chunk, output in zip(chunks, decoder.step(chunks), strict=True):
+            logits[chunk.slot].append(output.logits_NV.copy())
+    return [np.concatenate(rows) for rows in logits]
 
 
 @pytest.mark.parametrize("attention", [GQA, MLA], ids=["gqa", "mla"])
 @pytest.mark.parametrize("topk_group", [1, 2, 9])
 @pytest.mark.parametrize("sizes", [[1, 1, 1, 1], [7, 1, 11, 3]])
-def test_each_text_gets_the_bits_it_gets_alone(
+def test_each_sequence_has_the_bits_it_has_alone(
     attention: GQAConfig | MLAConfig, topk_group: int, sizes: list[int]
 ) -> None:
     model = joined(attention, 3, topk_group)
@@ -71,36 +71,36 @@ def test_each_text_gets_the_bits_it_gets_alone(
         assert np.array_equal(logits_NV, alone(model, text, leaves))
 
 
-def test_leaf_weights_are_those_of_the_leaves_that_are_on() -> None:
+def test_leaf_weights_cover_active_leaves_only() -> None:
     model = joined()
     decoder = BatchDecoder(model, max_sequences=2, num_blocks=8, block_tokens=8)
     for number in range(2):
         decoder.set_blocks(number, range(number * 4, number * 4 + 4))
-    parts = [
+    chunks = [
         SequenceChunk(0, TOKENS[:5], 0, decoder.leaf_mask(["leaf-1"])),
         SequenceChunk(1, TOKENS[:5], 0, decoder.leaf_mask([])),
     ]
-    one, none = decoder.step(parts)
-    assert (one.leaf_weights_SG[:, 1] > 0).all()
-    assert not one.leaf_weights_SG[:, [0, 2]].any()
-    assert not none.leaf_weights_SG.any()
+    active, inactive = decoder.step(chunks)
+    assert (active.leaf_weights_SG[:, 1] > 0).all()
+    assert not active.leaf_weights_SG[:, [0, 2]].any()
+    assert not inactive.leaf_weights_SG.any()
 
 
-def test_weights_in_int8_are_batched_too() -> None:
+def test_int8_weights_work_in_a_batch() -> None:
     model = joined()
     int8 = {name: load_int8_weights(f"batch-{name}", leaf.state_dict()) for name, leaf in model.leaves.items()}
     int8 |= {"": load_int8_weights("batch", model.trunk_tensors())}
     decoder = BatchDecoder(model, max_sequences=4, num_blocks=40, block_tokens=4, int8=int8)
     for number in range(4):
         decoder.set_blocks(number, range(number * 10, number * 10 + 10))
-    found = in_turns(decoder, [1, 2, 3, 4])
-    for text, leaves, logits_NV in zip(TEXTS, SETS, found, strict=True):
+    logits = in_turns(decoder, [1, 2, 3, 4])
+    for text, leaves, logits_NV in zip(TEXTS, SETS, logits, strict=True):
         single = CompiledDecoder(model, leaves, None, int8)
         expected = np.concatenate([single.step([token]).logits_NV.numpy() for token in text])
         assert np.array_equal(logits_NV, expected)
 
 
-def test_a_leaf_that_is_off_is_not_read() -> None:
+def test_an_inactive_leaf_is_not_read() -> None:
     model = joined()
     pages = []
     for name, parameter in model.leaves["leaf-2"].named_parameters():
@@ -115,24 +115,24 @@ def test_a_leaf_that_is_off_is_not_read() -> None:
     protect = ctypes.CDLL(None, use_errno=True).mprotect
     for _, page, data in pages:
         assert protect(ctypes.c_void_p(data.data_ptr()), ctypes.c_size_t(len(page)), 0) == 0
-    parts = [
+    chunks = [
         SequenceChunk(0, TOKENS[:9], 0, decoder.leaf_mask(["leaf-0", "leaf-1"])),
         SequenceChunk(1, TOKENS[:9], 0, decoder.leaf_mask([])),
     ]
-    assert np.isfinite(decoder.step(parts)[0].logits_NV).all()
+    assert np.isfinite(decoder.step(chunks)[0].logits_NV).all()
     for _, page, data in pages:
         protect(ctypes.c_void_p(data.data_ptr()), ctypes.c_size_t(len(page)), mmap.PROT_READ | mmap.PROT_WRITE)
 
 
-def test_a_step_has_room_for_many() -> None:
+def test_a_full_batch_gives_equal_sequences_equal_logits() -> None:
     decoder = BatchDecoder(joined(), max_sequences=MAX_BATCH_TOKENS, num_blocks=MAX_BATCH_TOKENS, block_tokens=40)
     for number in range(MAX_BATCH_TOKENS):
         decoder.set_blocks(number, [number])
-    parts = [SequenceChunk(number, [TOKENS[0]], 0, decoder.leaf_mask(SETS[0])) for number in range(MAX_BATCH_TOKENS)]
-    told = [one.logits_NV for one in decoder.step(parts)]
-    assert all(np.array_equal(one, told[0]) for one in told)
+    chunks = [SequenceChunk(number, [TOKENS[0]], 0, decoder.leaf_mask(SETS[0])) for number in range(MAX_BATCH_TOKENS)]
+    logits = [output.logits_NV for output in decoder.step(chunks)]
+    assert all(np.array_equal(row, logits[0]) for row in logits)
 
 
-def test_room_that_no_memory_has_is_told() -> None:
-    with pytest.raises(MachineError, match=r"no memory for what is kept of 40,000,000,000,000,000 tokens: lower"):
+def test_a_cache_larger_than_memory_is_one_clear_error() -> None:
+    with pytest.raises(MachineError, match=r"not enough memory for a KV cache of 40,000,000,000,000,000 tokens: lower"):
         BatchDecoder(joined(), max_sequences=1, num_blocks=10**15, block_tokens=40)

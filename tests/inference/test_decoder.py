@@ -1,4 +1,4 @@
-"""The compiled decoder against PyTorch, its slow twin."""
+"""The compiled decoder against PyTorch, its readable reference."""
 
 import threading
 import time
@@ -21,7 +21,7 @@ PLAIN_MLA = MLAConfig(kind="mla", num_heads=3, kv_lora_rank=10, nope_head_dim=6,
 PLAIN_GQA = GQAConfig(num_heads=3, num_kv_heads=1, head_dim=6)
 WIDE_MLA = MLAConfig(kind="mla", num_heads=2, kv_lora_rank=64, nope_head_dim=8, rope_head_dim=32, value_head_dim=8)
 WIDE_GQA = GQAConfig(num_heads=6, num_kv_heads=1, head_dim=64)
-"""Of sizes that run in whole vectors, with more queries to a key than are multiplied at once."""
+"""Sizes that fill whole SIMD vectors, with more queries per key head than are multiplied at once."""
 TOKENS = [int(t) for t in torch.randint(97, (40,), generator=torch.Generator().manual_seed(5))]
 
 
@@ -72,11 +72,11 @@ def test_wide_heads_equal_pytorchs(attention: GQAConfig | MLAConfig) -> None:
 
 @pytest.mark.usefixtures("threads")
 @pytest.mark.parametrize("attention", [GQA, MLA, WIDE_GQA, WIDE_MLA], ids=["gqa", "mla", "wide-gqa", "wide-mla"])
-def test_a_token_has_the_same_bits_alone_and_beside_others(attention: GQAConfig | MLAConfig) -> None:
+def test_a_token_has_the_same_bits_alone_and_in_a_batch(attention: GQAConfig | MLAConfig) -> None:
     model = joined(attention)
     alone = one_by_one(CompiledDecoder(model, list(model.leaves)))
-    together = CompiledDecoder(model, list(model.leaves))
-    parts = [together.step(TOKENS[a:b], b - a).logits_NV for a, b in ((0, 7), (7, 8), (8, 24), (24, 40))]
+    batched = CompiledDecoder(model, list(model.leaves))
+    parts = [batched.step(TOKENS[a:b], b - a).logits_NV for a, b in ((0, 7), (7, 8), (8, 24), (24, 40))]
     assert torch.equal(torch.cat(parts), alone)
 
 
@@ -85,18 +85,18 @@ def test_a_token_has_the_same_bits_alone_and_beside_others(attention: GQAConfig 
 @pytest.mark.parametrize("leaves", [0, 2])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
 def test_drafts_equal_pytorchs(attention: GQAConfig | MLAConfig, leaves: int, dtype: torch.dtype) -> None:
-    model, told = joined(attention, leaves, mtp=True).to(dtype), []
+    model, outputs = joined(attention, leaves, mtp=True).to(dtype), []
     for decoder in (CompiledDecoder(model, list(model.leaves)), Decoder(model, list(model.leaves))):
         hidden_SD = torch.cat([decoder.step(TOKENS[start : start + 13]).hidden_SD for start in (0, 13, 26)])
         steps = ((0, 5), (5, 6), (6, 26), (26, 39))
         drafts = [decoder.draft(hidden_SD[a:b], TOKENS[a + 1 : b + 1], a) for a, b in steps]
-        told.append([torch.cat(draft) for draft in (*drafts, decoder.draft(drafts[-1][1][None], [3], 39))])
-    for ours, reference in zip(*told, strict=True):
+        outputs.append([torch.cat(draft) for draft in (*drafts, decoder.draft(drafts[-1][1][None], [3], 39))])
+    for ours, reference in zip(*outputs, strict=True):
         torch.testing.assert_close(ours, reference, atol=2e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("attention", [GQA, MLA], ids=["gqa", "mla"])
-def test_a_prompt_may_be_taken_in_at_once(attention: GQAConfig | MLAConfig) -> None:
+def test_a_prompt_is_processed_in_one_call(attention: GQAConfig | MLAConfig) -> None:
     model = joined(attention)
     decoder = CompiledDecoder(model, list(model.leaves))
     fed = decoder.step(TOKENS[:30])
@@ -106,7 +106,7 @@ def test_a_prompt_may_be_taken_in_at_once(attention: GQAConfig | MLAConfig) -> N
 
 
 @pytest.mark.parametrize("kind", [Decoder, CompiledDecoder])
-def test_tokens_can_be_taken_back(kind: type[Decoder]) -> None:
+def test_tokens_can_be_dropped(kind: type[Decoder]) -> None:
     model = joined()
     decoder = kind(model, list(model.leaves))
     decoder.step(TOKENS[:10])
@@ -116,7 +116,7 @@ def test_tokens_can_be_taken_back(kind: type[Decoder]) -> None:
     torch.testing.assert_close(again.logits_NV, reference(model)[10:12], atol=2e-5, rtol=1e-5)
 
 
-def test_a_leaf_that_is_off_equals_one_that_is_absent_and_is_not_read() -> None:
+def test_an_inactive_leaf_equals_an_absent_one_and_is_not_read() -> None:
     model = joined()
     off = CompiledDecoder(model, ["leaf-2", "leaf-0"])
     masked = reference(model, ["leaf-0", "leaf-2"])
@@ -129,16 +129,16 @@ def test_a_leaf_that_is_off_equals_one_that_is_absent_and_is_not_read() -> None:
 
 
 @pytest.mark.parametrize("kind", [Decoder, CompiledDecoder])
-def test_it_says_how_much_each_leaf_gave(kind: type[Decoder]) -> None:
+def test_leaf_weights_match_the_trace(kind: type[Decoder]) -> None:
     model = joined(topk_group=1)
     trace: list = []
     model(torch.tensor([TOKENS[:9]]), trace=trace)
-    wanted = torch.stack([layer.leaf_weights() for layer in trace]).mean(0)
-    torch.testing.assert_close(kind(model, list(model.leaves)).step(TOKENS[:9], 9).leaf_weights_NG, wanted)
+    expected = torch.stack([layer.leaf_weights() for layer in trace]).mean(0)
+    torch.testing.assert_close(kind(model, list(model.leaves)).step(TOKENS[:9], 9).leaf_weights_NG, expected)
 
 
 @pytest.mark.parametrize("kind", [Decoder, CompiledDecoder])
-def test_too_many_tokens_are_refused_and_nothing_is_lost(kind: type[Decoder]) -> None:
+def test_too_many_tokens_are_refused_without_side_effects(kind: type[Decoder]) -> None:
     model = joined()
     decoder = kind(model, [], 12)
     decoder.step(TOKENS[:10])
@@ -183,7 +183,7 @@ def test_int8_rows_are_within_half_a_step() -> None:
 
 @pytest.mark.usefixtures("threads")
 @pytest.mark.parametrize("attention", [GQA, MLA], ids=["gqa", "mla"])
-def test_int8_decodes_what_the_rounded_weights_say(
+def test_int8_decoding_matches_the_rounded_weights(
     attention: GQAConfig | MLAConfig, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     monkeypatch.setenv("BAICAI_HOME", str(tmp_path_factory.mktemp("home")))
@@ -198,13 +198,13 @@ def test_int8_decodes_what_the_rounded_weights_say(
                 if f"{name}.scales" in int8[part]:
                     codes, scale = int8[part][name], int8[part][f"{name}.scales"]
                     tensor.copy_((codes[..., : tensor.shape[-1]].float() - 128) * scale.unsqueeze(-1))
-    wanted = reference(model)
-    error_T = (got - wanted).norm(dim=1) / wanted.norm(dim=1)
+    expected = reference(model)
+    error_T = (got - expected).norm(dim=1) / expected.norm(dim=1)
     assert 0 < error_T.median() < 0.02  # activations are rounded too, which makes some tokens choose other experts
     assert (error_T < 0.05).float().mean() > 0.8
 
 
-def test_int8_weights_are_made_once(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
+def test_int8_weights_are_cached(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
     monkeypatch.setenv("BAICAI_HOME", str(tmp_path))
     first = load_int8_weights("name", {"a": torch.randn(4, 8), "norm": torch.ones(4), "router_ED": torch.ones(2, 8)})
     assert set(first) == {"a", "a.scales"}
@@ -213,16 +213,16 @@ def test_int8_weights_are_made_once(monkeypatch: pytest.MonkeyPatch, tmp_path: o
 
 
 @pytest.mark.parametrize("token", [-1, 97])
-def test_a_token_that_the_model_has_not_is_refused(token: int) -> None:
+def test_a_token_outside_the_vocabulary_is_refused(token: int) -> None:
     model = tiny(mtp=True)
     decoder = CompiledDecoder(model, [])
     hidden_SD = decoder.step([5]).hidden_SD
     for act in (lambda: decoder.step([3, token]), lambda: decoder.draft(hidden_SD, [token], 0)):
-        with pytest.raises(ConfigError, match="not one of the model's 97"):
+        with pytest.raises(ConfigError, match="outside the model's vocabulary of 97"):
             act()
 
 
-def test_a_thread_that_went_back_to_sleep_before_the_step_was_ordered_takes_part(
+def test_a_thread_that_falls_asleep_before_the_step_is_submitted_takes_part(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     before = torch.get_num_threads()
@@ -230,20 +230,20 @@ def test_a_thread_that_went_back_to_sleep_before_the_step_was_ordered_takes_part
     decoder = CompiledDecoder(tiny(), [])
     torch.set_num_threads(before)
     decoder.step([5])
-    time.sleep(0.02)  # it sleeps
-    monkeypatch.setattr(decoder._crew, "_wake", [])
+    time.sleep(0.02)  # the worker sleeps
+    monkeypatch.setattr(decoder._pool, "_wake", [])
     done = threading.Thread(target=decoder.step, args=([6],), daemon=True)
     done.start()
     done.join(10)
     assert not done.is_alive()
 
 
-def test_the_first_time_it_says_that_it_compiles(
+def test_the_first_run_announces_compilation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("BAICAI_QUIET", "0")
     monkeypatch.setattr(thread_pool, "COMPILED", tmp_path)
-    for told in (True, False):
+    for announced in (True, False):
         CompiledDecoder(tiny(), [])
-        assert ("Compiling" in "".join(capsys.readouterr())) == told
-        (tmp_path / "step.run_step.1.nbc").touch()  # as numba names what it keeps
+        assert ("Compiling" in "".join(capsys.readouterr())) == announced
+        (tmp_path / "step.run_step.1.nbc").touch()  # how numba names a cache file

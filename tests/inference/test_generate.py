@@ -44,7 +44,7 @@ def test_generation_ends_at_an_end_token_and_at_the_models_limit() -> None:
     ]
 
 
-def test_draw_keeps_to_top_k_and_top_p() -> None:
+def test_sample_respects_top_k_and_top_p() -> None:
     logits_BV = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log().expand(4000, -1)
     generator = torch.Generator().manual_seed(0)
     two = sample(logits_BV, SamplingConfig(temperature=1.0, top_p=1.0, top_k=2), generator)
@@ -59,7 +59,7 @@ def test_draw_keeps_to_top_k_and_top_p() -> None:
 
 
 @pytest.mark.parametrize("changes", [{"temperature": 5e-324}, {"temperature": 1e-40}, {"top_p": 5e-324}])
-def test_what_is_almost_nothing_leaves_the_likeliest_token(changes: dict[str, float]) -> None:
+def test_vanishing_temperature_or_top_p_selects_the_likeliest_token(changes: dict[str, float]) -> None:
     logits = torch.tensor([[0.0, -torch.inf, 2.0, 2.0 - 1e-6]])
     sampling = SamplingConfig(**{"temperature": 1.0, "top_p": 1.0} | changes)
     assert all(sample(logits, sampling, torch.Generator().manual_seed(seed)).tolist() == [2] for seed in range(5))
@@ -81,7 +81,7 @@ on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU
 
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=on_a_gpu)])
-def test_what_continues_prompts_depends_on_the_seed_alone(device: str) -> None:
+def test_batch_generation_depends_only_on_the_seed(device: str) -> None:
     model = tiny().to(device)
     texts = generate_batch(model, PROMPTS, 30, seed=3)
     assert texts.shape == (3, 30)
@@ -93,7 +93,7 @@ def test_what_continues_prompts_depends_on_the_seed_alone(device: str) -> None:
 
 
 @torch.no_grad()
-def test_prompts_are_continued_as_the_whole_text_says() -> None:
+def test_batch_generation_equals_repeated_forward_passes() -> None:
     model = tiny()
     model.join("a", grown(model, 1))
     text = PROMPTS
@@ -102,7 +102,7 @@ def test_prompts_are_continued_as_the_whole_text_says() -> None:
     assert torch.equal(generate_batch(model, PROMPTS, 20, seed=0, temperature=0, vocab_size=40), text[:, 4:])
 
 
-def test_tokens_are_drawn_as_often_as_they_are_likely() -> None:
+def test_tokens_are_sampled_in_proportion_to_their_probability() -> None:
     model = tiny()
     model.embedding.weight.data *= 10
     drawn = generate_batch(model, PROMPTS[:1].expand(5000, -1), 1, seed=0).flatten()
@@ -111,7 +111,7 @@ def test_tokens_are_drawn_as_often_as_they_are_likely() -> None:
     torch.testing.assert_close(drawn.bincount(minlength=len(chance)) / 5000, chance, atol=0.02, rtol=0)
 
 
-def test_a_model_in_training_continues_and_learns_from_it() -> None:
+def test_a_model_in_training_generates_and_trains_on_it() -> None:
     model = tiny().train()
     with torch.autocast("cpu", torch.bfloat16):
         first = generate_batch(model, PROMPTS, 8, seed=0)
@@ -119,10 +119,10 @@ def test_a_model_in_training_continues_and_learns_from_it() -> None:
         model(first).square().mean().backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
     torch.optim.SGD(model.parameters(), lr=10).step()
-    assert not torch.equal(generate_batch(model, PROMPTS, 8, seed=0), first), "the weights are read anew"
+    assert not torch.equal(generate_batch(model, PROMPTS, 8, seed=0), first), "the updated weights are used"
 
 
-def test_more_than_a_model_takes_is_refused_before_it_begins() -> None:
+def test_more_tokens_than_the_limit_are_refused_up_front() -> None:
     assert generate_batch(tiny(), PROMPTS, 61, seed=0).shape == (3, 61)
     with pytest.raises(ConfigError, match="65 tokens do not fit: this model takes at most 64"):
         generate_batch(tiny(), PROMPTS, 62, seed=0)
@@ -139,7 +139,7 @@ def test_more_than_a_model_takes_is_refused_before_it_begins() -> None:
         (lambda m: SamplingConfig(speculate=-1), "speculate"),
     ],
 )
-def test_wrong_use_is_one_clear_line(act: object, message: str) -> None:
+def test_misuse_is_one_clear_error(act: object, message: str) -> None:
     model = tiny()
     model.join("a", grown(model, 1))
     with pytest.raises(ConfigError, match=message):

@@ -1,4 +1,4 @@
-"""The step that is recorded for CUDA: on a CPU run as it is, in the same fixed shapes, against the plain one."""
+"""The step captured as a CUDA graph: run uncaptured on a CPU, in the same fixed shapes, against the plain decoder."""
 
 from collections.abc import Callable
 
@@ -20,22 +20,22 @@ TOKENS = [int(t) for t in torch.randint(97, (20,), generator=torch.Generator().m
 ATTENTION = {"gqa": GQA, "mla": MLA}
 
 
-class Unrecorded(CudaGraphDecoder):
-    """Runs the step whenever the recording would be played, and writes where the first one wrote, as that does."""
+class Uncaptured(CudaGraphDecoder):
+    """Runs the step whenever the graph would be replayed, and overwrites the first outputs, as a replay does."""
 
     def __init__(self, *options: object) -> None:
         super().__init__(*options)  # type: ignore[arg-type]
-        self._can_record = True
+        self._can_capture = True
 
-    def _record(self) -> Callable[[], DecoderOutput]:
-        said = self._one()
+    def _capture(self) -> Callable[[], DecoderOutput]:
+        output = self._step_fixed()
 
-        def play() -> DecoderOutput:
-            for first, now in zip(said, self._one(), strict=True):
+        def replay() -> DecoderOutput:
+            for first, now in zip(output, self._step_fixed(), strict=True):
                 first.copy_(now)
-            return said
+            return output
 
-        return play
+        return replay
 
 
 def joined(attention: str, leaves: int = 3) -> Transformer:
@@ -53,71 +53,71 @@ def one_by_one(decoder: Decoder, tokens: list[int]) -> list[Tensor]:
 @pytest.mark.parametrize("attention", ["gqa", "mla"])
 @pytest.mark.parametrize("on", [[], ["leaf-1"], ["leaf-2", "leaf-0"], ["leaf-0", "leaf-1", "leaf-2"]])
 @pytest.mark.parametrize("prompt", [0, 9])
-def test_fixed_shapes_say_what_the_plain_way_says(attention: str, on: list[str], prompt: int) -> None:
-    model, found = joined(attention), []
-    for kind in (Decoder, Unrecorded):
+def test_fixed_shapes_match_the_plain_decoder(attention: str, on: list[str], prompt: int) -> None:
+    model, outputs = joined(attention), []
+    for kind in (Decoder, Uncaptured):
         decoder = kind(model, on, 32)
         if prompt:
             decoder.step(TOKENS[:prompt])
-        found.append(one_by_one(decoder, TOKENS[prompt:]))
+        outputs.append(one_by_one(decoder, TOKENS[prompt:]))
         decoder.length = 12
-        found[-1] += one_by_one(decoder, TOKENS[:5])  # others than it has seen in these places
+        outputs[-1] += one_by_one(decoder, TOKENS[:5])  # other tokens than before at these positions
         assert decoder.length == 17
-    for plain, fixed in zip(*found, strict=True):
+    for plain, fixed in zip(*outputs, strict=True):
         torch.testing.assert_close(fixed, plain, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("attention", ["gqa", "mla"])
-def test_it_never_waits_for_a_value(attention: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_step_never_synchronizes(attention: str, monkeypatch: pytest.MonkeyPatch) -> None:
     config = tiny(ATTENTION[attention]).config
     monkeypatch.setattr(grouped_experts, "can_group", lambda *_: True)
-    with FakeTensorMode():  # tensors without values: whoever asks for one fails
+    with FakeTensorMode():  # tensors without values: reading one fails
         model = Transformer(config)
         for name in "ab":
             model.join(name, Leaf(config, LEAF))
-        decoder = Unrecorded(model, ["a", "b"])
+        decoder = Uncaptured(model, ["a", "b"])
         monkeypatch.setattr(decoder, "_products", lambda _: torch.autocast("cpu", torch.bfloat16))
         with torch.inference_mode():
-            assert decoder._one().logits_NV.shape == (1, 97)
+            assert decoder._step_fixed().logits_NV.shape == (1, 97)
 
 
 @pytest.mark.parametrize("attention", ["gqa", "mla"])
-def test_drafts_go_beside_it(attention: str) -> None:
+def test_drafting_works_with_a_captured_step(attention: str) -> None:
     model = joined(attention)
-    told = []
-    for kind, speculate in ((Decoder, 0), (Unrecorded, 0), (Unrecorded, 2)):
+    completions = []
+    for kind, speculate in ((Decoder, 0), (Uncaptured, 0), (Uncaptured, 2)):
         sampling, count = SamplingConfig(max_tokens=25, temperature=0, speculate=speculate), DraftStats()
-        told.append([t.id for t in generate(kind(model, list(model.leaves)), [5, 6], sampling, drafts=count)])
+        completions.append([t.id for t in generate(kind(model, list(model.leaves)), [5, 6], sampling, drafts=count)])
         assert bool(count.proposed) == bool(speculate)
-    assert told[0] == told[1] == told[2]
+    assert completions[0] == completions[1] == completions[2]
 
 
-def test_what_it_says_is_not_written_over_and_room_is_kept_to() -> None:
-    decoder = Unrecorded(joined("gqa"), [], 3)
+def test_outputs_are_not_overwritten_and_the_limit_is_enforced() -> None:
+    decoder = Uncaptured(joined("gqa"), [], 3)
     first = decoder.step([1])
     before = first.logits_NV.clone()
     decoder.step([2])
     assert torch.equal(first.logits_NV, before)
     decoder.step([3])
-    decoder._play = lambda: pytest.fail("a recording does not look how much room there is")
+    decoder._replay = lambda: pytest.fail("a replay does not check the limit")
     with pytest.raises(ConfigError, match="4 tokens do not fit: this model takes at most 3"):
         decoder.step([4])
 
 
-def test_a_cpu_records_nothing() -> None:
+def test_nothing_is_captured_on_a_cpu() -> None:
     decoder = CudaGraphDecoder(joined("gqa"), ["leaf-0"])
     torch.testing.assert_close(decoder.step([1]).logits_NV, Decoder(joined("gqa"), ["leaf-0"]).step([1]).logits_NV)
-    assert decoder._play is None
+    assert decoder._replay is None
 
 
 @on_a_gpu
 @pytest.mark.parametrize("attention", ["gqa", "mla"])
-def test_a_recording_says_what_the_plain_way_says(attention: str) -> None:
-    model, found = joined(attention).to("cuda", torch.bfloat16), []
+def test_a_graph_matches_the_plain_decoder(attention: str) -> None:
+    model, outputs = joined(attention).to("cuda", torch.bfloat16), []
     for kind in (Decoder, CudaGraphDecoder):
         decoder = kind(model, list(model.leaves))
         decoder.step(TOKENS[:9])
-        found.append(one_by_one(decoder, TOKENS[9:])[0])
-    assert decoder._play is not None
-    apart = (found[0] - found[1]).norm(dim=-1) / found[0].norm(dim=-1)
-    assert float(apart.median()) < 0.05, apart  # rounding sends a token to another expert now and then
+        outputs.append(one_by_one(decoder, TOKENS[9:])[0])
+    assert decoder._replay is not None
+    error_T = (outputs[0] - outputs[1]).norm(dim=-1) / outputs[0].norm(dim=-1)
+    assert float(error_T.median()) < 0.05, error_T  # rounding sends a token to another expert now and then

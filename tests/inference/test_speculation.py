@@ -1,4 +1,4 @@
-"""Speculative decoding changes nothing but the number of passes."""
+"""Speculative decoding changes only the number of steps."""
 
 import itertools
 from collections import Counter
@@ -29,9 +29,9 @@ SAMPLINGS = [
 
 
 class Table:
-    """A decoder whose next token depends on the last two by one table, its drafts on the last by another.
+    """A decoder whose next token depends on the last two through one table, its drafts on the last through another.
 
-    It checks that it is told of every token once, in its place: a hidden state is its position.
+    It checks that it receives every token once and in order: a hidden state is its position.
     """
 
     can_draft, leaves = True, ()
@@ -46,7 +46,7 @@ class Table:
     def step(self, tokens: Sequence[int], last: int = 1) -> DecoderOutput:
         start = len(self.tokens)
         self.tokens += tokens
-        rows = [self.model_VVV[one, other] for one, other in itertools.pairwise(self.tokens[-last - 1 :])]
+        rows = [self.model_VVV[left, right] for left, right in itertools.pairwise(self.tokens[-last - 1 :])]
         return DecoderOutput(
             torch.stack(rows), torch.arange(start, len(self.tokens))[:, None].float(), torch.zeros(last, 0)
         )
@@ -69,13 +69,13 @@ class Table:
 
 
 def chi_square(sampling: SamplingConfig) -> tuple[float, int]:
-    """Return the statistic of texts drawn with drafts against their exact probabilities, and its degrees of freedom."""
+    """Return chi-square of texts sampled with drafts against their exact probabilities, and its degrees of freedom."""
     table, counts = Table(), Counter[tuple[int, ...]]()
     generator = torch.Generator().manual_seed(1)
     for _ in range(TEXTS):
         table.tokens, table.read = [], 0
-        told = decode_tokens(table, [0, 1], NUM_TOKENS, sampling, generator, DraftStats())
-        counts[tuple(token.id for token in told)] += 1
+        generated = decode_tokens(table, [0, 1], NUM_TOKENS, sampling, generator, DraftStats())
+        counts[tuple(token.id for token in generated)] += 1
     next_VVV = sampling_probabilities(table.model_VVV.view(-1, VOCAB), sampling).view(VOCAB, VOCAB, VOCAB)
     statistic, cells = 0.0, 0
     for text in itertools.product(range(VOCAB), repeat=NUM_TOKENS):
@@ -90,7 +90,7 @@ def chi_square(sampling: SamplingConfig) -> tuple[float, int]:
 
 
 def limit(degrees: int) -> float:
-    """Return what the statistic exceeds by chance once in many thousand times."""
+    """Return a bound that chi-square exceeds by chance once in many thousand runs."""
     return degrees + 5 * (2 * degrees) ** 0.5
 
 
@@ -101,19 +101,19 @@ def test_texts_are_distributed_as_without_drafts(sampling: SamplingConfig) -> No
     assert statistic < limit(degrees)
 
 
-def test_the_test_above_sees_drafts_that_are_kept_too_often(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_test_above_detects_drafts_accepted_too_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "rand", lambda *_, **__: torch.zeros(()))
     statistic, degrees = chi_square(SAMPLINGS[0])
     assert statistic > limit(degrees)
 
 
-def test_the_test_above_sees_a_replacement_that_is_not_drawn_from_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_test_above_detects_a_replacement_from_a_wrong_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Tensor, "clamp", lambda *_, **__: torch.zeros(VOCAB))
     statistic, degrees = chi_square(SAMPLINGS[0])
     assert statistic > limit(degrees)
 
 
-def test_draws_have_the_stated_distribution() -> None:
+def test_samples_have_the_stated_distribution() -> None:
     logits_BV = torch.randn(1, 6, generator=torch.Generator().manual_seed(0))
     sampling = SamplingConfig(temperature=0.8, top_k=5, top_p=0.95)
     drawn = sample(logits_BV.expand(4000, -1), sampling, torch.Generator().manual_seed(0))
@@ -123,7 +123,7 @@ def test_draws_have_the_stated_distribution() -> None:
     assert greedy.tolist() == [float(token == int(logits_BV.argmax())) for token in range(6)]
 
 
-def speaking(attention: str, leaves: int) -> Transformer:
+def model_with_mtp(attention: str, leaves: int) -> Transformer:
     model = tiny(GQA if attention == "gqa" else MLA, mtp=True)
     for seed in range(leaves):
         model.join(f"leaf-{seed}", grown(model, seed))
@@ -134,8 +134,8 @@ def speaking(attention: str, leaves: int) -> Transformer:
 @pytest.mark.parametrize("leaves", [0, 2])
 @pytest.mark.parametrize("attention", ["gqa", "mla"])
 @torch.no_grad()
-def test_what_is_taken_back_is_forgotten(attention: str, leaves: int, kind: type[Decoder]) -> None:
-    model, tokens = speaking(attention, leaves), [5, 9, 2, 7, 1, 8]
+def test_dropped_generatedare_forgotten(attention: str, leaves: int, kind: type[Decoder]) -> None:
+    model, tokens = model_with_mtp(attention, leaves), [5, 9, 2, 7, 1, 8]
     decoder = kind(model, list(model.leaves), 64)
     decoder.step(tokens[:3])
     decoder.step([11, 12, 13, 14], last=4)
@@ -149,32 +149,32 @@ def test_what_is_taken_back_is_forgotten(attention: str, leaves: int, kind: type
 @pytest.mark.parametrize("speculate", [1, 3])
 @pytest.mark.parametrize("leaves", [0, 2])
 @pytest.mark.parametrize("attention", ["gqa", "mla"])
-def test_greedy_tokens_and_what_is_told_of_them_are_the_same(attention: str, leaves: int, speculate: int) -> None:
-    model = speaking(attention, leaves)
+def test_greedy_generatedand_their_metrics_do_not_change(attention: str, leaves: int, speculate: int) -> None:
+    model = model_with_mtp(attention, leaves)
     for prompt in ([3], [5, 6, 7, 90], list(range(40))):
         plain, drafted = (
             list(generate(open_decoder(model), prompt, SamplingConfig(max_tokens=40, temperature=0, speculate=k)))
             for k in (0, speculate)
         )
         assert [token.id for token in drafted] == [token.id for token in plain]
-        for one, other in zip(plain, drafted, strict=True):
-            assert one.log_probability == pytest.approx(other.log_probability, abs=1e-4)
-            assert one.leaf_weights == pytest.approx(other.leaf_weights, abs=1e-4)
+        for left, right in zip(plain, drafted, strict=True):
+            assert left.log_probability == pytest.approx(right.log_probability, abs=1e-4)
+            assert left.leaf_weights == pytest.approx(right.leaf_weights, abs=1e-4)
 
 
 @pytest.mark.parametrize("speculate", [0, 2])
-def test_a_text_goes_on_after_what_the_decoder_has_read(speculate: int) -> None:
-    model, sampling = speaking("gqa", 2), SamplingConfig(max_tokens=20, temperature=0, speculate=speculate)
+def test_generation_continues_the_decoders_sequence(speculate: int) -> None:
+    model, sampling = model_with_mtp("gqa", 2), SamplingConfig(max_tokens=20, temperature=0, speculate=speculate)
     decoder = open_decoder(model)
     decoder.step([9, 8, 7])
-    told = [token.id for token in generate(decoder, [5, 6], sampling)]
-    assert told == [token.id for token in generate(open_decoder(model), [9, 8, 7, 5, 6], sampling)]
+    generated = [token.id for token in generate(decoder, [5, 6], sampling)]
+    assert generated == [token.id for token in generate(open_decoder(model), [9, 8, 7, 5, 6], sampling)]
 
 
 def test_without_a_module_nothing_is_drafted() -> None:
     drafts, sampling = DraftStats(), SamplingConfig(max_tokens=20, temperature=0, speculate=2)
-    told = [token.id for token in generate(open_decoder(tiny()), [1], sampling, drafts=drafts)]
-    assert told == [
+    generated = [token.id for token in generate(open_decoder(tiny()), [1], sampling, drafts=drafts)]
+    assert generated == [
         token.id for token in generate(open_decoder(tiny()), [1], SamplingConfig(max_tokens=20, temperature=0))
     ]
     assert drafts.proposed == 0

@@ -1,6 +1,7 @@
-"""Decoding. What numba compiles is kept beside the package or, where that cannot be written, in the user's folder.
+"""Inference: decoders that run a model token by token, and text generation on top of them.
 
-The folder is named after the sources: numba itself looks only at the file that a compiled function is in.
+Numba's machine code is cached next to the package, or in the user's folder if the package is read-only. The cache
+folder is named after the hash of all sources, because numba itself checks only the file that a compiled function is in.
 """
 
 import hashlib
@@ -13,6 +14,6 @@ from baicai.artefact import home_folder
 
 _HERE = Path(__file__).parent
 _SOURCES = hashlib.sha256(b"".join(file.read_bytes() for file in sorted(_HERE.rglob("*.py")))).hexdigest()
-_ROOM = _HERE / "__pycache__" if os.access(_HERE, os.W_OK) else home_folder() / "compiled"
-COMPILED = _ROOM / _SOURCES[:16]
-setattr(numba.config, "CACHE_DIR", str(COMPILED))  # noqa: B010  (mypy knows no such name)
+_CACHE_ROOT = _HERE / "__pycache__" if os.access(_HERE, os.W_OK) else home_folder() / "compiled"
+COMPILED = _CACHE_ROOT / _SOURCES[:16]
+setattr(numba.config, "CACHE_DIR", str(COMPILED))  # noqa: B010  (numba.config sets its names at run time)

@@ -1,6 +1,6 @@
-"""Several texts through a model at once, each with leaves of its own: what a server decodes with on a CPU.
+"""Batched decoding on a CPU: several sequences in one step, each with its own active leaves. The server uses it.
 
-Shape suffixes: S tokens of a part, N of them that logits are wanted after, D model width, G leaves, V vocabulary.
+Shape suffixes: S tokens of a chunk, N those whose logits are requested, D model width, G leaves, V vocabulary.
 """
 
 from collections.abc import Collection, Sequence
@@ -15,35 +15,35 @@ from baicai.inference.cpu.weight_table import Int8Weights, WeightTable
 from baicai.model.transformer import KVCache, Transformer
 
 MAX_BATCH_TOKENS = 48
-"""Tokens that a step takes at most: what the texts say, and beside that a piece of a prompt."""
+"""Maximum number of tokens in a step: one per decoding sequence, and chunks of prompts."""
 
 
 class SequenceChunk(NamedTuple):
-    """Tokens of one text that a step takes."""
+    """Consecutive tokens of one sequence that are processed in a step."""
 
     slot: int
-    """Its row in the table of blocks."""
+    """Row of the sequence in the block table."""
     tokens: Sequence[int]
     start: int
-    """Position of the first."""
+    """Position of the first token."""
     on_G: NDArray[np.bool_]
-    """Leaves that are on."""
+    """Active leaves."""
     all_logits: bool = False
-    """Whether logits are wanted after each token, not after the last alone."""
+    """Whether to compute logits for every token instead of the last one."""
 
 
 class StepOutput(NamedTuple):
-    """What a model says of a part."""
+    """Outputs of the model for one chunk. The arrays are overwritten by the next step."""
 
     logits_NV: NDArray[np.float32]
-    """After each of the tokens, or the last alone."""
+    """Logits of the next token, after each token or after the last one."""
     hidden_SD: NDArray[np.float32]
-    """What the head has read."""
+    """Hidden states, the input of the head."""
     leaf_weights_SG: NDArray[np.float32]
 
 
 class BatchDecoder:
-    """Texts on their way through a model; what they keep lies in blocks of one pool, which others give out."""
+    """Decodes several sequences; their KV cache is paged, and the caller allocates its blocks."""
 
     def __init__(
         self,
@@ -56,36 +56,39 @@ class BatchDecoder:
     ) -> None:
         self._leaves = list(model.leaves)
         self.max_tokens = model.config.max_tokens
-        self._crew = ThreadPool(
+        self._pool = ThreadPool(
             WeightTable(model, self._leaves, KVCache(model.config), int8, block_tokens, num_blocks),
             MAX_BATCH_TOKENS,
             max_sequences,
         )
 
     def leaf_mask(self, leaves: Collection[str]) -> NDArray[np.bool_]:
-        """Return which leaves are among those named, [G]."""
+        """Return a mask of the named leaves, [G]."""
         return np.array([name in leaves for name in self._leaves], np.bool_)
 
     def set_blocks(self, slot: int, blocks: Sequence[int]) -> None:
-        """Say in which blocks of the pool a text lies, the first ones first."""
-        self._crew.stream.blocks[slot, : len(blocks)] = blocks
+        """Set the KV-cache blocks of a sequence, in the order of its tokens."""
+        self._pool.buffers.block_tables[slot, : len(blocks)] = blocks
 
-    def step(self, parts: Sequence[SequenceChunk]) -> list[StepOutput]:
-        """Read on in some texts, at most `STEP_TOKENS` tokens together, and say what comes next.
+    def step(self, chunks: Sequence[SequenceChunk]) -> list[StepOutput]:
+        """Run one step of at most `MAX_BATCH_TOKENS` tokens in total.
 
-        What a text gets does not depend, bit for bit, on the others beside it. Answers are good until the next step.
+        The outputs of a sequence do not depend on the rest of the batch, bit for bit, and are valid until the
+        next step.
         """
-        stream, first, spans, wanted = self._crew.stream, 0, [], list[range]()
-        for part in parts:
-            rows = slice(first, first + len(part.tokens))
-            stream.tokens[rows], stream.texts[rows], stream.on_TG[rows] = part.tokens, part.slot, part.on_G
-            stream.positions[rows] = range(part.start, part.start + len(part.tokens))
+        buffers, first, spans, logit_rows = self._pool.buffers, 0, [], list[range]()
+        for chunk in chunks:
+            rows = slice(first, first + len(chunk.tokens))
+            buffers.tokens[rows], buffers.slots[rows], buffers.on_TG[rows] = chunk.tokens, chunk.slot, chunk.on_G
+            buffers.positions[rows] = range(chunk.start, chunk.start + len(chunk.tokens))
             spans.append(rows)
-            wanted.append(range(first if part.all_logits else rows.stop - 1, rows.stop))
+            logit_rows.append(range(first if chunk.all_logits else rows.stop - 1, rows.stop))
             first = rows.stop
-        self._crew.step(first, [*chain.from_iterable(wanted)])
-        weights_TG = self._crew.leaf_weights(first)
+        self._pool.step(first, [*chain.from_iterable(logit_rows)])
+        weights_TG = self._pool.leaf_weights(first)
         return [
-            StepOutput(stream.logits_TV[told.start : told.stop], stream.hidden_TD[rows], weights_TG[rows])
-            for rows, told in zip(spans, wanted, strict=True)
+            StepOutput(
+                buffers.logits_TV[logit_range.start : logit_range.stop], buffers.hidden_TD[rows], weights_TG[rows]
+            )
+            for rows, logit_range in zip(spans, logit_rows, strict=True)
         ]

@@ -1,6 +1,6 @@
-"""Takes tokens through a model and gives back logits: the compiled step on a CPU, PyTorch elsewhere.
+"""Decoders: feed tokens to a model and get logits. The compiled step runs on a CPU, PyTorch elsewhere.
 
-Shape suffixes: S tokens, N of them at the end, D model width, V vocabulary, G leaves that are on.
+Shape suffixes: S tokens, N the last of them, D model width, V vocabulary, G active leaves.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -20,24 +20,28 @@ from baicai.model.router import LayerTrace
 from baicai.model.transformer import KVCache, Transformer, check_length
 
 BATCH_TOKENS = 24
-"""From so many tokens on, PyTorch's matrix products are faster than steps of a few tokens."""
+"""Number of tokens from which PyTorch's matrix products are faster than compiled steps of a few tokens."""
 
 
 class DecoderOutput(NamedTuple):
-    """What a model says of tokens it was fed."""
+    """Outputs of a model for the tokens of one call."""
 
     logits_NV: Tensor
-    """Of the tokens after the last N, float32."""
+    """Logits of the next token after each of the last N tokens, float32."""
     hidden_SD: Tensor
-    """What the head and the MTP module read, of all tokens fed."""
+    """Hidden states of all tokens, the input of the head and the MTP module."""
     leaf_weights_NG: Tensor
-    """Of the last N: the weight that each leaf got, mean over the layers with leaves."""
+    """Routing weight of each leaf for the last N tokens, averaged over the layers with leaves."""
 
 
 class Decoder:
-    """A text on its way through a model, with the leaves that are on for it; it holds the text's cache.
+    """Decodes one sequence with a model and its active leaves, and holds the sequence's KV cache.
 
-    This one runs on PyTorch: the reference, and what `CudaGraphDecoder` records on CUDA.
+    This class runs on PyTorch: it is the reference, and what `CudaGraphDecoder` records on CUDA.
+
+    Args:
+        leaves: names of the active leaves.
+        max_tokens: capacity of the cache; None means the model's limit.
     """
 
     def __init__(self, model: Transformer, leaves: Collection[str], max_tokens: int | None = None) -> None:
@@ -45,30 +49,30 @@ class Decoder:
         self.device = model.embedding.weight.device
         mask_BG = model.leaf_mask(leaves).cpu()  # Python reads it in each step
         self.leaves = tuple(name for name in model.leaves if name in leaves)
-        """The leaves that are on, in the model's order."""
+        """Active leaves, in the model's order."""
         self._on_BG = None if len(self.leaves) == len(model.leaves) else mask_BG
         self._bfloat16 = has_fast_bfloat16(self.device) and model.embedding.weight.dtype == torch.bfloat16
-        """Whether products may be in the type of the weights; on a CPU, those of a long prompt are."""
+        """Whether matrix products may run in bfloat16; on a CPU, only those of long prompts do."""
         self.can_draft = model.mtp is not None
 
     @property
     def max_tokens(self) -> int:
-        """Tokens there is room for."""
+        """Capacity of the cache in tokens."""
         return self._cache.max_tokens
 
     @property
     def length(self) -> int:
-        """Tokens taken so far; may be lowered to take the last ones back."""
+        """Number of tokens in the cache; lower it to drop the last ones."""
         return self._cache.length
 
     @length.setter
     def length(self, tokens: int) -> None:
-        """Take the last tokens back."""
+        """Drop the last tokens."""
         self._cache.length = tokens
 
     @torch.inference_mode()
     def step(self, tokens: Sequence[int], last: int = 1) -> DecoderOutput:
-        """Read on, one token or many, and tell what comes after each of the `last` ones."""
+        """Append tokens to the sequence; return logits for the `last` of them."""
         return self._take(self._row(tokens), last)
 
     def _take(self, tokens_1S: Tensor, last: int) -> DecoderOutput:
@@ -87,10 +91,13 @@ class Decoder:
 
     @torch.inference_mode()
     def draft(self, hidden_SD: Tensor, tokens: Sequence[int], start: int) -> tuple[Tensor, Tensor]:
-        """Return the MTP module's logits [V] of the token after `tokens`, and its output [D] for the last of them.
+        """Draft the token after `tokens` with the MTP module.
 
-        `hidden_SD` is the model's, or the module's own, for the tokens before each of these, the first at position
-        `start`; what the module read from there on is forgotten.
+        Args:
+            hidden_SD: hidden states, of the model or of the module itself, of the token before each of `tokens`.
+            start: position of the first token; the module's cache from there on is overwritten.
+
+        Returns: logits [V] of the next token, and the module's output [D] for the last token.
         """
         with self._products(len(tokens)):
             out_D = self._model.draft(hidden_SD[None], self._row(tokens), start=start, cache=self._cache)[0, -1]
@@ -102,55 +109,55 @@ class Decoder:
 
 
 class CudaGraphDecoder(Decoder):
-    """The fast way on CUDA: a step of one token is recorded once and played again, without a launch for each product.
+    """Fast decoder on CUDA: a step of one token is captured as a CUDA graph and replayed, without launch overhead.
 
-    Its shapes never change: the position is a tensor, and attention looks over all the room there is. Prompts and
-    drafts run as they are, and so does everything where a layer's experts would have to wait for the GPU.
+    Its shapes never change: the position is a tensor, and attention covers the whole cache. Prompts and drafts run
+    without the graph, and so does every step if choosing experts would need to synchronize with the GPU.
     """
 
     def __init__(self, model: Transformer, leaves: Collection[str], max_tokens: int | None = None) -> None:
         super().__init__(model, leaves, max_tokens)
         self._token_11 = torch.zeros(1, 1, dtype=torch.int64, device=self.device)
         self._position_1 = torch.zeros(1, dtype=torch.int64, device=self.device)
-        self._play: Callable[[], DecoderOutput] | None = None
-        found = [leaf for name in self.leaves if isinstance(leaf := model.leaves[name], Leaf)]
-        layers = [leaf.layer(leaf.config.first_layer) for leaf in found]
-        self._can_record = self._bfloat16 and (not layers or can_group(layers, self.device, torch.bfloat16))
+        self._replay: Callable[[], DecoderOutput] | None = None
+        loaded = [leaf for name in self.leaves if isinstance(leaf := model.leaves[name], Leaf)]
+        layers = [leaf.layer(leaf.config.first_layer) for leaf in loaded]
+        self._can_capture = self._bfloat16 and (not layers or can_group(layers, self.device, torch.bfloat16))
 
     @torch.inference_mode()
     def step(self, tokens: Sequence[int], last: int = 1) -> DecoderOutput:
-        """Read on, one token or many, and tell what comes after each of the `last` ones."""
-        if len(tokens) > 1 or not self._can_record:
+        """Append tokens to the sequence; return logits for the `last` of them."""
+        if len(tokens) > 1 or not self._can_capture:
             return super().step(tokens, last)
         check_length(self.length + 1, self.max_tokens)
         self._token_11.fill_(tokens[0])
         self._position_1.fill_(self.length)
-        self._play = self._play or self._record()
-        said = DecoderOutput(*(tensor.clone() for tensor in self._play()))
+        self._replay = self._replay or self._capture()
+        output = DecoderOutput(*(tensor.clone() for tensor in self._replay()))
         self.length += 1
-        return said
+        return output
 
-    def _record(self) -> Callable[[], DecoderOutput]:
-        aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        aside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(aside):  # room, stacks and workspaces are made before the recording
-            self._one()
-        torch.cuda.current_stream().wait_stream(aside)
+    def _capture(self) -> Callable[[], DecoderOutput]:
+        warm_up = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        warm_up.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(warm_up):  # allocates caches, stacked weights and workspaces before the capture
+            self._step_fixed()
+        torch.cuda.current_stream().wait_stream(warm_up)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            said = self._one()
-        self._kept = [
+            output = self._step_fixed()
+        self._recorded_buffers = [
             mixer.cached for mixer in self._model.mixers
-        ]  # the graph reads these, also if others replace them
+        ]  # keeps the graph's buffers alive if the mixers replace them
 
-        def play() -> DecoderOutput:
+        def replay() -> DecoderOutput:
             graph.replay()
-            return said
+            return output
 
-        return play
+        return replay
 
-    def _one(self) -> DecoderOutput:
-        """Take the token in `_token_11` at the place in `_position_1`."""
+    def _step_fixed(self) -> DecoderOutput:
+        """Run the token in `_token_11` at position `_position_1`."""
         length = self.length
         self._cache.device_length = self._position_1
         try:
@@ -160,7 +167,7 @@ class CudaGraphDecoder(Decoder):
 
 
 class CompiledDecoder(Decoder):
-    """The fast way on a CPU: a step reads the weights it uses once, where they lie in the model or its file."""
+    """Fast decoder on a CPU: a compiled step reads each weight that it uses once, in place (`baicai.inference.cpu`)."""
 
     def __init__(
         self,
@@ -169,53 +176,57 @@ class CompiledDecoder(Decoder):
         max_tokens: int | None = None,
         int8: Int8Weights | None = None,
     ) -> None:
-        """Make the tables; weights in int8, where given, stand in for those of the model."""
+        """Collect the weight addresses; `int8` weights replace the model's own."""
         super().__init__(model, leaves, max_tokens)
-        self._crew = ThreadPool(WeightTable(model, self.leaves, self._cache, int8))
+        self._pool = ThreadPool(WeightTable(model, self.leaves, self._cache, int8))
 
     def step(self, tokens: Sequence[int], last: int = 1) -> DecoderOutput:
-        """Read on, one token or many, and tell what comes after each of the `last` ones."""
-        if len(tokens) >= BATCH_TOKENS and not self._crew.sizes.int8:
+        """Append tokens to the sequence; return logits for the `last` of them."""
+        if len(tokens) >= BATCH_TOKENS and not self._pool.sizes.int8:
             return super().step(tokens, last)
         check_length(self.length + len(tokens), self.max_tokens)
         self._check(tokens)
         steps = []
         for begin in range(0, len(tokens), MAX_STEP_TOKENS):
-            few = tokens[begin : begin + MAX_STEP_TOKENS]
-            wanted = max(len(few) - max(len(tokens) - last - begin, 0), 0)
-            steps.append(self._few(few, self.length, wanted, drafting=False))
-            self.length += len(few)
+            chunk = tokens[begin : begin + MAX_STEP_TOKENS]
+            num_logits = max(len(chunk) - max(len(tokens) - last - begin, 0), 0)
+            steps.append(self._run_chunk(chunk, self.length, num_logits, drafting=False))
+            self.length += len(chunk)
         logits_NV, hidden_SD, weights_SG = (torch.cat(column) for column in zip(*steps, strict=True))
         return DecoderOutput(logits_NV, hidden_SD, weights_SG[-last:])
 
     def draft(self, hidden_SD: Tensor, tokens: Sequence[int], start: int) -> tuple[Tensor, Tensor]:
-        """Return the MTP module's logits [V] of the token after `tokens`, and its output [D] for the last of them."""
-        if len(tokens) >= BATCH_TOKENS and not self._crew.sizes.int8:
+        """Draft the token after `tokens` with the MTP module, as `Decoder.draft` does."""
+        if len(tokens) >= BATCH_TOKENS and not self._pool.sizes.int8:
             return super().draft(hidden_SD, tokens, start)
         check_length(start + len(tokens), self.max_tokens)
         self._check(tokens)
         for begin in range(0, len(tokens), MAX_STEP_TOKENS):
-            few = tokens[begin : begin + MAX_STEP_TOKENS]
-            self._crew.stream.hidden_TD[: len(few)] = hidden_SD[begin : begin + len(few)].numpy()
-            logits_1V, out_SD, _ = self._few(few, start + begin, 1, drafting=True)
+            chunk = tokens[begin : begin + MAX_STEP_TOKENS]
+            self._pool.buffers.hidden_TD[: len(chunk)] = hidden_SD[begin : begin + len(chunk)].numpy()
+            logits_1V, out_SD, _ = self._run_chunk(chunk, start + begin, 1, drafting=True)
         return logits_1V[0], out_SD[-1]
 
     def _check(self, tokens: Sequence[int]) -> None:
-        vocab = self._crew.sizes.vocab
+        vocab = self._pool.sizes.vocab
         if any(not 0 <= token < vocab for token in tokens):
-            raise ConfigError(f"a token is not one of the model's {vocab}: text and model are not of one tokenizer")
+            raise ConfigError(
+                f"token id outside the model's vocabulary of {vocab}: encode the text with the model's tokenizer"
+            )
 
-    def _few(self, tokens: Sequence[int], start: int, last: int, *, drafting: bool) -> tuple[Tensor, Tensor, Tensor]:
-        """Take at most `MAX_STEP_TOKENS` tokens at `start` through the network or the MTP module.
+    def _run_chunk(
+        self, tokens: Sequence[int], start: int, last: int, *, drafting: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Run at most `MAX_STEP_TOKENS` tokens at `start` through the network or the MTP module.
 
-        Logits are of the `last` ones alone.
+        Logits are computed for the `last` tokens only.
         """
-        stream, count = self._crew.stream, len(tokens)
-        stream.tokens[:count] = tokens
-        stream.positions[:count] = range(start, start + count)
-        self._crew.step(count, range(count - last, count), drafting=drafting)
-        parts = stream.logits_TV[count - last : count], stream.hidden_TD[:count], self._crew.leaf_weights(count)
-        logits_NV, hidden_SD, weights_SG = (torch.from_numpy(part.copy()) for part in parts)
+        buffers, count = self._pool.buffers, len(tokens)
+        buffers.tokens[:count] = tokens
+        buffers.positions[:count] = range(start, start + count)
+        self._pool.step(count, range(count - last, count), drafting=drafting)
+        views = buffers.logits_TV[count - last : count], buffers.hidden_TD[:count], self._pool.leaf_weights(count)
+        logits_NV, hidden_SD, weights_SG = (torch.from_numpy(view.copy()) for view in views)
         return logits_NV, hidden_SD, weights_SG
 
 
@@ -225,9 +236,12 @@ def open_decoder(
     max_tokens: int | None = None,
     int8: Int8Weights | None = None,
 ) -> Decoder:
-    """Return what takes a text of at most `max_tokens` (default: the model's limit) through a model.
+    """Open the fastest decoder for the model's device.
 
-    `leaves` names those that are on; None means all.
+    Args:
+        leaves: names of the active leaves; None means all.
+        max_tokens: capacity of the KV cache; None means the model's limit.
+        int8: int8 weights for the CPU, from `quantize.load_int8_weights`; None uses the model's own.
 
     Raises: ConfigError for a leaf the model does not have.
     """

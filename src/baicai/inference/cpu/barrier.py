@@ -1,4 +1,4 @@
-"""How the threads of a compiled step wait for each other: counters in shared memory, and spinning."""
+"""Spin barriers for the threads of a compiled step, on atomic counters in shared memory."""
 
 from typing import Any
 
@@ -9,14 +9,14 @@ from numba.core.cgutils import get_or_insert_function
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from baicai.inference.cpu.kernels import compiled
+from baicai.inference.cpu.kernels import njit_fast
 
-PATIENCE = 20_000
-"""Looks before a waiting thread offers its core to others."""
+SPINS_BEFORE_YIELD = 20_000
+"""Polls before a waiting thread yields its core."""
 
 
 @intrinsic
-def _add(typing: Any, address: Any, value: Any) -> Any:
+def _atomic_add(typing: Any, address: Any, value: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         pointer = builder.inttoptr(values[0], ir.IntType(64).as_pointer())
         return builder.atomic_rmw("add", pointer, values[1], "seq_cst")
@@ -25,7 +25,7 @@ def _add(typing: Any, address: Any, value: Any) -> Any:
 
 
 @intrinsic
-def _load(typing: Any, address: Any) -> Any:
+def _atomic_load(typing: Any, address: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         pointer = builder.inttoptr(values[0], ir.IntType(64).as_pointer())
         return builder.load_atomic(pointer, "seq_cst", align=8)
@@ -34,7 +34,7 @@ def _load(typing: Any, address: Any) -> Any:
 
 
 @intrinsic
-def _give_way(typing: Any) -> Any:
+def _yield(typing: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         function = get_or_insert_function(builder.module, ir.FunctionType(ir.IntType(32), []), "sched_yield")
         return builder.call(function, [])
@@ -42,35 +42,35 @@ def _give_way(typing: Any) -> Any:
     return types.int32(), generate
 
 
-@compiled
-def wait_for(counters: NDArray[np.int64], number: int, value: int, patience: int) -> bool:
-    """Wait until a counter reaches a value; give up, returning False, after that many looks (0: never)."""
-    looks = 0
-    while _load(counters.ctypes.data + 8 * number) < value:
-        looks += 1
-        if looks == patience:
+@njit_fast
+def spin_until(counters: NDArray[np.int64], index: int, value: int, max_spins: int) -> bool:
+    """Wait until a counter reaches a value. Returns False after `max_spins` polls; 0 waits without limit."""
+    spins = 0
+    while _atomic_load(counters.ctypes.data + 8 * index) < value:
+        spins += 1
+        if spins == max_spins:
             return False
-        if looks % PATIENCE == 0:
-            _give_way()
+        if spins % SPINS_BEFORE_YIELD == 0:
+            _yield()
     return True
 
 
-@compiled
-def read(counters: NDArray[np.int64], number: int) -> int:
-    """Return a counter as it is now."""
-    return _load(counters.ctypes.data + 8 * number)
+@njit_fast
+def load_counter(counters: NDArray[np.int64], index: int) -> int:
+    """Return the current value of a counter."""
+    return _atomic_load(counters.ctypes.data + 8 * index)
 
 
-@compiled
-def post(counters: NDArray[np.int64], number: int) -> None:
-    """Add one to a counter, for all threads to see."""
-    _add(counters.ctypes.data + 8 * number, 1)
+@njit_fast
+def increment(counters: NDArray[np.int64], index: int) -> None:
+    """Atomically add one to a counter."""
+    _atomic_add(counters.ctypes.data + 8 * index, 1)
 
 
-@compiled
-def meet(counters: NDArray[np.int64], number: int, threads: int, meetings: int) -> int:
-    """Wait until all threads have come here; return how often they have met."""
+@njit_fast
+def barrier_wait(counters: NDArray[np.int64], index: int, threads: int, barriers: int) -> int:
+    """Wait until all threads have reached this barrier. Returns the number of barriers passed."""
     if threads > 1:
-        post(counters, number)
-        wait_for(counters, number, threads * (meetings + 1), 0)
-    return meetings + 1
+        increment(counters, index)
+        spin_until(counters, index, threads * (barriers + 1), 0)
+    return barriers + 1

@@ -1,8 +1,9 @@
-"""Arithmetic of a token on a CPU, compiled by numba: products of a vector with weight rows as they lie in memory.
+"""CPU kernels compiled by numba: dot products of an activation vector with weight rows, norms and activations.
 
-Weights are float32, bfloat16 (read as pairs in one 32-bit word) or int8 (stored plus 128, a float32 scale for each
-row). The vector is float32, prepared once for all the rows it meets: as it is, with even and odd places apart for
-bfloat16, and in int8 with a scale for each 64 places for int8.
+Weights are read in place, as float32, bfloat16 (pairs of values in one 32-bit word) or int8 (stored plus 128, with one
+float32 scale per row). An activation vector is float32 and is prepared once for all rows that it is multiplied with:
+unchanged for float32 weights, split into even and odd elements for bfloat16, and quantized with one scale per 64
+elements for int8.
 """
 
 from typing import Any, NamedTuple
@@ -13,26 +14,26 @@ from numba import carray, njit, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from baicai.inference.cpu.simd import HAS_AVX2, HAS_VNNI, INT8_BLOCK, four_int8
+from baicai.inference.cpu.simd import HAS_AVX2, HAS_VNNI, INT8_BLOCK, dot4_int8
 
 FLOAT32, BFLOAT16, INT8 = range(3)
 
 FAST = {"reassoc", "nsz", "contract", "arcp", "nnan"}
-"""Sums may be reordered, so that they run in vectors, and nothing is asked about NaN; infinities keep their meaning."""
+"""LLVM fast-math flags: sums may be reordered, so that they vectorize, and NaN is ignored; infinities are respected."""
 
 FOUR_ROWS = HAS_VNNI or HAS_AVX2
-"""Whether int8 rows are multiplied four at a time."""
+"""Whether int8 rows are multiplied four at a time, by `dot4_int8`."""
 
 
-def compiled(function: Any) -> Any:
-    """Compile for this processor, without the interpreter's lock; what was compiled is kept for the next process."""
+def njit_fast(function: Any) -> Any:
+    """Compile with numba: reordered sums, no GIL, machine code cached on disk."""
     return njit(function, fastmath=FAST, nogil=True, cache=True, error_model="numpy")
 
 
-def exact(function: Any) -> Any:
-    """Compile as it is written, so that a loop has the same bits in vectors and one by one.
+def njit_exact(function: Any) -> Any:
+    """Compile with numba and without fast-math, so that a vectorized loop and its scalar remainder give the same bits.
 
-    Which of the two runs depends on where arrays lie and, for the last places, on how a row is shared out.
+    Which of the two handles an element depends on array alignment and on how threads split a row.
     """
     return njit(function, nogil=True, cache=True, error_model="numpy")
 
@@ -40,28 +41,29 @@ def exact(function: Any) -> Any:
 Floats = NDArray[np.float32]
 Numbers = NDArray[np.int64]
 Table = NDArray[np.int64]
-"""Addresses and kinds of weights."""
+"""Kinds and addresses of weights."""
 
 
-class Vectors(NamedTuple):
-    """Prepared vectors, one a row, in each form that weights want."""
+class Activations(NamedTuple):
+    """Activation vectors, one per row, in the form that each kind of weight needs."""
 
     plain: NDArray[np.float32]
-    apart: NDArray[np.float32]
-    """[vectors, 2, places / 2]: even places, odd places."""
+    even_odd: NDArray[np.float32]
+    """Even and odd elements, [vectors, 2, columns / 2], for bfloat16 weights."""
     codes: NDArray[np.int8]
+    """Quantized elements, for int8 weights."""
     scales: NDArray[np.float32]
-    """[vectors, places / 64]: of the codes."""
+    """Scale of each block of codes, [vectors, columns / 64]."""
     offset: NDArray[np.float32]
-    """[vectors]: what storing weights plus 128 adds to a product."""
+    """What storing weights plus 128 adds to each product, [vectors]."""
 
 
-def make_vectors(count: int, places: int) -> Vectors:
-    """Return room for `count` vectors of at most `places`."""
-    blocks = -(-places // INT8_BLOCK)
-    return Vectors(
-        np.zeros((count, places), np.float32),
-        np.zeros((count, 2, places // 2), np.float32),
+def make_activations(count: int, columns: int) -> Activations:
+    """Allocate `count` vectors of at most `columns` elements."""
+    blocks = -(-columns // INT8_BLOCK)
+    return Activations(
+        np.zeros((count, columns), np.float32),
+        np.zeros((count, 2, columns // 2), np.float32),
         np.zeros((count, blocks * INT8_BLOCK), np.int8),
         np.zeros((count, blocks), np.float32),
         np.zeros(count, np.float32),
@@ -92,143 +94,143 @@ def _view(kind: Any) -> Any:
 
 
 float_of_bits = _bitcast(types.float32, types.uint32, ir.FloatType())
-floats, words = _view(types.float32), _view(types.uint32)
-bytes_, codes = _view(types.uint8), _view(types.int8)
-"""(address, length) -> the array that lies there."""
+float32_at, uint32_at = _view(types.float32), _view(types.uint32)
+uint8_at, int8_at = _view(types.uint8), _view(types.int8)
+"""(address, length) -> an array over that memory, without a copy."""
 
 
-@compiled
+@njit_fast
 def dot_int8(address: int, codes: NDArray[np.int8], scales: Floats) -> float:
-    """Return the product of an int8 row, stored plus 128, with a vector's codes."""
-    row, total = bytes_(address, len(codes)), np.float32(0)
+    """Return the dot product of an int8 row, stored plus 128, with quantized activations."""
+    row, total = uint8_at(address, len(codes)), np.float32(0)
     for block in range(len(scales)):
         product = np.int32(0)
-        for place in range(block * INT8_BLOCK, (block + 1) * INT8_BLOCK):
-            product += np.int32(row[place]) * np.int32(codes[place])
+        for j in range(block * INT8_BLOCK, (block + 1) * INT8_BLOCK):
+            product += np.int32(row[j]) * np.int32(codes[j])
         total += np.float32(product) * scales[block]
     return total
 
 
-@compiled
+@njit_fast
 def multiply_int8(address: int, stride: int, codes: NDArray[np.int8], scales: Floats, out: Floats) -> None:
-    """Multiply int8 rows with codes."""
+    """Multiply int8 rows with quantized activations."""
     if FOUR_ROWS:
         for row in range(0, len(out) - 3, 4):
-            place = address + row * stride
-            four = four_int8(place, stride, codes.ctypes.data, scales.ctypes.data, len(scales))
+            first_row = address + row * stride
+            four = dot4_int8(first_row, stride, codes.ctypes.data, scales.ctypes.data, len(scales))
             out[row], out[row + 1], out[row + 2], out[row + 3] = four
     for row in range(len(out) // 4 * 4 if FOUR_ROWS else 0, len(out)):
         out[row] = dot_int8(address + row * stride, codes, scales)
 
 
-@compiled
+@njit_fast
 def dot(left: Floats, right: Floats) -> float:
-    """Return the product of two float32 vectors."""
+    """Return the dot product of two float32 vectors."""
     total = np.float32(0)
-    for place in range(len(left)):
-        total += left[place] * right[place]
+    for j in range(len(left)):
+        total += left[j] * right[j]
     return total
 
 
 @njit(inline="always")
-def low(pair: int) -> float:
-    """Return the first of two bfloat16 in a word."""
+def bfloat16_low(pair: int) -> float:
+    """Return the first of the two bfloat16 values in a word, as float32."""
     return float_of_bits(pair << np.uint32(16))
 
 
 @njit(inline="always")
-def high(pair: int) -> float:
-    """Return the second of two bfloat16 in a word."""
+def bfloat16_high(pair: int) -> float:
+    """Return the second of the two bfloat16 values in a word, as float32."""
     return float_of_bits(pair & np.uint32(0xFFFF0000))
 
 
-@compiled
+@njit_fast
 def dot_bfloat16(pairs: NDArray[np.uint32], even: Floats, odd: Floats) -> float:
-    """Return the product of a bfloat16 row, two places in a word, with a vector's even and odd places."""
+    """Return the dot product of a bfloat16 row, two values per word, with the even and odd elements of a vector."""
     total = np.float32(0)
-    for place in range(len(pairs)):
-        total += low(pairs[place]) * even[place] + high(pairs[place]) * odd[place]
+    for j in range(len(pairs)):
+        total += bfloat16_low(pairs[j]) * even[j] + bfloat16_high(pairs[j]) * odd[j]
     return total
 
 
-@compiled
-def row_bytes(kind: int, places: int) -> int:
-    """Return how many bytes a weight row takes."""
+@njit_fast
+def row_bytes(kind: int, columns: int) -> int:
+    """Return the size in bytes of a weight row."""
     if kind == FLOAT32:
-        return places * 4
-    return places * 2 if kind == BFLOAT16 else -(-places // INT8_BLOCK) * INT8_BLOCK
+        return columns * 4
+    return columns * 2 if kind == BFLOAT16 else -(-columns // INT8_BLOCK) * INT8_BLOCK
 
 
-@compiled
-def read_row(matrix: Table, places: int, row: int, factor: float, out: Floats) -> None:
+@njit_fast
+def add_scaled_row(matrix: Table, columns: int, row: int, factor: float, out: Floats) -> None:
     """Add `factor` times a row of a matrix to a float32 vector."""
-    kind, address = matrix[0], matrix[1] + row * row_bytes(matrix[0], places)
+    kind, address = matrix[0], matrix[1] + row * row_bytes(matrix[0], columns)
     if kind == FLOAT32:
-        plain = floats(address, places)
-        for place in range(places):
-            out[place] += factor * plain[place]
+        plain = float32_at(address, columns)
+        for j in range(columns):
+            out[j] += factor * plain[j]
     elif kind == BFLOAT16:
-        pairs = words(address, places // 2)
-        for place in range(places // 2):
-            out[2 * place] += factor * low(pairs[place])
-            out[2 * place + 1] += factor * high(pairs[place])
+        pairs = uint32_at(address, columns // 2)
+        for j in range(columns // 2):
+            out[2 * j] += factor * bfloat16_low(pairs[j])
+            out[2 * j + 1] += factor * bfloat16_high(pairs[j])
     else:
-        codes, factor = bytes_(address, places), factor * floats(matrix[2], row + 1)[row]
-        for place in range(places):
-            out[place] += factor * np.float32(np.int32(codes[place]) - 128)
+        codes, factor = uint8_at(address, columns), factor * float32_at(matrix[2], row + 1)[row]
+        for j in range(columns):
+            out[j] += factor * np.float32(np.int32(codes[j]) - 128)
 
 
-@compiled
-def prepare(vectors: Vectors, i: int, places: int, int8: bool) -> None:
-    """Make the other forms of the vector in vectors.plain[i]; its codes only if asked for."""
-    plain, apart = vectors.plain[i], vectors.apart[i]
-    for place in range(places // 2):
-        apart[0, place] = plain[2 * place]
-        apart[1, place] = plain[2 * place + 1]
+@njit_fast
+def prepare(vectors: Activations, i: int, columns: int, int8: bool) -> None:
+    """Derive the other forms of `vectors.plain[i]`; the codes only if `int8`."""
+    plain, even_odd = vectors.plain[i], vectors.even_odd[i]
+    for j in range(columns // 2):
+        even_odd[0, j] = plain[2 * j]
+        even_odd[1, j] = plain[2 * j + 1]
     if int8:
         offset = np.float32(0)
-        for block in range(-(-places // INT8_BLOCK)):
-            begin, end = block * INT8_BLOCK, min((block + 1) * INT8_BLOCK, places)
-            values = floats(plain.ctypes.data + 4 * begin, end - begin)
-            scale, total = encode(values, codes(vectors.codes[i].ctypes.data + begin, INT8_BLOCK))
+        for block in range(-(-columns // INT8_BLOCK)):
+            begin, end = block * INT8_BLOCK, min((block + 1) * INT8_BLOCK, columns)
+            values = float32_at(plain.ctypes.data + 4 * begin, end - begin)
+            scale, total = quantize_block(values, int8_at(vectors.codes[i].ctypes.data + begin, INT8_BLOCK))
             vectors.scales[i, block] = scale
             offset += np.float32(128) * scale * np.float32(total)
         vectors.offset[i] = offset
 
 
-@compiled
-def encode(values: Floats, out: NDArray[np.int8]) -> tuple[float, int]:
-    """Round at most 64 values to int8 steps; return the step and the sum of the codes."""
+@njit_fast
+def quantize_block(values: Floats, out: NDArray[np.int8]) -> tuple[float, int]:
+    """Quantize at most 64 values to int8. Returns the scale and the sum of the codes."""
     largest = np.float32(0)
-    for place in range(len(values)):
-        largest = max(largest, abs(values[place]))
+    for j in range(len(values)):
+        largest = max(largest, abs(values[j]))
     inverse = np.float32(127) / largest if largest > 0 else np.float32(0)
     total = np.int32(0)
     out[:] = 0
-    for place in range(len(values)):
-        code = np.int32(np.floor(values[place] * inverse + np.float32(0.5)))
-        out[place] = code
+    for j in range(len(values)):
+        code = np.int32(np.floor(values[j] * inverse + np.float32(0.5)))
+        out[j] = code
         total += code
     return largest / np.float32(127), total
 
 
-@compiled
+@njit_fast
 def rms_norm(x: Floats, weight: Floats, eps: float, out: Floats) -> None:
     """Scale a vector to unit root mean square; source as `baicai.model.layers.RMSNorm`."""
     scale = np.float32(1) / np.sqrt(dot(x, x) / np.float32(len(x)) + np.float32(eps))
     scale_by(x, scale, weight, out)
 
 
-@exact
+@njit_exact
 def scale_by(x: Floats, scale: float, weight: Floats, out: Floats) -> None:
-    """Multiply a vector with a number and with a vector."""
-    for place in range(len(x)):
-        out[place] = x[place] * scale * weight[place]
+    """Multiply a vector by a scalar and elementwise by `weight`."""
+    for j in range(len(x)):
+        out[j] = x[j] * scale * weight[j]
 
 
-@njit(nogil=True, cache=True, fastmath={"contract"})  # the two parts of log 2 must not be added first
+@njit(nogil=True, cache=True, fastmath={"contract"})  # reassociation would add the two parts of log 2 first
 def exponential(x: float) -> float:
-    """Return e to a float32, which runs in vectors: powers of two, and a polynomial for the rest (error 2e-7)."""
+    """Return exp(x) in float32 by a vectorizable form: a power of two times a polynomial (relative error 2e-7)."""
     x = min(max(x, np.float32(-87)), np.float32(88))
     power = np.floor(x * np.float32(1.4426950408889634) + np.float32(0.5))
     rest = x - power * np.float32(0.693359375) + power * np.float32(2.12194440e-4)
@@ -242,20 +244,20 @@ def exponential(x: float) -> float:
     return series * float_of_bits(np.uint32((np.int32(power) + np.int32(127)) << np.int32(23)))
 
 
-@exact
+@njit_exact
 def sigmoid(x: float) -> float:
     """Return 1 / (1 + e^-x)."""
     return np.float32(1) / (np.float32(1) + exponential(-x))
 
 
-@compiled
+@njit_fast
 def add(out: Floats, more: Floats) -> None:
-    """Add a vector to another."""
-    for place in range(len(out)):
-        out[place] += more[place]
+    """Add `more` to `out` in place."""
+    for j in range(len(out)):
+        out[j] += more[j]
 
 
-@compiled
-def share(total: int, thread: int, threads: int) -> tuple[int, int]:
-    """Return the first row of a thread, and the one after its last."""
+@njit_fast
+def thread_range(total: int, thread: int, threads: int) -> tuple[int, int]:
+    """Return the range of rows [first, stop) that belongs to a thread."""
     return total * thread // threads, total * (thread + 1) // threads

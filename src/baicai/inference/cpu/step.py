@@ -1,4 +1,4 @@
-"""One step of the network, compiled: every thread runs `take_part`, each with its share of the rows of every matrix.
+"""One compiled step of the network: every thread runs `run_thread` on its own rows of every weight matrix.
 
 The arithmetic of a token does not depend on how many tokens the step has.
 """
@@ -6,126 +6,136 @@ The arithmetic of a token does not depend on how many tokens the step has.
 import numpy as np
 
 from baicai.inference.cpu.attention import grouped_attention, latent_attention
-from baicai.inference.cpu.barrier import meet, post, read, wait_for
+from baicai.inference.cpu.barrier import barrier_wait, increment, load_counter, spin_until
 from baicai.inference.cpu.buffers import (
     ATTENTION_NORM,
+    BARRIER,
     DRAFT_NORM,
     EMBEDDING,
     EMBEDDING_NORM,
     HEAD,
     HIDDEN_NORM,
-    MERGE,
-    MET,
+    MTP_PROJECTION,
     NORM,
-    ORDERED,
     OUT,
     SHARED_NORM,
     STOP,
+    SUBMITTED,
     Sizes,
     StepBuffers,
     ThreadBuffers,
     Weights,
 )
 from baicai.inference.cpu.feed_forward import feed_forward
-from baicai.inference.cpu.kernels import add, compiled, floats, prepare, read_row, rms_norm, share
+from baicai.inference.cpu.kernels import add, add_scaled_row, float32_at, njit_fast, prepare, rms_norm, thread_range
 from baicai.inference.cpu.matmul import multiply
 
 
-@compiled
-def norm_all(sizes: Sizes, weight: int, stream: StepBuffers, bench: ThreadBuffers, count: int) -> None:
-    """Norm the stream of every token into this thread's input."""
+@njit_fast
+def norm_tokens(sizes: Sizes, weight: int, step: StepBuffers, local: ThreadBuffers, count: int) -> None:
+    """Write the normalized residual stream of every token to this thread's input."""
     for t in range(count):
-        rms_norm(stream.x_TD[t, : sizes.dim], floats(weight, sizes.dim), sizes.eps, bench.input.plain[t, : sizes.dim])
-        prepare(bench.input, t, sizes.dim, sizes.int8)
+        rms_norm(step.x_TD[t, : sizes.dim], float32_at(weight, sizes.dim), sizes.eps, local.input.plain[t, : sizes.dim])
+        prepare(local.input, t, sizes.dim, sizes.int8)
 
 
-@compiled
-def merge(
-    sizes: Sizes, weights: Weights, stream: StepBuffers, bench: ThreadBuffers, count: int, thread: int, meetings: int
+@njit_fast
+def mtp_projection(
+    sizes: Sizes, weights: Weights, step: StepBuffers, local: ThreadBuffers, count: int, thread: int, barriers: int
 ) -> int:
-    """Begin the MTP module: the output in stream.hidden_TD and the next token's embedding make its stream."""
-    dim, ends, every = sizes.dim, weights.ends, bench.numbers[:count]
+    """Project the hidden states in `step.hidden_TD` and the next tokens' embeddings to the MTP module's input."""
+    dim, top, rows_T = sizes.dim, weights.top, local.indices[:count]
     for t in range(count):
-        pair = bench.input.plain[t]
-        rms_norm(stream.hidden_TD[t], floats(ends[HIDDEN_NORM], dim), sizes.eps, pair[:dim])
-        rms_norm(stream.x_TD[t], floats(ends[EMBEDDING_NORM], dim), sizes.eps, pair[dim : 2 * dim])
-        prepare(bench.input, t, 2 * dim, sizes.int8)
-    meetings = meet(stream.counters, MET, sizes.threads, meetings)
-    first, last = share(dim, thread, sizes.threads)
-    multiply(ends[MERGE:], 2 * dim, first, last, bench.input, every, stream.x_TD, every, 0)
-    return meet(stream.counters, MET, sizes.threads, meetings)
+        pair = local.input.plain[t]
+        rms_norm(step.hidden_TD[t], float32_at(top[HIDDEN_NORM], dim), sizes.eps, pair[:dim])
+        rms_norm(step.x_TD[t], float32_at(top[EMBEDDING_NORM], dim), sizes.eps, pair[dim : 2 * dim])
+        prepare(local.input, t, 2 * dim, sizes.int8)
+    barriers = barrier_wait(step.counters, BARRIER, sizes.threads, barriers)
+    first, last = thread_range(dim, thread, sizes.threads)
+    multiply(top[MTP_PROJECTION:], 2 * dim, first, last, local.input, rows_T, step.x_TD, rows_T, 0)
+    return barrier_wait(step.counters, BARRIER, sizes.threads, barriers)
 
 
-@compiled
+@njit_fast
 def run_step(
     sizes: Sizes,
     weights: Weights,
-    stream: StepBuffers,
-    bench: ThreadBuffers,
+    step: StepBuffers,
+    local: ThreadBuffers,
     count: int,
     drafting: int,
     thread: int,
-    meetings: int,
+    barriers: int,
 ) -> int:
-    """Take `count` tokens, of one text or several, through the network: normed hidden states, and logits where wanted.
+    """Run `count` tokens, of one sequence or several, through the network to hidden states and requested logits.
 
-    If drafting, the MTP module takes them instead, beside what stream.hidden_TD holds.
-    `meetings` is how often the threads have met before; how often they have now is returned.
+    If `drafting`, run them through the MTP module instead, together with the hidden states in `step.hidden_TD`.
+
+    Args:
+        barriers: number of barriers that the threads have passed before this step.
+
+    Returns: the number of barriers passed after it.
     """
-    dim, every = sizes.dim, bench.numbers[:count]
+    dim, rows_T = sizes.dim, local.indices[:count]
     if thread == 0:
         for t in range(count):
-            stream.x_TD[t] = np.float32(0)
-            read_row(weights.ends[EMBEDDING:], dim, stream.tokens[t], np.float32(1), stream.x_TD[t])
-            stream.leaf_weights_TG[t] = np.float32(0)
-    meetings = meet(stream.counters, MET, sizes.threads, meetings)
+            step.x_TD[t] = np.float32(0)
+            add_scaled_row(weights.top[EMBEDDING:], dim, step.tokens[t], np.float32(1), step.x_TD[t])
+            step.leaf_weights_TG[t] = np.float32(0)
+    barriers = barrier_wait(step.counters, BARRIER, sizes.threads, barriers)
     if drafting:
-        meetings = merge(sizes, weights, stream, bench, count, thread, meetings)
+        barriers = mtp_projection(sizes, weights, step, local, count, thread, barriers)
     for layer in range(sizes.layers if drafting else 0, sizes.layers + drafting):
-        norm_all(sizes, weights.layers[layer, ATTENTION_NORM], stream, bench, count)
+        norm_tokens(sizes, weights.layers[layer, ATTENTION_NORM], step, local, count)
         if sizes.kv_rank:
-            meetings = latent_attention(sizes, weights, layer, stream, bench, count, thread, meetings)
+            barriers = latent_attention(sizes, weights, layer, step, local, count, thread, barriers)
         else:
-            meetings = grouped_attention(sizes, weights, layer, stream, bench, count, thread, meetings)
-        meetings = meet(stream.counters, MET, sizes.threads, meetings)
-        places = sizes.heads * sizes.value_dim
+            barriers = grouped_attention(sizes, weights, layer, step, local, count, thread, barriers)
+        barriers = barrier_wait(step.counters, BARRIER, sizes.threads, barriers)
+        columns = sizes.heads * sizes.value_dim
         for t in range(count):
-            bench.input.plain[t, :places] = stream.out[t, :places]
-            prepare(bench.input, t, places, sizes.int8)
-        first, last = share(dim, thread, sizes.threads)
-        multiply(weights.layers[layer, OUT:], places, first, last, bench.input, every, bench.scratch, every, 0)
+            local.input.plain[t, :columns] = step.out[t, :columns]
+            prepare(local.input, t, columns, sizes.int8)
+        first, last = thread_range(dim, thread, sizes.threads)
+        multiply(weights.layers[layer, OUT:], columns, first, last, local.input, rows_T, local.scratch, rows_T, 0)
         for t in range(count):
-            add(stream.x_TD[t, first:last], bench.scratch[t, first:last])
-        meetings = meet(stream.counters, MET, sizes.threads, meetings)
-        norm_all(sizes, weights.layers[layer, SHARED_NORM], stream, bench, count)
-        meetings = feed_forward(sizes, weights, layer, stream, bench, count, thread, meetings)
-    norm_all(sizes, weights.ends[DRAFT_NORM if drafting else NORM], stream, bench, count)
+            add(step.x_TD[t, first:last], local.scratch[t, first:last])
+        barriers = barrier_wait(step.counters, BARRIER, sizes.threads, barriers)
+        norm_tokens(sizes, weights.layers[layer, SHARED_NORM], step, local, count)
+        barriers = feed_forward(sizes, weights, layer, step, local, count, thread, barriers)
+    norm_tokens(sizes, weights.top[DRAFT_NORM if drafting else NORM], step, local, count)
     if thread == 0:
-        stream.hidden_TD[:count] = bench.input.plain[:count, :dim]
-    first, last = share(sizes.vocab, thread, sizes.threads)
-    told = stream.told[: stream.order[2]]
-    multiply(weights.ends[HEAD:], dim, first, last, bench.input, told, stream.logits_TV, told, 0)
-    return meet(stream.counters, MET, sizes.threads, meetings)
+        step.hidden_TD[:count] = local.input.plain[:count, :dim]
+    first, last = thread_range(sizes.vocab, thread, sizes.threads)
+    logit_rows = step.logit_rows[: step.command[2]]
+    multiply(weights.top[HEAD:], dim, first, last, local.input, logit_rows, step.logits_TV, logit_rows, 0)
+    return barrier_wait(step.counters, BARRIER, sizes.threads, barriers)
 
 
-@compiled
-def take_part(
-    sizes: Sizes, weights: Weights, stream: StepBuffers, bench: ThreadBuffers, thread: int, orders: int, patience: int
+@njit_fast
+def run_thread(
+    sizes: Sizes, weights: Weights, step: StepBuffers, local: ThreadBuffers, thread: int, submitted: int, max_spins: int
 ) -> int:
-    """Do a thread's part: the first orders the step that `stream.order` describes; nothing can come in between.
+    """Run one thread: thread 0 submits the step described by `step.command` and returns after it.
 
-    The others take part in every step that is ordered, until none was for so many looks; how many were is returned.
-    One function for all: each that holds a step takes as long to compile as the step itself.
+    The other threads run every submitted step and return after `max_spins` polls without a new one. Thread 0 uses the
+    same function because every function that contains a step takes as long to compile as the step itself.
+
+    Args:
+        submitted: number of steps that this thread has seen.
+        max_spins: polls before an idle thread gives up.
+
+    Returns: the number of steps that this thread has seen now.
     """
     if thread == 0:
-        post(stream.counters, ORDERED)
-    while thread == 0 or wait_for(stream.counters, ORDERED, orders + 1, patience):
-        if thread > 0 and read(stream.counters, STOP):
+        increment(step.counters, SUBMITTED)
+    while thread == 0 or spin_until(step.counters, SUBMITTED, submitted + 1, max_spins):
+        if thread > 0 and load_counter(step.counters, STOP):
             break
-        count, drafting = stream.order[0], stream.order[1]
-        meetings = run_step(sizes, weights, stream, bench, count, drafting, thread, stream.meetings[0])
-        orders += 1
+        count, drafting = step.command[0], step.command[1]
+        barriers = run_step(sizes, weights, step, local, count, drafting, thread, step.barriers[0])
+        submitted += 1
         if thread == 0:
-            stream.meetings[0] = meetings
+            step.barriers[0] = barriers
             break
-    return orders
+    return submitted

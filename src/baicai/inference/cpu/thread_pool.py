@@ -1,4 +1,4 @@
-"""The threads that carry out a compiled step together, and the room they share."""
+"""Thread pool that runs compiled steps, and the buffers its threads share."""
 
 import threading
 import weakref
@@ -10,58 +10,58 @@ from numpy.typing import NDArray
 
 from baicai.inference import COMPILED
 from baicai.inference.cpu import step
-from baicai.inference.cpu.barrier import post
-from baicai.inference.cpu.buffers import IDLE_LOOKS, MAX_STEP_TOKENS, ORDERED, SLEEP_SECONDS, STOP, StepBuffers
-from baicai.inference.cpu.weight_table import WeightTable, make_bench, make_stream
+from baicai.inference.cpu.barrier import increment
+from baicai.inference.cpu.buffers import IDLE_SPINS, MAX_STEP_TOKENS, SLEEP_SECONDS, STOP, SUBMITTED, StepBuffers
+from baicai.inference.cpu.weight_table import WeightTable, make_step_buffers, make_thread_buffers
 from baicai.run import notify
 
 
 class ThreadPool:
-    """As many threads as PyTorch has; the caller's is one of them, the others sleep between steps."""
+    """As many threads as PyTorch uses; the caller is one of them, the others sleep between steps."""
 
-    def __init__(self, tables: WeightTable, tokens: int = MAX_STEP_TOKENS, texts: int = 1) -> None:
-        """Make room for steps of at most so many tokens, of so many texts."""
+    def __init__(self, weight_table: WeightTable, tokens: int = MAX_STEP_TOKENS, max_sequences: int = 1) -> None:
+        """Start the threads, for steps of at most `tokens` tokens from at most `max_sequences` sequences."""
         if not any(COMPILED.rglob("*.nbc")):
-            notify("Compiling the decoder for this processor: half a minute, this once.")
-        self._tables = tables  # keeps the weights
-        self.sizes = tables.sizes
-        self.stream = make_stream(self.sizes, tokens, texts)
-        benches = [make_bench(self.sizes, tokens) for _ in range(self.sizes.threads)]
-        self._arguments = (self.sizes, tables.weights, self.stream, benches[0])
+            notify("Compiling the decoder for this CPU; this takes about half a minute and happens once.")
+        self._weight_table = weight_table  # keeps the weights alive
+        self.sizes = weight_table.sizes
+        self.buffers = make_step_buffers(self.sizes, tokens, max_sequences)
+        thread_buffers = [make_thread_buffers(self.sizes, tokens) for _ in range(self.sizes.threads)]
+        self._arguments = (self.sizes, weight_table.weights, self.buffers, thread_buffers[0])
         self._layers = max(1, self.sizes.layers - self.sizes.first_leaf_layer)
-        self._wake = [threading.Event() for _ in benches[1:]]
-        for number, (bench, wake) in enumerate(zip(benches[1:], self._wake, strict=True), 1):
-            work = (self.sizes, tables.weights, self.stream, bench, number)
-            threading.Thread(target=_work, args=(work, wake), daemon=True).start()
-        weakref.finalize(self, _dismiss, self.stream, self._wake)
+        self._wake = [threading.Event() for _ in thread_buffers[1:]]
+        for number, (local, wake_event) in enumerate(zip(thread_buffers[1:], self._wake, strict=True), 1):
+            work = (self.sizes, weight_table.weights, self.buffers, local, number)
+            threading.Thread(target=_run_worker, args=(work, wake_event), daemon=True).start()
+        weakref.finalize(self, _stop_workers, self.buffers, self._wake)
 
-    def step(self, count: int, told: Sequence[int], *, drafting: bool = False) -> None:
-        """Carry out what the stream says of its first `count` tokens; logits are wanted after those in `told`."""
-        self.stream.told[: len(told)] = told
-        self.stream.order[:] = count, drafting, len(told)
+    def step(self, count: int, logit_rows: Sequence[int], *, drafting: bool = False) -> None:
+        """Run the first `count` tokens in the step buffers; compute logits for the tokens in `logit_rows`."""
+        self.buffers.logit_rows[: len(logit_rows)] = logit_rows
+        self.buffers.command[:] = count, drafting, len(logit_rows)
         for event in self._wake:
             event.set()
-        step.take_part(*self._arguments, 0, 0, 0)
+        step.run_thread(*self._arguments, 0, 0, 0)
 
     def leaf_weights(self, count: int) -> NDArray[np.float32]:
-        """Return the weight that each leaf got from each token of the latest step, mean over layers, [T, G]."""
-        return self.stream.leaf_weights_TG[:count] / np.float32(self._layers)
+        """Return the routing weight of each leaf for the tokens of the last step, averaged over layers, [T, G]."""
+        return self.buffers.leaf_weights_TG[:count] / np.float32(self._layers)
 
 
-def _work(arguments: tuple[Any, ...], wake: threading.Event) -> None:
-    """What a further thread does: its part of each step, and sleep when there is none for a while.
+def _run_worker(arguments: tuple[Any, ...], wake_event: threading.Event) -> None:
+    """Run the steps of a worker thread, sleeping when none is submitted for a while.
 
-    It is woken before the step is ordered, and may have gone back to sleep by then: now and then it looks by itself.
+    A worker is woken before a step is submitted and may fall asleep again before it is; so it also polls regularly.
     """
-    counters, orders = arguments[2].counters, 0
+    counters, submitted = arguments[2].counters, 0
     while not counters[STOP]:
-        woken = wake.wait(SLEEP_SECONDS)
-        wake.clear()
-        orders = step.take_part(*arguments, orders, IDLE_LOOKS if woken else 1)
+        woken = wake_event.wait(SLEEP_SECONDS)
+        wake_event.clear()
+        submitted = step.run_thread(*arguments, submitted, IDLE_SPINS if woken else 1)
 
 
-def _dismiss(stream: StepBuffers, wake: Sequence[threading.Event]) -> None:
-    stream.counters[STOP] = 1
-    post(stream.counters, ORDERED)
-    for event in wake:
+def _stop_workers(buffers: StepBuffers, wake_event: Sequence[threading.Event]) -> None:
+    buffers.counters[STOP] = 1
+    increment(buffers.counters, SUBMITTED)
+    for event in wake_event:
         event.set()

@@ -1,4 +1,4 @@
-"""From a model to what the compiled step reads: sizes, addresses of weights, and room for what it computes."""
+"""Tables of a model's weight addresses and sizes for the compiled step, and allocation of its buffers."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from baicai.errors import MachineError
 from baicai.inference.cpu import buffers
 from baicai.inference.cpu.buffers import MAX_STEP_TOKENS, Sizes, StepBuffers, ThreadBuffers, Weights
-from baicai.inference.cpu.kernels import BFLOAT16, FLOAT32, INT8, make_vectors
+from baicai.inference.cpu.kernels import BFLOAT16, FLOAT32, INT8, make_activations
 from baicai.model.config import GQAConfig
 from baicai.model.experts import Leaf
 from baicai.model.transformer import KVCache, Transformer
@@ -47,11 +47,11 @@ LEAF_MATRICES = {
     "up_EFD": buffers.EXPERT_UP,
     "down_EDF": buffers.EXPERT_DOWN,
 }
-"""Column of each weight of a layer, of the trunk and of a leaf."""
+"""Columns of the weights of one layer: trunk matrices, trunk vectors, leaf matrices."""
 
 
 class WeightTable:
-    """The addresses of a model's weights, and the tensors that must stay alive for them."""
+    """Addresses of a model's weights, and the tensors that must stay alive while they are used."""
 
     def __init__(
         self,
@@ -60,15 +60,21 @@ class WeightTable:
         cache: KVCache,
         int8: Int8Weights | None,
         block_tokens: int = 0,
-        blocks: int = 1,
+        num_blocks: int = 1,
     ) -> None:
-        """Give the cache its room: so many blocks, by default one that holds a whole text."""
-        self._kept: list[Tensor] = []
+        """Collect the addresses and allocate the KV cache.
+
+        Args:
+            int8: int8 weights that replace the model's own; None uses the model's.
+            block_tokens: tokens per block of the KV cache; 0 means a whole sequence.
+            num_blocks: number of blocks.
+        """
+        self._tensors: list[Tensor] = []
         self._int8: Int8Weights = int8 or {}
         trunk = model.trunk_tensors()
-        self.sizes = _sizes(model, leaves, cache.max_tokens, block_tokens or cache.max_tokens, blocks, bool(int8))
+        self.sizes = _sizes(model, leaves, cache.max_tokens, block_tokens or cache.max_tokens, num_blocks, bool(int8))
         self.weights = Weights(
-            self._layers(trunk), self._leaves(model, leaves), self._ends(model, trunk), self._caches(cache)
+            self._layers(trunk), self._leaves(model, leaves), self._top_weights(model, trunk), self._caches(cache)
         )
 
     def _layers(self, trunk: Mapping[str, Tensor]) -> NDArray[np.int64]:
@@ -98,24 +104,24 @@ class WeightTable:
                 rows[g, buffers.CHOICE_BIAS] = self._vector(tensors[f"{start}bias_E"])
         return table
 
-    def _ends(self, model: Transformer, trunk: Mapping[str, Tensor]) -> NDArray[np.int64]:
-        ends = np.zeros(buffers.ENDS, np.int64)
-        ends[buffers.EMBEDDING : buffers.EMBEDDING + 3] = self._matrix(trunk, "embedding.weight")
+    def _top_weights(self, model: Transformer, trunk: Mapping[str, Tensor]) -> NDArray[np.int64]:
+        top = np.zeros(buffers.TOP_COLUMNS, np.int64)
+        top[buffers.EMBEDDING : buffers.EMBEDDING + 3] = self._matrix(trunk, "embedding.weight")
         head = "embedding.weight" if model.head is None else "head.weight"
-        ends[buffers.HEAD : buffers.HEAD + 3] = self._matrix(trunk, head)
-        ends[buffers.NORM] = self._vector(model.norm.weight)
-        ends[buffers.COS], ends[buffers.SIN] = self._vector(model.rotary.cos), self._vector(model.rotary.sin)
+        top[buffers.HEAD : buffers.HEAD + 3] = self._matrix(trunk, head)
+        top[buffers.NORM] = self._vector(model.norm.weight)
+        top[buffers.COS], top[buffers.SIN] = self._vector(model.rotary.cos), self._vector(model.rotary.sin)
         if model.mtp is not None:
-            ends[buffers.MERGE : buffers.MERGE + 3] = self._matrix(trunk, "mtp.merge.weight")
-            ends[buffers.HIDDEN_NORM] = self._vector(model.mtp.hidden_norm.weight)
-            ends[buffers.EMBEDDING_NORM] = self._vector(model.mtp.embedding_norm.weight)
-            ends[buffers.DRAFT_NORM] = self._vector(model.mtp.norm.weight)
-        return ends
+            top[buffers.MTP_PROJECTION : buffers.MTP_PROJECTION + 3] = self._matrix(trunk, "mtp.merge.weight")
+            top[buffers.HIDDEN_NORM] = self._vector(model.mtp.hidden_norm.weight)
+            top[buffers.EMBEDDING_NORM] = self._vector(model.mtp.embedding_norm.weight)
+            top[buffers.DRAFT_NORM] = self._vector(model.mtp.norm.weight)
+        return top
 
     def _caches(self, cache: KVCache) -> NDArray[np.int64]:
-        """Give each layer's cache its room, in float32.
+        """Allocate each layer's KV cache, in float32, and return the addresses.
 
-        Raises: MachineError if there is no memory for it.
+        Raises: MachineError if memory runs out.
         """
         sizes = self.sizes
         grouped = ((1, sizes.kv_heads, sizes.pool_tokens, sizes.head_dim),) * 2
@@ -124,33 +130,35 @@ class WeightTable:
         for layer in layers:
             try:
                 layer.buffers = tuple(torch.zeros(shape) for shape in (latent if sizes.kv_rank else grouped))
-            except RuntimeError:  # torch's word for it
-                told = f"no memory for what is kept of {sizes.pool_tokens:,} tokens: lower memory_tokens, or texts"
-                raise MachineError(told) from None
-            self._kept += layer.buffers
+            except RuntimeError:  # how torch reports that an allocation failed
+                raise MachineError(
+                    f"not enough memory for a KV cache of {sizes.pool_tokens:,} tokens: lower kv_cache_tokens or "
+                    "max_sequences"
+                ) from None
+            self._tensors += layer.buffers
         return np.array([[room.data_ptr() for room in layer.buffers] for layer in layers], np.int64)
 
     def _matrix(self, tensors: Mapping[str, Tensor], name: str, leaf: str = "") -> tuple[int, int, int]:
-        """Return kind, address of the rows and address of their scales."""
+        """Return the kind, the address of the rows and the address of their scales."""
         codes = self._int8.get(leaf, {})
         if name + SCALES in codes:
-            self._kept += (codes[name], codes[name + SCALES])
+            self._tensors += (codes[name], codes[name + SCALES])
             return INT8, codes[name].data_ptr(), codes[name + SCALES].data_ptr()
         weight = tensors[name].detach()
         if weight.dtype not in (torch.float32, torch.bfloat16) or weight.shape[-1] % 2:
             weight = weight.float()
         weight = weight.contiguous()
-        self._kept.append(weight)
+        self._tensors.append(weight)
         return (BFLOAT16 if weight.dtype == torch.bfloat16 else FLOAT32), weight.data_ptr(), 0
 
     def _vector(self, weight: Tensor) -> int:
         weight = weight.detach().float().contiguous()
-        self._kept.append(weight)
+        self._tensors.append(weight)
         return weight.data_ptr()
 
 
 def _sizes(
-    model: Transformer, leaves: Sequence[str], max_tokens: int, block_tokens: int, blocks: int, int8: bool
+    model: Transformer, leaves: Sequence[str], max_tokens: int, block_tokens: int, num_blocks: int, int8: bool
 ) -> Sizes:
     config, attention, leaf = model.config, model.config.attention, model.leaf_config
     if isinstance(attention, GQAConfig):
@@ -167,7 +175,7 @@ def _sizes(
         hidden=config.ffn_dim,
         max_tokens=max_tokens,
         block_tokens=block_tokens,
-        pool_tokens=block_tokens * blocks,
+        pool_tokens=block_tokens * num_blocks,
         heads=attention.num_heads,
         kv_heads=kv_heads,
         head_dim=head_dim,
@@ -188,8 +196,8 @@ def _sizes(
     )
 
 
-def make_stream(sizes: Sizes, tokens: int = MAX_STEP_TOKENS, texts: int = 1) -> StepBuffers:
-    """Return room for what the threads share; each token is of the first text, with all leaves on."""
+def make_step_buffers(sizes: Sizes, tokens: int = MAX_STEP_TOKENS, max_sequences: int = 1) -> StepBuffers:
+    """Allocate the buffers that the threads share, with every token in sequence 0 and all leaves active."""
     top_k = max(1, sizes.top_k)
     grouped = (sizes.heads + 2 * sizes.kv_heads) * sizes.head_dim
     latent = sizes.kv_rank + sizes.rope_dim + sizes.q_rank + sizes.heads * (sizes.head_dim + sizes.rope_dim)
@@ -203,32 +211,32 @@ def make_stream(sizes: Sizes, tokens: int = MAX_STEP_TOKENS, texts: int = 1) -> 
         logits_TV=np.zeros((tokens, sizes.vocab), np.float32),
         tokens=np.zeros(tokens, np.int64),
         positions=np.zeros(tokens, np.int64),
-        texts=np.zeros(tokens, np.int64),
-        blocks=np.zeros((texts, -(-sizes.max_tokens // sizes.block_tokens)), np.int64),
+        slots=np.zeros(tokens, np.int64),
+        block_tables=np.zeros((max_sequences, -(-sizes.max_tokens // sizes.block_tokens)), np.int64),
         on_TG=np.ones((tokens, sizes.leaves), np.bool_),
-        told=np.zeros(tokens, np.int64),
-        order=np.zeros(3, np.int64),
-        meetings=np.zeros(1, np.int64),
+        logit_rows=np.zeros(tokens, np.int64),
+        command=np.zeros(3, np.int64),
+        barriers=np.zeros(1, np.int64),
         counters=np.zeros(24, np.int64),
     )
 
 
-def make_bench(sizes: Sizes, tokens: int = MAX_STEP_TOKENS) -> ThreadBuffers:
-    """Return room for what one thread has for itself."""
+def make_thread_buffers(sizes: Sizes, tokens: int = MAX_STEP_TOKENS) -> ThreadBuffers:
+    """Allocate the buffers of one thread."""
     top_k = max(1, sizes.top_k)
     group = sizes.heads // sizes.kv_heads if sizes.kv_heads else 2
     widest = max(2 * sizes.dim, sizes.hidden, sizes.heads * sizes.value_dim, sizes.q_rank)
     return ThreadBuffers(
-        input=make_vectors(tokens, widest),
-        experts=make_vectors(tokens * top_k, max(sizes.expert_hidden, sizes.kv_rank, 2)),
+        input=make_activations(tokens, widest),
+        experts=make_activations(tokens * top_k, max(sizes.expert_hidden, sizes.kv_rank, 2)),
         scratch=np.zeros((tokens, max(sizes.dim, sizes.kv_rank, sizes.rope_dim, sizes.expert_hidden)), np.float32),
         scores=np.zeros((group, sizes.max_tokens), np.float32),
         choice=np.zeros(max(1, sizes.leaves * sizes.experts), np.float32),
         leaf_scores=np.zeros(max(1, sizes.leaves), np.float32),
         expert_ids=np.zeros((tokens, top_k), np.int64),
-        jobs=np.zeros(tokens * top_k, np.int64),
-        owners=np.zeros(tokens * top_k, np.int64),
-        ends=np.zeros(sizes.leaves * sizes.experts + 1, np.int64),
-        numbers=np.arange(tokens * top_k),
+        assignments=np.zeros(tokens * top_k, np.int64),
+        assignment_tokens=np.zeros(tokens * top_k, np.int64),
+        expert_ends=np.zeros(sizes.leaves * sizes.experts + 1, np.int64),
+        indices=np.arange(tokens * top_k),
         expert_weights=np.zeros((tokens, top_k), np.float32),
     )
