@@ -1,4 +1,4 @@
-"""Law 9: an exported model gives the same logits in the other engine, and comes back as what it was."""
+"""Law 9: an exported model gives the same logits in the other engine, and importing it restores the model."""
 
 import dataclasses
 import json
@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from baicai.artefact import read_json
 from baicai.convert.exporter import ExportRecipe, export_model
 from baicai.convert.importer import ImportRecipe, import_checkpoint
-from baicai.convert.lazy_safetensors import INDEX, SINGLE
+from baicai.convert.lazy_safetensors import INDEX_FILE, SINGLE_FILE
 from baicai.convert.parity import check_export, routing_gap
 from baicai.data.tokenizer import Tokenizer
 from baicai.errors import ArtefactError, ConfigError, MachineError
@@ -69,7 +69,7 @@ def send(model: SparseModel, out: Path, **keys: Any) -> Path:
     return out
 
 
-def bring(source: Path, out: Path) -> Path:
+def import_to(source: Path, out: Path) -> Path:
     run_stage(import_checkpoint, ImportRecipe(source=str(source), replay_tokens=0), out)
     return out
 
@@ -82,15 +82,17 @@ def differ(model: SparseModel, folder: Path) -> float:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_logits_equal_and_it_comes_back(case: str, tokenizer: Tokenizer, tmp_path: Path) -> None:
+def test_logits_match_and_import_restores_the_model(case: str, tokenizer: Tokenizer, tmp_path: Path) -> None:
     name, options = CASES[case]
     model = make_model(tmp_path, tokenizer, **options)
     out = send(model, tmp_path / "theirs")
     assert read_json(out / "config.json")["architectures"] == [f"{name}ForCausalLM"]
     assert differ(model, out) <= 1e-4
-    back = open_model(bring(out, tmp_path / "back"))
+    back = open_model(import_to(out, tmp_path / "back"))
     tokens_BS = torch.randint(320, (3, 40))
-    torch.testing.assert_close(back.network(tokens_BS), model.network(tokens_BS), atol=1e-5, rtol=0)  # in another order
+    torch.testing.assert_close(
+        back.network(tokens_BS), model.network(tokens_BS), atol=1e-5, rtol=0
+    )  # leaves are in another order
     assert back.trunk.hash == model.trunk.hash
     assert (back.leaves.keys(), back.topk_group) == (model.leaves.keys(), model.topk_group)
     assert back.calibration == {}, "scales are in the rows of the routers now"
@@ -103,32 +105,30 @@ def test_greedy_tokens_are_equal_over_200_prompts(
     attention: GQAConfig | MLAConfig, num_leaves: int, topk_group: int, tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
     model = make_model(tmp_path, tokenizer, attention, num_leaves, topk_group=topk_group)
-    found = check_export(send(model, tmp_path / "theirs"), model)
-    assert found.problem is None
-    assert (found.prompts, found.equal_prompts) == (200, 200)
-    assert (found.tokens, found.other_tokens) == (3200, 0)
-    assert found.max_difference <= 1e-4
+    result = check_export(send(model, tmp_path / "theirs"), model)
+    assert result.problem is None
+    assert (result.prompts, result.equal_prompts) == (200, 200)
+    assert (result.tokens, result.other_tokens) == (3200, 0)
+    assert result.max_difference <= 1e-4
 
 
 @pytest.mark.parametrize("attention", [GQA, LATENT], ids=["grouped", "latent"])
-def test_a_peeled_model_is_exported_without_what_was_peeled(
-    attention: GQAConfig | MLAConfig, tokenizer: Tokenizer, tmp_path: Path
-) -> None:
+def test_a_peeled_leaf_is_not_exported(attention: GQAConfig | MLAConfig, tokenizer: Tokenizer, tmp_path: Path) -> None:
     whole = make_model(tmp_path, tokenizer, attention, 4)
     run_stage(peel_leaves, PeelRecipe(model=str(tmp_path / "model"), leaves=["leaf-1", "leaf-3"]), tmp_path / "peeled")
     peeled = open_model(tmp_path / "peeled")
     run_stage(export_model, ExportRecipe(model=peeled.hash[:12]), tmp_path / "theirs")
-    found = check_export(tmp_path / "theirs", peeled, prompts=16)
-    assert (found.problem, found.equal_prompts) == (None, 16)
+    result = check_export(tmp_path / "theirs", peeled, prompts=16)
+    assert (result.problem, result.equal_prompts) == (None, 16)
     assert differ(whole, tmp_path / "theirs") > 1e-2
 
 
-def test_a_real_model_leaves_and_comes_back_with_its_names_hashes_and_cards(workshop: Workshop, tmp_path: Path) -> None:
+def test_a_round_trip_preserves_names_hashes_and_cards(workshop: Workshop, tmp_path: Path) -> None:
     model = open_model(workshop.path("model"))
     run_stage(export_model, ExportRecipe(model=workshop.path("model")), tmp_path / "theirs")
-    found = check_export(tmp_path / "theirs", model, prompts=40)
-    assert (found.problem, found.equal_prompts) == (None, 40)
-    back = open_model(bring(tmp_path / "theirs", tmp_path / "back"))
+    result = check_export(tmp_path / "theirs", model, prompts=40)
+    assert (result.problem, result.equal_prompts) == (None, 40)
+    back = open_model(import_to(tmp_path / "theirs", tmp_path / "back"))
     assert back.hash == model.hash
     assert {name: leaf.hash for name, leaf in back.leaves.items()} == {n: one.hash for n, one in model.leaves.items()}
     assert back.trunk.card | {"replay": model.trunk.card["replay"]} == model.trunk.card
@@ -138,30 +138,30 @@ def test_a_real_model_leaves_and_comes_back_with_its_names_hashes_and_cards(work
     assert list(open_model(tmp_path / "peeled").leaves) == ["fruit"]
 
 
-def test_sixteen_bits_in_the_engine_are_said_to_be_so(tokenizer: Tokenizer, tmp_path: Path) -> None:
+def test_reduced_precision_is_reported(tokenizer: Tokenizer, tmp_path: Path) -> None:
     model = make_model(tmp_path, tokenizer, NORMED, 2)
     out = send(model, tmp_path / "theirs", dtype="bfloat16")
-    found = check_export(out, model, prompts=24)
-    assert found.problem is None
-    assert found.engine.endswith("bfloat16")
-    assert 1e-3 < found.mean_difference < 0.05
-    stored = {tensor.dtype for tensor in load_file(out / SINGLE).values()}
+    result = check_export(out, model, prompts=24)
+    assert result.problem is None
+    assert result.engine.endswith("bfloat16")
+    assert 1e-3 < result.mean_difference < 0.05
+    stored = {tensor.dtype for tensor in load_file(out / SINGLE_FILE).values()}
     assert stored == {torch.bfloat16, torch.float32}, "the files hold what the trunk and the leaves hold"
 
 
 def test_large_models_are_written_in_shards(tokenizer: Tokenizer, tmp_path: Path) -> None:
     model = make_model(tmp_path, tokenizer)
     out = send(model, tmp_path / "theirs", max_shard_bytes=50_000)
-    places = read_json(out / INDEX)["weight_map"]
+    places = read_json(out / INDEX_FILE)["weight_map"]
     files = sorted(out.glob("*.safetensors"))
     assert len(files) > 2
     assert {file.name for file in files} == set(places.values())
     assert all(file.stat().st_size < 60_000 for file in files)
     assert differ(model, out) <= 1e-4
-    assert open_model(bring(out, tmp_path / "back")).trunk.hash == model.trunk.hash
+    assert open_model(import_to(out, tmp_path / "back")).trunk.hash == model.trunk.hash
 
 
-def test_the_exporter_needs_no_transformers(tokenizer: Tokenizer, tmp_path: Path) -> None:
+def test_export_works_without_transformers(tokenizer: Tokenizer, tmp_path: Path) -> None:
     make_model(tmp_path, tokenizer)
     program = (
         "import sys\nfrom pathlib import Path\nfrom baicai.run import run_stage\n"
@@ -173,28 +173,30 @@ def test_the_exporter_needs_no_transformers(tokenizer: Tokenizer, tmp_path: Path
     assert done.stdout.strip() == "False"
 
 
-def test_a_module_for_drafts_stays_behind(tokenizer: Tokenizer, tmp_path: Path) -> None:
+def test_the_mtp_module_is_not_exported(tokenizer: Tokenizer, tmp_path: Path) -> None:
     model = make_model(tmp_path, tokenizer, mtp=True)
     assert differ(model, send(model, tmp_path / "theirs")) <= 1e-4
-    back = open_model(bring(tmp_path / "theirs", tmp_path / "back"))
+    back = open_model(import_to(tmp_path / "theirs", tmp_path / "back"))
     assert not back.network.config.mtp
     assert back.leaves.keys() == model.leaves.keys()
 
 
-def test_what_transformers_cannot_represent_is_an_error(tokenizer: Tokenizer, tmp_path: Path) -> None:
+def test_an_unrepresentable_model_is_one_clear_error(tokenizer: Tokenizer, tmp_path: Path) -> None:
     model = make_model(tmp_path, tokenizer, LATENT, norm_eps=1e-5)
-    with pytest.raises(ConfigError, match="DeepseekV3ForCausalLM fixes the norm of compressed keys at eps 1e-06, this"):
+    with pytest.raises(
+        ConfigError, match="DeepseekV3ForCausalLM fixes the norm epsilon of compressed keys at 1e-06, but"
+    ):
         send(model, tmp_path / "theirs")
     assert not (tmp_path / "theirs").exists()
 
 
-def test_an_export_that_is_not_the_model_is_noticed(tokenizer: Tokenizer, tmp_path: Path) -> None:
+def test_a_wrong_export_is_detected(tokenizer: Tokenizer, tmp_path: Path) -> None:
     model = make_model(tmp_path, tokenizer)
     out = send(model, tmp_path / "theirs")
-    found = load_file(out / SINGLE)
-    router = found["model.layers.2.mlp.gate.weight"]
+    result = load_file(out / SINGLE_FILE)
+    router = result["model.layers.2.mlp.gate.weight"]
     router[0] += 0.2
-    save_file(found, out / SINGLE, {"format": "pt"})
+    save_file(result, out / SINGLE_FILE, {"format": "pt"})
     problem = check_export(out, model, prompts=16).problem
     assert problem is not None
     assert "of 16 prompts its logits are further from ours than rounding explains" in problem
@@ -210,11 +212,11 @@ def test_a_missing_engine_is_named(tokenizer: Tokenizer, tmp_path: Path, monkeyp
     model = make_model(tmp_path, tokenizer)
     out = send(model, tmp_path / "theirs")
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(MachineError, match="cannot be checked here, as transformers is not installed: pip install tra"):
+    with pytest.raises(MachineError, match="needs transformers: pip install tra"):
         check_export(out, model)
 
 
-def test_a_tie_in_a_router_is_known(tokenizer: Tokenizer, tmp_path: Path) -> None:
+def test_a_routing_tie_is_detected(tokenizer: Tokenizer, tmp_path: Path) -> None:
     model = make_model(tmp_path, tokenizer, NORMED, 4, topk_group=2)
     trace: list[LayerTrace] = []
     model.network(torch.randint(320, (1, 12)), trace=trace)
@@ -228,14 +230,14 @@ def test_a_tie_in_a_router_is_known(tokenizer: Tokenizer, tmp_path: Path) -> Non
             choice_GE = logits_GE.sigmoid() + bias_GE
             scores = sorted((float(row.topk(2).values.sum()) for row in choice_GE), reverse=True)
             nearest.append(scores[1] - scores[2])
-            chosen = route_one(logits_GE, bias_GE, 2, 8, [True] * 4)  # all experts of the leaves that were kept
+            chosen = route_one(logits_GE, bias_GE, 2, 8, [True] * 4)  # all experts of the chosen leaves
             ordered = [float(choice_GE[leaf, expert]) for leaf, expert, _ in chosen]
             nearest.append(ordered[1] - ordered[2])
         assert gaps[token] == pytest.approx(min(nearest), abs=1e-6)
 
 
 class TestForeign:
-    """Checkpoints of these classes that other projects made."""
+    """Checkpoints of these classes from other projects."""
 
     def theirs(self, folder: Path, tokenizer: Tokenizer, family: str, **changes: Any) -> Any:
         torch.manual_seed(0)
@@ -280,9 +282,9 @@ class TestForeign:
 
     @pytest.mark.parametrize("family", ["DeepseekV3", "Glm4Moe"])
     @torch.no_grad()
-    def test_it_becomes_a_trunk_and_leaves(self, family: str, tokenizer: Tokenizer, tmp_path: Path) -> None:
+    def test_a_checkpoint_becomes_a_trunk_and_leaves(self, family: str, tokenizer: Tokenizer, tmp_path: Path) -> None:
         network = self.theirs(tmp_path / "theirs", tokenizer, family)
-        model = open_model(bring(tmp_path / "theirs", tmp_path / "back"))
+        model = open_model(import_to(tmp_path / "theirs", tmp_path / "back"))
         assert sorted(model.leaves) == ["leaf-0", "leaf-1"]
         assert model.network.config.ffn_dim == 48, "the wider of its two feed-forwards, the other filled with zeros"
         tokens_BS = torch.randint(320, (3, 40))
@@ -302,50 +304,50 @@ class TestForeign:
             ),
         ],
     )
-    def test_what_is_not_our_network_is_refused(
+    def test_unsupported_networks_are_refused(
         self, changes: dict[str, Any], message: str, tokenizer: Tokenizer, tmp_path: Path
     ) -> None:
         self.theirs(tmp_path / "theirs", tokenizer, "Glm4Moe", **changes)
         with pytest.raises((ArtefactError, ConfigError), match=message):
-            bring(tmp_path / "theirs", tmp_path / "back")
+            import_to(tmp_path / "theirs", tmp_path / "back")
         assert not (tmp_path / "back").exists()
 
     @torch.no_grad()
-    def test_its_layers_for_drafts_are_left_out(self, tokenizer: Tokenizer, tmp_path: Path) -> None:
+    def test_mtp_layers_are_not_imported(self, tokenizer: Tokenizer, tmp_path: Path) -> None:
         network = self.theirs(tmp_path / "theirs", tokenizer, "Glm4Moe")
         extra = {"model.layers.3.eh_proj.weight": torch.ones(32, 64), "model.layers.3.enorm.weight": torch.ones(32)}
-        file = tmp_path / "theirs" / SINGLE
+        file = tmp_path / "theirs" / SINGLE_FILE
         save_file(load_file(file) | extra, file, {"format": "pt"})
-        with pytest.raises(ArtefactError, match=r"tensor 'model.layers.3.e\w+.weight' is not expected"):
-            bring(tmp_path / "theirs", tmp_path / "back")
+        with pytest.raises(ArtefactError, match=r"unexpected tensor 'model.layers.3.e\w+.weight'"):
+            import_to(tmp_path / "theirs", tmp_path / "back")
         config = read_json(tmp_path / "theirs" / "config.json") | {"num_nextn_predict_layers": 1}
         (tmp_path / "theirs" / "config.json").write_text(json.dumps(config))
-        model = open_model(bring(tmp_path / "theirs", tmp_path / "back"))
+        model = open_model(import_to(tmp_path / "theirs", tmp_path / "back"))
         tokens_BS = torch.randint(320, (3, 40))
         assert (network(tokens_BS).logits - model.network(tokens_BS)).abs().max() <= 1e-4
 
-    def test_routers_that_would_push_others_out_are_refused(self, tokenizer: Tokenizer, tmp_path: Path) -> None:
+    def test_routers_beyond_the_caps_are_refused(self, tokenizer: Tokenizer, tmp_path: Path) -> None:
         self.theirs(tmp_path / "theirs", tokenizer, "Glm4Moe")
-        whole = load_file(tmp_path / "theirs" / SINGLE)
+        whole = load_file(tmp_path / "theirs" / SINGLE_FILE)
         for name, factor, message in (
             ("model.layers.2.mlp.gate.weight", 1e3, r"mlp: a router row has norm \d+, the limit is 64"),
             ("model.layers.2.mlp.gate.e_score_correction_bias", 3.0, "mlp: a choice bias exceeds 0.1"),
         ):
-            save_file(whole | {name: whole[name] * factor}, tmp_path / "theirs" / SINGLE, {"format": "pt"})
+            save_file(whole | {name: whole[name] * factor}, tmp_path / "theirs" / SINGLE_FILE, {"format": "pt"})
             with pytest.raises(ArtefactError, match=message):
-                bring(tmp_path / "theirs", tmp_path / "back")
+                import_to(tmp_path / "theirs", tmp_path / "back")
         assert not (tmp_path / "back").exists()
 
 
-def test_a_changed_export_comes_back_as_something_else(workshop: Workshop, tmp_path: Path) -> None:
+def test_a_changed_export_is_imported_as_a_new_artefact(workshop: Workshop, tmp_path: Path) -> None:
     model = open_model(workshop.path("model"))
     run_stage(export_model, ExportRecipe(model=model.hash), tmp_path / "theirs")
-    found = load_file(tmp_path / "theirs" / SINGLE)
-    found["model.layers.1.mlp.experts.0.up_proj.weight"][0] += 1
-    save_file(found, tmp_path / "theirs" / SINGLE, {"format": "pt"})
-    back = open_model(bring(tmp_path / "theirs", tmp_path / "back"))
+    result = load_file(tmp_path / "theirs" / SINGLE_FILE)
+    result["model.layers.1.mlp.experts.0.up_proj.weight"][0] += 1
+    save_file(result, tmp_path / "theirs" / SINGLE_FILE, {"format": "pt"})
+    back = open_model(import_to(tmp_path / "theirs", tmp_path / "back"))
     first, second = model.leaves
     assert back.leaves[first].hash != model.leaves[first].hash
     assert "imported" in back.leaves[first].card
-    assert back.leaves[first].card["data"] == model.leaves[first].card["data"], "what it learnt from is still said"
+    assert back.leaves[first].card["data"] == model.leaves[first].card["data"], "the card still names the training data"
     assert (back.leaves[second].hash, back.trunk.hash) == (model.leaves[second].hash, model.trunk.hash)

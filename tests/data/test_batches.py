@@ -32,23 +32,23 @@ def batches(
     return Batches(sources, weights, batch_sequences=batch_sequences, sequence_tokens=sequence_tokens, seed=seed)
 
 
-def picks(found: Batch) -> list[tuple[int, int]]:
-    return list(zip(found.source_B.tolist(), found.windows_B.tolist(), strict=True))
+def picks(result: Batch) -> list[tuple[int, int]]:
+    return list(zip(result.source_B.tolist(), result.windows_B.tolist(), strict=True))
 
 
-def same(one: Batch, other: Batch) -> bool:
-    return picks(one) == picks(other) and torch.equal(one.tokens_BS1, other.tokens_BS1)
+def same(left: Batch, right: Batch) -> bool:
+    return picks(left) == picks(right) and torch.equal(left.tokens_BS1, right.tokens_BS1)
 
 
-def test_rows_are_the_windows_they_are_said_to_be(sources: list[TokenShards]) -> None:
-    found = batches(sources).next()
-    assert found.tokens_BS1.shape == (4, 17)
-    assert {t.dtype for t in (found.tokens_BS1, found.source_B, found.windows_B)} == {torch.int64}
-    for row, (source, window) in zip(found.tokens_BS1, picks(found), strict=True):
+def test_rows_match_their_window_indices(sources: list[TokenShards]) -> None:
+    result = batches(sources).next()
+    assert result.tokens_BS1.shape == (4, 17)
+    assert {t.dtype for t in (result.tokens_BS1, result.source_B, result.windows_B)} == {torch.int64}
+    for row, (source, window) in zip(result.tokens_BS1, picks(result), strict=True):
         assert row.tolist() == sources[source].window(window, 16).tolist()
 
 
-def test_a_restart_anywhere_equals_no_restart(sources: list[TokenShards]) -> None:
+def test_resuming_anywhere_equals_no_interruption(sources: list[TokenShards]) -> None:
     stream = batches(sources)
     states, expected = [], []
     for _ in range(40):
@@ -61,7 +61,7 @@ def test_a_restart_anywhere_equals_no_restart(sources: list[TokenShards]) -> Non
         assert all(same(resumed.next(), later) for later in expected[position : position + 3])
 
 
-def test_the_seed_is_the_order(sources: list[TokenShards]) -> None:
+def test_the_seed_determines_the_order(sources: list[TokenShards]) -> None:
     def order(seed: int) -> list[tuple[int, int]]:
         stream = batches(sources, seed=seed)
         return [pick for _ in range(10) for pick in picks(stream.next())]
@@ -70,7 +70,7 @@ def test_the_seed_is_the_order(sources: list[TokenShards]) -> None:
     assert len({tuple(order(seed)) for seed in (0, 1, 2, -1, 2**40)}) == 5
 
 
-def test_an_epoch_has_every_window_once_and_each_epoch_another_order(sources: list[TokenShards]) -> None:
+def test_each_epoch_visits_every_window_once_in_a_new_order(sources: list[TokenShards]) -> None:
     num_windows = sources[0].num_windows(16)
     stream = batches(sources[:1], [1.0], batch_sequences=num_windows)
     epochs = [stream.next().windows_B.tolist() for _ in range(6)]
@@ -79,7 +79,7 @@ def test_an_epoch_has_every_window_once_and_each_epoch_another_order(sources: li
 
 
 @pytest.mark.parametrize("weights", [(5, 3, 2), (0.7, 0.2, 0.1), (1, 0, 0), (1e-3, 1, 1), (1, 1, 1)])
-def test_sources_are_drawn_by_weight_in_every_batch(sources: list[TokenShards], weights: Sequence[float]) -> None:
+def test_every_batch_follows_the_weights(sources: list[TokenShards], weights: Sequence[float]) -> None:
     stream = batches(sources, weights, batch_sequences=7)
     total: Counter[int] = Counter()
     for number in range(1, 100):
@@ -95,7 +95,7 @@ def test_sources_are_drawn_by_weight_in_every_batch(sources: list[TokenShards], 
 WEIGHTS = [(1, 0, 0), (1, 8, 1), (0, 1, 1), (5, 3, 2)]
 
 
-def test_other_weights_hold_from_then_on(sources: list[TokenShards]) -> None:
+def test_new_weights_apply_from_then_on(sources: list[TokenShards]) -> None:
     stream = batches(sources, batch_sequences=7)
     for weights in WEIGHTS:
         stream.reweigh(weights)
@@ -106,7 +106,7 @@ def test_other_weights_hold_from_then_on(sources: list[TokenShards]) -> None:
                 assert abs(total[source] - weight / sum(weights) * 7 * number) <= 1
 
 
-def test_other_weights_leave_each_source_where_it_was(sources: list[TokenShards]) -> None:
+def test_new_weights_keep_each_sources_position(sources: list[TokenShards]) -> None:
     stream, seen = batches(sources), {0: list[int](), 1: list[int](), 2: list[int]()}
     for weights in itertools.islice(itertools.cycle(WEIGHTS), 60):
         stream.reweigh(weights)
@@ -119,7 +119,7 @@ def test_other_weights_leave_each_source_where_it_was(sources: list[TokenShards]
         assert all(epoch == list(range(count)) for epoch in epochs)
 
 
-def test_a_restart_after_other_weights_equals_no_restart(sources: list[TokenShards]) -> None:
+def test_resuming_after_new_weights_equals_no_interruption(sources: list[TokenShards]) -> None:
     stream = batches(sources)
     states, expected = [], []
     for step in range(24):
@@ -136,7 +136,7 @@ def test_a_restart_after_other_weights_equals_no_restart(sources: list[TokenShar
         assert same(resumed.next(), expected[position])
 
 
-def test_weights_that_cannot_be_change_nothing(sources: list[TokenShards]) -> None:
+def test_invalid_weights_change_nothing(sources: list[TokenShards]) -> None:
     stream = batches(sources)
     before = stream.state()
     for weights in ([1, 1], [0, 0, 0], [1, float("inf"), 1]):
@@ -152,7 +152,7 @@ def test_permute_is_a_permutation(size: int) -> None:
 
 
 @pytest.mark.parametrize("size", [2, 3, 4, 5, 16, 33])
-def test_permutations_are_even(size: int) -> None:
+def test_permutations_are_uniform(size: int) -> None:
     counts = Counter((index, permute(index, size, key * 7919)) for key in range(3000) for index in (0, size - 1))
     expected = 3000 / size
     assert len(counts) == 2 * size
@@ -161,24 +161,24 @@ def test_permutations_are_even(size: int) -> None:
 
 def test_permute_scatters_neighbours_of_a_huge_source() -> None:
     size = 10**11
-    found = [permute(index, size, 5) for index in range(1000)]
-    assert len({place * 10 // size for place in found}) == 10
-    assert min(abs(one - other) for one, other in itertools.pairwise(found)) > 1000
+    result = [permute(index, size, 5) for index in range(1000)]
+    assert len({position * 10 // size for position in result}) == 10
+    assert min(abs(left - right) for left, right in itertools.pairwise(result)) > 1000
 
 
-def test_what_cannot_be_mixed_is_named(sources: list[TokenShards], tmp_path: Path) -> None:
-    other = train_tokenizer({"b": [document(1)]}, 262, 10_000)
-    foreign = write_shards([document(1)], other, tmp_path / "foreign")
-    too_short = rf"{sources[2].folder} has {sources[2].num_tokens} tokens, its share of one batch is 400001: add"
+def test_sources_that_cannot_be_mixed_are_clear_errors(sources: list[TokenShards], tmp_path: Path) -> None:
+    right = train_tokenizer({"b": [document(1)]}, 262, 10_000)
+    foreign = write_shards([document(1)], right, tmp_path / "foreign")
+    too_short = rf"{sources[2].folder} has {sources[2].num_tokens} tokens, but its share of one batch needs 400001: add"
     table: list[tuple[str, type[BaicaiError], dict[str, Any]]] = [
-        ("2 weights for 3 sources: give each source one weight", ConfigError, {"weights": [1, 1]}),
+        ("2 weights for 3 sources: each source needs one weight", ConfigError, {"weights": [1, 1]}),
         ("0 weights for 0 sources", ConfigError, {"sources": [], "weights": []}),
-        ("they must be 0 or more, and one above 0", ConfigError, {"weights": [1, -1, 1]}),
-        ("they must be 0 or more", ConfigError, {"weights": [1, float("nan"), 1]}),
-        ("and one above 0", ConfigError, {"weights": [0, 0, 0]}),
+        ("must be finite and at least 0, and one must be above 0", ConfigError, {"weights": [1, -1, 1]}),
+        ("must be finite and at least 0", ConfigError, {"weights": [1, float("nan"), 1]}),
+        ("and one must be above 0", ConfigError, {"weights": [0, 0, 0]}),
         (too_short, DataError, {"sources": sources[2:], "weights": [1], "sequence_tokens": 10**5}),
         (
-            rf"foreign was made with tokenizer {other.hash[:8]}",
+            rf"foreign was made with tokenizer {right.hash[:8]}",
             DataError,
             {"sources": [sources[0], foreign, sources[1]]},
         ),
@@ -188,7 +188,7 @@ def test_what_cannot_be_mixed_is_named(sources: list[TokenShards], tmp_path: Pat
             batches(**{"sources": sources, **options})
 
 
-def test_a_position_of_another_run_is_refused(sources: list[TokenShards]) -> None:
+def test_the_state_of_another_run_is_refused(sources: list[TokenShards]) -> None:
     state = batches(sources).state()
     table: dict[str, tuple[Batches, dict[str, Any]]] = {
         "saved with seed = 1, now it is 2": (batches(sources, seed=2), state),
@@ -212,7 +212,7 @@ def test_a_position_of_another_run_is_refused(sources: list[TokenShards]) -> Non
             stream.restore(saved)
 
 
-def test_spliced_sequences_go_on_as_others_of_the_batch() -> None:
+def test_spliced_sequences_continue_as_others_of_the_batch() -> None:
     tokens_BS1 = torch.arange(8)[:, None] * 100 + torch.arange(65)
     batch = Batch(tokens_BS1, torch.arange(8), torch.arange(8))
     tokens, source = splice_sequences(batch, 0.5)
@@ -224,7 +224,7 @@ def test_spliced_sequences_go_on_as_others_of_the_batch() -> None:
     assert torch.equal(batch.tokens_BS1, tokens_BS1)
 
 
-def test_what_is_spliced_depends_on_the_windows_alone() -> None:
+def test_splicing_depends_only_on_the_windows() -> None:
     def spliced(windows: list[int]) -> torch.Tensor:
         return splice_sequences(Batch(torch.arange(40).view(4, 10), torch.arange(4), torch.tensor(windows)), 0.9)[0]
 
@@ -233,7 +233,7 @@ def test_what_is_spliced_depends_on_the_windows_alone() -> None:
 
 
 @pytest.mark.parametrize("length", [2, 3, 9])
-def test_short_sequences_and_a_share_of_nothing(length: int) -> None:
+def test_splicing_short_sequences_or_a_share_of_zero(length: int) -> None:
     batch = Batch(torch.arange(4 * length).view(4, length), torch.arange(4), torch.arange(4))
     assert torch.equal(splice_sequences(batch, 0.0)[0], batch.tokens_BS1)
     assert splice_sequences(batch, 1.0)[0].shape == (4, length)

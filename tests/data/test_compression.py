@@ -26,7 +26,7 @@ PACKED = {
 
 
 @pytest.mark.parametrize("name", PACKED)
-def test_a_stream_is_the_unpacked_file(tmp_path: Path, name: str) -> None:
+def test_a_stream_is_the_decompressed_file(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_bytes(PACKED[name])
     assert is_compressed(path) == (name != "a.txt")
@@ -37,18 +37,18 @@ def test_a_stream_is_the_unpacked_file(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.gz", "two.GZ", "a.bz2", "two.bz2", "a.xz", "a.zst", "two.zst"])
-def test_a_packed_file_that_is_damaged_is_named(tmp_path: Path, name: str) -> None:
+def test_a_damaged_compressed_file_is_a_clear_error(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     packed = PACKED[name]
     for broken in (packed[:-5], packed[: len(packed) // 2], packed[:500] + b"x" * 99 + packed[599:], b"no archive"):
         path.write_bytes(broken)
-        with pytest.raises(DataError, match="cannot be unpacked") as error, open_decompressed(path) as stream:
+        with pytest.raises(DataError, match="cannot be decompressed") as error, open_decompressed(path) as stream:
             stream.read()
-        assert f"{path} cannot be unpacked (" in str(error.value)
+        assert f"{path} cannot be decompressed (" in str(error.value)
         assert "copy or compress it again" in str(error.value)
 
 
-def test_a_file_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_opened_is_a_clear_error(tmp_path: Path) -> None:
     with (
         pytest.raises(DataError, match=r"a\.txt cannot be read \(No such file or directory\)"),
         open_decompressed(tmp_path / "a.txt"),

@@ -73,7 +73,7 @@ def test_ids_equal_transformers(folder: Path, monkeypatch: pytest.MonkeyPatch) -
     assert ours.encode(long) == expected, "cutting a long text changes no token"
 
 
-def test_a_conversation_has_the_ids_of_the_chat_template(folder: Path) -> None:
+def test_conversations_match_the_chat_template(folder: Path) -> None:
     (ours, notes), theirs = read_tokenizer(folder, {}), transformers.AutoTokenizer.from_pretrained(folder)
     assert notes == ()
     talks = TALKS
@@ -87,7 +87,7 @@ def test_a_conversation_has_the_ids_of_the_chat_template(folder: Path) -> None:
     assert ours.encode_document(Document("", "", "", "", tuple(written)))[: len(rendered)] == rendered
 
 
-def test_what_the_system_says_without_a_turn_of_its_own_is_put_before_the_question(tmp_path: Path) -> None:
+def test_a_system_message_without_a_turn_precedes_the_question(tmp_path: Path) -> None:
     sentence_piece(tmp_path, "legacy", INST)
     tokenizer = read_tokenizer(tmp_path, {})[0]
     together = tokenizer.encode_chat([Message("user", "Be kind.\n\nHi")])
@@ -95,7 +95,7 @@ def test_what_the_system_says_without_a_turn_of_its_own_is_put_before_the_questi
     assert tokenizer.encode_chat([Message("system", "Hi")]) == tokenizer.encode_chat([Message("user", "Hi\n\n")])
 
 
-def test_saved_in_a_trunk_it_is_the_same(folder: Path, tmp_path: Path) -> None:
+def test_saving_in_a_trunk_preserves_the_tokenizer(folder: Path, tmp_path: Path) -> None:
     tokenizer = read_tokenizer(folder, {})[0]
     (tmp_path / "saved").mkdir()
     tokenizer.save(tmp_path / "saved")
@@ -106,7 +106,7 @@ def test_saved_in_a_trunk_it_is_the_same(folder: Path, tmp_path: Path) -> None:
         Tokenizer.open(tmp_path / "saved")
 
 
-def test_exported_and_imported_again_it_is_the_same(folder: Path, tmp_path: Path) -> None:
+def test_export_and_import_preserve_the_tokenizer(folder: Path, tmp_path: Path) -> None:
     tokenizer = read_tokenizer(folder, {})[0]
     (tmp_path / "out").mkdir()
     ids = write_tokenizer(tmp_path / "out", tokenizer, 64)
@@ -117,7 +117,7 @@ def test_exported_and_imported_again_it_is_the_same(folder: Path, tmp_path: Path
         assert chat_ids(theirs, talk, add_generation_prompt=True) == tokenizer.encode_chat(talk)
 
 
-def test_our_own_tokenizer_leaves_and_comes_back(workshop: Workshop, tmp_path: Path) -> None:
+def test_our_tokenizer_survives_a_round_trip(workshop: Workshop, tmp_path: Path) -> None:
     tokenizer = Tokenizer.open(Path(workshop.path("tokenizer")))
     ids = write_tokenizer(tmp_path, tokenizer, 64)
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
@@ -142,7 +142,7 @@ def test_our_own_tokenizer_leaves_and_comes_back(workshop: Workshop, tmp_path: P
         "{% bad syntax",
     ],
 )
-def test_without_a_template_of_markers_it_is_asked_in_plain_text(tmp_path: Path, template: str | None) -> None:
+def test_other_templates_fall_back_to_plain_text(tmp_path: Path, template: str | None) -> None:
     byte_level(tmp_path, "qwen", template)
     tokenizer, notes = read_tokenizer(tmp_path, {})
     assert notes == (PLAIN_NOTE,)
@@ -151,7 +151,7 @@ def test_without_a_template_of_markers_it_is_asked_in_plain_text(tmp_path: Path,
     assert (tokenizer.chat.end, tokenizer.stop_ids) == ("<|endoftext|>", (tokenizer.end_id,))
 
 
-def test_the_end_is_what_config_json_says_it_is(tmp_path: Path) -> None:
+def test_config_json_names_the_end_token(tmp_path: Path) -> None:
     byte_level(tmp_path, "qwen", CHATML)
     token = Tokenizer(read_json(tmp_path / "tokenizer.json"), read_tokenizer(tmp_path, {})[0].chat)
     ids = {name: token._id(name) for name in ("<|endoftext|>", "<|im_end|>")}
@@ -162,7 +162,7 @@ def test_the_end_is_what_config_json_says_it_is(tmp_path: Path) -> None:
     assert tokenizer.stop_ids == tuple(ids.values())
 
 
-def test_a_template_that_opens_the_answer_otherwise_than_it_writes_it() -> None:
+def test_a_generation_prompt_may_differ_from_the_answer_marker() -> None:
     template = (
         "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
         "{% if add_generation_prompt %}<assistant>think{% endif %}"
@@ -184,12 +184,12 @@ def test_a_template_that_opens_the_answer_otherwise_than_it_writes_it() -> None:
         "{% for",
     ],
 )
-def test_a_template_that_takes_too_much_or_fails_is_none(template: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_or_expensive_template_is_rejected(template: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chat_template_probe, "SECONDS", 2)
     assert chat_format(template, {}, "", ["."]) is None
 
 
-def test_markers_mean_their_tokens_and_content_never_does(workshop: Workshop) -> None:
+def test_only_markers_become_special_tokens(workshop: Workshop) -> None:
     definition = read_json(Path(workshop.path("tokenizer")) / "tokenizer.json")
     turn = Turn(before="a<|user|>b", after="<|end|>\n")
     chat = ChatFormat(begin="<|end|>", end="<|end|>", stop=["<|end|>"], system=None, user=turn, assistant=turn)

@@ -49,8 +49,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_folder_is_read_in_order(folder: Path) -> None:
-    found = list(read_documents(folder, licence="CC0-1.0"))
-    assert found == [
+    documents = list(read_documents(folder, licence="CC0-1.0"))
+    assert documents == [
         Document("B.txt.gz", "grün", "texts", "CC0-1.0"),
         Document("a.txt", "with a mark", "texts", "CC0-1.0"),
         Document("b/code.py", "print(1)\n", "texts", "CC0-1.0"),
@@ -80,7 +80,7 @@ def test_links_are_not_followed(folder: Path, tmp_path: Path) -> None:
     assert [one.text for one in read_documents(tmp_path / "way_in")] == [one.text for one in expected]
 
 
-def test_documents_are_made_as_they_are_needed(tmp_path: Path) -> None:
+def test_documents_are_read_lazily(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(b'{"text": "one"}\nbroken\n')
     documents = read_documents(path)
@@ -89,13 +89,13 @@ def test_documents_are_made_as_they_are_needed(tmp_path: Path) -> None:
         next(documents)
 
 
-def test_a_table_is_read_past_what_is_wrong_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_is_read_past_invalid_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("baicai.data.readers.MAX_DOCUMENT_BYTES", 100)
     path = tmp_path / "a.jsonl.bz2"
     lines = [b'{"text": "one"}', b"broken", b"[" * 1000, b"", b'{"title": "none"}', b'{"text": "two"}', b'{"text": "']
     path.write_bytes(bz2.compress(b"\n".join(lines)))
-    found = list(read_table(path, "a", "texts", ""))
-    assert [one.id if isinstance(one, Document) else str(one).split(":")[1] for one in found] == [
+    documents = list(read_table(path, "a", "texts", ""))
+    assert [one.id if isinstance(one, Document) else str(one).split(":")[1] for one in documents] == [
         "a:1", "2", "3", "5", "a:6", "7",
     ]  # fmt: skip
 
@@ -104,20 +104,20 @@ BAD: dict[str, tuple[str, bytes]] = {
     "is not UTF-8 at byte 2: convert it (iconv -f LATIN1 -t UTF-8) or leave it out": ("x.txt", b"gr\xc3\xfcn"),
     "x.html is not UTF-8 at byte 0": ("x.html", b"\xff<p>"),
     "is not text (byte 1 is NUL): convert it to UTF-8": ("x.txt", "abc".encode("utf-16-le")),
-    "x.jsonl:2: not JSON (": ("x.jsonl", b'{"text": "a"}\n{"text": '),
-    "x.jsonl:1: not JSON ('utf-8' codec": ("x.jsonl", b'{"text": "\xff"}'),
-    "x.jsonl:1: not JSON (maximum recursion": ("x.jsonl", b"[" * 100_000),
-    "x.jsonl:1: list instead of an object": ("x.jsonl", b"[1]"),
+    "x.jsonl:2: not valid JSON (": ("x.jsonl", b'{"text": "a"}\n{"text": '),
+    "x.jsonl:1: not valid JSON ('utf-8' codec": ("x.jsonl", b'{"text": "\xff"}'),
+    "x.jsonl:1: not valid JSON (maximum recursion": ("x.jsonl", b"[" * 100_000),
+    "x.jsonl:1: expected an object with text or messages, got list": ("x.jsonl", b"[1]"),
     "x.jsonl:1: has neither text nor messages": ("x.jsonl", b'{"title": "a"}'),
     "x.jsonl:1: character 0 is half of a surrogate pair": ("x.jsonl", b'{"text": "\\ud800"}'),
-    "x.txt: a document is larger than 1000000 bytes: split it": ("x.txt", b"x" * 1_000_001),
-    "x.jsonl:2: a document is larger than": ("x.jsonl", b"\n" + b" " * 1_000_001),
-    "x.jsonl.gz cannot be unpacked": ("x.jsonl.gz", b"no"),
+    "x.txt: the document is larger than 1000000 bytes: split it": ("x.txt", b"x" * 1_000_001),
+    "x.jsonl:2: the document is larger than": ("x.jsonl", b"\n" + b" " * 1_000_001),
+    "x.jsonl.gz cannot be decompressed": ("x.jsonl.gz", b"no"),
 }
 
 
 @pytest.mark.parametrize("message", BAD)
-def test_what_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, message: str) -> None:
+def test_unreadable_input_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, message: str) -> None:
     for module in (document_module, readers_module):
         monkeypatch.setattr(module, "MAX_DOCUMENT_BYTES", 1_000_000)
     name, content = BAD[message]
@@ -128,9 +128,9 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.Monkey
     assert str(error.value).startswith(str(tmp_path / name))
 
 
-def test_a_source_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_source_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / ".hidden").write_text("x")
-    with pytest.raises(DataError, match="has no files to read: hidden files and symbolic links are left out"):
+    with pytest.raises(DataError, match="has no files to read: hidden files and symbolic links are skipped"):
         list(read_documents(tmp_path))
     for read in (read_documents, fingerprint):
         with pytest.raises(DataError, match="corpus nowhere does not exist: check the path"):
@@ -150,7 +150,7 @@ def test_a_generator_is_called_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
         "{'seed': '3', 'kind': 'a b', 'x': ''}"
     ]
     assert [(one.id, one.text) for one in read_documents("generator:world")] == [("world", "{}")]
-    with pytest.raises(DataError, match=r"generator:world\?seed: 'seed' is not key=value&key=value"):
+    with pytest.raises(DataError, match=r"generator:world\?seed: 'seed' must have the form key=value&key=value"):
         read_documents("generator:world?seed")
 
 
@@ -174,6 +174,8 @@ def test_a_fingerprint_follows_names_and_contents(folder: Path, tmp_path: Path) 
     assert fingerprint("generator:a?x=1") == fingerprint("generator:a?x=1")
 
 
-def test_the_version_is_raised_when_the_same_files_are_read_differently(folder: Path) -> None:
-    found = [[one.id, one.text, one.source, one.licence, *map(repr, one.messages)] for one in read_documents(folder)]
-    assert (readers_module.VERSION, value_hash(found)[:8]) == (1, "45ae40c0")
+def test_the_version_must_be_raised_when_reading_changes(folder: Path) -> None:
+    documents = [
+        [one.id, one.text, one.source, one.licence, *map(repr, one.messages)] for one in read_documents(folder)
+    ]
+    assert (readers_module.VERSION, value_hash(documents)[:8]) == (1, "45ae40c0")

@@ -51,17 +51,17 @@ def test_windows_share_one_token_and_cover_every_target_once(make_shards: MakeSh
         assert shards.num_windows(32) == count
 
 
-def test_the_manifest_says_what_the_shards_were_made_from(tokenizer: Tokenizer, tmp_path: Path) -> None:
+def test_the_manifest_describes_the_shards(tokenizer: Tokenizer, tmp_path: Path) -> None:
     documents = [document(1), Document("x", "y", "other", "MIT"), document(2)]
     shards = write_shards(documents, tokenizer, tmp_path / "a")
-    assert shards.manifest["sources"] == {"made": 2, "other": 1}
-    assert shards.manifest["licences"] == {"CC0-1.0": 2, "MIT": 1}
-    assert shards.manifest["documents"] == 3
-    assert shards.manifest["tokenizer"] == shards.tokenizer_hash == tokenizer.hash
-    assert shards.manifest["dtype"] == "<u2"
+    assert shards.manifest.sources == {"made": 2, "other": 1}
+    assert shards.manifest.licences == {"CC0-1.0": 2, "MIT": 1}
+    assert shards.manifest.documents == 3
+    assert shards.manifest.tokenizer == shards.tokenizer_hash == tokenizer.hash
+    assert shards.manifest.dtype == "<u2"
 
 
-def test_the_hash_is_that_of_the_content(make_shards: MakeShards, tokenizer: Tokenizer, tmp_path: Path) -> None:
+def test_the_hash_covers_the_content(make_shards: MakeShards, tokenizer: Tokenizer, tmp_path: Path) -> None:
     first = make_shards("a", 0, 5)
     assert make_shards("b", 0, 5).hash == first.hash
     assert make_shards("c", 1, 5).hash != first.hash
@@ -69,15 +69,15 @@ def test_the_hash_is_that_of_the_content(make_shards: MakeShards, tokenizer: Tok
     assert write_shards(renamed, tokenizer, tmp_path / "d", shard_tokens=1000).hash == first.hash
 
 
-def test_many_sources_do_not_fill_the_memory(
+def test_the_number_of_counted_sources_is_limited(
     tokenizer: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shards_module, "_MAX_NAMES", 2)
     documents = [Document("", "x", source, "MIT") for source in "abacda"]
-    assert write_shards(documents, tokenizer, tmp_path / "a").manifest["sources"] == {"(others)": 2, "a": 3, "b": 1}
+    assert write_shards(documents, tokenizer, tmp_path / "a").manifest.sources == {"(others)": 2, "a": 3, "b": 1}
 
 
-def test_small_batches_write_the_same(
+def test_batch_size_does_not_change_the_shards(
     make_shards: MakeShards, monkeypatch: pytest.MonkeyPatch, tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
     whole = make_shards("a", 0, 20)
@@ -86,13 +86,13 @@ def test_small_batches_write_the_same(
 
 
 @pytest.mark.parametrize("max_tokens", [1, 50, 333, 10**6])
-def test_a_cap_keeps_the_first_tokens(tokenizer: Tokenizer, tmp_path: Path, max_tokens: int) -> None:
+def test_max_tokens_keeps_the_first_tokens(tokenizer: Tokenizer, tmp_path: Path, max_tokens: int) -> None:
     expected = all_tokens(tokenizer, 0, 9)[:max_tokens]
     shards = write_shards(map(document, range(9)), tokenizer, tmp_path / "a", max_tokens=max_tokens)
     assert shards.read(0, shards.num_tokens).tolist() == expected
     assert shards.num_bytes == tokenizer.bytes_per_token()[expected].sum()
     lengths = np.cumsum([0] + [len(tokenizer.encode_document(document(n))) for n in range(9)])
-    assert shards.manifest["documents"] == (lengths[:9] < max_tokens).sum()
+    assert shards.manifest.documents == (lengths[:9] < max_tokens).sum()
 
 
 def test_a_large_vocabulary_takes_four_bytes(tokenizer: Tokenizer, tmp_path: Path) -> None:
@@ -101,15 +101,15 @@ def test_a_large_vocabulary_takes_four_bytes(tokenizer: Tokenizer, tmp_path: Pat
     model = {**tokenizer.definition["model"], "vocab": vocab, "merges": []}
     large = Tokenizer({**tokenizer.definition, "model": model})
     shards = write_tokens(np.array([1, 69_999]), large, tmp_path / "a", source="made", licence="MIT")
-    assert shards.manifest["dtype"] == "<u4"
+    assert shards.manifest.dtype == "<u4"
     assert shards.read(0, 2).tolist() == [1, 69_999]
 
 
 def test_written_tokens_are_read_again(tokenizer: Tokenizer, tmp_path: Path) -> None:
     shards = write_tokens(np.array([5, 0, 299]), tokenizer, tmp_path / "a", source="sample", licence="MIT")
     assert shards.read(0, 3).tolist() == [5, 0, 299]
-    assert (shards.manifest["sources"], shards.manifest["licences"]) == ({"sample": 1}, {"MIT": 1})
-    with pytest.raises(DataError, match="there are no tokens from sample to write"):
+    assert (shards.manifest.sources, shards.manifest.licences) == ({"sample": 1}, {"MIT": 1})
+    with pytest.raises(DataError, match="no tokens from sample to write"):
         write_tokens(np.array([], dtype=int), tokenizer, tmp_path / "b", source="sample", licence="MIT")
 
 
@@ -124,21 +124,21 @@ def edit(file: Path, **changes: Any) -> None:
 
 
 DAMAGES: dict[str, tuple[str, Callable[[Path], Any]]] = {
-    "bytes instead of 2000": ("tokens-00000.bin", lambda file: file.write_bytes(file.read_bytes()[:-3])),
-    "its sha256 is not the manifest's": ("tokens-00001.bin", flip),
+    "bytes, expected 2000": ("tokens-00000.bin", lambda file: file.write_bytes(file.read_bytes()[:-3])),
+    "its sha256 does not match the manifest": ("tokens-00001.bin", flip),
     "No such file": ("tokens-00001.bin", Path.unlink),
     "manifest.json is missing": ("manifest.json", Path.unlink),
     "manifest.json cannot be read": ("manifest.json", lambda file: file.write_bytes(file.read_bytes()[:-9])),
     "format 9 is not 1": ("manifest.json", lambda file: edit(file, format=9)),
-    "its hash or counts do not fit": ("manifest.json", lambda file: edit(file, licences={"MIT": 30})),
-    "do not fit its contents": ("manifest.json", lambda file: edit(file, files=[])),
+    "its hash or counts do not match": ("manifest.json", lambda file: edit(file, licences={"MIT": 30})),
+    "do not match its content": ("manifest.json", lambda file: edit(file, files=[])),
     "unknown key 'extra'": ("manifest.json", lambda file: edit(file, extra=1)),
     "key 'tokens' = 'many'": ("manifest.json", lambda file: edit(file, tokens="many")),
 }
 
 
 @pytest.mark.parametrize("message", DAMAGES)
-def test_damage_is_found_when_shards_are_opened(make_shards: MakeShards, message: str) -> None:
+def test_opening_detects_damage(make_shards: MakeShards, message: str) -> None:
     shards = make_shards("a", 0, 30)
     name, damage = DAMAGES[message]
     TokenShards.open(shards.folder)
@@ -149,12 +149,12 @@ def test_damage_is_found_when_shards_are_opened(make_shards: MakeShards, message
     assert str(shards.folder / name) in str(error.value)
 
 
-def test_damage_is_found_when_windows_are_read(make_shards: MakeShards) -> None:
+def test_reading_detects_damage(make_shards: MakeShards) -> None:
     shards = make_shards("a", 0, 30)
     file = shards.folder / "tokens-00000.bin"
     content = file.read_bytes()
     file.write_bytes(b"\xff\xff" + content[2:])
-    with pytest.raises(ArtefactError, match="it holds token 65535, the vocabulary is 300"):
+    with pytest.raises(ArtefactError, match="it contains token 65535, but the vocabulary has 300 tokens"):
         shards.read(0, 10)
     file.write_bytes(content[:1000])
     with pytest.raises(ArtefactError, match="it is shorter than when it was opened"):
@@ -164,15 +164,15 @@ def test_damage_is_found_when_windows_are_read(make_shards: MakeShards) -> None:
         shards.read(0, 10)
 
 
-def test_what_cannot_be_written_leaves_nothing(tokenizer: Tokenizer, tmp_path: Path) -> None:
+def test_a_failed_write_leaves_no_files(tokenizer: Tokenizer, tmp_path: Path) -> None:
     def full_disk() -> Iterator[Document]:
         yield document(1)
         raise OSError(errno.ENOSPC, "No space left on device")
 
     table: dict[str, tuple[Any, type[BaicaiError], int | None]] = {
-        "the corpus holds no text": ([], DataError, None),
+        "the corpus has no text": ([], DataError, None),
         "no space left while writing": (full_disk(), MachineError, None),
-        "max_tokens = 0: keep at least one": ([document(1)], ConfigError, 0),
+        "max_tokens = 0 must be at least 1": ([document(1)], ConfigError, 0),
     }
     for message, (documents, kind, max_tokens) in table.items():
         with pytest.raises(kind, match=message):
@@ -199,11 +199,11 @@ def test_a_source_is_tokenized_once(
     monkeypatch.setattr(shards_module, "write_shards", None)
     again = cached_shards(str(corpus), tokenizer, tmp_path / "cache", licence="MIT")
     assert (again.folder, again.hash) == (first.folder, first.hash)
-    assert again.manifest["licences"] == {"MIT": 3}
-    assert again.manifest["sources"] == {"corpus": 3}
+    assert again.manifest.licences == {"MIT": 3}
+    assert again.manifest.sources == {"corpus": 3}
 
 
-def test_a_changed_source_is_tokenized_anew(corpus: Path, tokenizer: Tokenizer, tmp_path: Path) -> None:
+def test_a_changed_source_is_tokenized_again(corpus: Path, tokenizer: Tokenizer, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     seen = {cached_shards(str(corpus), tokenizer, cache).hash}
     file = corpus / "1.txt"
@@ -218,7 +218,7 @@ def test_a_changed_source_is_tokenized_anew(corpus: Path, tokenizer: Tokenizer, 
     assert len(seen) == 5
 
 
-def test_a_source_that_changes_while_it_is_read_is_not_kept(
+def test_a_source_that_changes_while_read_is_not_cached(
     corpus: Path, tokenizer: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def reading(source: str, licence: str) -> Iterator[Document]:

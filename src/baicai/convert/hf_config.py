@@ -1,4 +1,4 @@
-"""The sizes of a network as transformers' config.json says them, read and written."""
+"""Convert between transformers' config.json and the configuration of our network."""
 
 import math
 from collections.abc import Mapping
@@ -15,12 +15,12 @@ MODEL_TYPES = dict(
     zip((*DENSE, *SPARSE), ("llama", "mistral", "qwen2", "qwen3", "deepseek_v3", "glm4_moe"), strict=True)
 )
 LATENT_NORM_EPS = 1e-6
-"""DeepseekV3ForCausalLM norms its compressed queries and keys with this, whatever rms_norm_eps says."""
+"""Norm epsilon of compressed queries and keys in DeepseekV3ForCausalLM, regardless of rms_norm_eps."""
 
 
 @dataclass(frozen=True)
-class Sizes:
-    """What a config.json says of a network that we can run."""
+class CheckpointConfig:
+    """Configuration of a network that we can run, as read from or written to a config.json."""
 
     architecture: str
     model: ModelConfig
@@ -28,163 +28,173 @@ class Sizes:
     num_leaves: int = 0
     topk_group: int = 1
     shared_dim: int = 0
-    """Hidden size of the shared expert where there are leaves."""
+    """Hidden size of the shared expert in layers with leaves."""
     num_drafts: int = 0
-    """Layers for multi-token prediction behind the last one, which are left out."""
+    """Number of multi-token prediction layers after the last one; they are not imported."""
     notes: tuple[str, ...] = ()
-    """What the user should know of the translation."""
+    """Notes for the user about differences from the checkpoint."""
 
 
-def read_sizes(config: Mapping[str, Any], where: str) -> Sizes:
-    """Return the sizes that a config.json asks for; `where` names it in errors.
+def read_hf_config(config: Mapping[str, Any], where: str) -> CheckpointConfig:
+    """Read the configuration of a network from the content of a config.json; `where` names the file in errors.
 
-    Raises: ArtefactError if the network is none of ours, ConfigError if a size is missing or cannot be.
+    Raises: ArtefactError if the network is not supported, ConfigError if a value is missing or invalid.
     """
     architecture = str((config.get("architectures") or ["none"])[0])
     if architecture not in MODEL_TYPES:
         raise ArtefactError(
-            f"{where}: architecture {architecture} cannot be imported: give one of {', '.join((*DENSE, *SPARSE))}"
+            f"{where}: architecture {architecture} cannot be imported; supported: {', '.join((*DENSE, *SPARSE))}"
         )
-    _refuse(config, architecture, where)
-    max_tokens, notes = _longest(config, architecture, where)
-    table = {
-        "vocab_size": config.get("vocab_size"),
-        "dim": config.get("hidden_size"),
-        "num_layers": config.get("num_hidden_layers"),
-        "ffn_dim": config.get("intermediate_size"),
-        "max_tokens": max_tokens,
-        "attention": _attention(config, architecture, where),
-        "norm_eps": config.get("rms_norm_eps", 1e-5 if architecture == GLM else 1e-6),
-        "tied_head": config.get("tie_word_embeddings", False),
-        **_rotary(config, where),
-    }
-    model = from_table(ModelConfig, table, where)
-    drafts = _count(config, "num_nextn_predict_layers", where, 0) if architecture in SPARSE else 0
-    if drafts:
-        notes = (*notes, f"Its layers for multi-token prediction ({drafts}) are left out.")
-    first = _count(config, "first_k_dense_replace", where, 0) if architecture in SPARSE else model.num_layers
-    if first >= model.num_layers:
-        return Sizes(architecture, model, num_drafts=drafts, notes=notes)
-    groups, experts = _count(config, "n_group", where, 1), _count(config, "n_routed_experts", where)
-    if groups < 1 or experts % groups:
-        raise ConfigError(f"{where}: {experts} experts do not make {groups} groups of one size")
-    leaf = {
-        "first_layer": first,
-        "num_experts": experts // groups,
-        "expert_dim": config.get("moe_intermediate_size"),
-        "top_k": config.get("num_experts_per_tok"),
-        "routed_scaling_factor": config.get("routed_scaling_factor", 1.0),
-    }
-    sizes = from_table(LeafConfig, leaf, where)
-    shared_dim = _count(config, "n_shared_experts", where, 1) * sizes.expert_dim
-    topk_group = _count(config, "topk_group", where, 1)
-    return Sizes(architecture, model, sizes, groups, topk_group, shared_dim, drafts, notes)
+    return _ConfigReader(config, architecture, where).read()
 
 
-def _count(config: Mapping[str, Any], key: str, where: str, default: int | None = None) -> int:
-    value = config.get(key)
-    value = default if value is None else value
-    if not isinstance(value, int) or value < 0:
-        raise ConfigError(f"{where}: key '{key}' = {value!r}: it must be a whole number")
-    return value
+@dataclass(frozen=True)
+class _ConfigReader:
+    config: Mapping[str, Any]
+    architecture: str
+    where: str
 
-
-def _refuse(config: Mapping[str, Any], architecture: str, where: str) -> None:
-    """Refuse what a supported architecture can be told to do and our network cannot."""
-    rotary = _merged_rotary(config)
-    partial = rotary.get(
-        "partial_rotary_factor", config.get("partial_rotary_factor", 0.5 if architecture == GLM else 1)
-    )
-    wrong = {
-        "quantization_config (give the original, unquantised checkpoint)": config.get("quantization_config"),
-        "hidden_act other than silu": config.get("hidden_act", "silu") != "silu",
-        "mlp_bias": config.get("mlp_bias"),
-        "partial_rotary_factor other than 1": partial != 1,
-        "norm_topk_prob": architecture in SPARSE and config.get("norm_topk_prob", True),
-        "scoring_func other than sigmoid": config.get("scoring_func", "sigmoid") != "sigmoid",
-        "attention_bias": architecture == DEEPSEEK and config.get("attention_bias"),
-        "rope_interleave = false": architecture == DEEPSEEK and config.get("rope_interleave") is False,
-        "mscale_all_dim": architecture == DEEPSEEK and rotary.get("mscale_all_dim"),
-        f"rms_norm_eps other than {LATENT_NORM_EPS}": architecture == DEEPSEEK
-        and config.get("rms_norm_eps", LATENT_NORM_EPS) != LATENT_NORM_EPS,
-    }
-    for what, found in wrong.items():
-        if found:
-            raise ArtefactError(f"{where}: {architecture} with {what} cannot be imported: it is another network")
-
-
-def _attention(config: Mapping[str, Any], architecture: str, where: str) -> dict[str, Any]:
-    heads = _count(config, "num_attention_heads", where)
-    if architecture == DEEPSEEK:
-        return {
-            "kind": "mla",
-            "num_heads": heads,
-            "kv_lora_rank": config.get("kv_lora_rank"),
-            "q_lora_rank": config.get("q_lora_rank"),
-            "nope_head_dim": config.get("qk_nope_head_dim"),
-            "rope_head_dim": config.get("qk_rope_head_dim"),
-            "value_head_dim": config.get("v_head_dim"),
+    def read(self) -> CheckpointConfig:
+        config, architecture, where = self.config, self.architecture, self.where
+        self.check_supported()
+        max_tokens, notes = self.max_tokens()
+        table = {
+            "vocab_size": config.get("vocab_size"),
+            "dim": config.get("hidden_size"),
+            "num_layers": config.get("num_hidden_layers"),
+            "ffn_dim": config.get("intermediate_size"),
+            "max_tokens": max_tokens,
+            "attention": self.attention(),
+            "norm_eps": config.get("rms_norm_eps", 1e-5 if architecture == GLM else 1e-6),
+            "tied_head": config.get("tie_word_embeddings", False),
+            **self.rotary(),
         }
-    usual = 128 if architecture == "Qwen3ForCausalLM" else _count(config, "hidden_size", where) // max(heads, 1)
-    return {
-        "kind": "gqa",
-        "num_heads": heads,
-        "num_kv_heads": config.get("num_key_value_heads") or heads,
-        "head_dim": config.get("head_dim") or usual,
-        "qk_norm": architecture == "Qwen3ForCausalLM" or (architecture == GLM and config.get("use_qk_norm", False)),
-        "qkv_bias": architecture == "Qwen2ForCausalLM" or config.get("attention_bias", False),
-    }
+        model = from_table(ModelConfig, table, where)
+        drafts = self.count("num_nextn_predict_layers", 0) if architecture in SPARSE else 0
+        if drafts:
+            notes = (*notes, f"The {drafts} layers for multi-token prediction are not imported.")
+        first = self.count("first_k_dense_replace", 0) if architecture in SPARSE else model.num_layers
+        if first >= model.num_layers:
+            return CheckpointConfig(architecture, model, num_drafts=drafts, notes=notes)
+        groups, experts = self.count("n_group", 1), self.count("n_routed_experts")
+        if groups < 1 or experts % groups:
+            raise ConfigError(f"{where}: {experts} experts cannot be split into {groups} groups of equal size")
+        leaf = {
+            "first_layer": first,
+            "num_experts": experts // groups,
+            "expert_dim": config.get("moe_intermediate_size"),
+            "top_k": config.get("num_experts_per_tok"),
+            "routed_scaling_factor": config.get("routed_scaling_factor", 1.0),
+        }
+        leaf_config = from_table(LeafConfig, leaf, where)
+        shared_dim = self.count("n_shared_experts", 1) * leaf_config.expert_dim
+        topk_group = self.count("topk_group", 1)
+        return CheckpointConfig(architecture, model, leaf_config, groups, topk_group, shared_dim, drafts, notes)
 
+    def count(self, key: str, default: int | None = None) -> int:
+        value = self.config.get(key)
+        value = default if value is None else value
+        if not isinstance(value, int) or value < 0:
+            raise ConfigError(f"{self.where}: key '{key}' = {value!r}: it must be a whole number")
+        return value
 
-def _longest(config: Mapping[str, Any], architecture: str, where: str) -> tuple[int, tuple[str, ...]]:
-    """Return the longest sequence, and what there is to say of it: a window of attention must never bite."""
-    longest = _count(config, "max_position_embeddings", where)
-    slides = architecture == "MistralForCausalLM" or (
-        config.get("use_sliding_window", False)
-        and "sliding_attention" in (config.get("layer_types") or ["sliding_attention"])
-    )
-    window = config.get("sliding_window") if slides else None
-    if window is None or longest <= window:
-        return longest, ()
-    note = f"Attention reaches {window} tokens back: max_tokens is {window}, where that is everything, not {longest}."
-    return window, (note,)
-
-
-def _merged_rotary(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the rotary parameters of transformers 5, or what older versions say in two places."""
-    return {"rope_theta": config.get("rope_theta", 10000.0)} | (
-        config.get("rope_scaling") or config.get("rope_parameters") or {}
-    )
-
-
-def _rotary(config: Mapping[str, Any], where: str) -> dict[str, Any]:
-    rotary = _merged_rotary(config)
-    kind = rotary.get("rope_type", rotary.get("type", "default"))
-    if kind == "default":
-        return {"rope_theta": rotary["rope_theta"]}
-    if kind not in ("linear", "llama3", "yarn"):
-        raise ArtefactError(
-            f"{where}: rope type '{kind}' cannot be imported, as its angles depend on the length of the text or are "
-            "not known: only default, linear, llama3 and yarn can"
+    def check_supported(self) -> None:
+        """Refuse options of a supported architecture that our network does not implement."""
+        config, rotary, architecture = self.config, self.merged_rotary(), self.architecture
+        partial = rotary.get(
+            "partial_rotary_factor", config.get("partial_rotary_factor", 0.5 if architecture == GLM else 1)
         )
-    names = ("factor", "low_freq_factor", "high_freq_factor", "beta_fast", "beta_slow", "truncate", "attention_factor")
-    scaling = {name: rotary[name] for name in names if rotary.get(name) is not None} | {"kind": kind}
-    if kind != "linear":
-        scaling["original_max_tokens"] = rotary.get(
-            "original_max_position_embeddings", config.get("max_position_embeddings")
+        unsupported = {
+            "quantization_config (use the original, unquantized checkpoint)": config.get("quantization_config"),
+            "hidden_act other than silu": config.get("hidden_act", "silu") != "silu",
+            "mlp_bias": config.get("mlp_bias"),
+            "partial_rotary_factor other than 1": partial != 1,
+            "norm_topk_prob": architecture in SPARSE and config.get("norm_topk_prob", True),
+            "scoring_func other than sigmoid": config.get("scoring_func", "sigmoid") != "sigmoid",
+            "attention_bias": architecture == DEEPSEEK and config.get("attention_bias"),
+            "rope_interleave = false": architecture == DEEPSEEK and config.get("rope_interleave") is False,
+            "mscale_all_dim": architecture == DEEPSEEK and rotary.get("mscale_all_dim"),
+            f"rms_norm_eps other than {LATENT_NORM_EPS}": architecture == DEEPSEEK
+            and config.get("rms_norm_eps", LATENT_NORM_EPS) != LATENT_NORM_EPS,
+        }
+        for option, is_set in unsupported.items():
+            if is_set:
+                raise ArtefactError(
+                    f"{self.where}: {architecture} with {option} cannot be imported: baicai does not implement it"
+                )
+
+    def attention(self) -> dict[str, Any]:
+        config, architecture, heads = self.config, self.architecture, self.count("num_attention_heads")
+        if architecture == DEEPSEEK:
+            return {
+                "kind": "mla",
+                "num_heads": heads,
+                "kv_lora_rank": config.get("kv_lora_rank"),
+                "q_lora_rank": config.get("q_lora_rank"),
+                "nope_head_dim": config.get("qk_nope_head_dim"),
+                "rope_head_dim": config.get("qk_rope_head_dim"),
+                "value_head_dim": config.get("v_head_dim"),
+            }
+        default_head_dim = 128 if architecture == "Qwen3ForCausalLM" else self.count("hidden_size") // max(heads, 1)
+        return {
+            "kind": "gqa",
+            "num_heads": heads,
+            "num_kv_heads": config.get("num_key_value_heads") or heads,
+            "head_dim": config.get("head_dim") or default_head_dim,
+            "qk_norm": architecture == "Qwen3ForCausalLM" or (architecture == GLM and config.get("use_qk_norm", False)),
+            "qkv_bias": architecture == "Qwen2ForCausalLM" or config.get("attention_bias", False),
+        }
+
+    def max_tokens(self) -> tuple[int, tuple[str, ...]]:
+        """Return the maximum sequence length and notes for the user. A sliding attention window caps the length."""
+        config, limit = self.config, self.count("max_position_embeddings")
+        slides = self.architecture == "MistralForCausalLM" or (
+            config.get("use_sliding_window", False)
+            and "sliding_attention" in (config.get("layer_types") or ["sliding_attention"])
         )
-    if kind == "yarn" and rotary.get("mscale") and rotary.get("mscale_all_dim"):
-        above, below = (0.1 * rotary[name] * math.log(rotary["factor"]) + 1 for name in ("mscale", "mscale_all_dim"))
-        scaling.setdefault("attention_factor", above / below)
-    return {"rope_theta": rotary["rope_theta"], "rope_scaling": scaling}
+        window = config.get("sliding_window") if slides else None
+        if window is None or limit <= window:
+            return limit, ()
+        note = f"Attention has a sliding window of {window} tokens, so max_tokens is {window} instead of {limit}."
+        return window, (note,)
+
+    def merged_rotary(self) -> dict[str, Any]:
+        """Return the rotary parameters as in transformers 5; older versions keep them under two keys."""
+        return {"rope_theta": self.config.get("rope_theta", 10000.0)} | (
+            self.config.get("rope_scaling") or self.config.get("rope_parameters") or {}
+        )
+
+    def rotary(self) -> dict[str, Any]:
+        rotary = self.merged_rotary()
+        kind = rotary.get("rope_type", rotary.get("type", "default"))
+        if kind == "default":
+            return {"rope_theta": rotary["rope_theta"]}
+        if kind not in ("linear", "llama3", "yarn"):
+            raise ArtefactError(
+                f"{self.where}: rope type '{kind}' cannot be imported; supported: default, linear, llama3, yarn"
+            )
+        names = "factor", "low_freq_factor", "high_freq_factor", "beta_fast", "beta_slow", "truncate"
+        scaling = {name: rotary[name] for name in (*names, "attention_factor") if rotary.get(name) is not None}
+        scaling["kind"] = kind
+        if kind != "linear":
+            scaling["original_max_tokens"] = rotary.get(
+                "original_max_position_embeddings", self.config.get("max_position_embeddings")
+            )
+        if kind == "yarn" and rotary.get("mscale") and rotary.get("mscale_all_dim"):
+            above, below = (
+                0.1 * rotary[name] * math.log(rotary["factor"]) + 1 for name in ("mscale", "mscale_all_dim")
+            )
+            scaling.setdefault("attention_factor", above / below)
+        return {"rope_theta": rotary["rope_theta"], "rope_scaling": scaling}
 
 
-def write_sizes(
+def build_hf_config(
     model: ModelConfig, leaf: LeafConfig | None, num_leaves: int, topk_group: int, *, qwen_words: bool
 ) -> tuple[dict[str, Any], int]:
-    """Return the config.json of a model, and the hidden size of its shared expert beside leaves.
+    """Return the content of a model's config.json, and the hidden size of its shared expert.
 
-    `qwen_words`: its tokenizer cuts words as Qwen2's does, which transformers takes for granted in Qwen2ForCausalLM.
+    Args:
+        qwen_words: whether the tokenizer splits words as Qwen2's does, which transformers assumes for Qwen2ForCausalLM.
 
     Raises: ConfigError if transformers cannot represent it.
     """
@@ -223,8 +233,8 @@ def write_sizes(
 def _latent_config(model: ModelConfig, attention: MLAConfig) -> dict[str, Any]:
     if model.norm_eps != LATENT_NORM_EPS:
         raise ConfigError(
-            f"transformers' {DEEPSEEK} fixes the norm of compressed keys at eps {LATENT_NORM_EPS}, this trunk has "
-            f"norm_eps {model.norm_eps}: train one with {LATENT_NORM_EPS}"
+            f"transformers' {DEEPSEEK} fixes the norm epsilon of compressed keys at {LATENT_NORM_EPS}, but this trunk "
+            f"has norm_eps {model.norm_eps}: train a trunk with norm_eps = {LATENT_NORM_EPS}"
         )
     return {
         "num_key_value_heads": attention.num_heads,
@@ -239,8 +249,8 @@ def _latent_config(model: ModelConfig, attention: MLAConfig) -> dict[str, Any]:
 
 
 def _dense_class(model: ModelConfig, attention: GQAConfig, qwen_words: bool) -> str:
-    """Return the class that a trunk without leaves is."""
-    if attention.qkv_bias:  # elsewhere these biases come with one more after attention
+    """Return the transformers class for a trunk without leaves."""
+    if attention.qkv_bias:  # other classes add a bias after attention, too
         return "Qwen2ForCausalLM" if qwen_words and not attention.qk_norm else GLM
     if attention.qk_norm:
         return "Qwen3ForCausalLM"
@@ -250,10 +260,10 @@ def _dense_class(model: ModelConfig, attention: GQAConfig, qwen_words: bool) -> 
 def _expert_config(
     model: ModelConfig, leaf: LeafConfig | None, num_leaves: int, topk_group: int
 ) -> tuple[dict[str, Any], int]:
-    if leaf is None:  # dense layers only; the sizes of experts that are not there must still make sense
+    if leaf is None:  # dense layers only, but transformers still validates the sizes of experts
         leaf, num_leaves = LeafConfig(first_layer=model.num_layers, num_experts=2, expert_dim=model.ffn_dim, top_k=1), 1
-    # A choice among leaves that leaves none out is no choice, and llama.cpp refuses it; nor is one of single experts.
-    chosen = topk_group < num_leaves and leaf.num_experts > 1
+    # llama.cpp refuses group-limited routing that leaves no group out, or groups of a single expert.
+    limited = topk_group < num_leaves and leaf.num_experts > 1
     num_shared = -(-model.ffn_dim // leaf.expert_dim)
     return {
         "first_k_dense_replace": leaf.first_layer,
@@ -261,8 +271,8 @@ def _expert_config(
         "n_shared_experts": num_shared,
         "moe_intermediate_size": leaf.expert_dim,
         "num_experts_per_tok": leaf.top_k,
-        "n_group": num_leaves if chosen else 1,
-        "topk_group": topk_group if chosen else 1,
+        "n_group": num_leaves if limited else 1,
+        "topk_group": topk_group if limited else 1,
         "norm_topk_prob": False,
         "scoring_func": "sigmoid",
         "topk_method": "noaux_tc",
@@ -272,7 +282,7 @@ def _expert_config(
 
 
 def _rotary_config(model: ModelConfig) -> dict[str, Any]:
-    """Return the rotary parameters as transformers 5 reads them, and as older versions do."""
+    """Return the rotary parameters as transformers 5 reads them, and as older versions read them."""
     scaling = model.rope_scaling
     if scaling is None:
         rotary: dict[str, Any] = {"rope_type": "default"}

@@ -1,7 +1,7 @@
-"""`baicai export --check`: does the engine say what we say?
+"""`baicai export --check`: compare an export, run by its engine, with the model.
 
-Ours continues each prompt greedily; the engine reads the same tokens once, and its logits are compared at every place.
-Where its likeliest token is ours at each of them, its own greedy decoding gives the same text.
+The model continues each prompt greedily; the engine reads the same tokens once, and logits are compared at every
+position. If the engine's likeliest token is ours at each of them, its own greedy decoding gives the same text.
 
 Shape suffixes: B sequences, S positions, V vocabulary, G leaves, E experts of one leaf.
 """
@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from baicai.convert.cards import read_origin
-from baicai.convert.reference_engines import Engine, open_engine
+from baicai.convert.cards import read_export_cards
+from baicai.convert.reference_engines import ReferenceEngine, open_reference_engine
 from baicai.errors import ArtefactError
 from baicai.inference.generate import generate_batch
 from baicai.leaves.model import SparseModel
@@ -23,55 +23,56 @@ from baicai.model.experts import Leaf
 from baicai.model.router import LayerTrace
 from baicai.run import Progress
 
-PROMPTS, PROMPT_TOKENS, NEW_TOKENS = 200, 24, 16
+NUM_PROMPTS, PROMPT_TOKENS, NEW_TOKENS = 200, 24, 16
 BATCH = 8
 ROUNDING = 1e-4
-"""Of the largest logit: how far two correct programs may be apart in 32 bits."""
+"""Tolerance in float32, relative to the largest logit."""
 TIE = 1e-5
-"""Routing scores nearer than this are a tie, which rounding decides; what follows may then differ at will."""
+"""Routing scores closer than this are a tie that rounding decides; later logits may then differ arbitrarily."""
 TEXTS = ("Hello, world! It's 12:30.", "白菜 costs 3.50 €, naïve café", "def f(x):\n    return x ** 2\n\n", " a  b\tc")
 
 
 @dataclass(frozen=True)
 class Parity:
-    """What the comparison found."""
+    """Result of a comparison."""
 
     engine: str
+    """Name and version of the reference engine."""
     prompts: int
     equal_prompts: int
-    """Prompts whose greedy continuation has the same tokens throughout."""
+    """Prompts whose greedy continuation is identical."""
     tokens: int
     other_tokens: int
-    """Greedy tokens that the engine would choose otherwise."""
+    """Greedy tokens where the engine's choice differs."""
     max_difference: float
-    """Of a logit, over prompts without a tie in a router."""
+    """Maximum difference of a logit, before any routing tie."""
     mean_difference: float
-    """Of a logit, in standard deviations of the logits."""
+    """Mean difference of a logit, in standard deviations of the logits."""
     ties: int
-    """Prompts where two experts or leaves score the same, and rounding decides."""
+    """Prompts with a routing tie between experts or leaves."""
     problem: str | None
-    """Why the export is not the model; None if it is."""
+    """Reason why the export does not match the model; None if it does."""
 
 
-def check_export(folder: Path, model: SparseModel, prompts: int = PROMPTS) -> Parity:
-    """Compare an export with the model that it was made of.
+def check_export(folder: Path, model: SparseModel, prompts: int = NUM_PROMPTS) -> Parity:
+    """Compare an export with the model that it was made from.
 
-    Raises: ArtefactError if it is of another model, MachineError if the engine is not installed.
+    Raises: ArtefactError if it was made from another model, MachineError if the engine is not installed.
     """
-    origin = read_origin(folder)
+    origin = read_export_cards(folder)
     if origin is None or origin.model != model.hash:
         raise ArtefactError(f"{folder} is not an export of model {model.hash[:8]}: export it again")
-    with open_engine(folder) as engine:
+    with open_reference_engine(folder) as engine:
         problem = _check_ids(engine, model)
-        counts = _Counts(engine)
+        counts = _ParityCounts(engine)
         with Progress("check", prompts) as progress:
-            for paths_BS, asked in _paths(model, prompts):
-                counts.add(paths_BS, asked, model)
+            for tokens_BS, prompt_tokens in _greedy_sequences(model, prompts):
+                counts.add(tokens_BS, prompt_tokens, model)
                 progress.update(counts.prompts, {"differing": counts.prompts - counts.equal})
         return counts.result(problem)
 
 
-def _check_ids(engine: Engine, model: SparseModel) -> str | None:
+def _check_ids(engine: ReferenceEngine, model: SparseModel) -> str | None:
     for text in TEXTS:
         theirs, ours = engine.encode(text), model.tokenizer.encode(text)
         if theirs != ours:
@@ -80,51 +81,54 @@ def _check_ids(engine: Engine, model: SparseModel) -> str | None:
 
 
 @torch.inference_mode()
-def _paths(model: SparseModel, prompts: int) -> Iterator[tuple[Tensor, int]]:
+def _greedy_sequences(model: SparseModel, prompts: int) -> Iterator[tuple[Tensor, int]]:
     """Yield prompts with our greedy continuations, [B, S], and the length of the prompts.
 
-    Half of the prompts are from the trunk's public sample, half the model writes itself.
+    Half of the prompts come from the trunk's public sample; the model generates the other half.
     """
     room = model.network.config.max_tokens
-    asked = min(PROMPT_TOKENS, room // 2)
-    new = min(NEW_TOKENS, room - asked)
+    prompt_tokens = min(PROMPT_TOKENS, room // 2)
+    new = min(NEW_TOKENS, room - prompt_tokens)
     sample = model.trunk.replay() if model.trunk.card.get("replay") else None
-    windows = 0 if sample is None else sample.num_windows(asked)
+    windows = 0 if sample is None else sample.num_windows(prompt_tokens)
     first_id = model.tokenizer.begin_ids[-1] if model.tokenizer.begin_ids else model.tokenizer.end_id
     for start in range(0, prompts, BATCH):
         size = min(BATCH, prompts - start)
         if sample is not None and windows and start // BATCH % 2 == 0:
-            rows = [sample.window((start + n) * windows // prompts, asked)[:-1] for n in range(size)]
+            rows = [sample.window((start + n) * windows // prompts, prompt_tokens)[:-1] for n in range(size)]
             prompt_BS = torch.stack([torch.from_numpy(row) for row in rows])
         else:
-            prompt_BS = generate_batch(model.network, torch.full((size, 1), first_id), asked, seed=start)
-        yield torch.cat((prompt_BS, generate_batch(model.network, prompt_BS, new, seed=0, temperature=0)), 1), asked
+            prompt_BS = generate_batch(model.network, torch.full((size, 1), first_id), prompt_tokens, seed=start)
+        yield (
+            torch.cat((prompt_BS, generate_batch(model.network, prompt_BS, new, seed=0, temperature=0)), 1),
+            prompt_tokens,
+        )
 
 
-class _Counts:
-    """Adds up what the batches show."""
+class _ParityCounts:
+    """Accumulates differences over batches."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: ReferenceEngine) -> None:
         self.engine = engine
-        self.prompts = self.equal = self.tokens = self.other = self.ties = self.wrong = 0
+        self.prompts = self.equal = self.tokens = self.differing = self.ties = self.wrong = 0
         self.max_difference = self.sum = self.spread = 0.0
         self.batches = 0
 
     @torch.inference_mode()
-    def add(self, paths_BS: Tensor, asked: int, model: SparseModel) -> None:
+    def add(self, tokens_BS: Tensor, prompt_tokens: int, model: SparseModel) -> None:
         trace: list[LayerTrace] = []
-        ours_BSV = model.network(paths_BS, trace=trace)
-        theirs_BSV = self.engine.logits(paths_BS)[..., : ours_BSV.shape[-1]]
+        ours_BSV = model.network(tokens_BS, trace=trace)
+        theirs_BSV = self.engine.logits(tokens_BS)[..., : ours_BSV.shape[-1]]
         difference_BS = (theirs_BSV - ours_BSV).abs().amax(-1)
         allowed = ROUNDING * max(1.0, float(ours_BSV.abs().max()))
         tie_T = (routing_gap(model, trace) <= TIE).expand(difference_BS.numel())
         tie_BS = tie_T.view_as(difference_BS).cummax(1).values
         beyond_BS = (difference_BS > allowed) & ~tie_BS
-        same_BS = (theirs_BSV.argmax(-1) == ours_BSV.argmax(-1))[:, asked - 1 : -1]
-        self.prompts += len(paths_BS)
+        same_BS = (theirs_BSV.argmax(-1) == ours_BSV.argmax(-1))[:, prompt_tokens - 1 : -1]
+        self.prompts += len(tokens_BS)
         self.equal += int(same_BS.all(1).sum())
         self.tokens += same_BS.numel()
-        self.other += int((~same_BS).sum())
+        self.differing += int((~same_BS).sum())
         self.ties += int(tie_BS.any(1).sum())
         self.wrong += int(beyond_BS.any(1).sum())
         self.max_difference = max(self.max_difference, float(difference_BS.masked_fill(tie_BS, 0).max()))
@@ -136,16 +140,16 @@ class _Counts:
         limit = self.engine.mean_limit
         if problem is None and limit is None and self.wrong:
             problem = (
-                f"in {self.wrong} of {self.prompts} prompts its logits are further from ours than rounding explains"
+                f"in {self.wrong} of {self.prompts} prompts, its logits differ from ours by more than rounding explains"
             )
         if problem is None and limit is not None and not mean <= limit:
-            problem = f"its logits are off by {mean:.3f} of their spread, its rounding explains {limit}"
+            problem = f"its logits differ by {mean:.3f} standard deviations, but its rounding explains only {limit}"
         return Parity(
             self.engine.name,
             self.prompts,
             self.equal,
             self.tokens,
-            self.other,
+            self.differing,
             self.max_difference,
             mean,
             self.ties,
@@ -154,9 +158,9 @@ class _Counts:
 
 
 def routing_gap(model: SparseModel, trace: list[LayerTrace]) -> Tensor:
-    """Return, for each token, how near its choice of leaves and experts was to another one in some layer.
+    """Return the smallest margin of each token's choice of leaves and experts over all layers.
 
-    Shape [T], or [1] where there is no choice.
+    Returns: [T], or [1] without routing.
     """
     sizes = model.network.leaf_config
     gaps = []
@@ -165,11 +169,11 @@ def routing_gap(model: SparseModel, trace: list[LayerTrace]) -> Tensor:
         assert sizes is not None
         bias_GE = torch.stack([leaf.layer_list()[number].bias_E for leaf in leaves])
         choice_TGE = layer.logits_TGE.sigmoid() + bias_GE
-        kept = min(model.topk_group, len(leaves))
-        if kept < len(leaves):
+        topk_group = min(model.topk_group, len(leaves))
+        if topk_group < len(leaves):
             score_TG, order_TG = choice_TGE.topk(min(2, sizes.num_experts), -1).values.sum(-1).sort(descending=True)
-            gaps.append(score_TG[:, kept - 1] - score_TG[:, kept])
-            choice_TGE = choice_TGE.gather(1, order_TG[:, :kept, None].expand(-1, -1, sizes.num_experts))
+            gaps.append(score_TG[:, topk_group - 1] - score_TG[:, topk_group])
+            choice_TGE = choice_TGE.gather(1, order_TG[:, :topk_group, None].expand(-1, -1, sizes.num_experts))
         best = choice_TGE.flatten(1).sort(descending=True).values
         chosen = min(sizes.top_k, best.shape[1])
         if chosen < best.shape[1]:

@@ -1,4 +1,4 @@
-"""The engines that an export is checked in, each as one thing: ids of a text, and logits of tokens."""
+"""Reference engines that an export is checked with: transformers and llama.cpp behind one interface."""
 
 import contextlib
 from abc import ABC, abstractmethod
@@ -14,15 +14,16 @@ from baicai.convert.gguf_file import GGUF_FILE
 from baicai.errors import ArtefactError, MachineError
 
 MEAN_LIMITS = {"f16": 0.03, "bf16": 0.05, "q8_0": 0.2}
-"""Mean difference of a logit, in standard deviations, that fewer bits for weights and activations explain."""
+"""Maximum mean difference of a logit, in standard deviations, that reduced precision explains."""
 
 
-class Engine(ABC):
-    """Another program that runs the model."""
+class ReferenceEngine(ABC):
+    """Another program that runs an exported model."""
 
     name: str
+    """Name, version and precision, for the report."""
     mean_limit: float | None = None
-    """None: it computes in 32 bits, so every logit must agree."""
+    """Limit of the mean difference; None if the engine computes in float32, so that every logit must agree."""
 
     @abstractmethod
     def encode(self, text: str) -> list[int]:
@@ -34,20 +35,20 @@ class Engine(ABC):
 
 
 @contextlib.contextmanager
-def open_engine(folder: Path) -> Iterator[Engine]:
-    """Yield the engine that an export is for, with the export loaded.
+def open_reference_engine(folder: Path) -> Iterator[ReferenceEngine]:
+    """Open the engine that an export is meant for, with the export loaded.
 
-    Raises: ArtefactError if the folder holds none, MachineError if its engine is not installed.
+    Raises: ArtefactError if the folder holds no export, MachineError if its engine is not installed.
     """
     if (folder / GGUF_FILE).exists():
         try:
             import llama_cpp
         except ImportError:
             raise MachineError(
-                f"{folder / GGUF_FILE} cannot be checked here, as llama.cpp is not installed: pip install "
-                "llama-cpp-python, and run the same command again"
+                f"checking {folder / GGUF_FILE} needs llama.cpp: pip install llama-cpp-python, then run the same "
+                "command again"
             ) from None
-        engine = LlamaCpp(llama_cpp, folder / GGUF_FILE)
+        engine = LlamaCppEngine(llama_cpp, folder / GGUF_FILE)
         with contextlib.closing(engine.llama):
             yield engine
     elif (folder / "config.json").exists():
@@ -55,16 +56,15 @@ def open_engine(folder: Path) -> Iterator[Engine]:
             import transformers
         except ImportError:
             raise MachineError(
-                f"{folder} cannot be checked here, as transformers is not installed: pip install transformers, and "
-                "run the same command again"
+                f"checking {folder} needs transformers: pip install transformers, then run the same command again"
             ) from None
-        yield Transformers(transformers, folder)
+        yield TransformersEngine(transformers, folder)
     else:
-        raise ArtefactError(f"{folder} holds no export: neither {GGUF_FILE} nor config.json is there")
+        raise ArtefactError(f"{folder} does not hold an export: neither {GGUF_FILE} nor config.json exists")
 
 
-class Transformers(Engine):
-    """transformers, in the precision that config.json asks for."""
+class TransformersEngine(ReferenceEngine):
+    """transformers, in the precision that config.json names."""
 
     def __init__(self, transformers: Any, folder: Path) -> None:
         transformers.utils.logging.disable_progress_bar()
@@ -85,27 +85,27 @@ class Transformers(Engine):
         return logits_BSV
 
 
-class LlamaCpp(Engine):
-    """llama.cpp, its cache in 32 bits, so that only the weights' own format rounds."""
+class LlamaCppEngine(ReferenceEngine):
+    """llama.cpp with a float32 cache, so that only the weights' format rounds."""
 
     def __init__(self, llama_cpp: Any, file: Path) -> None:
-        self._quiet = llama_cpp.llama_log_callback(lambda *_: None)  # kept: the engine calls it until the end
+        self._quiet = llama_cpp.llama_log_callback(lambda *_: None)  # llama.cpp calls it until the process ends
         llama_cpp.llama_log_set(self._quiet, None)
-        wide = llama_cpp.GGML_TYPE_F32
+        float32_type = llama_cpp.GGML_TYPE_F32
         self.llama = llama_cpp.Llama(
             str(file),
             n_ctx=256,
             n_batch=256,
             logits_all=True,
             verbose=False,
-            type_k=wide,
-            type_v=wide,
+            type_k=float32_type,
+            type_v=float32_type,
             flash_attn=False,
         )
-        kinds = {0: "f32", 1: "f16", 7: "q8_0", 32: "bf16"}
-        kind = kinds[int(self.llama.metadata["general.file_type"])]
-        self.name = f"llama.cpp (llama-cpp-python {llama_cpp.__version__}), {kind}"
-        self.mean_limit = MEAN_LIMITS.get(kind)
+        file_types = {0: "f32", 1: "f16", 7: "q8_0", 32: "bf16"}
+        file_type = file_types[int(self.llama.metadata["general.file_type"])]
+        self.name = f"llama.cpp (llama-cpp-python {llama_cpp.__version__}), {file_type}"
+        self.mean_limit = MEAN_LIMITS.get(file_type)
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of a text, without special tokens."""

@@ -1,7 +1,7 @@
-"""Batches: windows of token shards in a reproducible order that can be left and taken up again anywhere.
+"""Training batches: windows of token shards in a reproducible order that can be saved and resumed anywhere.
 
-Nothing is shuffled in memory: the order of an epoch is a keyed permutation that is computed window by window, so the
-whole state is how many windows were drawn from each source, and since when by the present weights.
+Nothing is shuffled in memory: the order of an epoch is a keyed permutation that is computed window by window. The whole
+state is the number of windows drawn from each source, in total and before the current weights.
 """
 
 import math
@@ -23,22 +23,23 @@ _MASK = 2**64 - 1
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Sequences of S tokens and one more, with where they come from; all tensors are int64.
+    """Sequences of S + 1 tokens with their sources; all tensors are int64.
 
-    B: sequences, S: tokens of a sequence
+    Shape suffixes: B sequences, S tokens of a sequence.
     """
 
     tokens_BS1: Tensor
     source_B: Tensor
-    """Position of each sequence's source in the list of sources."""
+    """Index of each sequence's source."""
     windows_B: Tensor
     """Index of each sequence's window in its source."""
 
 
 class Batches:
-    """An endless stream of batches; every source is seen in full, in a new order each time, before it repeats.
+    """Endless stream of batches; a source is read in full, in a new order each time, before it repeats.
 
-    Sources take turns by weight: any contiguous run of rows, so also a rank's slice of a batch, is close to it.
+    Sources are interleaved by weight: any contiguous range of rows, including a rank's slice of a batch, is close to
+    the weights.
     """
 
     def __init__(
@@ -52,33 +53,33 @@ class Batches:
     ) -> None:
         """Draw from `sources` in proportion to `weights`, which need not sum to 1.
 
-        Raises: DataError if a source cannot fill its share of one batch or the tokenizers differ, ConfigError for bad
-        weights.
+        Raises: DataError if a source cannot fill its share of one batch or the tokenizers differ, ConfigError for
+        invalid weights.
         """
-        _check(sources, weights)
+        _check_weights(sources, weights)
         self._sources = list(sources)
-        self._shares = self._first_shares = [weight / math.fsum(weights) for weight in weights]
+        self._shares = self._initial_shares = [weight / math.fsum(weights) for weight in weights]
         for source, share in zip(sources, self._shares, strict=True):
             windows = max(1, math.floor(share * batch_sequences))
             if source.num_windows(sequence_tokens) < windows:
                 raise DataError(
-                    f"{source.folder} has {source.num_tokens} tokens, its share of one batch is "
+                    f"{source.folder} has {source.num_tokens} tokens, but its share of one batch needs "
                     f"{windows * sequence_tokens + 1}: add text, or lower batch_sequences or sequence_tokens"
                 )
         self._batch_sequences = batch_sequences
         self._sequence_tokens = sequence_tokens
         self._seed = seed
         self._drawn = [0] * len(sources)
-        self._since = [0] * len(sources)
+        self._drawn_before = [0] * len(sources)
 
     def reweigh(self, weights: Sequence[float]) -> None:
-        """Draw in proportion to other weights from here on.
+        """Draw in proportion to other weights from now on.
 
-        Raises: ConfigError for bad weights.
+        Raises: ConfigError for invalid weights.
         """
-        _check(self._sources, weights)
+        _check_weights(self._sources, weights)
         self._shares = [weight / math.fsum(weights) for weight in weights]
-        self._since = list(self._drawn)
+        self._drawn_before = list(self._drawn)
 
     def next(self) -> Batch:
         """Return the next batch.
@@ -91,19 +92,24 @@ class Batches:
         return Batch(torch.from_numpy(np.stack(rows)), source_B, windows_B)
 
     def state(self) -> dict[str, Any]:
-        """Return the position as plain JSON values, with what it is a position in."""
-        return {**self._identity(), "drawn": self._drawn[:], "since": self._since[:], "shares_since": self._shares[:]}
+        """Return the position as plain JSON values, together with the identity of the stream."""
+        return {
+            **self._identity(),
+            "drawn": self._drawn[:],
+            "since": self._drawn_before[:],
+            "shares_since": self._shares[:],
+        }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go to a position that `state` returned.
+        """Restore a position returned by `state`.
 
-        Raises: ArtefactError if it was taken with other data, weights, sizes or seed.
+        Raises: ArtefactError if it belongs to other data, weights, sizes or another seed.
         """
         for key, value in self._identity().items():
             if state.get(key) != value:
                 raise ArtefactError(
                     f"the data position was saved with {key} = {state.get(key)}, now it is {value}: "
-                    "resume with the same data and recipe, or start anew"
+                    "resume with the same data and recipe, or start over"
                 )
         for key, fits in (("drawn", _is_count), ("since", _is_count), ("shares_since", _is_share)):
             values = state.get(key)
@@ -111,12 +117,12 @@ class Batches:
                 raise ArtefactError(
                     f"the data position is damaged ({key} = {values!r}): resume from another checkpoint"
                 )
-        self._drawn, self._since = list(state["drawn"]), list(state["since"])
+        self._drawn, self._drawn_before = list(state["drawn"]), list(state["since"])
         self._shares = list(state["shares_since"])
 
     def _draw(self) -> tuple[int, int]:
-        """Return the source that is most behind its share, and its next window."""
-        drawn = [now - then for now, then in zip(self._drawn, self._since, strict=True)]
+        """Choose the source that is furthest behind its share, and its next window."""
+        drawn = [now - then for now, then in zip(self._drawn, self._drawn_before, strict=True)]
         total = sum(drawn) + 1
         behind = [share * total - count for share, count in zip(self._shares, drawn, strict=True)]
         source = behind.index(max(behind))
@@ -128,7 +134,7 @@ class Batches:
     def _identity(self) -> dict[str, Any]:
         return {
             "sources": [source.hash for source in self._sources],
-            "shares": self._first_shares,
+            "shares": self._initial_shares,
             "batch_sequences": self._batch_sequences,
             "sequence_tokens": self._sequence_tokens,
             "seed": self._seed,
@@ -136,10 +142,12 @@ class Batches:
 
 
 def splice_sequences(batch: Batch, share: float) -> tuple[Tensor, Tensor]:
-    """Return tokens [B, S+1] of which a `share` of the sequences change source midway, and each token's source.
+    """Splice parts of other sequences into a `share` of the sequences, so that they change source midway.
 
-    Such a sequence goes on as one or two others of the batch do, after an eighth of its length at the earliest. What
-    is spliced depends on the batch alone.
+    Such a sequence continues as one or two others of the batch do, no earlier than after an eighth of its length. The
+    choice depends only on the batch.
+
+    Returns: tokens and the source of each token, both [B, S+1].
     """
     tokens_BS1, source_BS1 = batch.tokens_BS1.clone(), batch.source_B[:, None].expand_as(batch.tokens_BS1).clone()
     rows, length = tokens_BS1.shape
@@ -158,9 +166,9 @@ def splice_sequences(batch: Batch, share: float) -> tuple[Tensor, Tensor]:
 
 
 def permute(index: int, size: int, key: int) -> int:
-    """Return where the `key`-th permutation of range(size) sends `index`.
+    """Map `index` by the `key`-th permutation of range(size).
 
-    A Feistel network permutes the next power of four; indices outside are sent on until they fall inside.
+    A Feistel network permutes the next power of four; results outside the range are permuted again.
     Source: Black and Rogaway, Ciphers with Arbitrary Finite Domains (2002), the generalized-Feistel and
     cycle-walking ciphers.
     """
@@ -191,11 +199,11 @@ def _is_share(value: object) -> bool:
     return isinstance(value, int | float) and 0 <= value <= 1
 
 
-def _check(sources: Sequence[TokenShards], weights: Sequence[float]) -> None:
+def _check_weights(sources: Sequence[TokenShards], weights: Sequence[float]) -> None:
     if len(sources) != len(weights) or not sources:
-        raise ConfigError(f"{len(weights)} weights for {len(sources)} sources: give each source one weight")
+        raise ConfigError(f"{len(weights)} weights for {len(sources)} sources: each source needs one weight")
     if not all(math.isfinite(weight) and weight >= 0 for weight in weights) or not any(weights):
-        raise ConfigError(f"weights {list(weights)}: they must be 0 or more, and one above 0")
+        raise ConfigError(f"weights {list(weights)} must be finite and at least 0, and one must be above 0")
     for source in sources:
         if source.tokenizer_hash != sources[0].tokenizer_hash:
             raise DataError(

@@ -1,4 +1,4 @@
-"""What byte-level BPE means: how its tokens spell bytes, and where a long text can be cut without changing a token."""
+"""Byte-level BPE: the bytes of its tokens, and where a long text can be split without changing a token."""
 
 import functools
 import re
@@ -12,7 +12,7 @@ _WORD_END = re.compile(r"(?<=\S)(?= )|(?<=[^\W_])(?=\n)")
 
 
 def split_text(text: str, characters: int) -> Iterator[str]:
-    """Yield pieces of at least `characters`, cut only where the pre-tokenizer cuts too, so that ids stay the same.
+    """Split a text into pieces of at least `characters`, only where the pre-tokenizer does, so that ids do not change.
 
     A word ends before a space, and letters and digits end before a line break, whatever follows.
     """
@@ -29,10 +29,10 @@ def split_text(text: str, characters: int) -> Iterator[str]:
 
 @functools.cache
 def _byte_of_character() -> dict[str, int]:
-    """Return GPT-2's alphabet: the printable characters of Latin-1 stand for themselves, the rest for 256 and up."""
+    """Return GPT-2's alphabet: printable Latin-1 characters map to themselves, other bytes to 256 and up."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(256) if byte not in printable]
-    return {chr(byte): byte for byte in printable} | {chr(256 + n): byte for n, byte in enumerate(others)}
+    unprintable = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {chr(256 + n): byte for n, byte in enumerate(unprintable)}
 
 
 def bytes_of_tokens(bpe: tokenizers.Tokenizer) -> list[bytes]:

@@ -1,4 +1,4 @@
-"""How a conversation is written: the markers around each message."""
+"""Chat formats: the markers around each message of a conversation."""
 
 from collections.abc import Iterator, Sequence
 
@@ -7,12 +7,12 @@ from baicai.data.document import Message
 
 END, SYSTEM, USER, ASSISTANT = SPECIALS = ("<|end|>", "<|system|>", "<|user|>", "<|assistant|>")
 SEPARATOR = "\n\n"
-"""Between what the system says and the question, where they share a turn."""
+"""Separates the system message from the question if both share a turn."""
 
 
 @recipe
 class Turn:
-    """What stands before and after a message; names of special tokens in it mean those tokens."""
+    """Markers before and after a message. Names of special tokens in them stand for these tokens."""
 
     before: str
     after: str
@@ -20,43 +20,43 @@ class Turn:
 
 @recipe
 class ChatFormat:
-    """The markers of one tokenizer."""
+    """Chat format of a tokenizer."""
 
     end: str
-    """The token at the end of a document."""
+    """Token at the end of a document."""
     stop: list[str]
     """Tokens at which an answer ends."""
     begin: str = ""
-    """What every text and every conversation starts with."""
+    """Start of every text and every conversation."""
     opening: str = ""
-    """What a conversation starts with if the system does not speak first."""
+    """Start of a conversation without a leading system message."""
     system: Turn | None
-    """None: what the system says is put before the first question."""
+    """Markers of a system message; None puts the system message before the next question."""
     user: Turn
     assistant: Turn
     ask: str | None = None
-    """What asks for the assistant's next message; None: what stands before it."""
+    """Generation prompt; None uses the marker before an assistant message."""
 
     def parts(self, messages: Sequence[Message], *, answer: bool) -> Iterator[tuple[str, bool]]:
-        """Yield the parts of a conversation, and whether each is a marker.
+        """Yield the parts of a conversation, and whether each part is a marker.
 
-        It ends as a document ends or, for an answer, where the assistant's next message starts.
+        The last part ends the document or, if `answer`, is the generation prompt.
         """
         yield self.begin, True
         if self.opening and not (self.system and messages and messages[0].role == "system"):
             yield self.opening, True
-        told = last = ""
+        pending_system = last = ""
         for message in messages:
             turn = {"system": self.system, "user": self.user, "assistant": self.assistant}[message.role]
             if turn is None:
-                told += message.content + SEPARATOR
+                pending_system += message.content + SEPARATOR
                 continue
             yield turn.before, True
-            yield (told if message.role == "user" else "") + message.content, False
+            yield (pending_system if message.role == "user" else "") + message.content, False
             yield turn.after, True
-            told, last = "" if message.role == "user" else told, turn.after
-        if told:
-            yield from ((self.user.before, True), (told, False), (self.user.after, True))
+            pending_system, last = "" if message.role == "user" else pending_system, turn.after
+        if pending_system:
+            yield from ((self.user.before, True), (pending_system, False), (self.user.after, True))
         if answer:
             yield self.assistant.before if self.ask is None else self.ask, True
         elif self.end not in last:
@@ -70,4 +70,4 @@ DEFAULT_CHAT_FORMAT = ChatFormat(
     user=Turn(before=USER, after=END),
     assistant=Turn(before=ASSISTANT, after=END),
 )
-"""The markers of the tokenizers that `baicai tokenizer` makes."""
+"""Chat format of the tokenizers that `baicai tokenizer` trains."""

@@ -1,4 +1,4 @@
-"""The markers of a stranger's chat template, found by rendering it in a process that has little time and memory."""
+"""Extract the markers of an untrusted chat template by rendering it in a process with little time and memory."""
 
 import json
 import subprocess
@@ -16,32 +16,32 @@ SYSTEM, FIRST, ANSWER, SECOND = (
     Message("assistant", "qanswerq"),
     Message("user", "qsecondq"),
 )
-SECONDS, BYTES = 20, 2 * 1024**3
-"""What the process may take."""
+TIMEOUT_SECONDS, MAX_MEMORY_BYTES = 20, 2 * 1024**3
+"""Limits of the subprocess."""
 
 
 def chat_format(template: str, names: Mapping[str, str], begin: str, ends: list[str]) -> ChatFormat | None:
-    """Return the markers of a chat template; None if it is not made of markers alone, or takes too much."""
+    """Return the markers of a chat template, or None if it does more than add markers or exceeds the limits."""
     if not template:
         return None
-    command, told = (
-        [sys.executable, "-P", "-m", "baicai.data.chat_template_probe"],
-        json.dumps([template, names, begin, ends]),
-    )
+    command = [sys.executable, "-P", "-m", "baicai.data.chat_template_probe"]
+    arguments = json.dumps([template, names, begin, ends])
     try:
-        done = subprocess.run(command, input=told, capture_output=True, encoding="utf-8", timeout=SECONDS)
+        result = subprocess.run(
+            command, input=arguments, capture_output=True, encoding="utf-8", timeout=TIMEOUT_SECONDS
+        )
     except subprocess.TimeoutExpired:
         return None
-    return from_table(ChatFormat, json.loads(done.stdout), "chat template") if done.returncode == 0 else None
+    return from_table(ChatFormat, json.loads(result.stdout), "chat template") if result.returncode == 0 else None
 
 
-def _in_this_process(template: str, names: Mapping[str, str], begin: str, ends: list[str]) -> ChatFormat:
+def _probe(template: str, names: Mapping[str, str], begin: str, ends: list[str]) -> ChatFormat:
     render = _renderer(template, names)
-    found = _markers(render, begin, ends)
-    for talk in ([FIRST], [FIRST, ANSWER, SECOND]):
-        if _spelt(found, talk) != render(talk, True).removeprefix(begin):
-            raise ValueError("it is not made of markers alone")
-    return found
+    chat = _markers(render, begin, ends)
+    for messages in ([FIRST], [FIRST, ANSWER, SECOND]):
+        if _render_format(chat, messages) != render(messages, True).removeprefix(begin):
+            raise ValueError("the template does more than add markers")
+    return chat
 
 
 def _renderer(template: str, names: Mapping[str, str]) -> Render:
@@ -51,12 +51,14 @@ def _renderer(template: str, names: Mapping[str, str]) -> Render:
     def refuse(reason: str) -> None:
         raise TemplateError(reason)
 
-    world = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
-    compiled = world.from_string(template, globals={"raise_exception": refuse})
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+    )
+    jinja_template = environment.from_string(template, globals={"raise_exception": refuse})
 
-    def render(talk: Sequence[Message], answer: bool = False) -> str:
-        messages = [{"role": message.role, "content": message.content} for message in talk]
-        return compiled.render(messages=messages, add_generation_prompt=answer, **names)
+    def render(messages: Sequence[Message], answer: bool = False) -> str:
+        dicts = [{"role": message.role, "content": message.content} for message in messages]
+        return jinja_template.render(messages=dicts, add_generation_prompt=answer, **names)
 
     return render
 
@@ -64,28 +66,27 @@ def _renderer(template: str, names: Mapping[str, str]) -> Render:
 def _markers(render: Render, begin: str, ends: list[str]) -> ChatFormat:
     """Return the markers around the messages that a template renders.
 
-    Raises: ValueError or jinja2.TemplateError if the messages are not there in order, once each.
+    Raises: ValueError or jinja2.TemplateError unless each message is rendered exactly once and in order.
     """
     import jinja2
 
-    first, asked = render([FIRST]), render([FIRST], True)
+    first, prompted = render([FIRST]), render([FIRST], True)
     head, user_after = first.split(FIRST.content)
-    if not asked.startswith(first):
-        raise ValueError("what asks for an answer does not follow the question")
+    if not prompted.startswith(first):
+        raise ValueError("the generation prompt does not follow the question")
     answer_before, turn, _ = _between(render([FIRST, ANSWER, SECOND]), FIRST, ANSWER, SECOND)
     try:
         user_before = _between(render([FIRST, SECOND]), FIRST, SECOND)[0].removeprefix(user_after)
-    except jinja2.TemplateError:  # it wants the roles to take turns
+    except jinja2.TemplateError:  # the template requires alternating roles
         user_before = turn.removeprefix(render([FIRST, ANSWER]).split(ANSWER.content)[1])
     answer_before = answer_before.removeprefix(user_after)
     answer_after = turn.removesuffix(user_before)
-    ask = asked.removeprefix(first)
+    ask = prompted.removeprefix(first)
     try:
-        told = render([SYSTEM, FIRST])
-        before, rest = told.split(SYSTEM.content)
+        before, rest = render([SYSTEM, FIRST]).split(SYSTEM.content)
         after = rest.split(FIRST.content)[0]
-        speaks = bool(user_before) and after.endswith(user_before)
-        system = Turn(before=before.removeprefix(begin), after=after.removesuffix(user_before)) if speaks else None
+        has_turn = bool(user_before) and after.endswith(user_before)
+        system = Turn(before=before.removeprefix(begin), after=after.removesuffix(user_before)) if has_turn else None
     except jinja2.TemplateError:
         system = None
     return ChatFormat(
@@ -101,7 +102,7 @@ def _markers(render: Render, begin: str, ends: list[str]) -> ChatFormat:
 
 
 def _between(text: str, *messages: Message) -> list[str]:
-    """Return what stands between messages, and what follows the last."""
+    """Return the text between messages and the text after the last one."""
     parts = []
     for message in messages:
         before, text = text.split(message.content)
@@ -109,13 +110,13 @@ def _between(text: str, *messages: Message) -> list[str]:
     return [*parts[1:], text]
 
 
-def _spelt(chat: ChatFormat, talk: Sequence[Message]) -> str:
-    return "".join(part for part, _ in chat.parts(talk, answer=True)).removeprefix(chat.begin)
+def _render_format(chat: ChatFormat, messages: Sequence[Message]) -> str:
+    return "".join(part for part, _ in chat.parts(messages, answer=True)).removeprefix(chat.begin)
 
 
 if __name__ == "__main__":
     if sys.platform == "linux":
         import resource
 
-        resource.setrlimit(resource.RLIMIT_AS, (BYTES, BYTES))
-    print(json.dumps(to_table(_in_this_process(*json.loads(sys.stdin.read())))))
+        resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
+    print(json.dumps(to_table(_probe(*json.loads(sys.stdin.read())))))

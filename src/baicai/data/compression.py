@@ -1,4 +1,4 @@
-"""Files as streams of bytes, unpacked on the way."""
+"""Open compressed files as streams of bytes."""
 
 import bz2
 import gzip
@@ -14,21 +14,21 @@ import zstandard
 
 from baicai.errors import DataError
 
-PACKED = (".gz", ".zst", ".bz2", ".xz")
-_MAX_XZ_BYTES = 2**27  # of memory: what `xz -9` packs needs half of it
-_CHUNK_BYTES = 2**12  # what a hostile file can blow up at once stays at about 100 MB
+COMPRESSED_SUFFIXES = (".gz", ".zst", ".bz2", ".xz")
+_MAX_XZ_BYTES = 2**27  # memory limit; decompressing the output of `xz -9` needs half of it
+_CHUNK_BYTES = 2**12  # limits what a hostile file expands to at once to about 100 MB
 
 
 def is_compressed(path: Path) -> bool:
-    """Return whether a file is unpacked while it is read."""
-    return path.suffix.lower() in PACKED
+    """Return whether a file is decompressed on reading, judged by its name."""
+    return path.suffix.lower() in COMPRESSED_SUFFIXES
 
 
 @contextmanager
 def open_decompressed(path: Path) -> Iterator[io.BufferedIOBase]:
-    """Yield the unpacked bytes of a file.
+    """Open a file for reading, decompressing it according to its name.
 
-    Raises: DataError, also while the stream is used, if the file cannot be read or unpacked.
+    Raises: DataError if the file cannot be read or decompressed, also while the stream is in use.
     """
     with read_errors(path), path.open("rb") as raw:
         suffix = path.suffix.lower()
@@ -36,7 +36,7 @@ def open_decompressed(path: Path) -> Iterator[io.BufferedIOBase]:
             with gzip.open(raw) as stream:
                 yield stream
         elif suffix in _DECOMPRESSORS:
-            with io.BufferedReader(_Unpacked(raw, _DECOMPRESSORS[suffix]), 2**17) as buffered:
+            with io.BufferedReader(_DecompressedStream(raw, _DECOMPRESSORS[suffix]), 2**17) as buffered:
                 yield buffered
         else:
             yield raw
@@ -44,26 +44,26 @@ def open_decompressed(path: Path) -> Iterator[io.BufferedIOBase]:
 
 @contextmanager
 def read_errors(path: Path) -> Iterator[None]:
-    """Turn what goes wrong while `path` is read into one line.
+    """Convert errors from reading `path` to one clear line.
 
     Raises: DataError
     """
     try:
         yield
     except (EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError, gzip.BadGzipFile) as error:
-        raise DataError(f"{path} cannot be unpacked ({error}): copy or compress it again") from None
+        raise DataError(f"{path} cannot be decompressed ({error}): copy or compress it again") from None
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}): mend it or take it out of the folder") from None
+        raise DataError(f"{path} cannot be read ({error.strerror}): repair it or move it out of the folder") from None
 
 
-class _Unpacked(io.RawIOBase):
-    """Unpacks frames, one after another, and notices, unlike zstd's own reader, that the last one is cut short."""
+class _DecompressedStream(io.RawIOBase):
+    """Decompresses consecutive frames and, unlike zstd's own reader, detects a truncated last frame."""
 
     def __init__(self, raw: IO[bytes], decompressor: Callable[[], Any]) -> None:
         self._raw, self._decompressor = raw, decompressor
         self._frame = decompressor()
         self._between_frames = True
-        self._packed = b""
+        self._compressed = b""
         self._ready = memoryview(b"")
 
     def readable(self) -> bool:
@@ -71,13 +71,13 @@ class _Unpacked(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         while not self._ready:
-            self._packed = self._packed or self._raw.read(_CHUNK_BYTES)
-            if not self._packed:
+            self._compressed = self._compressed or self._raw.read(_CHUNK_BYTES)
+            if not self._compressed:
                 if self._between_frames:
                     return 0
-                raise EOFError("it ends in the middle")
-            self._ready = memoryview(self._frame.decompress(self._packed))
-            self._packed, self._between_frames = self._frame.unused_data, self._frame.eof
+                raise EOFError("the file is truncated")
+            self._ready = memoryview(self._frame.decompress(self._compressed))
+            self._compressed, self._between_frames = self._frame.unused_data, self._frame.eof
             if self._frame.eof:
                 self._frame = self._decompressor()
         count = min(len(buffer), len(self._ready))
@@ -87,14 +87,14 @@ class _Unpacked(io.RawIOBase):
 
 
 class _Bzip2:
-    """The library's decompressor, whose errors are not told from those of a disk."""
+    """bz2's decompressor with errors that differ from those of a disk."""
 
     def __init__(self) -> None:
         self._inner = bz2.BZ2Decompressor()
 
-    def decompress(self, packed: bytes) -> bytes:
+    def decompress(self, data: bytes) -> bytes:
         try:
-            return self._inner.decompress(packed)
+            return self._inner.decompress(data)
         except OSError as error:
             raise EOFError(str(error)) from None
 

@@ -1,4 +1,4 @@
-"""A document: plain text or a conversation, with where it comes from and under which licence."""
+"""Documents: plain text or a conversation, with source and licence."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from baicai.errors import DataError
 Role = Literal["system", "user", "assistant"]
 ROLES: tuple[Role, ...] = ("system", "user", "assistant")
 MAX_DOCUMENT_BYTES = 64 * 2**20
+"""Maximum size of a document, which bounds the memory that reading needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,26 +40,26 @@ class Document:
 
 
 def is_role(name: object) -> TypeGuard[Role]:
-    """Return whether `name` is one of the roles that a message can have."""
+    """Return whether `name` is a valid message role."""
     return name in ROLES
 
 
 def parse_messages(value: object, where: str) -> tuple[Message, ...]:
-    """Return messages in OpenAI's chat format; `where` names their origin in errors.
+    """Parse messages in OpenAI's chat format; `where` names their location in errors.
 
     Content is a string or a list of text parts.
     Raises: DataError
     """
     if not isinstance(value, list) or not value:
-        raise DataError(f"{where}: messages must be a list with at least one message")
+        raise DataError(f"{where}: messages must be a non-empty list")
     return tuple(_parse_message(item, f"{where}: message {number}") for number, item in enumerate(value, 1))
 
 
 def parse_record(record: Mapping[str, Any], where: str, *, name: str, source: str, licence: str) -> Document | None:
-    """Return the document in a row of a data set, or None if the row holds no text; `where` names it in errors.
+    """Parse a row of a data set into a document, or None if it has no text; `where` names the row in errors.
 
-    A row has `text` or `messages`, and may have `id`, `source` and `license` (or `licence`), which win over the
-    arguments. A null counts as absent.
+    A row has `text` or `messages`, and may have `id`, `source` and `license` (or `licence`), which take precedence over
+    the arguments. A null counts as absent.
     Raises: DataError
     """
     row = {key: value for key, value in record.items() if value is not None}
@@ -80,24 +81,24 @@ def parse_record(record: Mapping[str, Any], where: str, *, name: str, source: st
     return document if any(content.strip() for content in document.contents) else None
 
 
-def raise_on_error(found: Iterable[Document | DataError]) -> Iterator[Document]:
-    """Yield documents up to the first that is wrong.
+def raise_on_error(items: Iterable[Document | DataError]) -> Iterator[Document]:
+    """Yield documents, and raise the first error among them.
 
     Raises: DataError
     """
-    for one in found:
-        if isinstance(one, DataError):
-            raise one
-        yield one
+    for item in items:
+        if isinstance(item, DataError):
+            raise item
+        yield item
 
 
 def check_size(num_bytes: int, where: str) -> None:
-    """Refuse a document that would not fit the memory that reading is allowed.
+    """Refuse a document larger than `MAX_DOCUMENT_BYTES`.
 
     Raises: DataError
     """
     if num_bytes > MAX_DOCUMENT_BYTES:
-        raise DataError(f"{where}: a document is larger than {MAX_DOCUMENT_BYTES} bytes: split it into several")
+        raise DataError(f"{where}: the document is larger than {MAX_DOCUMENT_BYTES} bytes: split it into several")
 
 
 def _parse_message(item: object, where: str) -> Message:
@@ -105,7 +106,7 @@ def _parse_message(item: object, where: str) -> Message:
         raise DataError(f"{where} is {type(item).__name__}, not an object with role and content")
     role, content = item.get("role"), item.get("content")
     if not is_role(role):
-        raise DataError(f"{where}: role {role!r} is none of {', '.join(ROLES)}")
+        raise DataError(f"{where}: role {role!r} is not one of {', '.join(ROLES)}")
     if isinstance(content, list) and all(isinstance(part, Mapping) and _is_text(part) for part in content):
         content = "".join(part["text"] for part in content)
     if not isinstance(content, str):
@@ -122,5 +123,5 @@ def _utf8_length(text: str, where: str) -> int:
         return len(text.encode())
     except UnicodeEncodeError as error:
         raise DataError(
-            f"{where}: character {error.start} is half of a surrogate pair, which is no text: mend or remove it"
+            f"{where}: character {error.start} is half of a surrogate pair, not valid Unicode: repair or remove it"
         ) from None

@@ -1,4 +1,4 @@
-"""Tokenizers and chat templates: a checkpoint's as ours, and ours as transformers reads them."""
+"""Read tokenizers and chat templates of checkpoints, and write ours in transformers' format."""
 
 import dataclasses
 import json
@@ -15,15 +15,18 @@ from baicai.data.chat_template_probe import chat_format
 from baicai.data.tokenizer import TOKENIZER_FILE, Tokenizer
 from baicai.errors import ArtefactError, DataError
 
-PLAIN_NOTE = (
-    "Its chat template, if it has one, is not a marker before and after each message: it is asked in plain text."
-)
+PLAIN_NOTE = "The checkpoint has no chat template that only adds markers around messages: conversations are plain text."
 
 
 def read_tokenizer(folder: Path, config: Mapping[str, Any]) -> tuple[Tokenizer, tuple[str, ...]]:
-    """Return a checkpoint's tokenizer with the markers of its chat template, and what the user should know of it.
+    """Read a checkpoint's tokenizer with the markers of its chat template.
 
-    Raises: ArtefactError if it is missing, damaged or of another kind.
+    Args:
+        config: content of config.json, which names the end tokens.
+
+    Returns: the tokenizer, and notes for the user.
+
+    Raises: ArtefactError if it is missing, damaged or not supported.
     """
     file = folder / TOKENIZER_FILE
     if not file.exists():
@@ -35,15 +38,15 @@ def read_tokenizer(folder: Path, config: Mapping[str, Any]) -> tuple[Tokenizer, 
     try:
         bpe = tokenizers.Tokenizer.from_buffer(canonical_json(definition))
     except ValueError as error:
-        raise ArtefactError(f"{file}: no tokenizer: {error}") from None
-    names = {key: _name(settings.get(key)) for key in ("bos_token", "eos_token", "unk_token", "pad_token")}
+        raise ArtefactError(f"{file} is not a valid tokenizer: {error}") from None
+    names = {key: _token_text(settings.get(key)) for key in ("bos_token", "eos_token", "unk_token", "pad_token")}
     ends = _end_tokens(bpe, config, _optional(folder / "generation_config.json"), names["eos_token"])
     if not ends:
-        raise ArtefactError(f"{folder}: no end token: name one as eos_token in tokenizer_config.json")
+        raise ArtefactError(f"{folder} names no end token: add eos_token to tokenizer_config.json")
     begin = _begin(bpe, settings, names["bos_token"])
     chat = chat_format(_template(folder, settings), names, begin, ends)
     notes = () if chat else (PLAIN_NOTE,)
-    if chat:  # where a turn ends in words, they are no token to stop at
+    if chat:  # a turn that ends in plain words has no token to stop at
         chat = dataclasses.replace(chat, stop=[name for name in chat.stop if bpe.token_to_id(name) is not None])
     try:
         return Tokenizer(definition, chat or _plain(begin, ends)), notes
@@ -55,22 +58,22 @@ def _optional(file: Path) -> dict[str, Any]:
     return read_json(file) if file.exists() else {}
 
 
-def _name(token: Any) -> str:
+def _token_text(token: Any) -> str:
     return str(token.get("content", "")) if isinstance(token, dict) else str(token or "")
 
 
 def _end_tokens(
     bpe: tokenizers.Tokenizer, config: Mapping[str, Any], generation: Mapping[str, Any], eos: str
 ) -> list[str]:
-    """Return the tokens that end an answer; the first is the one that ends a document."""
-    told = (source.get("eos_token_id") for source in (config, generation))
-    ids = [token_id for one in told for token_id in (one if isinstance(one, list) else [one])]
+    """Return the tokens that end an answer; the first one also ends a document."""
+    fields = (source.get("eos_token_id") for source in (config, generation))
+    ids = [token_id for value in fields for token_id in (value if isinstance(value, list) else [value])]
     names = [bpe.id_to_token(token_id) for token_id in ids if isinstance(token_id, int) and 0 <= token_id < 2**32]
     return list(dict.fromkeys(name for name in [*names, eos] if name and bpe.token_to_id(name) is not None))
 
 
 def _begin(bpe: tokenizers.Tokenizer, settings: Mapping[str, Any], bos: str) -> str:
-    """Return what the tokenizer puts before every text."""
+    """Return the tokens that the tokenizer adds before every text, as text."""
     if settings.get("add_bos_token") is False:
         return ""
     with_special, without = bpe.encode("a").ids, bpe.encode("a", add_special_tokens=False).ids
@@ -84,12 +87,11 @@ def _template(folder: Path, settings: Mapping[str, Any]) -> str:
     file = folder / "chat_template.jinja"
     if file.exists():
         return file.read_text("utf-8", "replace")
-    found = settings.get("chat_template")
-    if isinstance(found, list):
-        found = next(
-            (one.get("template") for one in found if isinstance(one, dict) and one.get("name") == "default"), None
-        )
-    return found if isinstance(found, str) else ""
+    template = settings.get("chat_template")
+    if isinstance(template, list):
+        named = (entry for entry in template if isinstance(entry, dict) and entry.get("name") == "default")
+        template = next((entry.get("template") for entry in named), None)
+    return template if isinstance(template, str) else ""
 
 
 def _plain(begin: str, ends: list[str]) -> ChatFormat:
@@ -104,7 +106,7 @@ def _plain(begin: str, ends: list[str]) -> ChatFormat:
 
 
 def write_tokenizer(folder: Path, tokenizer: Tokenizer, max_tokens: int) -> dict[str, Any]:
-    """Write a tokenizer with its chat template as transformers reads it, and return its ids for config.json.
+    """Write a tokenizer and its chat template in transformers' format. Returns the token ids for config.json.
 
     Raises: MachineError if the disk is full.
     """
@@ -128,30 +130,30 @@ def write_tokenizer(folder: Path, tokenizer: Tokenizer, max_tokens: int) -> dict
 
 
 def chat_template(chat: ChatFormat) -> str:
-    """Return a Jinja template that writes conversations as `ChatFormat.parts` does.
+    """Return a Jinja template that renders conversations as `ChatFormat.parts` does.
 
-    Not what a system says last, where it has no turn of its own: that awaits a question.
+    One case differs: without a turn of its own, a final system message is dropped, as it waits for a question.
     """
 
     def quoted(text: str) -> str:
         return json.dumps(text, ensure_ascii=False)
 
-    def turn(one: Turn, told: str = "") -> str:
-        return f"{{{{ {quoted(one.before)} + {told}message['content'] + {quoted(one.after)} }}}}"
+    def render(turn: Turn, prefix: str = "") -> str:
+        return f"{{{{ {quoted(turn.before)} + {prefix}message['content'] + {quoted(turn.after)} }}}}"
 
     start = f"{{{{ {quoted(chat.opening)} }}}}" if chat.opening else ""
     if chat.system is None:
-        start += "{% set ns = namespace(told='') %}"
-        tell = f"{{% set ns.told = ns.told + message['content'] + {quoted(SEPARATOR)} %}}"
-        user = turn(chat.user, "ns.told + ") + "{% set ns.told = '' %}"
+        start += "{% set ns = namespace(system='') %}"
+        system = f"{{% set ns.system = ns.system + message['content'] + {quoted(SEPARATOR)} %}}"
+        user = render(chat.user, "ns.system + ") + "{% set ns.system = '' %}"
     else:
         if start:
             start = f"{{% if not messages or messages[0]['role'] != 'system' %}}{start}{{% endif %}}"
-        tell, user = turn(chat.system), turn(chat.user)
+        system, user = render(chat.system), render(chat.user)
     ask = chat.assistant.before if chat.ask is None else chat.ask
     return (
         f"{{{{ {quoted(chat.begin)} }}}}{start}"
-        f"{{% for message in messages %}}{{% if message['role'] == 'system' %}}{tell}"
-        f"{{% elif message['role'] == 'user' %}}{user}{{% else %}}{turn(chat.assistant)}{{% endif %}}{{% endfor %}}"
+        f"{{% for message in messages %}}{{% if message['role'] == 'system' %}}{system}"
+        f"{{% elif message['role'] == 'user' %}}{user}{{% else %}}{render(chat.assistant)}{{% endif %}}{{% endfor %}}"
         f"{{% if add_generation_prompt %}}{{{{ {quoted(ask)} }}}}{{% endif %}}"
     )

@@ -1,4 +1,4 @@
-"""The readable text of an HTML page."""
+"""Extract the readable text of an HTML page."""
 
 import re
 from html.parser import HTMLParser
@@ -14,23 +14,23 @@ _INLINE = frozenset((
 
 
 def html_to_text(html: str) -> str:
-    """Return the text of a page, one line for each block; scripts and styles are left out, `pre` keeps its layout."""
-    parser = _Text()
+    """Return the text of a page, one line per block, without scripts and styles; `pre` keeps its layout."""
+    parser = _TextExtractor()
     parser.feed(html)
     parser.close()
     return parser.text()
 
 
-class _Text(HTMLParser):
+class _TextExtractor(HTMLParser):
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
         self._parts: list[str] = []
-        self._dropped: list[str] = []
+        self._open_dropped: list[str] = []
         self._pre = 0
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag in _DROPPED:
-            self._dropped.append(tag)
+            self._open_dropped.append(tag)
         elif tag == "pre":
             self._pre += 1
         self._break(tag)
@@ -39,15 +39,15 @@ class _Text(HTMLParser):
         self._break(tag)
 
     def handle_endtag(self, tag: str) -> None:
-        if tag in self._dropped:
-            while self._dropped.pop() != tag:
+        if tag in self._open_dropped:
+            while self._open_dropped.pop() != tag:
                 pass
         elif tag == "pre":
             self._pre = max(0, self._pre - 1)
         self._break(tag)
 
     def handle_data(self, data: str) -> None:
-        if self._dropped:
+        if self._open_dropped:
             return
         if not self._pre:
             data = re.sub(r"[ \t\r\n\f]+", " ", data)
@@ -63,5 +63,5 @@ class _Text(HTMLParser):
         return not self._parts or self._parts[-1].endswith((" ", "\n"))
 
     def _break(self, tag: str) -> None:
-        if tag not in _INLINE and tag not in _DROPPED and not self._dropped:
+        if tag not in _INLINE and tag not in _DROPPED and not self._open_dropped:
             self._parts.append("\n")

@@ -1,11 +1,13 @@
-"""Documents from files and folders, one at a time and in a fixed order.
+"""Read documents from files and folders, one at a time and in a fixed order.
 
-The ending says how a file is read, after a `.gz`, `.zst`, `.bz2` or `.xz` that is unpacked on the way:
-.jsonl .ndjson   one document for each line, with the fields `text` or `messages`, and `id`, `source`, `license`
-.parquet         the same as columns
-.html .htm       one document: the text of the page
-anything else    one document: the file as it is, UTF-8
-Hidden files and symbolic links inside a folder are left out, so nothing outside it is read.
+The suffix decides how a file is read; `.gz`, `.zst`, `.bz2` and `.xz` are decompressed first:
+
+    .jsonl .ndjson   one document per line, with the fields `text` or `messages`, and `id`, `source`, `license`
+    .parquet         the same fields as columns
+    .html .htm       one document: the text of the page
+    other            one document: the file itself, as UTF-8
+
+Hidden files and symbolic links inside a folder are skipped, so nothing outside the folder is read.
 """
 
 import itertools
@@ -28,24 +30,31 @@ if TYPE_CHECKING:
     from baicai.synthesis import SyntheticText
 
 VERSION = 1
-"""To be raised when the same files give other documents, so that no stale tokens are used."""
+"""Version of the readers; raise it when the same files give different documents, so that no stale tokens are used."""
 
-LINES = (".jsonl", ".ndjson")
-GENERATOR, HUB = "generator:", "hf:"
+JSONL_SUFFIXES = (".jsonl", ".ndjson")
+GENERATOR_PREFIX, HUB_PREFIX = "generator:", "hf:"
 
 
 def read_documents(source: str | Path, *, licence: str = "unknown") -> Iterator[Document]:
-    """Return the documents of a file, a folder, `hf:owner/name[:config][:split]` or `generator:NAME?key=value&...`.
+    """Read the documents of a source, skipping those without text.
 
-    `licence` is that of documents that do not say their own. Documents without any text are left out.
-    Raises: DataError that names the file, and the line or byte, that cannot be read.
+    Args:
+        source: file, folder, `hf:owner/name[:config][:split]` or `generator:NAME?key=value&...`.
+        licence: licence of documents that do not name their own.
+
+    Raises: DataError naming the file and the line or byte that cannot be read.
+
+    Example:
+        for document in read_documents("corpus/", licence="CC0-1.0"):
+            print(document.id, len(document.text))
     """
     text = str(source)
-    if text.startswith(GENERATOR):
+    if text.startswith(GENERATOR_PREFIX):
         return _generate(text)
-    if text.startswith(HUB):
+    if text.startswith(HUB_PREFIX):
         return read_hub(text, licence)
-    path = _existing(text)
+    path = _existing_path(text)
     if path.is_dir() and is_saved_dataset(path):
         return read_saved_dataset(path, licence)
     return _read_files(path, licence)
@@ -54,16 +63,18 @@ def read_documents(source: str | Path, *, licence: str = "unknown") -> Iterator[
 def fingerprint(source: str | Path) -> list[Any]:
     """Return plain values that change whenever the documents of a source may have changed.
 
-    Files count by name and content, a hub data set by its commit, a generator by its arguments, its code and Python.
+    They cover names and contents of files, the commit of a hub data set, or arguments, code and Python version of a
+    generator.
+
     Raises: DataError
     """
     text = str(source)
-    if text.startswith(HUB):
+    if text.startswith(HUB_PREFIX):
         return [VERSION, text, hub_version(text)]
-    if text.startswith(GENERATOR):  # some of them read Python's own library
+    if text.startswith(GENERATOR_PREFIX):  # the Python version counts because some generators read its standard library
         code = (entry for entry in _hashes(Path(__file__).parents[1] / "synthesis") if not entry[0].endswith(".pyc"))
         return [VERSION, text, sys.version, list(code)]
-    path = _existing(text)
+    path = _existing_path(text)
     return [VERSION, path.resolve().name, _hashes(path)]
 
 
@@ -75,11 +86,11 @@ def _hashes(path: Path) -> list[list[str]]:
 def _generate(source: str) -> Iterator[Document]:
     from baicai.synthesis import generate
 
-    name, _, query = source.removeprefix(GENERATOR).partition("?")
+    name, _, query = source.removeprefix(GENERATOR_PREFIX).partition("?")
     try:
         parameters = parse_qsl(query, keep_blank_values=True, strict_parsing=True) if query else []
     except ValueError:
-        raise DataError(f"{source}: '{query}' is not key=value&key=value") from None
+        raise DataError(f"{source}: '{query}' must have the form key=value&key=value") from None
     return map(_to_document, generate(name, dict(parameters)))
 
 
@@ -88,7 +99,7 @@ def _to_document(text: "SyntheticText") -> Document:
     return Document(text.id, text.text, text.source, text.licence, messages)
 
 
-def _existing(text: str) -> Path:
+def _existing_path(text: str) -> Path:
     path = Path(text)
     if not path.exists():
         raise DataError(f"corpus {path} does not exist: check the path")
@@ -96,7 +107,7 @@ def _existing(text: str) -> Path:
 
 
 def corpus_files(path: Path) -> Iterator[tuple[Path, str]]:
-    """Yield each file to read and its path relative to `path`, sorted within each folder."""
+    """Yield each file to read with its path relative to `path`, sorted within each folder."""
     if path.is_dir():
         yield from _files_below(path, path)
     else:
@@ -107,7 +118,9 @@ def _files_below(folder: Path, root: Path) -> Iterator[tuple[Path, str]]:
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError as error:
-        raise DataError(f"folder {folder} cannot be read ({error.strerror}): mend its rights or leave it out") from None
+        raise DataError(
+            f"folder {folder} cannot be read ({error.strerror}): fix its permissions or leave it out"
+        ) from None
     for entry in entries:
         if entry.name.startswith("."):
             continue
@@ -129,20 +142,20 @@ def _read_files(path: Path, licence: str) -> Iterator[Document]:
         files += 1
         yield from _read_file(file, relative, source, licence)
     if not files:
-        raise DataError(f"folder {path} has no files to read: hidden files and symbolic links are left out")
+        raise DataError(f"folder {path} has no files to read: hidden files and symbolic links are skipped")
 
 
 def is_table(path: Path) -> bool:
-    """Return whether a file, by its name, has a document in each line or row."""
-    return _kind(path) in LINES or path.suffix.lower() == ".parquet"
+    """Return whether a file has one document per line or row, judged by its name."""
+    return _suffix(path) in JSONL_SUFFIXES or path.suffix.lower() == ".parquet"
 
 
 def read_table(path: Path, relative: str, source: str, licence: str) -> Iterator[Document | DataError]:
-    """Yield the documents of a table, and for a line or row that is wrong what is wrong with it.
+    """Yield the documents of a table; an invalid line or row yields its error.
 
     Raises: DataError if the rest of the file cannot be read.
     """
-    read = _read_lines if _kind(path) in LINES else read_parquet
+    read = _read_lines if _suffix(path) in JSONL_SUFFIXES else read_parquet
     return read(path, relative, source, licence)
 
 
@@ -151,12 +164,12 @@ def _read_file(path: Path, relative: str, source: str, licence: str) -> Iterator
         yield from raise_on_error(read_table(path, relative, source, licence))
         return
     text = _decode(_read_all(path), path)
-    text = html_to_text(text) if _kind(path) in (".html", ".htm") else text
+    text = html_to_text(text) if _suffix(path) in (".html", ".htm") else text
     if text.strip():
         yield Document(id=relative, text=text, source=source, licence=licence)
 
 
-def _kind(path: Path) -> str:
+def _suffix(path: Path) -> str:
     return Path(path.stem if is_compressed(path) else path.name).suffix.lower()
 
 
@@ -184,9 +197,9 @@ def _parse_line(line: bytes, where: str, name: str, source: str, licence: str) -
     try:
         record = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{where}: not JSON ({error}): mend or remove the line") from None
+        raise DataError(f"{where}: not valid JSON ({error}): repair or remove the line") from None
     if not isinstance(record, dict):
-        raise DataError(f"{where}: {type(record).__name__} instead of an object with text or messages")
+        raise DataError(f"{where}: expected an object with text or messages, got {type(record).__name__}")
     return parse_record(record, where, name=name, source=source, licence=licence)
 
 

@@ -1,4 +1,4 @@
-"""What BPE in SentencePiece's style means: words begin with '▁', and bytes without a token are spelled `<0x0A>`."""
+"""SentencePiece-style BPE: words begin with '▁', and bytes without a token are written as `<0x0A>`."""
 
 import re
 from collections.abc import Mapping
@@ -24,13 +24,13 @@ def bytes_of_pieces(bpe: tokenizers.Tokenizer) -> list[bytes]:
     return table
 
 
-def can_be_cut(bpe: tokenizers.Tokenizer) -> bool:
-    """Return whether no token reaches over the end of a word, so that a text may be cut there."""
+def can_split_words(bpe: tokenizers.Tokenizer) -> bool:
+    """Return whether no token spans the end of a word, so that a text may be split there."""
     return not any(_INNER_SPACE.search(name) for name in bpe.get_vocab())
 
 
 def prefix_scheme(definition: Mapping[str, Any]) -> Literal["never", "first", "always"]:
-    """Return where a space is put before a text: nowhere, at the very beginning, or behind special tokens too."""
+    """Return when the tokenizer adds a space before a text: never, before the first, or also after special tokens."""
     splitter = definition.get("pre_tokenizer") or {}
     if any(step.get("type") == "Prepend" for step in _steps(definition)):
         return "always"
@@ -41,9 +41,9 @@ def prefix_scheme(definition: Mapping[str, Any]) -> Literal["never", "first", "a
 
 
 def without_prefix(definition: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the definition of the tokenizer that puts no space before a text: for what goes on behind other text."""
-    kept = [step for step in _steps(definition) if step.get("type") != "Prepend"]
-    changed = {**definition, "normalizer": {"type": "Sequence", "normalizers": kept} if kept else None}
+    """Return the definition without the added space, for text that follows other text."""
+    steps = [step for step in _steps(definition) if step.get("type") != "Prepend"]
+    changed = {**definition, "normalizer": {"type": "Sequence", "normalizers": steps} if steps else None}
     if (definition.get("pre_tokenizer") or {}).get("type") == "Metaspace":
         changed["pre_tokenizer"] = {**definition["pre_tokenizer"], "prepend_scheme": "never"}
     return changed

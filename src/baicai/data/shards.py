@@ -1,10 +1,10 @@
-"""Token shards: a folder of raw little-endian token files and a manifest that says what they were made from.
+"""Token shards: a folder of raw little-endian token files with a manifest of their content and sources.
 
     manifest.json       format, dtype, vocabulary, tokenizer hash, counts, sha256 of each file, sources, licences, hash
     tokens-00000.bin    `shard_tokens` tokens; the last file holds the rest
 
-Windows are read with plain file reads, not through a memory map: mapped pages would count as this process's memory,
-and a file that shrinks under a map kills the process, while a short read is an error that can be told.
+Windows are read with plain file reads, not through a memory map: mapped pages would count as this process's memory, and
+a file that shrinks under a map kills the process, whereas a short read can be reported as an error.
 """
 
 import hashlib
@@ -20,56 +20,67 @@ import numpy as np
 from numpy.typing import NDArray
 
 from baicai.artefact import atomic_folder, file_hash, locked, remove_leftovers, value_hash
+from baicai.config import to_table
 from baicai.data.document import Document
-from baicai.data.manifest import FORMAT, damaged, read_manifest, read_receipt, shard_name, write_manifest
+from baicai.data.manifest import (
+    FORMAT,
+    PullReceipt,
+    ShardManifest,
+    damaged,
+    read_manifest,
+    read_receipt,
+    shard_name,
+    write_manifest,
+)
 from baicai.data.readers import fingerprint, read_documents
 from baicai.data.tokenizer import Tokenizer
 from baicai.errors import ConfigError, DataError
 from baicai.run import Progress
 
 SHARD_TOKENS = 2**27
+"""Default number of tokens in a token file."""
 
 _BATCH_CHARACTERS, _BATCH_DOCUMENTS = 2**20, 2**12
-_MAX_NAMES = 1000  # distinct sources and licences that a manifest counts by name
+_MAX_NAMES = 1000  # distinct sources and licences that a manifest counts separately
 
 
 class TokenShards:
-    """Tokens on disk, read by position; memory use does not depend on how many there are."""
+    """Tokens on disk, read by position; memory use does not depend on their number."""
 
-    def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
-        """Use `TokenShards.open`, which checks the files."""
+    def __init__(self, folder: Path, manifest: ShardManifest) -> None:
+        """Use `TokenShards.open` instead, which checks the files."""
         self.folder = folder
         self.manifest = manifest
-        self.hash: str = manifest["hash"]
-        self.tokenizer_hash: str = manifest["tokenizer"]
-        self.vocab_size: int = manifest["vocab_size"]
-        self.num_tokens: int = manifest["tokens"]
-        self.num_bytes: int = manifest["bytes"]
-        self._dtype = np.dtype(manifest["dtype"])
-        self._shard_tokens: int = manifest["shard_tokens"]
+        self.hash = manifest.hash
+        self.tokenizer_hash = manifest.tokenizer
+        self.vocab_size = manifest.vocab_size
+        self.num_tokens = manifest.tokens
+        self.num_bytes = manifest.bytes
+        self._dtype = np.dtype(manifest.dtype)
+        self._shard_tokens = manifest.shard_tokens
 
     @classmethod
     def open(cls, folder: Path, verify: bool = True) -> "TokenShards":
-        """Return the shards in a folder; sizes are always checked, every byte if `verify`.
+        """Open the shards in a folder. File sizes are always checked, hashes only if `verify`.
 
         Raises: ArtefactError if a file is missing, truncated or changed.
         """
         manifest = read_manifest(folder)
-        itemsize = np.dtype(manifest["dtype"]).itemsize
-        for number, entry in enumerate(manifest["files"]):
+        itemsize = np.dtype(manifest.dtype).itemsize
+        for number, entry in enumerate(manifest.files):
             file = folder / shard_name(number)
             try:
                 size = file.stat().st_size
             except OSError as error:
                 raise damaged(file, error.strerror or "cannot be read") from None
-            if size != entry["tokens"] * itemsize:
-                raise damaged(file, f"{size} bytes instead of {entry['tokens'] * itemsize}")
-            if verify and file_hash(file) != entry["sha256"]:
-                raise damaged(file, "its sha256 is not the manifest's")
+            if size != entry.tokens * itemsize:
+                raise damaged(file, f"{size} bytes, expected {entry.tokens * itemsize}")
+            if verify and file_hash(file) != entry.sha256:
+                raise damaged(file, "its sha256 does not match the manifest")
         return cls(folder, manifest)
 
     def read(self, start: int, count: int) -> NDArray[np.int64]:
-        """Return tokens `start` to `start + count`, shape [count].
+        """Read tokens `start` to `start + count`, shape [count].
 
         Raises: ArtefactError if a file has changed since it was opened.
         """
@@ -83,13 +94,13 @@ class TokenShards:
         return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
 
     def num_windows(self, sequence_tokens: int) -> int:
-        """Return how many windows there are; fewer than `sequence_tokens` tokens at the end are left out."""
+        """Return the number of windows; a remainder of fewer than `sequence_tokens` tokens is left out."""
         return max(0, (self.num_tokens - 1) // sequence_tokens)
 
     def window(self, index: int, sequence_tokens: int) -> NDArray[np.int64]:
-        """Return a window, shape [sequence_tokens + 1].
+        """Read a window, shape [sequence_tokens + 1].
 
-        Its last token is a target only, and the next window's first input.
+        Its last token is only a target; it is the first input of the next window.
         """
         return self.read(index * sequence_tokens, sequence_tokens + 1)
 
@@ -102,7 +113,7 @@ class TokenShards:
             raise damaged(file, "it is shorter than when it was opened")
         tokens = raw.astype(np.int64)
         if tokens.max() >= self.vocab_size:
-            raise damaged(file, f"it holds token {tokens.max()}, the vocabulary is {self.vocab_size}")
+            raise damaged(file, f"it contains token {tokens.max()}, but the vocabulary has {self.vocab_size} tokens")
         return tokens
 
 
@@ -113,15 +124,19 @@ def write_shards(
     *,
     shard_tokens: int = SHARD_TOKENS,
     max_tokens: int | None = None,
-    receipt: dict[str, Any] | None = None,
+    receipt: PullReceipt | None = None,
 ) -> TokenShards:
-    """Tokenize documents into `folder`, which appears when it is complete; `max_tokens` keeps the first so many.
+    """Tokenize documents into `folder`, which appears only once it is complete.
 
-    The manifest keeps the `receipt`, which says which documents of a release they are.
-    Raises: DataError if the documents hold no text, MachineError if the disk is full, ArtefactError if `folder` exists.
+    Args:
+        shard_tokens: tokens per file.
+        max_tokens: number of tokens to keep from the start; None keeps all.
+        receipt: identifies the documents of a release; stored in the manifest.
+
+    Raises: DataError if the documents have no text, MachineError if the disk is full, ArtefactError if `folder` exists.
     """
     if max_tokens is not None and max_tokens < 1:
-        raise ConfigError(f"max_tokens = {max_tokens}: keep at least one, or leave it out to keep all")
+        raise ConfigError(f"max_tokens = {max_tokens} must be at least 1; leave it out to keep all tokens")
     limit = sys.maxsize if max_tokens is None else max_tokens
     sources, licences = Counter[str](), Counter[str]()
     with atomic_folder(folder) as part:
@@ -139,21 +154,23 @@ def write_shards(
                 if writer.num_tokens == limit:
                     break
         if not writer.num_bytes:
-            raise DataError("the corpus holds no text: check the path and the format of its files")
-        told = {} if receipt is None else {"receipt": receipt}
-        write_manifest(part, _manifest(tokenizer, writer, sources, licences) | told)
+            raise DataError("the corpus has no text: check the path and the format of its files")
+        manifest = _manifest(tokenizer, writer, sources, licences)
+        if receipt is not None:
+            manifest["receipt"] = to_table(receipt)
+        write_manifest(part, manifest)
     return TokenShards.open(folder, verify=False)
 
 
 def write_tokens(
     tokens: NDArray[np.integer[Any]], tokenizer: Tokenizer, folder: Path, *, source: str, licence: str
 ) -> TokenShards:
-    """Write tokens, shape [n], as they are; they count as one document.
+    """Write tokens, shape [n], as one document.
 
-    Raises: DataError if there are none, MachineError if the disk is full, ArtefactError if `folder` exists.
+    Raises: DataError if the array is empty, MachineError if the disk is full, ArtefactError if `folder` exists.
     """
     if not len(tokens):
-        raise DataError(f"there are no tokens from {source} to write")
+        raise DataError(f"no tokens from {source} to write")
     assert 0 <= tokens.min() <= tokens.max() < tokenizer.vocab_size, "a token is outside the vocabulary"
     with atomic_folder(folder) as part:
         writer = _Writer(part, tokenizer, SHARD_TOKENS)
@@ -165,16 +182,17 @@ def write_tokens(
 def cached_shards(
     source: str, tokenizer: Tokenizer, cache_dir: Path, *, licence: str = "unknown", max_tokens: int | None = None
 ) -> TokenShards:
-    """Return the token shards of a source that `read_documents` knows, tokenized once and kept in `cache_dir`.
+    """Return the token shards of a `read_documents` source, tokenized once and cached in `cache_dir`.
 
-    They are found again by the contents of the source, so a changed corpus is tokenized anew.
-    Raises: DataError if the source cannot be read, holds no text or changes meanwhile.
+    The cache key covers the content of the source, so a changed corpus is tokenized again.
+
+    Raises: DataError if the source cannot be read, has no text or changes while it is read.
     """
     before = fingerprint(source)
     folder = cache_dir / value_hash([FORMAT, before, tokenizer.hash, licence, max_tokens])[:32]
     if not folder.exists():
         with locked(folder):
-            if not folder.exists():  # else another process was the first
+            if not folder.exists():  # otherwise another process was first
                 remove_leftovers(folder)
                 documents, receipt = read_documents(source, licence=licence), read_receipt(source)
                 write_shards(documents, tokenizer, folder, max_tokens=max_tokens, receipt=receipt)
@@ -185,7 +203,7 @@ def cached_shards(
 
 
 class _Writer:
-    """Fills one token file after the other and counts."""
+    """Writes token files one after another and counts tokens and bytes."""
 
     def __init__(self, folder: Path, tokenizer: Tokenizer, shard_tokens: int) -> None:
         self.dtype = np.dtype("<u2" if tokenizer.vocab_size <= 2**16 else "<u4")

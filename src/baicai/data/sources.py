@@ -1,4 +1,4 @@
-"""Where a recipe's text comes from."""
+"""Text sources of a recipe."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,22 +7,26 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from baicai.artefact import home_folder
-from baicai.config import Count, recipe
+from baicai.config import Count, recipe, to_table
 from baicai.data.shards import TokenShards, cached_shards
 from baicai.data.tokenizer import Tokenizer
 from baicai.errors import ConfigError
 
 
-def _named(value: Any) -> Any:
-    """Let a plain path stand for a source, and a source without a domain be named after its path."""
+def _expand_sources(value: Any) -> Any:
+    """Expand plain paths to sources, and name a source without a domain after its path."""
     tables = value if isinstance(value, list) else [value]
-    tables = [{"path": one} if isinstance(one, str) else one for one in tables]
+    tables = [{"path": entry} if isinstance(entry, str) else entry for entry in tables]
     return [
-        {"domain": Path(str(one["path"]).partition("?")[0].rpartition(":")[2]).name.partition(".")[0] or "text"} | one
-        if isinstance(one, dict) and "path" in one
-        else one
-        for one in tables
+        {"domain": _default_domain(str(table["path"]))} | table
+        if isinstance(table, dict) and "path" in table
+        else table
+        for table in tables
     ]
+
+
+def _default_domain(path: str) -> str:
+    return Path(path.partition("?")[0].rpartition(":")[2]).name.partition(".")[0] or "text"
 
 
 @recipe
@@ -32,15 +36,16 @@ class SourceConfig:
     path: str
     """A file or folder, `hf:NAME`, or `generator:NAME?key=value`."""
     domain: str = "text"
+    """Name of the domain, by default from the path."""
     weight: Annotated[float, Field(gt=0, le=1e9)] = 1.0
     """Share of the training mix, relative to the other sources."""
     licence: str = "unknown"
-    """SPDX id for documents that do not say their own."""
+    """SPDX identifier for documents that do not name their own licence."""
     max_tokens: Count | None = None
-    """Use only about the first so many tokens."""
+    """Use only about this many tokens from the start; None uses all."""
 
 
-def _distinct(sources: list[SourceConfig]) -> list[SourceConfig]:
+def _check_domains_differ(sources: list[SourceConfig]) -> list[SourceConfig]:
     names = [source.domain for source in sources]
     for name in names:
         if names.count(name) > 1:
@@ -50,12 +55,12 @@ def _distinct(sources: list[SourceConfig]) -> list[SourceConfig]:
     return sources
 
 
-Sources = Annotated[list[SourceConfig], BeforeValidator(_named), AfterValidator(_distinct)]
-"""What a recipe takes: sources, each of a domain of its own, or simply a path."""
+Sources = Annotated[list[SourceConfig], BeforeValidator(_expand_sources), AfterValidator(_check_domains_differ)]
+"""Recipe field: one or more sources with distinct domains; a plain path is enough."""
 
 
 def open_source(source: SourceConfig, tokenizer: Tokenizer) -> TokenShards:
-    """Return the source as token shards, tokenized once and kept in the project's home folder.
+    """Open a source as token shards; they are tokenized once and cached in the user's folder.
 
     Raises: DataError if the text is empty or cannot be read.
     """
@@ -65,7 +70,7 @@ def open_source(source: SourceConfig, tokenizer: Tokenizer) -> TokenShards:
 
 
 def open_sources(sources: list[SourceConfig], tokenizer: Tokenizer) -> dict[str, TokenShards]:
-    """Return the sources as token shards, by domain.
+    """Open sources as token shards, by domain.
 
     Raises: DataError if a text is empty or cannot be read.
     """
@@ -73,15 +78,15 @@ def open_sources(sources: list[SourceConfig], tokenizer: Tokenizer) -> dict[str,
 
 
 def describe_sources(shards: Mapping[str, TokenShards]) -> list[dict[str, Any]]:
-    """Return what a card says of its data: domain, manifest hash, counts and licences; never the text."""
+    """Describe training data for a card: domain, manifest hash, counts and licences, but no text."""
     return [
         {
             "domain": domain,
-            "manifest": one.hash,
-            "tokens": one.num_tokens,
-            "bytes": one.num_bytes,
-            "licences": one.manifest["licences"],
-            **({"receipt": one.manifest["receipt"]} if "receipt" in one.manifest else {}),
+            "manifest": source.hash,
+            "tokens": source.num_tokens,
+            "bytes": source.num_bytes,
+            "licences": source.manifest.licences,
+            **({"receipt": to_table(receipt)} if (receipt := source.manifest.receipt) else {}),
         }
-        for domain, one in shards.items()
+        for domain, source in shards.items()
     ]

@@ -1,4 +1,4 @@
-"""The tokenizer: BPE over bytes in Hugging Face's format, so that every UTF-8 text survives the round trip."""
+"""Byte-level BPE tokenizer in Hugging Face's format: every UTF-8 text survives a round trip."""
 
 import codecs
 import heapq
@@ -19,44 +19,52 @@ from baicai.config import canonical_json, from_table, to_table
 from baicai.data.byte_level import bytes_of_tokens, split_text
 from baicai.data.chat_template import DEFAULT_CHAT_FORMAT, SPECIALS, ChatFormat
 from baicai.data.document import Document, Message
-from baicai.data.sentence_piece import bytes_of_pieces, can_be_cut, prefix_scheme, without_prefix
+from baicai.data.sentence_piece import bytes_of_pieces, can_split_words, prefix_scheme, without_prefix
 from baicai.errors import ArtefactError, ConfigError, DataError
 
 TOKENIZER_FILE, CHAT_FILE = "tokenizer.json", "chat.json"
 MAX_REPEATS = 16
+"""Maximum repetitions of a small domain in the training sample."""
 
 _SAMPLE_PIECE = 2**12
 _PIECE = 2**18
-_GROUP = 2**20  # characters encoded at once; the library needs about 100 bytes of memory for each token
+_GROUP = 2**20  # characters encoded at once; tokenizers needs about 100 bytes of memory per token
 
 
 class Tokenizer:
-    """A BPE in the style of GPT-2 or SentencePiece, and how it marks turns; text never turns into a special token."""
+    """A BPE tokenizer in the style of GPT-2 or SentencePiece, with its chat format.
+
+    Text never becomes a special token, whatever it contains.
+
+    Example:
+        tokenizer = Tokenizer.open(Path("out/tokenizer"))
+        ids = tokenizer.encode("Hello")
+    """
 
     def __init__(self, definition: Mapping[str, Any], chat: ChatFormat = DEFAULT_CHAT_FORMAT) -> None:
-        """Make a tokenizer from the object in a tokenizer.json and its markers.
+        """Create a tokenizer from the content of a tokenizer.json and a chat format.
 
-        Raises: DataError if it is no BPE that can spell every byte, or lacks a token of the markers.
+        Raises: DataError if it is not a BPE that covers every byte, or lacks a special token of the chat format.
         """
         self._bpe = _load(definition)
         decoder, model = definition.get("decoder"), definition["model"]
         kinds = {part.get("type") for part in (decoder or {}).get("decoders", [decoder or {}])}
-        spelt = "ByteLevel" in kinds or ("ByteFallback" in kinds and model.get("byte_fallback"))
-        if model.get("type", "BPE") != "BPE" or not spelt:
+        covers_bytes = "ByteLevel" in kinds or ("ByteFallback" in kinds and model.get("byte_fallback"))
+        if model.get("type", "BPE") != "BPE" or not covers_bytes:
             raise DataError(
-                "not a byte-level BPE: only tokenizers in the style of GPT-2, Qwen, SmolLM or Llama can be used"
+                "not a byte-level BPE: only tokenizers in the style of GPT-2, Qwen, SmolLM or Llama are supported"
             )
         missing = [name for name in (chat.end, *chat.stop) if self._bpe.token_to_id(name) is None]
         if missing:
             raise DataError(f"lacks the special token {missing[0]}: add {', '.join(chat.stop)} to its added_tokens")
         self.definition, self.chat = definition, chat
         self._prefix: str = "never"
-        self._rest, self._can_be_cut = self._bpe, True
+        self._continuation_bpe, self._can_split = self._bpe, True
         if "ByteLevel" in kinds:
             self._bytes = bytes_of_tokens(self._bpe)
         else:
             self._bytes, self._prefix = bytes_of_pieces(self._bpe), prefix_scheme(definition)
-            self._rest, self._can_be_cut = _load(without_prefix(definition)), can_be_cut(self._bpe)
+            self._continuation_bpe, self._can_split = _load(without_prefix(definition)), can_split_words(self._bpe)
         names = {token.content for token in self._bpe.get_added_tokens_decoder().values()} | {chat.end, *chat.stop}
         self._special = re.compile(f"({'|'.join(map(re.escape, sorted(names, key=len, reverse=True)))})")
         self.hash = value_hash(definition if chat == DEFAULT_CHAT_FORMAT else [definition, to_table(chat)])
@@ -67,7 +75,7 @@ class Tokenizer:
 
     @classmethod
     def open(cls, path: Path) -> "Tokenizer":
-        """Return the tokenizer in a folder or a tokenizer.json.
+        """Open the tokenizer in a folder or a tokenizer.json.
 
         Raises: ArtefactError if it is missing or damaged.
         """
@@ -89,9 +97,9 @@ class Tokenizer:
             raise ArtefactError(f"tokenizer {file}: {error}") from None
 
     def save(self, path: Path) -> None:
-        """Write tokenizer.json and, where the markers are not our own, chat.json into the folder `path`.
+        """Write tokenizer.json and, unless the chat format is the default, chat.json into the folder `path`.
 
-        A `path` that ends in .json is tokenizer.json itself, alone.
+        If `path` ends in .json, only tokenizer.json is written, to that path.
 
         Raises: MachineError if the disk is full.
         """
@@ -101,42 +109,45 @@ class Tokenizer:
             write_json(path / CHAT_FILE, to_table(self.chat))
 
     def encode(self, text: str) -> list[int]:
-        """Return the ids of a text, without special tokens."""
+        """Encode a text, without special tokens."""
         return self.encode_batch([text])[0]
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the ids of each text, without special tokens."""
+        """Encode several texts, without special tokens."""
         return [ids.tolist() for ids in self._encode(texts, [True] * len(texts))]
 
     def encode_document(self, document: Document) -> list[int]:
-        """Return a text's ids and the end token; of a conversation, each message's role, ids and end."""
+        """Encode a text with its end token, or a conversation with the markers of each message."""
         ids: list[int] = self.encode_documents([document])[0].tolist()
         return ids
 
     def encode_documents(self, documents: Sequence[Document]) -> list[NDArray[np.uint32]]:
-        """Return the ids of each document as `encode_document` does, but in one go and in little memory."""
+        """Encode documents as `encode_document` does, in one batch and with little memory."""
         chat, begin = self.chat, np.array(self.begin_ids, dtype=np.uint32)
         filled = self._fill(
             [
-                self._items(chat.parts(one.messages, answer=False)) if one.messages else [one.text, self.end_id]
-                for one in documents
+                self._items(chat.parts(document.messages, answer=False))
+                if document.messages
+                else [document.text, self.end_id]
+                for document in documents
             ]
         )
         return [
-            ids if one.messages else np.concatenate([begin, ids]) for one, ids in zip(documents, filled, strict=True)
+            ids if document.messages else np.concatenate([begin, ids])
+            for document, ids in zip(documents, filled, strict=True)
         ]
 
     def encode_chat(self, messages: Sequence[Message]) -> list[int]:
-        """Return the ids of a conversation up to where the assistant's answer starts, or goes on if it is the last."""
-        begun = messages[-1:] if messages and messages[-1].role == "assistant" else ()
-        items = self._items(self.chat.parts(messages[: len(messages) - len(begun)], answer=True))
-        ids: list[int] = self._fill([[*items, *(message.content for message in begun)]])[0].tolist()
+        """Encode a conversation up to the start of the assistant's answer, or up to its end if it is already begun."""
+        prefill = messages[-1:] if messages and messages[-1].role == "assistant" else ()
+        items = self._items(self.chat.parts(messages[: len(messages) - len(prefill)], answer=True))
+        ids: list[int] = self._fill([[*items, *(message.content for message in prefill)]])[0].tolist()
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Return the text of ids: special tokens are left out, bytes that are no UTF-8 become U+FFFD.
+        """Decode token ids, without special tokens; invalid UTF-8 becomes U+FFFD.
 
-        The space that some tokenizers put before every text is left out too.
+        The space that some tokenizers add before every text is removed.
 
         Raises: DataError if an id is outside the vocabulary.
         """
@@ -144,7 +155,7 @@ class Tokenizer:
         return text if self._prefix == "never" else text.removeprefix(" ")
 
     def id_to_bytes(self, token_id: int) -> bytes:
-        """Return the bytes that a token stands for, none for a special token.
+        """Return the bytes of a token; empty for a special token.
 
         Raises: DataError if the id is outside the vocabulary.
         """
@@ -153,11 +164,11 @@ class Tokenizer:
         return self._bytes[token_id]
 
     def id_to_token(self, token_id: int) -> str:
-        """Return how a token is written in tokenizer.json, nothing if it is outside the vocabulary."""
+        """Return the name of a token in tokenizer.json; empty if the id is outside the vocabulary."""
         return self._bpe.id_to_token(token_id) or ""
 
     def bytes_per_token(self) -> NDArray[np.int64]:
-        """Return how many bytes each token stands for, shape [vocab]; 0 for special tokens."""
+        """Return the number of bytes of each token, [vocab]; 0 for special tokens."""
         return np.array([len(content) for content in self._bytes], dtype=np.int64)
 
     def _id(self, name: str) -> int:
@@ -166,9 +177,9 @@ class Tokenizer:
         return token_id
 
     def _fill(self, framed: Sequence[Sequence[int | str]]) -> list[NDArray[np.uint32]]:
-        """Return each list of ids and texts as ids."""
-        texts = [(item, place) for items in framed for place, item in enumerate(items) if isinstance(item, str)]
-        first = [place == 0 or self._prefix != "first" for _, place in texts]
+        """Encode the texts in each list of token ids and texts."""
+        texts = [(item, index) for items in framed for index, item in enumerate(items) if isinstance(item, str)]
+        first = [index == 0 or self._prefix != "first" for _, index in texts]
         encoded = iter(self._encode([text for text, _ in texts], first))
         return [
             np.concatenate([next(encoded) if isinstance(item, str) else np.array([item], np.uint32) for item in items])
@@ -176,7 +187,7 @@ class Tokenizer:
         ]
 
     def _items(self, parts: Iterable[tuple[str, bool]]) -> list[int | str]:
-        """Return text and markers as token ids, and the texts between them in one piece."""
+        """Turn text and markers into token ids, and merge the texts between them."""
         items: list[int | str] = []
         for part, is_marker in parts:
             for text in self._special.split(part) if is_marker else (part,):
@@ -189,31 +200,33 @@ class Tokenizer:
         return items
 
     def _encode(self, texts: Sequence[str], first: Sequence[bool]) -> list[NDArray[np.uint32]]:
-        """Return the ids of texts; one that is not `first` goes on behind other text."""
-        found: list[list[NDArray[np.uint32]]] = [[np.zeros(0, dtype=np.uint32)] for _ in texts]
-        length = _PIECE if self._can_be_cut else sys.maxsize
+        """Encode texts; one that is not `first` follows other text."""
+        encoded_parts: list[list[NDArray[np.uint32]]] = [[np.zeros(0, dtype=np.uint32)] for _ in texts]
+        length = _PIECE if self._can_split else sys.maxsize
         pieces = (
             (owner, piece, number == 0 and first[owner])
             for owner, text in enumerate(texts)
             for number, piece in enumerate(split_text(text, length))
         )
         for group in _groups(pieces):
-            for bpe, begins in ((self._bpe, True), (self._rest, False)):
+            for bpe, begins in ((self._bpe, True), (self._continuation_bpe, False)):
                 part = [(owner, piece) for owner, piece, is_first in group if is_first == begins]
                 try:
                     encodings = bpe.encode_batch_fast([piece for _, piece in part], add_special_tokens=False)
-                except TypeError:  # how the library says that a str is no UTF-8
-                    raise DataError("a text holds half of a surrogate pair, which is no text: remove it") from None
+                except TypeError:  # raised by tokenizers if a str is not valid UTF-8
+                    raise DataError(
+                        "a text contains half of a surrogate pair, which is not valid Unicode: remove it"
+                    ) from None
                 for (owner, _), encoding in zip(part, encodings, strict=True):
-                    found[owner].append(np.array(encoding.ids, dtype=np.uint32))
-        return [np.concatenate(parts) for parts in found]
+                    encoded_parts[owner].append(np.array(encoding.ids, dtype=np.uint32))
+        return [np.concatenate(parts) for parts in encoded_parts]
 
 
 def _load(definition: Mapping[str, Any]) -> tokenizers.Tokenizer:
     try:
         bpe = tokenizers.Tokenizer.from_buffer(canonical_json(definition))
     except ValueError as error:
-        raise DataError(f"no tokenizer: {error}") from None
+        raise DataError(f"not a valid tokenizer: {error}") from None
     bpe.encode_special_tokens = True
     bpe.no_truncation()
     bpe.no_padding()
@@ -221,47 +234,48 @@ def _load(definition: Mapping[str, Any]) -> tokenizers.Tokenizer:
 
 
 class Detokenizer:
-    """Turns ids into text one by one and holds back bytes until they are whole characters."""
+    """Decodes token ids one at a time, holding back bytes until they form complete characters."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
 
     def feed(self, token_id: int) -> str:
-        """Return the text that is complete with this token, maybe none.
+        """Return the text completed by this token; may be empty.
 
         Raises: DataError if the id is outside the vocabulary.
         """
         return self._utf8.decode(self._tokenizer.id_to_bytes(token_id))
 
     def flush(self) -> str:
-        """Return what is held back, bytes that are no UTF-8 as U+FFFD, and start anew."""
+        """Return the text held back, with invalid UTF-8 as U+FFFD, and reset."""
         text = self._utf8.decode(b"", final=True)
         self._utf8.reset()
         return text
 
 
 def train_tokenizer(domains: Mapping[str, Iterable[Document]], vocab_size: int, sample_bytes: int) -> Tokenizer:
-    """Return a tokenizer trained on a sample of `sample_bytes` bytes, the same number from each domain.
+    """Train a tokenizer on a sample of `sample_bytes` bytes, with an equal share from each domain.
 
-    Every document is read; the sample is drawn evenly over the whole domain. A domain smaller than its share is
-    repeated, up to `MAX_REPEATS` times, so that the large ones do not take all the merges. The result depends on
-    the documents and their order only.
+    Every document is read; the sample is drawn uniformly from the whole domain. A domain smaller than its share is
+    repeated up to `MAX_REPEATS` times, so that large domains do not take all merges. The result depends only on the
+    documents and their order.
+
     Raises: DataError if a domain is empty or the text yields fewer than `vocab_size` tokens.
     """
     smallest = len(SPECIALS) + 256
     if vocab_size < smallest:
-        raise DataError(
-            f"vocab_size = {vocab_size} is too small: {smallest} are needed for the bytes and special tokens"
-        )
+        raise DataError(f"vocab_size = {vocab_size} is too small: bytes and special tokens alone need {smallest}")
     if not domains:
-        raise DataError("no domain to train a tokenizer on: name at least one")
+        raise DataError("no domains to train a tokenizer on: name at least one")
     share = sample_bytes // len(domains)
     samples = [_sample(name, documents, share) for name, documents in domains.items()]
     bpe = tokenizers.Tokenizer(tokenizers.models.BPE())
     digits = tokenizers.pre_tokenizers.Digits(individual_digits=True)
     byte_level = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
-    bpe.pre_tokenizer = tokenizers.pre_tokenizers.Sequence([digits, byte_level])  # SmolLM's, which llama.cpp knows
+    bpe.pre_tokenizer = tokenizers.pre_tokenizers.Sequence(
+        [digits, byte_level]
+    )  # as SmolLM does, which llama.cpp supports
     bpe.decoder = tokenizers.decoders.ByteLevel()
     trainer = tokenizers.trainers.BpeTrainer(
         vocab_size=vocab_size,
@@ -278,20 +292,20 @@ def train_tokenizer(domains: Mapping[str, Iterable[Document]], vocab_size: int, 
 
 
 def _sample(name: str, documents: Iterable[Document], share: int) -> list[str]:
-    """Return pieces of about `share` bytes in all, each with the same chance to be among them."""
+    """Return a uniform sample of pieces with about `share` bytes in total."""
     draw = random.Random(0)
-    kept: list[tuple[float, int, str]] = []  # a heap: the piece with the highest draw is the first to go
-    kept_bytes = 0
+    sample: list[tuple[float, int, str]] = []  # a heap that drops the piece with the highest draw first
+    sample_bytes = 0
     contents = (content for document in documents for content in document.contents)
     for number, piece in enumerate(piece for content in contents for piece in split_text(content, _SAMPLE_PIECE)):
-        heapq.heappush(kept, (-draw.random(), number, piece))
-        kept_bytes += len(piece.encode())
-        while len(kept) > 1 and kept_bytes - len(kept[0][2].encode()) >= share:
-            kept_bytes -= len(heapq.heappop(kept)[2].encode())
-    if not kept_bytes:
-        raise DataError(f"domain '{name}' has no text: give it some or leave it out")
-    pieces = [piece for _, _, piece in sorted(kept, key=lambda entry: entry[1])]
-    return pieces * min(MAX_REPEATS, max(1, share // kept_bytes))
+        heapq.heappush(sample, (-draw.random(), number, piece))
+        sample_bytes += len(piece.encode())
+        while len(sample) > 1 and sample_bytes - len(sample[0][2].encode()) >= share:
+            sample_bytes -= len(heapq.heappop(sample)[2].encode())
+    if not sample_bytes:
+        raise DataError(f"domain '{name}' has no text: add some or leave the domain out")
+    pieces = [piece for _, _, piece in sorted(sample, key=lambda entry: entry[1])]
+    return pieces * min(MAX_REPEATS, max(1, share // sample_bytes))
 
 
 def _groups(pieces: Iterator[tuple[int, str, bool]]) -> Iterator[list[tuple[int, str, bool]]]:

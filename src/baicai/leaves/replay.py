@@ -36,6 +36,6 @@ def sample_replay(
     """Draw a public sample from training text, in windows of `length` tokens, and write it to a folder."""
     batches = Batches(shards, weights, batch_sequences=1, sequence_tokens=length, seed=seed)
     num_texts = max(1, min(num_tokens // length, sum(source.num_windows(length) for source in shards)))
-    licences = ", ".join(sorted({licence for source in shards for licence in source.manifest["licences"]}))
+    licences = ", ".join(sorted({licence for source in shards for licence in source.manifest.licences}))
     tokens = torch.cat([batches.next().tokens_BS1[0, :-1] for _ in range(num_texts)]).numpy()
     return write_tokens(tokens, tokenizer, folder, source="a sample of the trunk's training text", licence=licences)

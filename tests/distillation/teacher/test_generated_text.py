@@ -84,7 +84,7 @@ def test_student_with_other_tokens_reads_the_same_text(
     assert len(texts) == shards.num_windows(16)
     assert generated.tokenizer_hash == student.hash
     assert documents_of(generated, student) == [text for text in texts if text.strip()]
-    assert generated.manifest["licences"] == {"CC0-1.0": generated.manifest["documents"]}
+    assert generated.manifest.licences == {"CC0-1.0": generated.manifest.documents}
     starts = [teacher.tokenizer.decode(shards.window(n, 16)[:6].tolist()) for n in range(len(texts))]
     inside = [(start, text) for start, text in zip(starts, texts, strict=True) if "\ufffd" not in start]
     assert sum(text.startswith(start) for start, text in inside) > 0.9 * len(inside), (

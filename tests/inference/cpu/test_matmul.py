@@ -30,7 +30,7 @@ def vectors(length: int) -> Activations:
 
 
 @pytest.mark.parametrize("kind", [FLOAT32, BFLOAT16], ids=["float32", "bfloat16"])
-@pytest.mark.parametrize("places", [24, 32, 100, 224])
+@pytest.mark.parametrize("length", [24, 32, 100, 224])
 def test_products_have_the_same_bits_alone_and_together(kind: int, length: int) -> None:
     table, values, held = matrix(kind, length)
     activations, single = vectors(length), np.zeros((MANY, ROWS), np.float32)
@@ -54,8 +54,8 @@ def test_more_rows_than_one_block() -> None:
     length = 64
     rows = 3 * BLOCK_BYTES // (4 * length) + 5
     table, values, held = matrix(FLOAT32, length, rows)
-    activations, rows, out = vectors(length), np.arange(MANY), np.zeros((MANY, rows), np.float32)
-    multiply(table, length, 0, rows, activations, rows, out, rows, 0)
+    activations, indices, out = vectors(length), np.arange(MANY), np.zeros((MANY, rows), np.float32)
+    multiply(table, length, 0, rows, activations, indices, out, indices, 0)
     np.testing.assert_allclose(out, activations.plain @ values.T, atol=2e-4)
     assert held.numel()
 

@@ -102,7 +102,7 @@ def write_generated_text(
                     ]
                     write_atomic(file, "".join(lines).encode())
                 progress.update(number + 1, {"parts": number + 1})
-        licences = ", ".join(sorted(shards.manifest["licences"]))
+        licences = ", ".join(sorted(shards.manifest.licences))
         return cached_shards(str(texts), student_tokenizer, folder / "tokens", licence=licences)
 
 

@@ -1,5 +1,6 @@
 """Spin barriers for the threads of a compiled step, on atomic counters in shared memory."""
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from baicai.inference.cpu.kernels import njit_fast
 
 SPINS_BEFORE_YIELD = 20_000
 """Polls before a waiting thread yields its core."""
+_YIELD_FUNCTION = "SwitchToThread" if sys.platform == "win32" else "sched_yield"
 
 
 @intrinsic
@@ -36,7 +38,7 @@ def _atomic_load(typing: Any, address: Any) -> Any:
 @intrinsic
 def _yield(typing: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        function = get_or_insert_function(builder.module, ir.FunctionType(ir.IntType(32), []), "sched_yield")
+        function = get_or_insert_function(builder.module, ir.FunctionType(ir.IntType(32), []), _YIELD_FUNCTION)
         return builder.call(function, [])
 
     return types.int32(), generate

@@ -73,14 +73,14 @@ class Emitter:
         builder.branch(inside)
         builder.position_at_end(inside)
         iteration, old = builder.phi(I64), [builder.phi(value.type) for value in begin]
-        results_ = body(iteration, old)
+        updated = body(iteration, old)
         following = builder.add(iteration, I64(1))
-        for phi, first, further in zip([iteration, *old], [I64(0), *begin], [following, *results_], strict=True):
+        for phi, first, further in zip([iteration, *old], [I64(0), *begin], [following, *updated], strict=True):
             phi.add_incoming(first, before)
             phi.add_incoming(further, inside)
         builder.cbranch(builder.icmp_signed("<", following, iterations), inside, after)
         builder.position_at_end(after)
-        return results_
+        return updated
 
 
 def llvm_function(write: Callable[..., Values | None], results: int = 0) -> Any:
@@ -119,13 +119,13 @@ def _emit_dots(rows: int, count: int, unpack: Callable[[Emitter, Any, Any], tupl
         starts, ends = ([_address(emit, gather, number, last) for number in range(count)] for gather in (vectors, outs))
 
         def body(block: Any, sums: Values) -> Values:
-            at, results_ = builder.shl(block, I64(size)), Values()
+            at, updated = builder.shl(block, I64(size)), Values()
             parts = [unpack(emit, line, at) for line in lines]
             for start in starts:
                 read = emit.load(start, at, FLOATS), emit.load(builder.add(start, gap), at, FLOATS)
                 for left, right in (pair for part in parts for pair in zip(part, read, strict=True)):
-                    results_.append(emit.fma(left, right, sums[len(results_)]))
-            return results_
+                    updated.append(emit.fma(left, right, sums[len(updated)]))
+            return updated
 
         sums = emit.loop(blocks, [FLOATS([0.0] * LANES)] * (2 * rows * count), body)
         _store(emit, _sum_lanes(emit, [builder.fadd(*pair) for pair in zip(sums[::2], sums[1::2], strict=True)]), ends)
@@ -254,7 +254,7 @@ def _products_avx2(emit: Emitter, codes: Any, starts: Values, offset: Any) -> Va
     """Multiply 16 elements per instruction in 16 bits, adding neighbours; the 8-bit instruction would overflow."""
     builder, sixteen = emit.builder, ir.VectorType(ir.IntType(8), 16)
     ints, shorts = ir.VectorType(I32, 8), ir.VectorType(ir.IntType(16), 16)
-    offsets = [builder.add(offset, I64(offset)) for offset in range(0, INT8_BLOCK, 16)]
+    offsets = [builder.add(offset, I64(part)) for part in range(0, INT8_BLOCK, 16)]
     factors = [builder.sext(emit.load(codes, position, sixteen), shorts) for position in offsets]
     products = []
     for start in starts:
