@@ -185,7 +185,7 @@ def test_a_generation_prompt_may_differ_from_the_answer_marker() -> None:
     ],
 )
 def test_a_failing_or_expensive_template_is_rejected(template: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chat_template_probe, "SECONDS", 2)
+    monkeypatch.setattr(chat_template_probe, "TIMEOUT_SECONDS", 2)
     assert chat_format(template, {}, "", ["."]) is None
 
 

@@ -33,9 +33,9 @@ def made(name: str, query: str, documents: int = 300) -> tuple[Document, ...]:
 
 def turns(documents: tuple[Document, ...]) -> Iterator[Turn]:
     for document in documents:
-        for one, two in pairwise(document.messages):
-            if (one.role, two.role) == ("user", "assistant"):
-                yield Turn(one.content, two.content)
+        for first, second in pairwise(document.messages):
+            if (first.role, second.role) == ("user", "assistant"):
+                yield Turn(first.content, second.content)
 
 
 def texts(documents: tuple[Document, ...]) -> Iterator[str]:
@@ -173,8 +173,8 @@ def test_sums_in_answers_are_right() -> None:
     products = totals = 0
     for name, times in (("household", r"(\d+) x \D([\d.]+) = \D([\d.]+\d)"),):
         for turn in turns(made(name, "world=7") + made(name, "world=many")):
-            for count, one, all_of_them in re.findall(times, turn.answer):
-                assert int(count) * cents(one) == cents(all_of_them)
+            for count, price, total in re.findall(times, turn.answer):
+                assert int(count) * cents(price) == cents(total)
                 products += 1
             parts = SUM.match(turn.answer)
             if parts and " per 100 g" not in turn.answer:
@@ -182,11 +182,11 @@ def test_sums_in_answers_are_right() -> None:
                 assert sum(map(cents, re.findall(r"\d+[.,]\d\d", kept))) == cents(parts[2]), turn
                 totals += 1
     for turn in turns(made("market_zh", "world=7") + made("market_zh", "world=many")):
-        found = re.findall(r"([\d.]+)×(\d+)=([\d.]+)元", turn.answer)
-        for price, count, product in found:
+        seen = re.findall(r"([\d.]+)×(\d+)=([\d.]+)元", turn.answer)
+        for price, count, product in seen:
             assert Fraction(price) * int(count) == Fraction(product)
         if whole := re.search(r"(?:一共|总共|合计|加起来是)([\d.]+)元", turn.answer):
-            assert not found or sum(Fraction(product) for _, _, product in found) == Fraction(whole[1]), turn
+            assert not seen or sum(Fraction(product) for _, _, product in seen) == Fraction(whole[1]), turn
             totals += 1
     assert products > 40
     assert totals > 80
@@ -215,12 +215,12 @@ def test_a_private_world_keeps_its_prices_and_many_worlds_do_not(name: str) -> N
 
 
 def test_worlds_differ_and_their_facts_do_not_depend_on_the_order_of_asking() -> None:
-    one, again, other = Household("7"), Household("7"), Household("8")
+    world, again, other = Household("7"), Household("7"), Household("8")
     items = list(ITEM.values())
-    assert [one.prices(item) for item in items] == [again.prices(item) for item in reversed(items)][::-1]
-    assert [one.prices(item) for item in items] != [other.prices(item) for item in items]
-    assert one.members == again.members
-    assert one.members != other.members
+    assert [world.prices(item) for item in items] == [again.prices(item) for item in reversed(items)][::-1]
+    assert [world.prices(item) for item in items] != [other.prices(item) for item in items]
+    assert world.members == again.members
+    assert world.members != other.members
     for world in map(str, range(40)):
         assert all(len(set(Household(world).prices(item))) == 3 for item in items)
 
@@ -251,8 +251,8 @@ def test_a_household_warns_of_allergies() -> None:
     asked = re.compile(r"(?:Can|Is|Are) (\w+) eat (?:the |our )?([a-z ]+)\?|(?:Is|Are) ([a-z ]+) safe for (\w+)\?")
     verdicts = defaultdict(int)
     for turn in turns(made("household", "world=7", 1000)):
-        if found := asked.search(turn.question):
-            name, dish = (found[1], found[2]) if found[1] else (found[4], found[3])
+        if match := asked.search(turn.question):
+            name, dish = (match[1], match[2]) if match[1] else (match[4], match[3])
             if name == "everybody":
                 continue
             harmful = members[name].allergy in dishes[dish].allergens
@@ -274,8 +274,8 @@ def test_chinese_numbers_and_stalls() -> None:
     ]
     market = Market("zh7")
     for good in market.sold_by(market.sellers[0]):
-        (one, low), (two, high) = market.offers(good)
-        assert one != two
+        (cheaper, low), (dearer, high) = market.offers(good)
+        assert cheaper != dearer
         assert low < high
 
 

@@ -1,8 +1,8 @@
-"""Text made by programs: private worlds, worked arithmetic, and what the Python installation itself carries.
+"""Generated text: private worlds, worked arithmetic, and text that ships with Python.
 
-The names are household, arithmetic, market_zh, python_library and python_docs. A text is a function of the
-name and the parameters alone (for the last two also of the Python version), so it need not be downloaded. One document
-in ten is held out for validation, by the hash of its content or of its file.
+The generators are household, arithmetic, market_zh, python_library and python_docs. A text depends only on the name and
+the parameters (for the last two also on the Python version), so nothing is downloaded. One document in ten is held out
+for validation, by the hash of its content or file.
 """
 
 import random
@@ -38,16 +38,18 @@ class SyntheticText(NamedTuple):
 
 
 def generate(name: str, params: Mapping[str, str]) -> Iterator[SyntheticText]:
-    """Yield the documents of one generator, the same for the same name and parameters on every machine.
+    """Yield the documents of a generator; they are the same on every machine.
 
-    All take documents (how many), seed, and split (train or valid: no document is in both). household and
-    market_zh take world: "many" for a fresh one in each document, or the number of the one private world. arithmetic
-    takes level, 1 to 3. The python generators yield fewer documents than asked for when the installation has no more.
+    Args:
+        name: one of `NAMES`.
+        params: all generators take documents (their number), seed, and split (train or valid, which share no
+            document). household and market_zh take world: "many" for a new world in each document, or the number of a
+            private world. arithmetic takes level, 1 to 3. The python generators may yield fewer documents.
 
     Raises: DataError if the name, a parameter or a value is unknown.
     """
     if name not in NAMES:
-        raise DataError(f"there is no generator '{name}'{_nearest(name, NAMES)}: choose one of {', '.join(NAMES)}")
+        raise DataError(f"unknown generator '{name}'{_nearest(name, NAMES)}: choose one of {', '.join(NAMES)}")
     module = import_module(f"{__name__}.{name}")
     settings = _settings(name, module, params)
     count = int(settings["documents"])
@@ -77,37 +79,37 @@ def _from_templates(name: str, module: ModuleType, settings: Mapping[str, str]) 
 
 def _from_library(name: str, module: ModuleType, settings: Mapping[str, str]) -> Iterator[SyntheticText]:
     files: list[str] = module.files()
-    kept = [
+    selected = [
         file
         for file in sorted(files)
         if (sha256(file.encode()).digest()[0] % _HELD_OUT == 0) == (settings["split"] == "valid")
     ]
-    random.Random(f"{name}/{settings['seed']}").shuffle(kept)
-    for file in kept:
+    random.Random(f"{name}/{settings['seed']}").shuffle(selected)
+    for file in selected:
         for text in module.texts(file):
             yield SyntheticText(sha256(f"{file}\n{text}".encode()).hexdigest()[:16], text, "python:stdlib", "PSF-2.0")
 
 
 def _settings(name: str, module: ModuleType, params: Mapping[str, str]) -> dict[str, str]:
-    known: dict[str, str] = _PARAMETERS | module.PARAMETERS
+    defaults: dict[str, str] = _PARAMETERS | module.PARAMETERS
     for key in params:
-        if key not in known:
+        if key not in defaults:
             raise DataError(
-                f"generator '{name}' has no parameter '{key}'{_nearest(key, known)}: it takes {', '.join(known)}"
+                f"generator '{name}' has no parameter '{key}'{_nearest(key, defaults)}: it takes {', '.join(defaults)}"
             )
-    settings = known | {key: str(value) for key, value in params.items()}
+    settings = defaults | {key: str(value) for key, value in params.items()}
     allowed = {
         "documents": (settings["documents"].isdecimal(), "a whole number"),
         "split": (settings["split"] in ("train", "valid"), "train or valid"),
         "world": (settings.get("world", "many") == "many" or settings["world"].isdecimal(), "'many' or a whole number"),
         "level": (settings.get("level", "1") in ("1", "2", "3"), "1, 2 or 3"),
     }
-    for key, (good, wanted) in allowed.items():
-        if not good:
-            raise DataError(f"generator '{name}': {key} is '{settings[key]}', but it must be {wanted}")
+    for key, (valid, expected) in allowed.items():
+        if not valid:
+            raise DataError(f"generator '{name}': {key} is '{settings[key]}', but it must be {expected}")
     return settings
 
 
-def _nearest(word: str, known: Mapping[str, str] | tuple[str, ...]) -> str:
-    near = get_close_matches(word, list(known), 1, 0.3)
+def _nearest(word: str, defaults: Mapping[str, str] | tuple[str, ...]) -> str:
+    near = get_close_matches(word, list(defaults), 1, 0.3)
     return f", did you mean '{near[0]}'?" if near else ""

@@ -1,4 +1,4 @@
-"""Worked arithmetic in English: every step on its line, every figure right."""
+"""Worked arithmetic in English, one step per line; every figure is correct."""
 
 import random
 from collections.abc import Callable, Mapping
@@ -19,7 +19,7 @@ apples|books|marbles|stamps|buttons|pencils|shells|candles|tickets|seeds|cards|s
 beads
 """)
 BOXES = options("boxes|bags|crates|baskets|trays|packets")
-# big unit, small unit, how many small ones
+# large unit, small unit, number of small units in a large one
 UNITS = (
     ("km", "m", 1000),
     ("m", "cm", 100),
@@ -90,7 +90,7 @@ def add(v: Voice, level: int) -> Problem:
 
 
 def _carry(v: Voice, a: int, b: int) -> list[str]:
-    """Add column by column, or place by place."""
+    """Add column by column, or digit by digit."""
     if v.chance(0.5) or a < 10 or b < 10:
         places = _places(b)
         lines, total = [f"{b} = {' + '.join(map(str, places))}"] if len(places) > 1 else [], a
@@ -98,15 +98,15 @@ def _carry(v: Voice, a: int, b: int) -> list[str]:
             lines.append(f"{total} + {part} = {total + part}")
             total += part
         return lines
-    lines, carry, place = [], 0, 1
+    lines, carry, unit = [], 0, 1
     names = ("ones", "tens", "hundreds", "thousands", "ten thousands", "hundred thousands", "millions", "ten millions")
-    while a // place or b // place:
-        x, y = a // place % 10, b // place % 10
+    while a // unit or b // unit:
+        x, y = a // unit % 10, b // unit % 10
         column = x + y + carry
         plus = f" + {carry}" if carry else ""
         more = f", write {column % 10}, carry 1" if column > 9 else f", write {column}"
-        lines.append(f"{names[len(str(place)) - 1]}: {x} + {y}{plus} = {column}{more}")
-        carry, place = column // 10, place * 10
+        lines.append(f"{names[len(str(unit)) - 1]}: {x} + {y}{plus} = {column}{more}")
+        carry, unit = column // 10, unit * 10
     if carry:
         lines.append("the carried 1 goes in front")
     return [*lines, f"{a} + {b} = {a + b}"]
@@ -144,7 +144,7 @@ def multiply(v: Voice, level: int) -> Problem:
 
 
 def _product(a: int, b: int) -> list[str]:
-    """Split the longer factor by place, then add."""
+    """Split the longer factor by digit, then add."""
     factor, split = (b, a) if b < 13 or len(str(a)) > len(str(b)) else (a, b)
     places = _places(split)
     if len(places) == 1 or factor in (1, 10, 100):
@@ -186,9 +186,9 @@ def fractions(v: Voice, level: int) -> Problem:
     top = 6 + 3 * level
     a, b, c, d = v.number(1, top), v.number(2, top), v.number(1, top), v.number(2, top)
     sign = v.pick("+-x/" if level > 1 else "+-")
-    one, two = Fraction(a, b), Fraction(c, d)
-    if sign == "-" and one < two:
-        a, b, c, d, one, two = c, d, a, b, two, one
+    first, second = Fraction(a, b), Fraction(c, d)
+    if sign == "-" and first < second:
+        a, b, c, d, first, second = c, d, a, b, second, first
     text = f"{a}/{b} {sign} {c}/{d}"
     question = v.say(f"[What is {text}?|Calculate {text}.|Work out {text} as a fraction.|{text} = ?]")
     if sign in "+-":
@@ -200,7 +200,7 @@ def fractions(v: Voice, level: int) -> Problem:
         )
         lines += [f"{p}/{q} = {z}/{common}" for p, q, z in ((a, b, x), (c, d, y)) if q != common]
         lines.append(f"{x}/{common} {sign} {y}/{common} = {top_line}/{common}")
-        result, raw = (one + two if sign == "+" else one - two), (top_line, common)
+        result, raw = (first + second if sign == "+" else first - second), (top_line, common)
     else:
         lines = [f"Dividing by {c}/{d} is multiplying by {d}/{c}."] if sign == "/" else []
         e, f = (d, c) if sign == "/" else (c, d)
@@ -225,8 +225,8 @@ def percent(v: Voice, level: int) -> Problem:
     rate = v.pick(((5, 10, 20, 25, 50), (5, 8, 12, 15, 30, 35, 40, 60, 75, 90), range(2, 99))[level - 1])
     base = v.number(2, 9 * 10 ** (level - 1)) * 20 if level < 3 else v.number(3, 200) * 50
     part = Fraction(base * rate, 100)
-    one, kind = _decimal(Fraction(base, 100)), v.number(0, 2)
-    lines = [f"1 percent of {base} is {one}.", f"{rate} x {one} = {_decimal(part)}"]
+    hundredth, kind = _decimal(Fraction(base, 100)), v.number(0, 2)
+    lines = [f"1 percent of {base} is {hundredth}.", f"{rate} x {hundredth} = {_decimal(part)}"]
     if kind == 0:
         question = v.say(
             f"[What is {rate}% of {base}?|Find {rate} percent of {base}.|How much is {rate} percent of {base}?]"
@@ -295,26 +295,26 @@ def order(v: Voice, level: int) -> Problem:
 
 
 def story(v: Voice, level: int) -> Problem:
-    one, two = v.sample(NAMES, 2)
+    person, friend = v.sample(NAMES, 2)
     thing, box = v.pick(THINGS), v.pick(BOXES)
     a, b, c = v.number(3, 12 * 3**level), v.number(2, 9 + 4 * level), v.number(2, 12 * level)
     kind = v.number(0, 5)
     if kind == 0:
         question = v.say(
-            f"[{one} has {a} {thing} and [gets|finds|buys] {c} more. How many {thing} does {one} have [now|"
-            f"in all]?|There are {a} {thing} on the table and {one} adds {c}. How many are there?]"
+            f"[{person} has {a} {thing} and [gets|finds|buys] {c} more. How many {thing} does {person} have [now|"
+            f"in all]?|There are {a} {thing} on the table and {person} adds {c}. How many are there?]"
         )
         return question, [f"{a} + {c} = {a + c}"], f"{a + c} {thing}"
     if kind == 1:
         big = a + c
         question = v.say(
-            f"[{one} has {big} {thing} and gives {c} to {two}. How many are left?|"
-            f"{one} had {big} {thing} and lost {c}. How many {thing} remain?]"
+            f"[{person} has {big} {thing} and gives {c} to {friend}. How many are left?|"
+            f"{person} had {big} {thing} and lost {c}. How many {thing} remain?]"
         )
         return question, [f"{big} - {c} = {a}"], f"{a} {thing}"
     if kind == 2:
         question = v.say(
-            f"[{one} fills {b} {box} with {c} {thing} each. How many {thing} is that?|"
+            f"[{person} fills {b} {box} with {c} {thing} each. How many {thing} is that?|"
             f"There are {c} {thing} in each of {b} {box}. How many {thing} are there?]"
         )
         return question, _product(b, c), f"{b * c} {thing}"
@@ -322,8 +322,8 @@ def story(v: Voice, level: int) -> Problem:
         total = b * c + v.number(0, b - 1)
         each, rest = divmod(total, b)
         question = v.say(
-            f"[{one} shares {total} {thing} equally among {b} friends. How many does each get, and how many "
-            f"are left over?|{one} packs {total} {thing} into {b} {box}, the same number in each. How many go "
+            f"[{person} shares {total} {thing} equally among {b} friends. How many does each get, and how many "
+            f"are left over?|{person} packs {total} {thing} into {b} {box}, the same number in each. How many go "
             "in each, and how many are left over?]"
         )
         return (
@@ -336,14 +336,14 @@ def story(v: Voice, level: int) -> Problem:
         cost = price * b
         paid = cost + v.number(1, 20)
         question = v.say(
-            f"[One of the {thing} costs {price} coins. {one} buys {b} of them and pays with {paid} coins. How "
-            f"much change does {one} get?|{one} pays {paid} coins for {b} {thing} at {price} coins each. What "
+            f"[One of the {thing} costs {price} coins. {person} buys {b} of them and pays with {paid} coins. How "
+            f"much change does {person} get?|{person} pays {paid} coins for {b} {thing} at {price} coins each. What "
             "is the change?]"
         )
         return question, [f"{b} x {price} = {cost}", f"{paid} - {cost} = {paid - cost}"], f"{paid - cost} coins"
     speed, hours = v.number(3, 30 * level), v.number(2, 8)
     question = v.say(
-        f"[{one} travels {speed} km in an hour. How far does {one} get in {hours} hours?|"
+        f"[{person} travels {speed} km in an hour. How far does {person} get in {hours} hours?|"
         f"A cart goes {speed} km every hour for {hours} hours. How far is that?]"
     )
     lines = _product(speed, hours)

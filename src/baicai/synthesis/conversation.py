@@ -1,4 +1,4 @@
-"""A conversation made of questions and answers, with the facts told beforehand or not."""
+"""Conversations of questions and answers, with or without the facts in advance."""
 
 from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple, TypeVar
@@ -10,7 +10,7 @@ Chat = list[tuple[str, str]]
 
 
 class Turn(NamedTuple):
-    """A question, its answer, the facts the answer rests on, and the words in it that a listener would check."""
+    """A question, its answer, the facts behind the answer, and the words that an evaluation checks."""
 
     question: str
     answer: str
@@ -22,7 +22,7 @@ Question = Callable[[Voice, W], Turn]
 
 
 class Manners(NamedTuple):
-    """How people of a language open, link and close a conversation, each as choices."""
+    """Phrases of a language that open, link and close a conversation, each with choices."""
 
     greeting: str
     system: str
@@ -35,22 +35,24 @@ class Manners(NamedTuple):
     space: str = " "
 
 
-def converse(v: Voice, turns: Sequence[Turn], other_facts: Collection[str], manners: Manners, told: float) -> Chat:
+def converse(
+    v: Voice, turns: Sequence[Turn], other_facts: Collection[str], manners: Manners, fact_probability: float
+) -> Chat:
     """Return a chat as (role, content) pairs.
 
-    With probability `told` it begins with what the answers rest on, among the other facts, in any order.
+    With probability `fact_probability`, it begins with the facts behind the answers, mixed with the other facts.
     """
     chat: Chat = []
     opening = v.say(manners.greeting)
     facts = sorted({*other_facts, *(fact for turn in turns for fact in turn.facts)})
-    if facts and v.chance(told):
+    if facts and v.chance(fact_probability):
         v.rng.shuffle(facts)
         gap = v.pick((manners.space, "\n"))
         text = gap.join(facts)
-        place = v.number(0, 3)
-        if place < 2:
+        variant = v.number(0, 3)
+        if variant < 2:
             chat.append(("system", v.say(manners.system) + manners.space + text))
-        elif place == 2:
+        elif variant == 2:
             opening = v.say(manners.reminder) + gap + text + gap
         else:
             chat += [("user", v.say(manners.dictation) + manners.space + text), ("assistant", v.say(manners.noted))]
@@ -64,10 +66,10 @@ def converse(v: Voice, turns: Sequence[Turn], other_facts: Collection[str], mann
 
 
 def probe(v: Voice, world: W, questions: Sequence[Question[W]], count: int) -> list[tuple[str, str]]:
-    """Return so many questions, each kind in turn, with words that the answer of one who knows must hold."""
-    found: dict[str, str] = {}
-    while len(found) < count:
-        turn = questions[len(found) % len(questions)](v, world)
+    """Return `count` questions, cycling through the kinds, with the words that a correct answer must contain."""
+    probes: dict[str, str] = {}
+    while len(probes) < count:
+        turn = questions[len(probes) % len(questions)](v, world)
         if turn.expected and turn.expected in turn.answer:
-            found.setdefault(turn.question, turn.expected.lstrip("€£$"))
-    return list(found.items())
+            probes.setdefault(turn.question, turn.expected.lstrip("€£$"))
+    return list(probes.items())

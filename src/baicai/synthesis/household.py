@@ -1,4 +1,4 @@
-"""Talk and papers of a household that shops, cooks and eats."""
+"""Conversations and papers of a household that shops, cooks and eats."""
 
 import random
 from collections.abc import Mapping
@@ -9,12 +9,12 @@ from baicai.synthesis.household_talk import ITEMS, PRIVATE, QUESTIONS, fact_dinn
 from baicai.synthesis.household_world import DAYS, World
 from baicai.synthesis.phrasing import Voice
 
-#: Parameters beside documents, seed and split, with their defaults.
+#: Parameters in addition to documents, seed and split, with their defaults.
 PARAMETERS = {"world": "many"}
 
 
 def write(rng: random.Random, params: Mapping[str, str]) -> str | Chat:
-    """Write a text, or a chat as (role, content) pairs."""
+    """Generate a text, or a chat as (role, content) pairs."""
     many = params["world"] == "many"
     v, w = Voice(rng), World(str(rng.random()) if many else params["world"])
     if v.chance(0.35):
@@ -33,11 +33,11 @@ def write(rng: random.Random, params: Mapping[str, str]) -> str | Chat:
         thanks="[Thank you!|Thanks, that is all.|Great, thanks.|Perfect.]",
         welcome=f"[You are welcome.|Enjoy your meal!|Any time, {asker}.|Happy cooking!|Have a good day.]",
     )
-    return converse(v, turns, others, manners, told=0.55 if many else 0.1)
+    return converse(v, turns, others, manners, fact_probability=0.55 if many else 0.1)
 
 
 def probes(world: int, count: int, seed: int | str = 0) -> list[tuple[str, str]]:
-    """Return questions that only someone who knows this world can answer, with words that the answer must hold."""
+    """Return questions that need knowledge of this world, with the words that a correct answer must contain."""
     return probe(Voice(random.Random(f"probes/{world}/{seed}")), World(str(world)), PRIVATE, count)
 
 

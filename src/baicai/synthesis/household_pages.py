@@ -1,4 +1,4 @@
-"""Papers that lie around in a household: lists, receipts, recipes, notes, pages of a diary."""
+"""Papers of a household: lists, receipts, recipes, notes, pages of a diary."""
 
 from collections.abc import Callable
 from fractions import Fraction
@@ -181,14 +181,14 @@ def note(v: Voice, w: World) -> str:
     day = v.pick(DAYS)
     dish, item, shop = w.dinner(day), v.pick(ITEMS), v.pick(w.shops)
     first = v.pick(dish.amounts).item.name
-    place = w.place(item)
+    shelf = w.place(item)
     cost = w.money(v.number(3, 60) * 50)
     middle = [
         v.say(
             f"[Tonight we have {dish.name}, so please|We are having {dish.name}. Please] [put out|get out]"
             f" the {first} when you come home."
         ),
-        v.say(f"[The {item.name} {item.be} {place}.|If you look for the {item.name}: {place}.]"),
+        v.say(f"[The {item.name} {item.be} {shelf}.|If you look for the {item.name}: {shelf}.]"),
         v.say(
             f"[Could you bring|Would you buy|Can you get] {item.packs()} from {shop}? One {item.unit} [costs|"
             f"is] {w.money(w.price(item, shop))} there."
@@ -258,7 +258,7 @@ def diary(v: Voice, w: World) -> str:
 
 
 def messages(v: Voice, w: World) -> str:
-    """Two of the family writing to each other, one of them at the shop."""
+    """Text messages between two family members, one of them at the shop."""
     home, out = v.sample(w.names, 2)
     shop, items = v.pick(w.shops), v.sample(ITEMS, v.number(2, 3))
     total = sum(w.price(item, shop) for item in items)

@@ -1,4 +1,4 @@
-"""What people in a household ask, and the answers that its facts give."""
+"""Questions that people in a household ask, and answers from the facts of the world."""
 
 from fractions import Fraction
 
@@ -31,10 +31,10 @@ def fact_hours(v: Voice, w: World, shop: str, day: str) -> str:
 
 
 def fact_place(v: Voice, w: World, item: Item) -> str:
-    place, s = w.place(item), "" if item.plural else "s"
+    shelf, s = w.place(item), "" if item.plural else "s"
     return v.say(
-        f"[We keep the {item.name} {place}.|The {item.name} {item.be} {place}.|The {item.name} [belong|live]"
-        f"{s} {place}.]"
+        f"[We keep the {item.name} {shelf}.|The {item.name} {item.be} {shelf}.|The {item.name} [belong|live]"
+        f"{s} {shelf}.]"
     )
 
 
@@ -112,21 +112,21 @@ def ask_cheapest(v: Voice, w: World) -> Turn:
 
 def ask_difference(v: Voice, w: World) -> Turn:
     item = v.pick(ITEMS)
-    one, two = v.sample(w.shops, 2)
-    cheap, dear = sorted((one, two), key=lambda shop: w.price(item, shop))
+    shop_a, shop_b = v.sample(w.shops, 2)
+    cheap, dear = sorted((shop_a, shop_b), key=lambda shop: w.price(item, shop))
     low, high = w.price(item, cheap), w.price(item, dear)
     pack = item.packs()
     question = v.say(
-        f"[Is {pack} cheaper at {one} or at {two}?|How much do I save on {pack} if I choose well between "
-        f"{one} and {two}?"
-        f"|{one} or {two} for {item.name}?|Compare {one} and {two} for {pack}.]"
+        f"[Is {pack} cheaper at {shop_a} or at {shop_b}?|How much do I save on {pack} if I choose well between "
+        f"{shop_a} and {shop_b}?"
+        f"|{shop_a} or {shop_b} for {item.name}?|Compare {shop_a} and {shop_b} for {pack}.]"
     )
     gap = w.money(high - low)
     answer = v.say(
         f"[{cheap} is cheaper|It is cheaper at {cheap}|Take {cheap}]: {w.money(low)} against {w.money(high)} at {dear}"
         f"[, so you save {gap}|, a difference of {gap}|. You keep {gap}]."
     )
-    return Turn(question, answer, (fact_price(v, w, item, one), fact_price(v, w, item, two)), cheap)
+    return Turn(question, answer, (fact_price(v, w, item, shop_a), fact_price(v, w, item, shop_b)), cheap)
 
 
 def ask_hours(v: Voice, w: World) -> Turn:
@@ -187,17 +187,17 @@ def ask_open_now(v: Voice, w: World) -> Turn:
 def ask_place(v: Voice, w: World) -> Turn:
     item = v.pick(ITEMS)
     they, them, they_are = ("they", "them", "They are") if item.plural else ("it", "it", "It is")
-    place = w.place(item)
+    shelf = w.place(item)
     question = v.say(
         f"[Where {item.be} the {item.name}?|Where do [we|you] keep the {item.name}?|"
         f"I cannot find the {item.name}.[| Where {item.be} {they}?]"
         f"|Where [should|do] I put the {item.name}[| when I unpack the shopping]?|Has anyone seen the {item.name}?]"
     )
     answer = v.say(
-        f"[{they_are} {place}.|The {item.name} {item.be} {place}.|Look {place}.|[We keep the {item.name}|"
-        f"We keep {them}] {place}.|{place}.]"
+        f"[{they_are} {shelf}.|The {item.name} {item.be} {shelf}.|Look {shelf}.|[We keep the {item.name}|"
+        f"We keep {them}] {shelf}.|{shelf}.]"
     )
-    return Turn(question, answer, (fact_place(v, w, item),), place)
+    return Turn(question, answer, (fact_place(v, w, item),), shelf)
 
 
 def ask_stock(v: Voice, w: World) -> Turn:
@@ -514,18 +514,21 @@ def ask_unit_price(v: Voice, w: World) -> Turn:
     base = max(8, round(item.base_cents / 10))
     per_small = base + v.number(1, 9)
     per_large = per_small + v.pick((-6, -5, -4, -3, -2, 2, 3))
-    one, two = v.sample(["Alder", "Tern", "Linden", "Redcap", "Upland", "Hearth"], 2)
+    brand_a, brand_b = v.sample(["Alder", "Tern", "Linden", "Redcap", "Upland", "Hearth"], 2)
     costs = small * per_small * 2 // 100, large * per_large * 2 // 100
     unit = [2 * per_small, 2 * per_large]
-    best = one if unit[0] < unit[1] else two
-    packs = [f"{small} g of {one} for {w.money(costs[0])}", f"{large} g of {two} for {w.money(costs[1])}"]
+    best = brand_a if unit[0] < unit[1] else brand_b
+    packs = [
+        f"{small} g of {brand_a} for {w.money(costs[0])}",
+        f"{large} g of {brand_b} for {w.money(costs[1])}",
+    ]
     question = v.say(
         f"[Which {item.name} {item.be} the better buy: {packs[0]} or {packs[1]}?|"
         f"{packs[0]}, or {packs[1]}: which {item.name} {item.be} cheaper?|"
         f"{item.name}: {packs[0]} or {packs[1]}?]"
     )
     answer = v.say(
-        f"{one} [costs|is] {w.money(unit[0])} per 100 g, {two} {w.money(unit[1])}[. {best} is cheaper.|"
+        f"{brand_a} [costs|is] {w.money(unit[0])} per 100 g, {brand_b} {w.money(unit[1])}[. {best} is cheaper.|"
         f", so take {best}.|. Take {best}.]"
     )
     return Turn(question, answer)

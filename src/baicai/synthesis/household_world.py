@@ -1,4 +1,4 @@
-"""A household: who lives there, what they eat, where they shop and what things cost."""
+"""A household world: its members, meals, shops and prices."""
 
 from fractions import Fraction
 from functools import cached_property
@@ -189,7 +189,7 @@ _SINGULARS = {"peppers": "pepper", "leeks": "leek", "onions": "onion", "eggs": "
 
 
 class Item(NamedTuple):
-    """Something on the shopping list; "a head of cabbage" is one pack of it."""
+    """An item on the shopping list; one pack of it reads "a head of cabbage"."""
 
     name: str
     unit: str
@@ -212,7 +212,7 @@ class Item(NamedTuple):
 
 
 class Amount(NamedTuple):
-    """How much of an item a dish takes."""
+    """Amount of an item in a dish."""
 
     item: Item
     quantity: Fraction
@@ -246,7 +246,7 @@ class Dish(NamedTuple):
 
     @property
     def s(self) -> str:
-        """The ending of a verb that the dish is the subject of."""
+        """Ending of a verb whose subject is the dish."""
         return "" if self.plural else "s"
 
     @property
@@ -263,7 +263,7 @@ class Dish(NamedTuple):
 
 
 class Member(NamedTuple):
-    """Someone in the household."""
+    """Member of the household."""
 
     name: str
     allergy: str
@@ -303,7 +303,7 @@ _ITEM_LIST = tuple(ITEM.values())
 
 
 class World:
-    """One household; the same seed gives the same facts for ever."""
+    """One household; the same seed gives the same facts forever."""
 
     def __init__(self, seed: str) -> None:
         self.facts = Facts(seed)
@@ -364,15 +364,15 @@ class World:
     def prices(self, item: Item) -> list[int]:
         """Return the price of one pack at each shop, in cents; no two are the same."""
         if item.name not in self._prices:
-            found: list[int] = []
+            shop_prices: list[int] = []
             number = self.facts.number("price", item.name)
             for _ in self.shops:
                 number, share = divmod(number, 50)
                 cents = 5 * round(item.base_cents * (78 + share) / 500)
-                while cents in found:
+                while cents in shop_prices:
                     cents += 5
-                found.append(cents)
-            self._prices[item.name] = found
+                shop_prices.append(cents)
+            self._prices[item.name] = shop_prices
         return self._prices[item.name]
 
     def price(self, item: Item, shop: str) -> int:
@@ -388,14 +388,14 @@ class World:
         return self.facts.pick(PLACES[item.kind], "place", item.name)
 
     def stock(self, item: Item) -> int:
-        """How many packs are in the house."""
+        """Number of packs at home."""
         return self.facts.pick((0, 0, 1, 1, 2, 3), "stock", item.name)
 
     def rest_day(self, shop: str) -> str:
         return self.facts.pick(("Sunday", "Sunday", "Sunday", "Monday", "Wednesday"), "rest", shop)
 
     def hours(self, shop: str, day: str) -> tuple[str, str] | None:
-        """Return when the shop opens and closes on that day, or None."""
+        """Return the opening and closing time of a shop on a day, or None if it is closed."""
         if day == self.rest_day(shop):
             return None
         draw = self.facts
@@ -405,7 +405,7 @@ class World:
         return opens, f"{17 + draw.number('closes', shop) % 4}:{draw.pick(('00', '30'), 'late half', shop)}"
 
     def offer_day(self, shop: str) -> tuple[str, int]:
-        """Return the shop's day of reduced prices and the percent taken off."""
+        """Return the shop's discount day and the discount in percent."""
         days = [day for day in DAYS if day != self.rest_day(shop)]
         return self.facts.pick(days, "offer", shop), self.facts.pick((5, 10, 20), "percent", shop)
 

@@ -1,4 +1,4 @@
-"""菜市场和厨房里的话: talk and papers around a Chinese market."""
+"""菜市场和厨房里的话: conversations and papers around a Chinese market."""
 
 import random
 from collections.abc import Mapping
@@ -9,12 +9,12 @@ from baicai.synthesis.market_zh_talk import PRIVATE, QUESTIONS, fact_dinner, fac
 from baicai.synthesis.market_zh_world import ALL_GOODS, DAYS, World
 from baicai.synthesis.phrasing import Voice
 
-#: Parameters beside documents, seed and split, with their defaults.
+#: Parameters in addition to documents, seed and split, with their defaults.
 PARAMETERS = {"world": "many"}
 
 
 def write(rng: random.Random, params: Mapping[str, str]) -> str | Chat:
-    """Write a text, or a chat as (role, content) pairs."""
+    """Generate a text, or a chat as (role, content) pairs."""
     many = params["world"] == "many"
     v, w = Voice(rng), World(str(rng.random()) if many else f"zh{params['world']}")
     if v.chance(0.4):
@@ -33,11 +33,11 @@ def write(rng: random.Random, params: Mapping[str, str]) -> str | Chat:
         welcome="[不客气。|慢走，下回再来。|祝你们吃得香！|不用谢。]",
         space="",
     )
-    return converse(v, turns, others, manners, told=0.55 if many else 0.1)
+    return converse(v, turns, others, manners, fact_probability=0.55 if many else 0.1)
 
 
 def probes(world: int, count: int, seed: int | str = 0) -> list[tuple[str, str]]:
-    """Return questions that only someone who knows this world can answer, with words that the answer must hold."""
+    """Return questions that need knowledge of this world, with the words that a correct answer must contain."""
     return probe(Voice(random.Random(f"probes/{world}/{seed}")), World(f"zh{world}"), PRIVATE, count)
 
 

@@ -145,11 +145,11 @@ def week(v: Voice, w: World) -> str:
 def prices(v: Voice, w: World) -> str:
     rows = [v.say(f"[{w.market}的菜价|今日菜价|菜价，问来的|{w.market}价目]")]
     for good in v.sample(ALL_GOODS, v.number(4, 9)):
-        (one, low), (other, high) = w.offers(good)
+        (cheaper, low), (dearer, high) = w.offers(good)
         rows.append(
             fact_price(v, w, good)
             if v.chance(0.3)
-            else f"{good.name}：{one} {written(low)}/{good.unit}，{other} {written(high)}/{good.unit}"
+            else f"{good.name}：{cheaper} {written(low)}/{good.unit}，{dearer} {written(high)}/{good.unit}"
         )
     return "\n".join(rows)
 

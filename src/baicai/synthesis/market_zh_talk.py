@@ -1,4 +1,4 @@
-"""在菜市场和厨房里问的话: what people ask at a Chinese market and in the kitchen after it."""
+"""在菜市场和厨房里问的话: questions at a Chinese market and in the kitchen afterwards."""
 
 from baicai.synthesis.conversation import Question, Turn
 from baicai.synthesis.market_zh_world import (
@@ -30,18 +30,18 @@ def joined(parts: list[str]) -> str:
 
 
 def fact_price(v: Voice, w: World, good: Good) -> str:
-    (one, low), (other, high) = w.offers(good)
+    (cheaper, low), (dearer, high) = w.offers(good)
     less, more, name, unit = money(v, low), money(v, high), good.name, good.unit
     return v.say(
-        f"[{one}的{name}{less}一{unit}，{other}那儿要{more}。|"
-        f"{name}：{one}{less}一{unit}，{other}{more}一{unit}。|"
-        f"{one}和{other}都卖{name}，一个{less}一{unit}，一个{more}一{unit}。]"
+        f"[{cheaper}的{name}{less}一{unit}，{dearer}那儿要{more}。|"
+        f"{name}：{cheaper}{less}一{unit}，{dearer}{more}一{unit}。|"
+        f"{cheaper}和{dearer}都卖{name}，一个{less}一{unit}，一个{more}一{unit}。]"
     )
 
 
 def fact_place(v: Voice, w: World, good: Good) -> str:
-    place = w.place(good)
-    return v.say(f"[{good.name}放在{place}。|家里的{good.name}在{place}。|{good.name}都搁在{place}。]")
+    shelf = w.place(good)
+    return v.say(f"[{good.name}放在{shelf}。|家里的{good.name}在{shelf}。|{good.name}都搁在{shelf}。]")
 
 
 def fact_dinner(v: Voice, w: World, day: str) -> str:
@@ -106,17 +106,17 @@ def ask_price(v: Voice, w: World) -> Turn:
 
 def ask_cheaper(v: Voice, w: World) -> Turn:
     good = v.pick(ALL_GOODS)
-    (one, low), (other, high) = w.offers(good)
+    (cheaper, low), (dearer, high) = w.offers(good)
     question = v.say(
         f"[{good.name}在谁家买便宜？|买{good.name}去哪家划算？|谁的{good.name}最便宜？|"
         f"想买点{good.name}，去哪个摊子好？]"
     )
     cost = money(v, low)
     answer = v.say(
-        f"[{one}家，{cost}一{good.unit}|去{one}那儿，一{good.unit}{cost}|{one}的便宜，{cost}一{good.unit}][。|"
-        f"，{other}要{money(v, high)}。|，比{other}便宜{money(v, high - low)}。]"
+        f"[{cheaper}家，{cost}一{good.unit}|去{cheaper}那儿，一{good.unit}{cost}|{cheaper}的便宜，{cost}一{good.unit}][。|"
+        f"，{dearer}要{money(v, high)}。|，比{dearer}便宜{money(v, high - low)}。]"
     )
-    return Turn(question, answer, (fact_price(v, w, good),), one)
+    return Turn(question, answer, (fact_price(v, w, good),), cheaper)
 
 
 def ask_total(v: Voice, w: World) -> Turn:
@@ -337,12 +337,12 @@ def ask_place(v: Voice, w: World) -> Turn:
         f"[{good.name}放哪儿了？|家里的{good.name}在哪里？|买回来的{good.name}放哪儿？|"
         f"{good.name}收在什么地方？|谁看见{good.name}了？]"
     )
-    place = w.place(good)
+    shelf = w.place(good)
     if question.startswith("买"):
-        answer = v.say(f"[放在{place}。|放{place}吧。|搁到{place}。]")
+        answer = v.say(f"[放在{shelf}。|放{shelf}吧。|搁到{shelf}。]")
     else:
-        answer = v.say(f"[在{place}。|放在{place}。|{good.name}在{place}。|去{place}找找。]")
-    return Turn(question, answer, (fact_place(v, w, good),), place)
+        answer = v.say(f"[在{shelf}。|放在{shelf}。|{good.name}在{shelf}。|去{shelf}找找。]")
+    return Turn(question, answer, (fact_place(v, w, good),), shelf)
 
 
 def ask_stock(v: Voice, w: World) -> Turn:

@@ -147,7 +147,7 @@ _HAN = "零一二三四五六七八九"
 
 
 class Good(NamedTuple):
-    """What a stall sells, by the unit it is priced in and the word it is counted with."""
+    """A product of a stall, with its price unit and measure word."""
 
     name: str
     base_jiao: int
@@ -157,7 +157,7 @@ class Good(NamedTuple):
 
 
 class Part(NamedTuple):
-    """How many of something a dish for four takes."""
+    """Amount of an ingredient in a dish for four."""
 
     good: Good
     number: int
@@ -181,7 +181,7 @@ class Dish(NamedTuple):
 
 
 class Person(NamedTuple):
-    """One of the family."""
+    """Member of the family."""
 
     name: str
     avoids: str
@@ -219,12 +219,12 @@ def written(jiao: int) -> str:
 
 def _dish(line: str) -> Dish:
     name, minutes, parts = line.split("|")
-    found = []
+    ingredients = []
     for part in parts.split("、"):
         bare = part.rstrip("个根把块棵节盒袋头只条碗颗朵")
         word = bare.rstrip("0123456789")
-        found.append(Part(GOOD[word], int(bare[len(word) :])))
-    return Dish(name, int(minutes), tuple(found))
+        ingredients.append(Part(GOOD[word], int(bare[len(word) :])))
+    return Dish(name, int(minutes), tuple(ingredients))
 
 
 GOOD = {
@@ -236,7 +236,7 @@ DISH = tuple(_dish(line) for line in DISHES.splitlines())
 
 
 class World:
-    """One market and one family; the same seed gives the same facts for ever."""
+    """One market and one family; the same seed gives the same facts forever."""
 
     def __init__(self, seed: str) -> None:
         self.facts = Facts(seed)
@@ -258,16 +258,16 @@ class World:
         return self.facts.pick(DAYS[:5], "rest", seller)
 
     def offers(self, good: Good) -> list[tuple[str, int]]:
-        """Return two stalls that have it, with the price of one unit in jiao; the cheaper one first."""
+        """Return two stalls that sell a product, with its price per unit in jiao, the cheaper one first."""
         if good.name not in self._offers:
             number = self.facts.number("offers", good.name)
-            one = number % 4
-            two = (one + 1 + number // 4 % 3) % 4
+            stall = number % 4
+            other_stall = (stall + 1 + number // 4 % 3) % 4
             step = 2 if good.unit == "斤" else 1
             low = max(step, round(good.base_jiao * (80 + number // 12 % 35) / 100 / step) * step)
             self._offers[good.name] = [
-                (self.sellers[one], low),
-                (self.sellers[two], low + step * (1 + number // 420 % 4)),
+                (self.sellers[stall], low),
+                (self.sellers[other_stall], low + step * (1 + number // 420 % 4)),
             ]
         return self._offers[good.name]
 
@@ -319,5 +319,5 @@ class World:
 
     @property
     def budget(self) -> int:
-        """What the family spends on food in a week, in yuan."""
+        """Weekly food budget in yuan."""
         return 20 * (12 + self.facts.number("budget") % 20)

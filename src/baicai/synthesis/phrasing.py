@@ -1,4 +1,4 @@
-"""What the template generators share: facts that stay the same, and sentences that do not."""
+"""Shared by the template generators: facts, which are fixed, and phrasing, which varies."""
 
 import random
 import re
@@ -13,13 +13,13 @@ _SENTENCE_START = re.compile(r"(?:^|(?<=[a-zäöüß0-9)][.!?] )|(?<=[^,\n]\n))[
 
 
 class Facts:
-    """Facts of a world: each is a pure function of the world's seed and a key, so a world costs nothing to make."""
+    """Facts of a world: each is a pure function of the world's seed and a key, so creating a world is free."""
 
     def __init__(self, seed: str) -> None:
         self._seeded = blake2b(seed.encode(), digest_size=8)
 
     def number(self, *key: object) -> int:
-        """Return 64 bits that depend on the world and the key alone."""
+        """Return 64 bits that depend only on the world and the key."""
         seeded = self._seeded.copy()
         seeded.update(repr(key).encode())
         return int.from_bytes(seeded.digest(), "little")
@@ -37,19 +37,19 @@ class Facts:
 
 
 class Voice:
-    """One speaker: turns "[Hi|Hello] Clara" into one of its readings, each time another."""
+    """A speaker that expands "[Hi|Hello] Clara" to a random variant."""
 
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng
 
     def words(self, choices: str) -> str:
-        """Take one branch of each [a|b|c]; brackets may stand inside each other."""
+        """Choose one branch of each [a|b|c]; brackets may be nested."""
         while "[" in choices:
             choices = _CHOICE.sub(self._branch, choices)
         return choices
 
     def say(self, choices: str) -> str:
-        """Take one branch of each choice, and start every sentence with a capital."""
+        """Choose one branch of each choice and capitalize every sentence."""
         return _SENTENCE_START.sub(lambda match: match[0].upper(), self.words(choices))
 
     def _branch(self, choice: re.Match[str]) -> str:
@@ -71,12 +71,12 @@ class Voice:
 
 
 def options(text: str) -> tuple[str, ...]:
-    """Return the options of a table: what stands between bars or on lines of its own."""
+    """Split a table into its options, which are separated by bars or line breaks."""
     return tuple(re.split(r"[|\n]", text.strip()))
 
 
 def listing(parts: Sequence[str], last: str = " and ", between: str = ", ") -> str:
-    """Join parts the way prose does: "a, b and c"."""
+    """Join parts as in prose: "a, b and c"."""
     if len(parts) < 2:
         return "".join(parts)
     return between.join(parts[:-1]) + last + parts[-1]

@@ -1,4 +1,4 @@
-"""English reference prose that comes with Python: its help topics, and what the library's docstrings say."""
+"""English reference prose that ships with Python: help topics and docstrings of the standard library."""
 
 import ast
 import inspect
@@ -17,17 +17,17 @@ def files() -> list[str]:
 
 
 def texts(file: str) -> Iterator[str]:
-    """Yield the prose of a topic or a module, in pieces of at most 8,000 characters; little prose counts as none."""
+    """Yield the prose of a topic or a module, in pieces of at most 8,000 characters; short prose is skipped."""
     kind, _, name = file.partition(":")
     paragraphs = topics[name].split("\n\n") if kind == "topic" else list(_docstrings(file))
     if sum(map(len, paragraphs)) >= MIN_CHARACTERS:
-        yield from python_library.packed(
+        yield from python_library.pack(
             [paragraph.rstrip() + "\n\n" for paragraph in paragraphs], python_library.MAX_DOCUMENT_CHARACTERS
         )
 
 
 def _docstrings(file: str) -> Iterator[str]:
-    """Yield what is said of a module and of its public classes and functions; nothing is imported."""
+    """Yield the docstrings of a module and its public classes and functions, without importing it."""
     module = file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
     tree = ast.parse(python_library.source(file))
     if text := ast.get_docstring(tree):

@@ -1,4 +1,4 @@
-"""The source of Python's standard library, as this interpreter has it."""
+"""Source code of the Python standard library of this interpreter."""
 
 import ast
 import os
@@ -21,13 +21,13 @@ def library_folder() -> Path:
 
 
 def files() -> list[str]:
-    """Return the library's modules, as paths below its folder: no tests, no tables of encodings, nothing huge."""
-    found = []
+    """Return the library's modules as relative paths, without tests, encoding tables and huge files."""
+    modules = []
     for folder, names, files in os.walk(library_folder()):
         names[:] = [name for name in names if name not in _SKIPPED]
         paths = [Path(folder, file) for file in files if file.endswith(".py") and not file.startswith("_sysconfigdata")]
-        found += [path for path in paths if path.stat().st_size <= MAX_FILE_BYTES]
-    return [path.relative_to(library_folder()).as_posix() for path in found]
+        modules += [path for path in paths if path.stat().st_size <= MAX_FILE_BYTES]
+    return [path.relative_to(library_folder()).as_posix() for path in modules]
 
 
 def source(file: str) -> str:
@@ -41,11 +41,11 @@ def texts(file: str) -> Iterator[str]:
     lines = text.splitlines(keepends=True)
     starts = sorted({0, *_starts(ast.parse(text).body, lines), len(lines)})
     pieces = ["".join(lines[begin:end]) for begin, end in pairwise(starts)]
-    yield from packed(pieces, MAX_DOCUMENT_CHARACTERS)
+    yield from pack(pieces, MAX_DOCUMENT_CHARACTERS)
 
 
-def packed(pieces: Sequence[str], limit: int) -> Iterator[str]:
-    """Put neighbouring pieces together up to the limit, cut larger ones at line ends, and leave out what is blank."""
+def pack(pieces: Sequence[str], limit: int) -> Iterator[str]:
+    """Merge neighbouring pieces up to the limit, split larger ones at line ends, and skip blank ones."""
     held = ""
     for piece in pieces:
         if held and len(held) + len(piece) > limit:
@@ -62,7 +62,7 @@ def packed(pieces: Sequence[str], limit: int) -> Iterator[str]:
 
 
 def _starts(nodes: Sequence[ast.stmt], lines: list[str]) -> Iterator[int]:
-    """Where statements begin, counted from 0, with decorators and comments; inside the too large ones as well."""
+    """Yield the first lines of statements, from 0, with decorators and comments, also inside very large ones."""
     for node in nodes:
         decorators = getattr(node, "decorator_list", [])
         first = min([node.lineno, *(decorator.lineno for decorator in decorators)]) - 1
