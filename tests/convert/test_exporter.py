@@ -199,7 +199,7 @@ def test_a_wrong_export_is_detected(tokenizer: Tokenizer, tmp_path: Path) -> Non
     save_file(result, out / SINGLE_FILE, {"format": "pt"})
     problem = check_export(out, model, prompts=16).problem
     assert problem is not None
-    assert "of 16 prompts its logits are further from ours than rounding explains" in problem
+    assert "of 16 prompts, its logits differ from ours by more than rounding explains" in problem
     definition = json.loads((out / "tokenizer.json").read_text())
     (out / "tokenizer.json").write_text(json.dumps(definition | {"normalizer": {"type": "Lowercase"}}))
     assert "its tokenizer reads" in str(check_export(out, model, prompts=8).problem)
@@ -296,7 +296,7 @@ class TestForeign:
     @pytest.mark.parametrize(
         ("changes", "message"),
         [
-            ({"norm_topk_prob": True}, "with norm_topk_prob cannot be imported: it is another network"),
+            ({"norm_topk_prob": True}, "with norm_topk_prob cannot be imported: baicai does not implement it"),
             ({"num_experts_per_tok": 5, "topk_group": 2}, "top_k 5 must be at most num_experts 4"),
             (
                 {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5}},

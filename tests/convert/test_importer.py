@@ -396,8 +396,8 @@ def test_a_name_is_downloaded_from_the_hub(theirs: Path, tmp_path: Path, monkeyp
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
     out = import_to(Path("org/some-model"), tmp_path / "trunk")
-    assert asked == {"name": "org/some-model", "patterns": hub.WANTED}
-    assert not any("bin" in pattern or "py" in pattern for pattern in hub.WANTED), "no pickles, no code"
+    assert asked == {"name": "org/some-model", "patterns": hub.ALLOW_PATTERNS}
+    assert not any("bin" in pattern or "py" in pattern for pattern in hub.ALLOW_PATTERNS), "no pickles, no code"
     assert read_json(out / "config.json")["imported"]["name"] == "some-model"
 
 

@@ -97,7 +97,7 @@ def test_a_hub_dataset_is_streamed(hub: Path) -> None:
 def test_an_unreadable_hub_dataset_is_a_clear_error(hub: Path) -> None:
     table = {
         "hf:": "is not of the form hf:owner/name",
-        "hf:owner/name:a:b:c": "write it as hf:owner/name::test",
+        "hf:owner/name:a:b:c": "for example hf:owner/name::test",
         "hf:owner/name::none": "hf:owner/name::none cannot be loaded (",
         "hf:owner/name:none": "hf:owner/name:none cannot be loaded (",
     }

@@ -18,16 +18,7 @@ from baicai.inference.cpu.buffers import (
     ThreadBuffers,
     Weights,
 )
-from baicai.inference.cpu.kernels import (
-    Floats,
-    add,
-    float32_at,
-    njit_exact,
-    njit_fast,
-    prepare,
-    sigmoid,
-    thread_range,
-)
+from baicai.inference.cpu.kernels import Floats, add, float32_at, njit_exact, njit_fast, prepare, sigmoid, thread_range
 from baicai.inference.cpu.matmul import multiply
 
 
@@ -115,17 +106,7 @@ def feed_forward(
         pairs, tokens = local.assignments[start:stop], local.assignment_tokens[start:stop]
         leaf, expert = divmod(expert_id, sizes.experts)
         down, shift, size = weights.leaves[routed, leaf, EXPERT_DOWN:], expert * sizes.dim, sizes.expert_hidden
-        multiply(
-            down,
-            size,
-            shift + first,
-            shift + last,
-            local.experts,
-            pairs,
-            local.scratch,
-            tokens,
-            -shift,
-        )
+        multiply(down, size, shift + first, shift + last, local.experts, pairs, local.scratch, tokens, -shift)
         for i in range(start, stop):
             t = local.assignment_tokens[i]
             add(step.x_TD[t, first:last], local.scratch[t, first:last])
@@ -214,17 +195,7 @@ def expert_gates(
             -expert * size,
         )
         multiply(row[EXPERT_GATE:], sizes.dim, low, high, local.input, tokens, step.out, pairs, column)
-        multiply(
-            row[EXPERT_UP:],
-            sizes.dim,
-            low,
-            high,
-            local.input,
-            tokens,
-            local.scratch,
-            tokens,
-            column,
-        )
+        multiply(row[EXPERT_UP:], sizes.dim, low, high, local.input, tokens, local.scratch, tokens, column)
         for i in range(group_start, stop):
             t, k = divmod(local.assignments[i], top_k)
             swiglu(step.out[local.assignments[i], begin:end], local.scratch[t, begin:end], local.expert_weights[t, k])
