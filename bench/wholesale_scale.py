@@ -57,10 +57,15 @@ def measure_takedown() -> dict[str, Any]:
     rows = pq.ParquetFile(first).read_row_group(0, columns=["url", "host", "text"]).to_pylist()
     (folder / "text.txt").write_text(rows[1]["text"])
     steps_by_key: dict[str, Any] = {}
-    for key, value in (("url", rows[0]["url"]), ("text", folder / "text.txt"), ("host", rows[2]["host"])):
-        _, takedown = _run_timed("takedown", f"warehouse={warehouse}", f"{key}={value}")
+    criteria = {
+        "url": f"url={rows[0]['url']}",
+        "text": f"text_file={folder / 'text.txt'}",
+        "host": f"host={rows[2]['host']}",
+    }
+    for key, criterion in criteria.items():
+        _, takedown = _run_timed("takedown", f"warehouse={warehouse}", criterion)
         ids = Warehouse(warehouse).takedowns()[-1].documents
-        before, affected_seconds = _run_timed(*affected, f"documents={json.dumps(ids)}")
+        before, affected_seconds = _run_timed(*affected, f"document_ids={json.dumps(ids)}")
         _, published = _run_timed("publish", f"warehouse={warehouse}", "--out", str(release))
         _, pulled = _run_timed("pull", f"source={release}", "--out", str(subscription))
         after, affected_later = _run_timed(*affected)
@@ -82,7 +87,7 @@ def measure_takedown() -> dict[str, Any]:
 
 
 def _documents(warehouse: Path) -> int:
-    reports = [warehouse / "documents" / batch.task / "report.json" for batch in Warehouse(warehouse).gathered_files()]
+    reports = [warehouse / "documents" / file.task / "report.json" for file in Warehouse(warehouse).gathered_files()]
     return sum(int(read_json(report)["documents"]) for report in reports)
 
 
