@@ -13,6 +13,7 @@ from baicai.artefact import read_json
 from baicai.data.readers import read_documents
 from baicai.data.shards import TokenShards
 from baicai.data.sources import SourceConfig
+from baicai.distillation.report.results import DistillationResults
 from baicai.distillation.teacher.cache import CacheConfig, write_cache
 from baicai.distillation.teacher.models import open_teacher
 from baicai.evaluation.results import EvaluationResults
@@ -21,7 +22,7 @@ from baicai.leaves.join import JoinRecipe, PeelRecipe, join_leaves, peel_leaves
 from baicai.leaves.leaf import open_leaf
 from baicai.leaves.model import open_model
 from baicai.leaves.trunk import open_trunk
-from baicai.run import run_stage, state
+from baicai.run import run_stage, run_state
 from baicai.wholesale.pull import PullRecipe, pull
 from baicai.wholesale.release.publish import PublishRecipe, publish, read_release
 
@@ -94,12 +95,13 @@ def test_the_warehouse_publishes_the_same_shards(folder: Path) -> None:
     assert before == after
 
 
-def test_evaluation_results_are_valid(folder: Path) -> None:
-    EvaluationResults.read(folder / "evaluation" / "results.json")
+def test_results_of_evaluation_and_distillation_are_read(folder: Path) -> None:
+    assert EvaluationResults.read(folder / "evaluation" / "results.json")
+    assert DistillationResults.read(folder / "student.run" / "report" / "results.json")
 
 
 def test_a_finished_run_is_recognised_and_not_repeated(folder: Path) -> None:
-    assert state(folder / "fruit.run") == "done"
+    assert run_state(folder / "fruit.run") == "done"
     stored = read_json(folder / "fruit.run" / "recipe.json")["recipe"]
     recipe = GrowRecipe(**stored | {"data": [SourceConfig(**source) for source in stored["data"]]})
     assert run_stage(grow_leaf, recipe, folder / "fruit") is False
