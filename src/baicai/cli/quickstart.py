@@ -1,7 +1,6 @@
 """`baicai quickstart`: grow, join and evaluate five leaves on one small machine, with generated text."""
 
 import dataclasses
-import resource
 import sys
 import time
 from pathlib import Path
@@ -156,13 +155,11 @@ def _answer(model: SparseModel, question: str, sampling: SamplingConfig, leaves:
 
 
 def _print_summary(console: Console, out: Path, trunk: Path, cost: CostSummary, seconds: float) -> None:
-    unit = 1 if sys.platform == "darwin" else 1024
-    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) * unit
     model = out / "model"
     lines = (
         "",
         f"{cost.total_parameters:,} parameters, {cost.active_parameters:,} active per token; "
-        f"{seconds:.0f} s, peak memory {peak / 1e6:.0f} MB per process.",
+        f"{seconds:.0f} s{_peak_memory()}.",
         f"Report with charts:    {(out / 'report' / 'report.html').resolve()}",
         f"Chat with it:          baicai chat model={model}",
         f"Remove a leaf:         baicai peel model={model} 'leaves=[\"household\"]' --out {out / 'peeled'}",
@@ -170,3 +167,13 @@ def _print_summary(console: Console, out: Path, trunk: Path, cost: CostSummary, 
     )
     for line in lines:
         console.print(line, soft_wrap=True)
+
+
+def _peak_memory() -> str:
+    try:
+        import resource
+    except ImportError:  # Windows does not have it.
+        return ""
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) * unit
+    return f", peak memory {peak / 1e6:.0f} MB per process"

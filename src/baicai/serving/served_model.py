@@ -17,7 +17,6 @@ from baicai.serving.engine.generation_request import GenerationRequest
 from baicai.serving.engine.model_info import LeafCard, ModelCard, ModelInfo
 from baicai.serving.errors import ApiError
 
-_LIBC = ctypes.CDLL(None, use_errno=True)
 _PAGE_IN_MEMORY = 1
 TRUNK = "trunk"
 """`NAME:trunk` is a model with all leaves off."""
@@ -191,8 +190,10 @@ def is_resident(path: Path) -> bool | None:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) as mapped:
             pages = (ctypes.c_ubyte * -(-len(mapped) // mmap.PAGESIZE))()
             start = ctypes.c_char.from_buffer(mapped)
-            failed = _LIBC.mincore(ctypes.c_void_p(ctypes.addressof(start)), ctypes.c_size_t(len(mapped)), pages)
+            failed = ctypes.CDLL(None).mincore(
+                ctypes.c_void_p(ctypes.addressof(start)), ctypes.c_size_t(len(mapped)), pages
+            )
             del start  # The mapping cannot be closed while this reference exists.
-    except (OSError, ValueError, AttributeError):  # The file is missing or empty, or the system lacks mincore.
+    except (OSError, ValueError, AttributeError, TypeError):  # The file is missing or empty, or there is no mincore.
         return None
     return None if failed else any(page & _PAGE_IN_MEMORY for page in bytes(pages))

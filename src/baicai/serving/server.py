@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import ipaddress
-import resource
 import socket
 from collections.abc import Callable
 
@@ -60,10 +59,17 @@ class _Connection(H11Protocol):
         self.loop.call_later(self.timeout_seconds, lambda: self.transport.abort() if self.scope is previous else None)
 
 
+def _max_file_descriptors() -> int:
+    try:
+        import resource
+    except ImportError:  # Windows does not have it, and limits select() to 512 sockets.
+        return 512
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
 def make_server(app: ASGIApp, config: ServeRecipe) -> uvicorn.Server:
     """Configure a server; the caller runs it."""
-    # The other half of the file descriptors is for engines, files, and connections that are being rejected.
-    max_connections = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
+    max_connections = _max_file_descriptors() // 2  # The rest is for engines, files, and connections being rejected.
     limits = {"timeout_seconds": config.timeout_seconds, "max_connections": max_connections}
     return uvicorn.Server(
         uvicorn.Config(
