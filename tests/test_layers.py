@@ -1,8 +1,11 @@
 """The shape of the source: imports go down, heavy ones happen late, names and sizes stay readable."""
 
 import ast
+import io
+import re
 import subprocess
 import sys
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -67,6 +70,18 @@ MAX_FILE_LINES, MAX_FUNCTION_LINES = 400, 60
 SYNTHESIS = SOURCE / "synthesis"
 INSIDE_SYNTHESIS = set(SYNTHESIS.glob("[!_]*.py"))
 """Word lists and templates: their one door is synthesis/__init__.py."""
+
+
+ROOT = SOURCE.parents[1]
+PROSE = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "web" / "src").rglob("*.ts*"))]
+MARKERS = re.compile(
+    r"\b(so many|told|tells? of|say of|said of|is none|there is not|there is no|whoever|of which|goes? on|beside|lies"
+    r"|anew|meanwhile|wanted is|is no(?! longer)|returns? (what|which|how|who|where))\b",
+    re.IGNORECASE,
+)
+"""Wordings that read like a translation."""
+VAGUE = {"told", "found", "one", "place", "made", "about"}
+"""Not names of variables, the element of a comprehension excepted."""
 
 
 def area(module: str) -> str:
@@ -216,3 +231,46 @@ def test_names_say_something(path: Path) -> None:
     for name in (*path.relative_to(SOURCE).with_suffix("").parts, *defined):
         assert not BANNED & set(name.lower().split("_")), f"{path.name}: {name}"
         assert not name.lower().endswith(("manager", "handler", "helper", "utils")), f"{path.name}: {name}"
+
+
+def prose(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield the comments and sentences of a Python file, or the lines of another, with their line numbers."""
+    if path.suffix != ".py":
+        yield from enumerate(path.read_text().splitlines(), 1)
+        return
+    for token in tokenize.generate_tokens(io.StringIO(path.read_text()).readline):
+        if token.type in (tokenize.COMMENT, tokenize.STRING) and " " in token.string:
+            yield from enumerate(token.string.splitlines(), token.start[0])
+
+
+def vague_names(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    kinds = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+    loops = [loop for node in ast.walk(tree) if isinstance(node, kinds) for loop in node.generators]
+    elements = {id(name) for loop in loops for name in ast.walk(loop.target)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.arg) and node.arg in VAGUE:
+            yield node.lineno, node.arg
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and id(node) not in elements:
+            yield from [(node.lineno, node.id)] if node.id in VAGUE else []
+
+
+def opens_badly(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Yield docstrings that begin a module with a question word, or an attribute with "Of"."""
+    if re.match(r"(What|How|Who|Where)\b", ast.get_docstring(tree) or ""):
+        yield 1, "a module docstring that begins with a question word"
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.Expr)
+            and isinstance(node.value, ast.Constant)
+            and str(node.value.value).startswith("Of ")
+        ):
+            yield node.lineno, "a docstring that begins with 'Of'"
+
+
+@pytest.mark.parametrize("path", PROSE + [path for path in FILES if path not in INSIDE_SYNTHESIS], ids=str)
+def test_english_reads_as_written_by_a_native_engineer(path: Path) -> None:
+    marked = [(number, match.group()) for number, line in prose(path) for match in MARKERS.finditer(line)]
+    if path.suffix == ".py":
+        tree = ast.parse(path.read_text())
+        marked += [*vague_names(tree), *opens_badly(tree)]
+    assert not marked, f"{path.relative_to(ROOT)}: reword {marked}"

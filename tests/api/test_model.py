@@ -84,7 +84,7 @@ def test_a_relative_path_still_opens_after_a_change_of_folder(
         (lambda model: model.perplexity("a", leaves=["law"]), baicai.ConfigError, "'law'"),
         (lambda model: model.without("law"), baicai.ConfigError, "'law'"),
         (lambda model: model.chat([{"role": "usr", "content": "a"}]), baicai.DataError, "message 1"),
-        (lambda model: model.chat([]), baicai.DataError, "at least one message"),
+        (lambda model: model.chat([]), baicai.DataError, "must be a non-empty list"),
         (lambda model: model.perplexity(""), baicai.DataError, "the text is empty"),
     ],
 )

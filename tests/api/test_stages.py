@@ -64,7 +64,7 @@ def test_a_misspelt_key_is_named_before_anything_runs(tmp_path: Path) -> None:
 def test_gathered_text_is_published_and_pulled(tmp_path: Path) -> None:
     (tmp_path / "pages").mkdir()
     (tmp_path / "pages" / "one.md").write_text("A page about apples and pears. " * 20)
-    source = {"path": tmp_path / "pages", "url": "https://pages.example", "clean": {"licence": "CC0-1.0"}}
+    source = {"path": tmp_path / "pages", "base_url": "https://pages.example", "clean": {"licence": "CC0-1.0"}}
     assert baicai.gather(sources=[source], workers=1, out=tmp_path / "warehouse") == 1
     manifest = baicai.publish(tmp_path / "warehouse", out=tmp_path / "release")
     assert manifest.version == 1

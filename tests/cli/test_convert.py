@@ -66,10 +66,10 @@ def test_a_failed_check_is_an_error(workshop: Workshop, tmp_path: Path, command:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("import", "/nowhere/at/all"), "error: /nowhere/at/all is no folder: give that of a checkpoint, or its name"),
+        (("import", "/nowhere/at/all"), "error: /nowhere/at/all is not a folder: pass the folder of a checkpoint"),
         (("import",), "error: command line: key 'source' is missing"),
-        (("import", "{fruit}"), "is no checkpoint in transformers' format: config.json is missing"),
-        (("import", "{trunk}"), "config.json: architecture none cannot be imported: give one of Llama"),
+        (("import", "{fruit}"), "is not a checkpoint in transformers' format: config.json is missing"),
+        (("import", "{trunk}"), "config.json: architecture none cannot be imported; supported: Llama"),
         (("import", "no.toml"), "error: recipe no.toml does not exist"),
         (("export", "/nowhere/at/all"), "error: /nowhere/at/all does not exist: give the path or the hash"),
         (("export", "{model}", "outype=f32"), "error: command line: unknown key 'outype': the nearest is 'outtype'"),

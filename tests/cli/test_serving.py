@@ -30,7 +30,7 @@ def test_keys_are_created_listed_and_revoked(command: Command, tmp_path: Path, m
     assert "reader  infer  since 20" in command("keys", "list").out
     assert command("keys", "revoke", "reader").code == 0
     again = command("keys", "revoke", "reader")
-    assert (again.code, again.err) == (2, "error: 'reader' has no key: there are those of owner\n")
+    assert (again.code, again.err) == (2, "error: 'reader' has no key: keys exist for owner\n")
     wrong = command("keys", "add", "reader", "scope=all")
     assert wrong.code == 2
     assert "scope" in wrong.err
@@ -40,7 +40,7 @@ def test_a_server_off_loopback_without_keys_does_not_start(command: Command, wor
     outcome = command("serve", workshop.path("model"), "host=0.0.0.0")
     assert outcome.code == 2
     assert outcome.err.startswith(
-        "error: serve: 0.0.0.0 can be reached by others: make a key with `baicai keys add NAME`"
+        "error: serve: 0.0.0.0 is reachable from other machines: create a key with `baicai keys add NAME`"
     )
 
 

@@ -16,6 +16,7 @@ from baicai.data.sources import Sources, describe_sources, open_sources
 from baicai.errors import ConfigError
 from baicai.evaluation.bits_per_byte import bits_per_byte, held_out_windows, token_nats
 from baicai.leaves.activation_cache import ActivationCache
+from baicai.leaves.card import Card
 from baicai.leaves.leaf import check_leaf_name, save_leaf
 from baicai.leaves.trunk import Trunk, open_trunk
 from baicai.model.config import LeafConfig
@@ -92,12 +93,7 @@ def grow_leaf(config: GrowRecipe, run: Run) -> None:
     if the trunk is damaged; MachineError if the disk is full or the device is missing.
     """
     trunk = open_trunk(config.trunk)
-    sizes = config.leaf
-    if sizes.first_layer < 0:
-        sizes = dataclasses.replace(sizes, first_layer=trunk.network.config.num_layers // 2)
-    last_layer = trunk.network.config.num_layers - 1
-    if sizes.first_layer > last_layer:
-        raise ConfigError(f"leaf.first_layer is {sizes.first_layer}: this trunk's last layer is {last_layer}")
+    sizes = _resolve_first_layer(config.leaf, trunk.network.config.num_layers)
     train_config = config.train
     own = open_sources(config.data, trunk.tokenizer)
     public = [trunk.replay(), *open_sources(config.public, trunk.tokenizer).values()]
@@ -133,13 +129,25 @@ def grow_leaf(config: GrowRecipe, run: Run) -> None:
         leaf,
         trunk,
         data=describe_sources(own),
-        card_fields={
-            "recipe": {key: value for key, value in to_table(config).items() if key not in PRIVATE_KEYS},
-            "metrics": _card_metrics(metrics) | _quality(trunk, config),
-            "curve": loss_curve(run, train_config),
-        },
+        card_fields=_card_fields(config, trunk, metrics, run),
         sign_key=config.sign_key,
     )
+
+
+def _resolve_first_layer(sizes: LeafConfig, num_layers: int) -> LeafConfig:
+    if sizes.first_layer < 0:
+        return dataclasses.replace(sizes, first_layer=num_layers // 2)
+    if sizes.first_layer >= num_layers:
+        raise ConfigError(f"leaf.first_layer is {sizes.first_layer}: this trunk's last layer is {num_layers - 1}")
+    return sizes
+
+
+def _card_fields(config: GrowRecipe, trunk: Trunk, metrics: LogLine, run: Run) -> Card:
+    return {
+        "recipe": {key: value for key, value in to_table(config).items() if key not in PRIVATE_KEYS},
+        "metrics": _card_metrics(metrics) | _quality(trunk, config),
+        "curve": loss_curve(run, config.train),
+    }
 
 
 def shares(

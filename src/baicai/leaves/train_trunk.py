@@ -106,10 +106,7 @@ def train_trunk(config: TrunkRecipe, run: Run) -> None:
         card_fields={
             "recipe": to_table(config),
             "data": describe_sources(shards),
-            "metrics": {
-                "loss": metrics.get("loss"),
-                "tokens": train_config.trained_tokens,
-            },
+            "metrics": {"loss": metrics.get("loss"), "tokens": train_config.trained_tokens},
             "curve": loss_curve(run, train_config),
         },
     )

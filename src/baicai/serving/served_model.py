@@ -194,6 +194,6 @@ def is_resident(path: Path) -> bool | None:
                 ctypes.c_void_p(ctypes.addressof(start)), ctypes.c_size_t(len(mapped)), pages
             )
             del start  # The mapping cannot be closed while this reference exists.
-    except (OSError, ValueError, AttributeError, TypeError):  # The file is missing or empty, or there is no mincore.
+    except (OSError, ValueError, AttributeError, TypeError):  # A missing or empty file, or a system without mincore.
         return None
     return None if failed else any(page & _PAGE_IN_MEMORY for page in bytes(pages))

@@ -51,16 +51,13 @@ def train(
     config: TrainConfig,
     run: Run,
 ) -> LogLine:
-    """Train parameters in place, from the run's newest checkpoint to the end of the recipe.
-
-    A resumed run gives the same bits as an uninterrupted one.
+    """Train parameters in place, from the run's newest checkpoint on; a resumed run gives the same bits.
 
     Args:
         title: name of the training, for progress and error messages.
         parameters: parameters to train, by the names under which they are saved.
         batches: training batches; their position is saved and restored.
         loss_of: loss of a batch, with its parts.
-        config: training options.
         run: the run to log to and to save checkpoints in.
 
     Returns: the last metrics that were logged.
@@ -72,12 +69,7 @@ def train(
     metrics: LogLine = {}
     with Progress(title, config.steps, completed=step) as progress:
         while step < config.steps:
-            rate = config.learning_rate * rate_share(
-                step, config.steps, warmup_share=config.warmup_share, final_share=config.final_share
-            )
-            for optimizer in optimizers:
-                for group in optimizer.param_groups:
-                    group["lr"] = rate
+            rate = _set_learning_rate(optimizers, config, step)
             loss, parts = loss_of(batches.next())
             loss.backward()  # type: ignore[no-untyped-call]
             norm = full_tensor(nn.utils.clip_grad_norm_(parameters.values(), config.clip_norm))
@@ -110,6 +102,16 @@ def train(
                 last_saved = time.monotonic()
     _save(step, parameters, optimizers, batches, run)
     return metrics or (run.metrics() or [{}])[-1]
+
+
+def _set_learning_rate(optimizers: Sequence[torch.optim.Optimizer], config: TrainConfig, step: int) -> float:
+    rate = config.learning_rate * rate_share(
+        step, config.steps, warmup_share=config.warmup_share, final_share=config.final_share
+    )
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+    return rate
 
 
 def loss_curve(run: Run, settings: TrainConfig, points: int = 100) -> list[dict[str, float]]:
