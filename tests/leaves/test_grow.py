@@ -142,7 +142,7 @@ def test_law_8_twenty_kills_change_no_bit(workshop: Workshop, tmp_path: Path) ->
     ("changes", "error", "message"),
     [
         ({"trunk": "/nowhere"}, ArtefactError, "does not exist"),
-        ({"data": []}, ConfigError, "no source"),
+        ({"data": []}, ConfigError, "data is empty"),
         ({"held_out": [SourceConfig(path="x", domain="public")]}, ConfigError, "has the domain 'public'"),
         ({"name": "../up"}, ConfigError, "cannot name a leaf"),
         ({"leaf": dataclasses.replace(LEAF, first_layer=3)}, ConfigError, "last layer is 2"),
@@ -163,5 +163,5 @@ def test_text_smaller_than_its_share_of_a_batch_is_refused(workshop: Workshop, t
     (tmp_path / "short.txt").write_text("apple pear")
     source = SourceConfig(path=str(tmp_path / "short.txt"))
     recipe = grow_recipe(workshop, "fruit", data=[source])
-    with pytest.raises(DataError, match=r"has \d+ tokens, its share of one batch is 97"):
+    with pytest.raises(DataError, match=r"has \d+ tokens, but its share of one batch needs 97"):
         run_stage(grow_leaf, recipe, tmp_path / "leaf")
