@@ -301,8 +301,12 @@ def test_the_library_is_shuffled_by_the_seed(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "params", "message"),
     [
-        ("houshold", {}, "no generator 'houshold', did you mean 'household'?: choose one of household, arithmetic"),
-        ("xyz", {}, "no generator 'xyz': choose one of"),
+        (
+            "houshold",
+            {},
+            "unknown generator 'houshold', did you mean 'household'?: choose one of household, arithmetic",
+        ),
+        ("xyz", {}, "unknown generator 'xyz': choose one of"),
         (
             "household",
             {"wrold": "7"},
