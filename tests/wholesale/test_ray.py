@@ -29,7 +29,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_pages(
             folder / str(number), range(number * 10, number * 10 + 12)
         )  # two pages are in the next source as well
-        text += f'[[sources]]\npath = "{folder / str(number)}"\nurl = "https://books.example/{number}"\n'
+        text += f'[[sources]]\npath = "{folder / str(number)}"\nbase_url = "https://books.example/{number}"\n'
     (folder / "recipe.toml").write_text(text)
     return folder / "recipe.toml"
 
