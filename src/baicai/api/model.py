@@ -29,10 +29,10 @@ class Model:
 
     Example:
         >>> model = baicai.open("out/quickstart/model")
-        >>> model.leaves
-        ['household', 'market_zh', 'arithmetic', 'python_docs', 'python_library']
-        >>> model.chat("What is 12 + 30?", leaves=["arithmetic"], temperature=0)
-        '12 + 30 = 42'
+        >>> sorted(model.leaves)
+        ['arithmetic', 'household', 'market-zh', 'python-code', 'python-docs']
+        >>> model.chat("冬瓜放哪儿了？", leaves=["market-zh"], temperature=0)
+        '在冰箱最下面的抽屉里。'
     """
 
     def __init__(self, model: SparseModel, reference: Path | str, weights: Literal["stored", "int8"]) -> None:
