@@ -255,3 +255,8 @@ class Outer:
 def test_a_former_key_names_its_successor(kind: type, key: str) -> None:
     with pytest.raises(ConfigError, match=f"key '{key}' is now called 'max_sequences': rename it"):
         read_recipe(kind, None, [f"{key}=4"])
+
+
+def test_former_key_of_a_table_is_unknown_outside_it() -> None:
+    with pytest.raises(ConfigError, match="unknown key 'texts': the nearest is 'inner"):
+        read_recipe(Outer, None, ["texts=4"])

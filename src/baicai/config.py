@@ -181,9 +181,11 @@ def _explain(kind: type, error: ValidationError) -> str:
     classes = _class_names(kind)  # pydantic adds a class name to the location where there is a union
     key = ".".join(str(part) for part in first["loc"] if not _names_kind(str(part), classes))
     if first["type"] in unknown:
-        if new_key := _renamed(kind).get(key.rpartition(".")[2]):
-            return f"key '{key}' is now called '{new_key}': rename it"
         plain = ".".join(part for part in key.split(".") if not part.isdigit())
+        table, dot, last = plain.rpartition(".")
+        new_key = _renamed(kind).get(last)
+        if f"{table}{dot}{new_key}" in recipe_keys(kind):  # a table's former key means nothing in another table
+            return f"key '{key}' is now called '{new_key}': rename it"
         close = difflib.get_close_matches(plain, [name for name in recipe_keys(kind) if name != plain], n=1, cutoff=0.0)
         return f"unknown key '{key}': the nearest is '{close[0]}'" if close else f"unknown key '{key}'"
     if first["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
